@@ -1,0 +1,87 @@
+"""One training crop out of one photograph: cut, turned, scaled, and changed in light, sharpness and noise.
+
+What is changed is what differs between cameras, days and surfaces, and does not change where the crack is.
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from model.params import AugmentationParams
+
+
+def augment(
+    image_hwc_u8: NDArray[np.uint8],
+    mask_hw: NDArray[np.bool_],
+    crop_px: int,
+    centre: tuple[float, float],
+    params: AugmentationParams,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """A crop of `crop_px` a side that holds the pixel `centre` (row, column), and its mask.
+
+    Equal arguments, the generator's state among them, give equal crops. Past the photograph's edge it is mirrored.
+    """
+    matrix, is_exact = _warp(rng, image_hwc_u8.shape[:2], centre, crop_px, params)
+    interpolation = cv2.INTER_NEAREST if is_exact else cv2.INTER_LINEAR
+    size, border = (crop_px, crop_px), cv2.BORDER_REFLECT_101
+    image = cv2.warpAffine(image_hwc_u8, matrix, size, flags=interpolation, borderMode=border)
+    truth = cv2.warpAffine(mask_hw.astype(np.uint8) * 255, matrix, size, flags=interpolation, borderMode=border)
+    return _change_look(np.asarray(image, np.uint8), params, rng), np.asarray(truth) > 127
+
+
+def _warp(
+    rng: np.random.Generator, size_hw: tuple[int, int], centre: tuple[float, float], crop_px: int, params: AugmentationParams
+) -> tuple[NDArray[np.float64], bool]:
+    """The 2x3 matrix from photograph to crop, and whether it maps pixels onto pixels."""
+    is_exact = bool(rng.random() >= params.warp_ratio)
+    if is_exact:
+        angle, scale = float(rng.integers(4)) * np.pi / 2, 1.0
+    else:
+        angle, scale = rng.uniform(-np.pi, np.pi), float(np.exp(rng.uniform(*np.log(params.scale_range))))
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
+    # The wanted pixel lands anywhere in the crop's inner half, and the crop stays inside the photograph where it can.
+    reach = crop_px / scale / 2
+    row, column = (
+        np.clip(at + rng.uniform(-0.5, 0.5) * reach, min(reach, side / 2), max(side - reach, side / 2))
+        for at, side in zip(centre, size_hw, strict=True)
+    )
+    middle = np.array([column, row])
+    if is_exact:  # keep the offset whole
+        linear = np.rint(linear)
+        middle = np.rint(middle)
+    offset = (crop_px // 2 if is_exact else crop_px / 2) - linear @ middle
+    return np.column_stack([linear, offset]), is_exact
+
+
+def _change_look(
+    image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    if rng.random() < params.blur_ratio:
+        image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), rng.uniform(0.5, 1.5)), np.uint8)
+    image = image_hwc_u8.astype(np.float32) / 255
+    if rng.random() < params.grey_ratio:
+        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
+    contrast, gamma = np.exp(rng.uniform(-params.tone, params.tone, 2))
+    brightness = rng.uniform(-params.tone, params.tone) * 0.6
+    colour = np.exp(rng.normal(0, params.tone / 5, 3)).astype(np.float32)
+    mean = image.mean()
+    image = ((image - mean) * np.float32(contrast) + mean + np.float32(brightness)) * colour
+    image = np.clip(image, 0, 1) ** np.float32(gamma)
+    if rng.random() < params.shadow_ratio:
+        image *= _shadow(rng, image.shape[:2])[:, :, None]
+    if rng.random() < params.noise_ratio:
+        image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.01, 0.05))
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _shadow(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.float32]:
+    """Light that falls from 1 to between 0.3 and 0.8 across a straight edge, sharp or soft, (height, width)."""
+    height, width = size_hw
+    angle = rng.uniform(0, 2 * np.pi)
+    rows, columns = np.ogrid[:height, :width]
+    distance = (rows - rng.uniform(0, height)) * np.sin(angle) + (columns - rng.uniform(0, width)) * np.cos(angle)
+    darkness = np.clip(distance / rng.uniform(1, 60) + 0.5, 0, 1)
+    return np.asarray(1 - darkness * rng.uniform(0.2, 0.7), np.float32)

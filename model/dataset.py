@@ -1,0 +1,165 @@
+"""Folders of photographs and crack masks: reading them, cutting them by group, drawing training crops from them.
+
+A folder holds `images/`, `masks/` (one channel, 0 or 255, the image's size) and `split.csv` with the columns
+`image,mask,split,group`. What shares a group shows one wall or comes from one photograph, and stays on one side of any cut.
+"""
+
+import csv
+import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from model.augmentation import augment
+from model.inference.photograph import decode
+from model.params import AugmentationParams, TrainingParams
+
+# The publishers' terms for the data sets that this project knows; they go into the card of each model trained on them.
+TERMS = {
+    "deepcrack": "non-commercial research and education",
+    "crack500": "none stated",
+    "cracksc": "MIT",
+    "sut130": "unclear",
+    "uav75": "GPL-3.0",
+    "negatives": "none stated",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One photograph, its mask, and where they belong."""
+
+    set_name: str
+    image_path: Path
+    mask_path: Path
+    split: str
+    group: str
+
+    def read(self) -> "LabelledPhotograph":
+        """Raises ValueError, naming the file, if the mask is no mask of this photograph."""
+        image_hwc_u8 = decode(self.image_path.read_bytes())
+        with Image.open(self.mask_path) as mask:
+            mask_hw_u8 = np.asarray(mask.convert("L"))
+        if mask_hw_u8.shape != image_hwc_u8.shape[:2]:
+            raise ValueError(
+                f"{self.mask_path}: {mask_hw_u8.shape} pixels (height, width), expected the photograph's {image_hwc_u8.shape[:2]}."
+            )
+        values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
+        if not set(values) <= {0, 255}:
+            raise ValueError(f"{self.mask_path}: values {values[:5].tolist()}..., expected 0 and 255 alone.")
+        return LabelledPhotograph(image_hwc_u8, mask_hw_u8 > 0)
+
+
+@dataclass(frozen=True)
+class LabelledPhotograph:
+    """`image_hwc_u8`: uint8 (height, width, 3). `mask_hw`: bool (height, width), True on crack."""
+
+    image_hwc_u8: NDArray[np.uint8]
+    mask_hw: NDArray[np.bool_]
+
+
+def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pair]:
+    """The pairs of one split (`train`, `val`, `test`) of the named sets.
+
+    Raises:
+        FileNotFoundError: a set is not in `data_dir`.
+        ValueError: a set's `split.csv` has other columns, or no set has a pair of this split.
+    """
+    pairs: list[Pair] = []
+    for set_name in set_names:
+        index_path = data_dir / set_name / "split.csv"
+        if not index_path.is_file():
+            raise FileNotFoundError(
+                f"{index_path} does not exist. Set CRACK_DATA_DIR (or --data) to the folder that holds the set {set_name!r}."
+            )
+        with index_path.open(newline="") as lines:
+            rows = csv.DictReader(lines)
+            if rows.fieldnames != ["image", "mask", "split", "group"]:
+                raise ValueError(f"{index_path}: columns {rows.fieldnames!r}, expected image,mask,split,group.")
+            pairs += [
+                Pair(
+                    set_name,
+                    index_path.parent / "images" / row["image"],
+                    index_path.parent / "masks" / row["mask"],
+                    row["split"],
+                    row["group"],
+                )
+                for row in rows
+                if row["split"] == split
+            ]
+    if not pairs:
+        raise ValueError(f"{data_dir}: the sets {', '.join(set_names)} hold no pair of the split {split!r}.")
+    return pairs
+
+
+def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """Cut pairs in two, (the rest, about `ratio` of them), with every group whole on one side.
+
+    A group's side depends on its name and the seed alone, so it stays where it is when other sets come or go.
+    """
+    by_group: dict[tuple[str, str], list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        by_group[pair.set_name, pair.group].append(pair)
+    rest: list[Pair] = []
+    cut: list[Pair] = []
+    for (set_name, group), members in sorted(by_group.items()):
+        digest = hashlib.sha256(f"{seed}/{set_name}/{group}".encode()).digest()
+        side = cut if int.from_bytes(digest[:8], "big") < ratio * 2**64 else rest
+        side.extend(members)
+    if not rest or not cut:
+        raise ValueError(
+            f"{len(by_group)} groups cannot be cut with ratio={ratio!r}, seed={seed!r}: one side stays empty. "
+            "Use more groups, another ratio or another seed."
+        )
+    return rest, cut
+
+
+class CropDataset(Dataset[tuple[Tensor, Tensor]]):
+    """An endless, seeded sequence of augmented training crops.
+
+    Draw number i is a function of i, the seed and the photographs alone: a training resumed at draw i goes on with the
+    very crops that it would have seen, whatever the number of loader processes. Each photograph comes once in
+    `len(photographs)` draws.
+    """
+
+    def __init__(
+        self, photographs: Sequence[LabelledPhotograph], training: TrainingParams, augmentation: AugmentationParams
+    ) -> None:
+        self._photographs = photographs
+        self._training = training
+        self._augmentation = augmentation
+
+    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
+        """A crop, uint8 (3, crop_px, crop_px), and its truth, bool (1, crop_px, crop_px)."""
+        n_photographs = len(self._photographs)
+        order = np.random.default_rng((self._training.seed, 0, draw // n_photographs)).permutation(n_photographs)
+        photograph = self._photographs[order[draw % n_photographs]]
+        rng = np.random.default_rng((self._training.seed, 1, draw))
+        is_on_crack = rng.random() < self._training.on_crack_ratio
+        image_hwc_u8, mask_hw = augment(
+            photograph.image_hwc_u8,
+            photograph.mask_hw,
+            self._training.crop_px,
+            _centre(rng, photograph.mask_hw, is_on_crack),
+            self._augmentation,
+            rng,
+        )
+        return torch.from_numpy(image_hwc_u8.transpose(2, 0, 1).copy()), torch.from_numpy(mask_hw[None].copy())
+
+
+def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: bool) -> tuple[float, float]:
+    """Row and column that a crop is placed around: of some crack pixel if there is one and it is asked for."""
+    height, width = mask_hw.shape
+    crack_pixels = np.flatnonzero(mask_hw) if is_on_crack else ()
+    if len(crack_pixels):
+        row, column = divmod(int(rng.choice(crack_pixels)), width)
+        return float(row), float(column)
+    return rng.uniform(0, height), rng.uniform(0, width)

@@ -1,0 +1,65 @@
+"""The model card: every number that belongs to one trained model and travels with it, as `model_card.json`.
+
+Code that runs a model reads these numbers here and holds none of them itself.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+FILE_NAME = "model_card.json"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One trained model, from its data to its measured figures.
+
+    Attributes:
+        version: the time at which its training began, `YYYYmmdd-HHMMSS`, UTC; also the archive's version.
+        mean, deviation: of the training photographs' channels R, G, B, in 0..255; the network sees (pixel - mean) / deviation.
+        stride: height and width of what the network sees are multiples of it.
+        tile_px, overlap_px: longest side of a tile, and how far neighbouring tiles reach into each other.
+        threshold: in (0, 1); a pixel is crack where its probability is at least this; chosen on validation photographs.
+        training: recipe, lineage, data with their publishers' terms.
+        figures: measured quality, by data set and split.
+    """
+
+    version: str
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    stride: int
+    tile_px: int
+    overlap_px: int
+    threshold: float
+    architecture: dict[str, Any]
+    training: dict[str, Any]
+    figures: dict[str, Any] = field(default_factory=dict)
+    name: str = "crack"
+    precision: str = "fp32"
+    use: str = (
+        "Research and evaluation only: the publishers of the training photographs allow no more, or state no terms. "
+        "A mask is a hint for an inspector, not a finding."
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise ValueError(f"threshold={self.threshold!r}: expected a number in (0, 1).")
+        if self.tile_px < 3 * self.overlap_px + 5 * self.stride or self.tile_px % self.stride:
+            raise ValueError(
+                f"tile_px={self.tile_px!r}, overlap_px={self.overlap_px!r}, stride={self.stride!r}: "
+                "expected tiles of at least three overlaps and five strides, and a multiple of the stride."
+            )
+
+    def write(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelCard":
+        """Raises ValueError, naming the file, where it is no model card."""
+        try:
+            values = json.loads(path.read_text())
+            values["mean"], values["deviation"] = tuple(values["mean"]), tuple(values["deviation"])
+            return cls(**values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: no model card ({error}). Write it with python -m model.train.") from error

@@ -1,0 +1,143 @@
+"""From a JPEG's or PNG's bytes to an upright RGB array; nothing is decoded before its header was checked.
+
+Left to others: what happens with the pixels (`segmenter`), and how an error reaches a client (`handler`).
+"""
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from model.inference.errors import ErrorCode, InferenceError
+
+MEGAPIXEL = 1_000_000
+MEGABYTE = 1024 * 1024
+# What Pillow raises for bytes that are torn, corrupt or crafted; found by cutting and flipping bytes (tests/model/inference).
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes past which a photograph is refused, each before anything is decoded."""
+
+    max_bytes: int = 50 * MEGABYTE
+    max_pixels: int = 100 * MEGAPIXEL
+    min_side_px: int = 16
+    max_pixels_high_quality: int = 25 * MEGAPIXEL
+    max_pixels_full_response: int = 4 * MEGAPIXEL
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Limits":
+        """The defaults, but for CRACK_MAX_MEGABYTES and CRACK_MAX_MEGAPIXELS where they are set.
+
+        Raises:
+            ValueError: one of the two is no positive number.
+        """
+        return cls(
+            max_bytes=_positive(environment, "CRACK_MAX_MEGABYTES", cls.max_bytes, MEGABYTE),
+            max_pixels=_positive(environment, "CRACK_MAX_MEGAPIXELS", cls.max_pixels, MEGAPIXEL),
+        )
+
+
+def _positive(environment: Mapping[str, str], name: str, default: int, unit: int) -> int:
+    text = environment.get(name)
+    if text is None:
+        return default
+    try:
+        value = int(float(text) * unit)
+    except (ValueError, OverflowError):
+        value = 0
+    if value <= 0:
+        raise ValueError(f"{name}={text!r}: expected a positive number.")
+    return value
+
+
+def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:  # noqa: B008 (frozen)
+    """The photograph as people see it: upright by its EXIF orientation, RGB, on white where it is transparent.
+
+    Args:
+        data: a JPEG (grey, RGB, CMYK) or PNG (grey, palette, RGB, with or without alpha, 8 or 16 bits a sample) file.
+
+    Returns:
+        `image_hwc_u8`, uint8, (height, width, 3), 0..255.
+
+    Raises:
+        InferenceError: IMAGE_MISSING (no bytes), IMAGE_UNSUPPORTED (another format, by its own bytes), IMAGE_TOO_LARGE,
+            IMAGE_TOO_SMALL, IMAGE_UNDECODABLE (torn or corrupt).
+    """
+    image = _open(data, limits)
+    try:
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return np.asarray(_to_rgb(image))
+    except _DECODING_ERRORS as error:
+        raise _undecodable(data, error) from error
+
+
+def _open(data: bytes, limits: Limits) -> ImageFile:
+    """Read the header alone and hold it against the limits."""
+    if not data:
+        raise InferenceError(
+            ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image' or as the body."
+        )
+    if len(data) > limits.max_bytes:
+        raise InferenceError(
+            ErrorCode.IMAGE_TOO_LARGE,
+            f"The image has {len(data) / MEGABYTE:.1f} MB, at most {limits.max_bytes / MEGABYTE:.0f} MB are accepted. "
+            "Save it as a JPEG or cut it into parts.",
+        )
+    # The plug-ins are called by themselves: Image.open would guess among forty formats, and refuse large photographs by a
+    # limit of its own.
+    if data.startswith(b"\xff\xd8\xff"):
+        plugin: type[ImageFile] = JpegImageFile
+    elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+        plugin = PngImageFile
+    else:
+        raise InferenceError(
+            ErrorCode.IMAGE_UNSUPPORTED,
+            f"The image starts with the bytes {data[:8]!r}, which is neither a JPEG nor a PNG. Convert it to one of them.",
+        )
+    try:
+        image = plugin(io.BytesIO(data))
+    except _DECODING_ERRORS as error:
+        raise _undecodable(data, error) from error
+    width, height = image.size
+    if width * height > limits.max_pixels:
+        raise InferenceError(
+            ErrorCode.IMAGE_TOO_LARGE,
+            f"The image has {width} x {height} = {width * height / MEGAPIXEL:.0f} megapixels, "
+            f"at most {limits.max_pixels / MEGAPIXEL:.0f} are accepted. Cut it into parts.",
+        )
+    if min(width, height) < limits.min_side_px:
+        raise InferenceError(
+            ErrorCode.IMAGE_TOO_SMALL,
+            f"The image has {width} x {height} pixels, at least {limits.min_side_px} a side are needed. "
+            "Send the photograph at its own size.",
+        )
+    return image
+
+
+def _undecodable(data: bytes, error: Exception) -> InferenceError:
+    return InferenceError(
+        ErrorCode.IMAGE_UNDECODABLE,
+        f"The image of {len(data)} bytes cannot be decoded ({error}). It is torn or corrupt: send the original file again.",
+    )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip at 255
+        high_bytes = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
+        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,61 @@
+"""A photograph's crack probability: normalise, run the network over its tiles, stitch.
+
+The network itself comes in from outside as a `Run`, so that ONNX Runtime in production and PyTorch in training and evaluation
+go through the same code.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.inference.card import ModelCard
+from model.inference.tiling import predict_tiled
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""From a normalised batch, float32 (N, 3, H, W), to crack probability, float32 (N, 1, H, W) in 0..1."""
+
+Quality = Literal["normal", "high"]
+
+
+class Segmenter:
+    """One model, ready to look at photographs."""
+
+    def __init__(self, card: ModelCard, run: Run) -> None:
+        self.card = card
+        self._run = run
+        self._scale = 1 / np.asarray(card.deviation, np.float32).reshape(1, 3, 1, 1)
+        self._shift = -np.asarray(card.mean, np.float32).reshape(1, 3, 1, 1) * self._scale
+
+    def probability(self, image_hwc_u8: NDArray[np.uint8], quality: Quality = "normal") -> NDArray[np.uint8]:
+        """Crack probability at the photograph's own size: uint8 (height, width), 255 = certain.
+
+        `quality="high"` averages over the photograph's eight mirror images and quarter turns, at eight times the cost.
+        """
+        if quality == "normal":
+            return self._single_pass(image_hwc_u8)
+        total = np.zeros(image_hwc_u8.shape[:2], np.uint16)
+        for n_turns in range(4):
+            turned = np.rot90(image_hwc_u8, n_turns)
+            total += np.rot90(self._single_pass(turned), -n_turns)
+            total += np.rot90(self._single_pass(turned[:, ::-1])[:, ::-1], -n_turns)
+        return ((total + 4) // 8).astype(np.uint8)
+
+    def _single_pass(self, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        card = self.card
+        return predict_tiled(
+            image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride
+        )
+
+    def _predict(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch_nchw = np.ascontiguousarray(tile_hwc_u8.transpose(2, 0, 1)[None], dtype=np.float32)
+        batch_nchw *= self._scale
+        batch_nchw += self._shift
+        return self._run(batch_nchw)[0, 0]
+
+
+def threshold_level(threshold: float) -> int:
+    """The lowest of the 256 levels of a probability map that counts as crack: the first at or above `threshold` * 255."""
+    return math.ceil(threshold * 255 - 1e-6)  # a threshold of k / 255 means level k, whatever the division's rounding

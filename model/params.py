@@ -1,0 +1,92 @@
+"""params.yaml as typed, checked, frozen sections: all that changes a model."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Ratio = Field(ge=0, le=1)
+Count = Field(ge=1)
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataParams(_Section):
+    sets: tuple[str, ...] = Field(min_length=1)
+    validation_ratio: float = Field(gt=0, lt=1)
+    seed: int
+
+
+class NetworkParams(_Section):
+    width: int = Count
+    depth: int = Count
+
+
+class TrainingParams(_Section):
+    steps: int = Count
+    batch: int = Count
+    crop_px: int = Count
+    on_crack_ratio: float = Ratio
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(ge=0)
+    weight_decay: float = Field(ge=0)
+    dice_weight: float = Ratio
+    ema_decay: float = Field(ge=0, lt=1)
+    validate_every: int = Count
+    seed: int
+
+
+class AugmentationParams(_Section):
+    warp_ratio: float = Ratio
+    scale_range: tuple[float, float]
+    tone: float = Ratio
+    shadow_ratio: float = Ratio
+    blur_ratio: float = Ratio
+    noise_ratio: float = Ratio
+    grey_ratio: float = Ratio
+
+
+class InferenceParams(_Section):
+    tile_px: int = Count
+    overlap_px: int = Count
+
+
+class ExportParams(_Section):
+    tolerance: float = Field(gt=0)
+
+
+class Params(_Section):
+    data: DataParams
+    network: NetworkParams
+    training: TrainingParams
+    augmentation: AugmentationParams
+    inference: InferenceParams
+    export: ExportParams
+
+
+def read_params(path: Path, overrides: dict[str, str] | None = None) -> Params:
+    """Read params.yaml.
+
+    Args:
+        path: the file.
+        overrides: single values to put in place of the file's, `{"training.steps": "100"}`, each written as in YAML.
+
+    Raises:
+        ValueError: a value is missing, unknown or out of range; each is named.
+    """
+    values: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+    for name, text in (overrides or {}).items():
+        section, _, key = name.partition(".")
+        if key not in values.get(section, {}):
+            raise ValueError(f"{name!r} is not in {path}. Write SECTION.KEY=VALUE with a section and key of that file.")
+        values[section][key] = yaml.safe_load(text)
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
+        )
+        raise ValueError(f"{path}: {faults}.") from error

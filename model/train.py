@@ -1,0 +1,353 @@
+"""Train the Attention U-Net on folders of photographs and masks: `python -m model.train --help`.
+
+A training is a function of params.yaml and the data. Its state is written every few hundred steps, and what happens next
+depends on that state and the step number alone, so a training killed at any time and resumed goes on as if it had not been.
+Left to others: figures on test photographs (`model.evaluate`), the archive that is served (`export`).
+"""
+
+import argparse
+import logging
+import math
+import os
+import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from model import checkpoint
+from model.attention_unet import AttentionUNet
+from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pair, cut_by_group, read_pairs
+from model.inference.card import ModelCard
+from model.inference.segmenter import Segmenter
+from model.losses import segmentation_loss
+from model.metrics import count_levels, ods
+from model.params import Params, TrainingParams, read_params
+
+logger = logging.getLogger("model.train")
+
+UNFINISHED = ".unfinished"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training computes: a GPU when there is one, and bfloat16 where the processor multiplies it natively."""
+
+    device: torch.device
+    is_mixed: bool
+
+    @classmethod
+    def here(cls) -> "Machine":
+        if torch.cuda.is_available():
+            return cls(torch.device("cuda"), is_mixed=torch.cuda.is_bf16_supported())
+        capabilities = torch.cpu.get_capabilities()
+        return cls(
+            torch.device("cpu"), is_mixed=bool(capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False))
+        )
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+        return f"{name}, {'bfloat16 mixed precision' if self.is_mixed else 'float32'}"
+
+
+class Trainer:
+    """The state of one training: what is optimised, what was best, and how far it is."""
+
+    def __init__(
+        self, params: Params, version: str, train: Sequence[LabelledPhotograph], validation: Sequence[LabelledPhotograph]
+    ) -> None:
+        self.params = params
+        self.version = version
+        self.git_commit = _git_commit()
+        self.machine = Machine.here()
+        self.step = 0
+        self.seconds = 0.0
+        self.best: dict[str, Any] = {"f1": -1.0}
+        self.history: list[dict[str, float]] = []
+        self._validation = validation
+        self._crops = CropDataset(train, params.training, params.augmentation)
+        random.seed(params.training.seed)
+        torch.manual_seed(params.training.seed)
+        self.mean, self.deviation = _channel_statistics(train)
+        self.network = AttentionUNet(params.network.width, params.network.depth).to(
+            self.machine.device, memory_format=torch.channels_last
+        )
+        self.averaged = AveragedModel(
+            self.network, multi_avg_fn=get_ema_multi_avg_fn(params.training.ema_decay), use_buffers=True
+        )
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay)
+
+    def run(self, unfinished: Path) -> None:
+        """Train to the last step; validate and write the state to `unfinished` on the way, and when interrupted."""
+        training = self.params.training
+        logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
+        started = time.monotonic() - self.seconds
+        losses: list[float] = []
+        progress = tqdm(total=training.steps, initial=self.step, desc="training", unit="step", smoothing=0.05)
+        with progress, logging_redirect_tqdm():
+            try:
+                for image_u8, truth in self._batches():
+                    losses.append(self._optimise(image_u8, truth))
+                    self.step += 1
+                    self.seconds = time.monotonic() - started
+                    progress.update()
+                    if self.step % training.validate_every == 0 or self.step == training.steps:
+                        self._validate(float(np.mean(losses)))
+                        losses.clear()
+                        checkpoint.write_whole(unfinished, self._state())
+            except KeyboardInterrupt:
+                checkpoint.write_whole(unfinished, self._state())
+                raise
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `run` wrote."""
+        self.network.load_state_dict(state["network"])
+        self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.best, self.history = state["best"], state["history"]
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "best": self.best,
+            "history": self.history,
+            "version": self.version,
+            "params": self.params.model_dump(mode="json"),
+        }
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        training = self.params.training
+        draws = range(self.step * training.batch, training.steps * training.batch)
+        n_processes = min(8, max(1, (os.cpu_count() or 2) - 1))
+        return iter(
+            DataLoader(
+                self._crops,
+                batch_size=training.batch,
+                sampler=draws,
+                num_workers=n_processes,
+                worker_init_fn=_leave_cores_to_training,
+                pin_memory=self.machine.device.type == "cuda",
+            )
+        )
+
+    def _optimise(self, image_u8: Tensor, truth: Tensor) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.params.training)
+        device = self.machine.device
+        batch_nchw = image_u8.to(device, torch.float32, memory_format=torch.channels_last)
+        batch_nchw = (batch_nchw - self._column(self.mean)) / self._column(self.deviation)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
+            logits = self.network(batch_nchw)
+        loss = segmentation_loss(logits, truth.to(device), self.params.training.dice_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.optimizer.step()
+        self.averaged.update_parameters(self.network)
+        return float(loss.detach())
+
+    def _column(self, values: tuple[float, float, float]) -> Tensor:
+        return torch.tensor(values, device=self.machine.device).view(1, 3, 1, 1)
+
+    def _validate(self, loss: float) -> None:
+        """Score the averaged weights; keep them if they are the best yet, with the threshold that made them so."""
+        network = self.averaged.module.eval()
+        segmenter = Segmenter(self.card(threshold=0.5), checkpoint.as_run(network))
+        levels = np.stack(
+            [
+                count_levels(segmenter.probability(photograph.image_hwc_u8), photograph.mask_hw)
+                for photograph in tqdm(self._validation, desc="validating", unit="photo", leave=False)
+            ]
+        )
+        scores, level = ods(levels)
+        self.history.append({"step": self.step, "loss": loss, "f1": scores.f1, "threshold": level / 255})
+        logger.info(
+            "step %d: loss %.4f, validation F1 %.4f at threshold %.3f", self.step, loss, scores.f1, level / 255
+        )
+        if scores.f1 > self.best["f1"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+            self.best = {"f1": scores.f1, "threshold": level / 255, "step": self.step, "weights": weights}
+
+    def card(self, threshold: float) -> ModelCard:
+        network, inference = self.params.network, self.params.inference
+        return ModelCard(
+            version=self.version,
+            mean=self.mean,
+            deviation=self.deviation,
+            stride=self.network.stride,
+            tile_px=inference.tile_px,
+            overlap_px=inference.overlap_px,
+            threshold=threshold,
+            architecture={
+                "name": "Attention U-Net (Oktay et al. 2018)",
+                "width": network.width,
+                "depth": network.depth,
+                "n_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
+            },
+            training={
+                "params": self.params.model_dump(mode="json"),
+                "data": {name: {"terms": TERMS.get(name, "unknown")} for name in self.params.data.sets},
+                "chosen_step": self.best.get("step"),
+                "history": self.history,
+                "minutes": round(self.seconds / 60, 1),
+                "machine": f"{self.machine}, {platform.machine()}",
+                "git_commit": self.git_commit,
+            },
+        )
+
+
+def learning_rate(step: int, training: TrainingParams) -> float:
+    """Linear warm-up to the peak, then half a cosine down to zero (Loshchilov and Hutter 2017, SGDR, without restarts)."""
+    if step < training.warmup_steps:
+        return training.learning_rate * (step + 1) / training.warmup_steps
+    progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
+    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def train(params: Params, data_dir: Path, out_dir: Path, resume: Path | None = None) -> Path:
+    """Train, or go on with a training that was stopped.
+
+    Args:
+        params: the recipe; with `resume`, the recipe that the stopped training began with is used instead.
+        data_dir: holds a folder for each of `params.data.sets`.
+        out_dir: where `attention_unet_<version>.pth` and its card are written.
+        resume: the `.unfinished` file of the stopped training.
+
+    Returns:
+        The path of the finished checkpoint.
+    """
+    state = torch.load(resume, map_location="cpu", weights_only=True) if resume else None
+    if state:
+        params = Params.model_validate(state["params"])
+    version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    pairs, held_out = cut_by_group(
+        read_pairs(data_dir, params.data.sets, "train"), params.data.validation_ratio, params.data.seed
+    )
+    trainer = Trainer(params, version, _read(pairs, "reading"), _read(held_out, "reading validation"))
+    if state:
+        trainer.restore(state)
+    logger.info("%d photographs to train on, %d to validate on, version %s", len(pairs), len(held_out), version)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    unfinished = out_dir / (checkpoint.FILE_PATTERN.format(version=version) + UNFINISHED)
+    trainer.run(unfinished)
+
+    best = trainer.best
+    network = AttentionUNet(params.network.width, params.network.depth)
+    network.load_state_dict(best["weights"])
+    card = trainer.card(best["threshold"])
+    card.figures["validation"] = {"f1": best["f1"], "threshold": best["threshold"], "n_photographs": len(held_out)}
+    path = checkpoint.save(out_dir, network, card)
+    unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _read(pairs: Sequence[Pair], what: str) -> list[LabelledPhotograph]:
+    return [pair.read() for pair in tqdm(pairs, desc=what, unit="photo", leave=False)]
+
+
+def _channel_statistics(
+    photographs: Sequence[LabelledPhotograph],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and deviation of R, G, B over all pixels, in 0..255."""
+    pixels: NDArray[np.uint8] = np.concatenate([photo.image_hwc_u8[::4, ::4].reshape(-1, 3) for photo in photographs])
+    mean = [round(float(value), 2) for value in pixels.mean(axis=0)]
+    deviation = [round(max(float(value), 1.0), 2) for value in pixels.std(axis=0)]
+    return (mean[0], mean[1], mean[2]), (deviation[0], deviation[1], deviation[2])
+
+
+def _leave_cores_to_training(_: int) -> None:
+    cv2.setNumThreads(0)
+
+
+def _git_commit() -> str | None:
+    """The commit that trains, `-dirty` where files differ from it; None outside a git checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _find_unfinished(out_dir: Path) -> Path:
+    found = sorted(out_dir.glob(f"*{UNFINISHED}"))
+    if not found:
+        raise FileNotFoundError(f"{out_dir}: no *{UNFINISHED} file, so there is no training to resume.")
+    return found[-1]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m model.train",
+        description="Train the Attention U-Net. Ctrl-C stops it; --resume goes on with it.",
+        epilog="examples:\n"
+        "  python -m model.train --data ~/cracks\n"
+        "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
+        "  python -m model.train --data ~/cracks --resume\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CRACK_DATA_DIR"),
+        help="folder that holds the data sets (default: $CRACK_DATA_DIR)",
+    )
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe (default: params.yaml)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="change one value of the recipe; may be repeated",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("models"), help="where checkpoints are written (default: models)"
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out)",
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.data is None:
+        parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
+    try:
+        params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
+        resume = _find_unfinished(options.out) if options.resume is True else options.resume
+        path = train(params, options.data, options.out, resume)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:
+        logger.warning("stopped; go on with: python -m model.train --resume --out %s", options.out)
+        return 130
+    card = ModelCard.read(path.with_suffix(".json"))
+    logger.info(
+        "wrote %s: validation F1 %.4f, threshold %.3f", path, card.figures["validation"]["f1"], card.threshold
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
