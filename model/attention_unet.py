@@ -73,12 +73,8 @@ class AttentionUNet(nn.Module):
             raise ValueError(f"width={width!r}, depth={depth!r}: both must be at least 1.")
         self.stride = 2**depth
         channels = [width * 2**level for level in range(depth + 1)]
-        self.encoder = nn.ModuleList(
-            ConvBlock(n_in, n_out) for n_in, n_out in zip([3, *channels[:-1]], channels, strict=True)
-        )
-        self.decoder = nn.ModuleList(
-            DecoderStep(n_coarse=2 * n_fine, n_fine=n_fine) for n_fine in reversed(channels[:-1])
-        )
+        self.encoder = nn.ModuleList(ConvBlock(n_in, n_out) for n_in, n_out in zip([3, *channels[:-1]], channels, strict=True))
+        self.decoder = nn.ModuleList(DecoderStep(n_coarse=2 * n_fine, n_fine=n_fine) for n_fine in reversed(channels[:-1]))
         self.head = nn.Conv2d(width, 1, kernel_size=1)
 
     def forward(self, batch_nchw: Tensor) -> Tensor:

@@ -31,7 +31,11 @@ def augment(
 
 
 def _warp(
-    rng: np.random.Generator, size_hw: tuple[int, int], centre: tuple[float, float], crop_px: int, params: AugmentationParams
+    rng: np.random.Generator,
+    size_hw: tuple[int, int],
+    centre: tuple[float, float],
+    crop_px: int,
+    params: AugmentationParams,
 ) -> tuple[NDArray[np.float64], bool]:
     """The 2x3 matrix from photograph to crop, and whether it maps pixels onto pixels."""
     is_exact = bool(rng.random() >= params.warp_ratio)
@@ -56,9 +60,7 @@ def _warp(
     return np.column_stack([linear, offset]), is_exact
 
 
-def _change_look(
-    image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator
-) -> NDArray[np.uint8]:
+def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < params.blur_ratio:
         image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), rng.uniform(0.5, 1.5)), np.uint8)
     image = image_hwc_u8.astype(np.float32) / 255

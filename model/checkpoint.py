@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from numpy.typing import NDArray
 
 from model.attention_unet import AttentionUNet
@@ -50,7 +51,7 @@ def load(path: Path) -> tuple[AttentionUNet, ModelCard]:
     return network.eval(), card
 
 
-def as_run(network: AttentionUNet) -> Run:
+def as_run(network: nn.Module) -> Run:
     """The network as what a `Segmenter` runs, on the device its weights lie on, in float32."""
     device = next(network.parameters()).device
 
@@ -60,3 +61,11 @@ def as_run(network: AttentionUNet) -> Run:
         return probability
 
     return run
+
+
+def newest(folder: Path) -> Path:
+    """The finished checkpoint that was begun last. Raises FileNotFoundError if there is none."""
+    found = sorted(folder.glob(FILE_PATTERN.format(version="*")))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no checkpoint. Train one with python -m model.train, or name one.")
+    return found[-1]

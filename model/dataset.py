@@ -32,6 +32,8 @@ TERMS = {
     "negatives": "none stated",
 }
 
+MOST_OF_A_GROUP = 8
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -50,7 +52,7 @@ class Pair:
             mask_hw_u8 = np.asarray(mask.convert("L"))
         if mask_hw_u8.shape != image_hwc_u8.shape[:2]:
             raise ValueError(
-                f"{self.mask_path}: {mask_hw_u8.shape} pixels (height, width), expected the photograph's {image_hwc_u8.shape[:2]}."
+                f"{self.mask_path}: {mask_hw_u8.shape} pixels, expected the photograph's {image_hwc_u8.shape[:2]}."
             )
         values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
         if not set(values) <= {0, 255}:
@@ -103,7 +105,8 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Cut pairs in two, (the rest, about `ratio` of them), with every group whole on one side.
 
-    A group's side depends on its name and the seed alone, so it stays where it is when other sets come or go.
+    A group's side depends on its name, its size and the seed, so it stays where it is when other sets come or go. A group of
+    more than `MOST_OF_A_GROUP` photographs is never cut off: it alone would decide what is measured there.
     """
     by_group: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -112,7 +115,8 @@ def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[P
     cut: list[Pair] = []
     for (set_name, group), members in sorted(by_group.items()):
         digest = hashlib.sha256(f"{seed}/{set_name}/{group}".encode()).digest()
-        side = cut if int.from_bytes(digest[:8], "big") < ratio * 2**64 else rest
+        is_cut = len(members) <= MOST_OF_A_GROUP and int.from_bytes(digest[:8], "big") < ratio * 2**64
+        side = cut if is_cut else rest
         side.extend(members)
     if not rest or not cut:
         raise ValueError(

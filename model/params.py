@@ -86,7 +86,5 @@ def read_params(path: Path, overrides: dict[str, str] | None = None) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise ValueError(f"{path}: {faults}.") from error

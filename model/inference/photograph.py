@@ -22,7 +22,17 @@ from model.inference.errors import ErrorCode, InferenceError
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
 # What Pillow raises for bytes that are torn, corrupt or crafted; found by cutting and flipping bytes (tests/model/inference).
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, EOFError, struct.error, zlib.error)
+_DECODING_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    EOFError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Limits:
 
     max_bytes: int = 50 * MEGABYTE
     max_pixels: int = 100 * MEGAPIXEL
+    purpose: str = ""  # what the pixel limit holds for, where it isn't every request
     min_side_px: int = 16
     max_pixels_high_quality: int = 25 * MEGAPIXEL
     max_pixels_full_response: int = 4 * MEGAPIXEL
@@ -61,7 +72,7 @@ def _positive(environment: Mapping[str, str], name: str, default: int, unit: int
     return value
 
 
-def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:  # noqa: B008 (frozen)
+def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
     """The photograph as people see it: upright by its EXIF orientation, RGB, on white where it is transparent.
 
     Args:
@@ -87,7 +98,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     """Read the header alone and hold it against the limits."""
     if not data:
         raise InferenceError(
-            ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image' or as the body."
+            ErrorCode.IMAGE_MISSING,
+            "The request holds no image. Send a JPEG or PNG as the part 'image' or as the body.",
         )
     if len(data) > limits.max_bytes:
         raise InferenceError(
@@ -115,7 +127,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
         raise InferenceError(
             ErrorCode.IMAGE_TOO_LARGE,
             f"The image has {width} x {height} = {width * height / MEGAPIXEL:.0f} megapixels, "
-            f"at most {limits.max_pixels / MEGAPIXEL:.0f} are accepted. Cut it into parts.",
+            f"at most {limits.max_pixels / MEGAPIXEL:.0f} are accepted{limits.purpose}. Cut it into parts.",
         )
     if min(width, height) < limits.min_side_px:
         raise InferenceError(

@@ -6,7 +6,6 @@ go through the same code.
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,6 @@ from model.inference.tiling import predict_tiled
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """From a normalised batch, float32 (N, 3, H, W), to crack probability, float32 (N, 1, H, W) in 0..1."""
-
-Quality = Literal["normal", "high"]
 
 
 class Segmenter:
@@ -29,12 +26,12 @@ class Segmenter:
         self._scale = 1 / np.asarray(card.deviation, np.float32).reshape(1, 3, 1, 1)
         self._shift = -np.asarray(card.mean, np.float32).reshape(1, 3, 1, 1) * self._scale
 
-    def probability(self, image_hwc_u8: NDArray[np.uint8], quality: Quality = "normal") -> NDArray[np.uint8]:
+    def probability(self, image_hwc_u8: NDArray[np.uint8], is_high_quality: bool = False) -> NDArray[np.uint8]:
         """Crack probability at the photograph's own size: uint8 (height, width), 255 = certain.
 
-        `quality="high"` averages over the photograph's eight mirror images and quarter turns, at eight times the cost.
+        High quality averages over the photograph's eight mirror images and quarter turns, at eight times the cost.
         """
-        if quality == "normal":
+        if not is_high_quality:
             return self._single_pass(image_hwc_u8)
         total = np.zeros(image_hwc_u8.shape[:2], np.uint16)
         for n_turns in range(4):
@@ -45,15 +42,17 @@ class Segmenter:
 
     def _single_pass(self, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         card = self.card
-        return predict_tiled(
-            image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride
-        )
+        return predict_tiled(image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride)
 
     def _predict(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return self._run(self.prepare(tile_hwc_u8))[0, 0]
+
+    def prepare(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The tile as the network sees it: normalised, float32 (1, 3, height, width)."""
         batch_nchw = np.ascontiguousarray(tile_hwc_u8.transpose(2, 0, 1)[None], dtype=np.float32)
         batch_nchw *= self._scale
         batch_nchw += self._shift
-        return self._run(batch_nchw)[0, 0]
+        return batch_nchw
 
 
 def threshold_level(threshold: float) -> int:

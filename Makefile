@@ -1,0 +1,51 @@
+# Everything that people run; `make help` lists it.
+
+# The folder that holds the training photographs, a sub-folder a set (README.md, "Data").
+export CRACK_DATA_DIR ?= $(abspath ../shared/data)
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up test lint train resume evaluate export samples clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup: $(READY) ## install everything into .venv
+
+$(READY): requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	touch $@
+
+up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
+	@$(BIN)/python -m handler.serve
+
+test: $(READY) lint ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+train: $(READY) ## train a model on $CRACK_DATA_DIR by params.yaml
+	$(BIN)/python -m model.train
+
+resume: $(READY) ## go on with the training that was stopped last
+	$(BIN)/python -m model.train --resume
+
+evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs
+	$(BIN)/python -m model.evaluate
+
+export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
+	$(BIN)/python -m export
+
+samples: $(READY) ## draw the photographs in docs/samples again
+	$(BIN)/python -m docs.draw
+
+clean: ## remove what was installed and logged, but no model and no data
+	rm -rf $(VENV) logs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""From a checkpoint to the archive that TorchServe serves: `python -m export --help`."""

@@ -1,0 +1,96 @@
+"""Checkpoint -> ONNX -> parity with PyTorch on real photographs -> archive."""
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from export.archive import ArchiveError, content_hash, write_archive
+from export.network import OPSET, ParityError, check_parity, write_onnx
+from model import checkpoint
+from model.dataset import cut_by_group, read_pairs
+from model.inference import runtime
+from model.inference.card import ModelCard
+from model.inference.segmenter import Segmenter
+from model.params import Params
+
+logger = logging.getLogger("export")
+
+N_PARITY_PHOTOGRAPHS = 8
+
+
+def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCard:
+    """Turn a checkpoint into the archive that TorchServe serves; returns the card inside it.
+
+    Raises:
+        ParityError, ArchiveError: the archive was not built, a former one at `archive_path` is untouched.
+        ValueError, FileNotFoundError: checkpoint or data are not what they should be.
+    """
+    network, card = checkpoint.load(checkpoint_path)
+    params = Params.model_validate(card.training["params"])
+    _, validation = cut_by_group(
+        read_pairs(data_dir, params.data.sets, "train"), params.data.validation_ratio, params.data.seed
+    )
+    with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
+        onnx_path = Path(work, runtime.FILE_NAME)
+        write_onnx(network, onnx_path)
+        candidate = runtime.OnnxNetwork(onnx_path, runtime.n_usable_cores())
+        segmenter = Segmenter(card, candidate)
+        photographs = tqdm(validation[:N_PARITY_PHOTOGRAPHS], desc="checking parity", unit="photo", leave=False)
+        batches_nchw = [segmenter.prepare(pair.read().image_hwc_u8) for pair in photographs]
+        difference = check_parity(checkpoint.as_run(network), candidate, batches_nchw, params.export.tolerance)
+        parity = {"largest_difference": difference, "n_photographs": len(batches_nchw), "onnx_opset": OPSET}
+        card = dataclasses.replace(card, figures={**card.figures, "parity": parity})
+        write_archive(onnx_path, card, archive_path)
+    return card
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export",
+        description="Turn a checkpoint into the archive that TorchServe serves.",
+        epilog="examples:\n"
+        "  python -m export\n"
+        "  python -m export --checkpoint models/attention_unet_20261123-123258.pth --out /tmp/crack.mar\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", type=Path, help="(default: the newest in models/)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CRACK_DATA_DIR"),
+        help="folder that holds the data sets; parity is checked on validation photographs (default: $CRACK_DATA_DIR)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("onnxscript", "onnx_ir"):  # they report each of their passes
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if options.data is None:
+        parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
+    try:
+        path = options.checkpoint or checkpoint.newest(Path("models"))
+        card = export(path, options.data, options.out)
+    except (ArchiveError, FileNotFoundError, ParityError, ValueError) as error:
+        parser.exit(2, f"error: {error}\n")
+    except KeyboardInterrupt:
+        return 130
+    logger.info(
+        "wrote %s: version %s, %.1f MB, ONNX within %.1e of PyTorch, content sha256 %s",
+        options.out,
+        card.version,
+        options.out.stat().st_size / 1e6,
+        card.figures["parity"]["largest_difference"],
+        content_hash(options.out),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""The .mar that TorchServe loads: network, model card, inference core and handler, packed by torch-model-archiver."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from model.inference import card, runtime
+
+_ROOT = Path(__file__).parent.parent
+MANIFEST = "MAR-INF/MANIFEST.json"
+
+
+class ArchiveError(RuntimeError):
+    """torch-model-archiver failed; the message holds what it said."""
+
+
+def write_archive(onnx_path: Path, model_card: card.ModelCard, archive_path: Path) -> None:
+    """Pack everything that a worker needs but Python packages; `archive_path` is replaced in one step.
+
+    Raises:
+        ArchiveError: the archiver refused.
+    """
+    archive_path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="crack-export-", dir=archive_path.parent) as work:
+        content = Path(work, "content")
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(_ROOT / "model" / "inference", content / "model" / "inference", ignore=ignored)
+        shutil.copy(_ROOT / "model" / "__init__.py", content / "model")
+        shutil.copy(onnx_path, content / runtime.FILE_NAME)
+        model_card.write(content / card.FILE_NAME)
+        command = [
+            sys.executable,
+            "-m",
+            "model_archiver.model_packaging",
+            f"--model-name={archive_path.stem}",
+            f"--version={model_card.version}",
+            f"--handler={_ROOT / 'handler' / 'crack_handler.py'}",
+            f"--extra-files={content}",
+            f"--config-file={_ROOT / 'handler' / 'model-config.yaml'}",
+            f"--export-path={work}",
+        ]
+        # The archiver stages in the temporary folder under the model's name and deletes what is there: give it its own.
+        finished = subprocess.run(command, env={**os.environ, "TMPDIR": work}, capture_output=True, text=True, check=False)
+        packed = Path(work, archive_path.name)
+        if finished.returncode != 0 or not packed.is_file():
+            raise ArchiveError(f"torch-model-archiver failed with status {finished.returncode}: {finished.stderr.strip()}")
+        packed.replace(archive_path)
+
+
+def content_hash(archive_path: Path) -> str:
+    """SHA-256 over the archive's files and their names, the manifest left out: its time stamp differs each time."""
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(archive_path) as archive:
+        for name in sorted(set(archive.namelist()) - {MANIFEST}):
+            if not name.endswith("/"):
+                digest.update(f"{name}\0{hashlib.sha256(archive.read(name)).hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""A trained network as an ONNX file, and the proof that it computes what PyTorch computes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from model.attention_unet import AttentionUNet
+from model.inference.segmenter import Run
+
+OPSET = 20
+
+
+class ParityError(ValueError):
+    """ONNX Runtime and PyTorch disagree by more than is allowed."""
+
+
+class _ProbabilityNetwork(nn.Module):
+    """The network with its sigmoid, so that what is exported ends in probability."""
+
+    def __init__(self, network: AttentionUNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch_nchw: Tensor) -> Tensor:
+        probability: Tensor = self.network(batch_nchw).sigmoid()
+        return probability
+
+
+def write_onnx(network: AttentionUNet, path: Path) -> None:
+    """Write `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride."""
+    stride = network.stride
+    height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
+    program = torch.onnx.export(
+        _ProbabilityNetwork(network).eval(),
+        (torch.zeros(1, 3, 4 * stride, 6 * stride),),
+        dynamo=True,
+        verbose=False,
+        opset_version=OPSET,
+        input_names=["batch_nchw"],
+        output_names=["probability_nchw"],
+        dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program.")
+    model = program.model_proto
+    for node in model.graph.node:  # the exporter notes this machine's paths and stack frames there
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def check_parity(reference: Run, candidate: Run, batches_nchw: Sequence[NDArray[np.float32]], tolerance: float) -> float:
+    """The largest difference of a probability between two runs of the same batches.
+
+    Raises:
+        ParityError: it exceeds `tolerance`; the message names the batch.
+    """
+    differences = [float(np.abs(reference(batch) - candidate(batch)).max()) for batch in batches_nchw]
+    worst = int(np.argmax(differences))
+    if not differences[worst] <= tolerance:  # written so that NaN fails too
+        raise ParityError(
+            f"ONNX differs from PyTorch by {differences[worst]:.1e}, tolerance {tolerance:.1e} "
+            f"(input {worst + 1} of {len(batches_nchw)}). The archive was not built."
+        )
+    return differences[worst]

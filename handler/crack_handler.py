@@ -1,0 +1,79 @@
+"""The TorchServe handler: one thin class over `model.inference`, which is packed beside it in the archive.
+
+TorchServe loads this module from the unpacked archive, makes one object of its only class in each worker, and calls
+`initialize` once and `handle` for each batch. Whatever `handle` raised would fail the whole batch, so it raises nothing.
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.inference import card, runtime
+from model.inference.answer import Options, answer, error_body
+from model.inference.errors import ErrorCode, InferenceError
+from model.inference.photograph import Limits
+from model.inference.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+_IMAGE_FIELDS = ("image", "body")  # a multipart part, or the raw body
+
+
+class CrackHandler:
+    """Answers each photograph with its cracks; see docs of `model.inference.answer`."""
+
+    def initialize(self, context: Any) -> None:
+        """Load the model of the archive that this worker was started with, and run it once, so that READY means fast."""
+        folder = Path(context.system_properties["model_dir"])
+        n_threads = int(os.environ.get("CRACK_WORKER_THREADS", "1"))
+        network = runtime.OnnxNetwork(folder / runtime.FILE_NAME, n_threads)
+        self._segmenter = Segmenter(card.ModelCard.read(folder / card.FILE_NAME), network)
+        self._limits = Limits.from_environment()
+        self._segmenter.probability(np.zeros((256, 256, 3), np.uint8))
+        logger.info("model version %s is ready, %d threads", self._segmenter.card.version, n_threads)
+
+    def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """One body for each request, in their order; status and headers go through TorchServe's context."""
+        return [self._respond(index, request, context) for index, request in enumerate(requests)]
+
+    def _respond(self, index: int, request: Mapping[str, Any], context: Any) -> bytes:
+        request_id = context.get_request_id(index)
+        context.set_response_header(index, "X-Crack-Model-Version", self._segmenter.card.version)
+        try:
+            image = next((_as_bytes(request[name]) for name in _IMAGE_FIELDS if name in request), b"")
+            options = Options.parse(
+                {
+                    name: _as_bytes(value).decode(errors="replace")
+                    for name, value in request.items()
+                    if name not in _IMAGE_FIELDS
+                }
+            )
+            result = answer(self._segmenter, image, options, request_id=request_id, limits=self._limits)
+        except InferenceError as error:
+            return _respond_with_error(index, error, context)
+        except Exception as error:  # one bad photograph must not fail its batch, whatever it hit
+            logger.exception("request %s failed", request_id)
+            failure = InferenceError(
+                ErrorCode.PREDICTION_FAILED,
+                f"The prediction failed ({type(error).__name__}: {error}). Send it again, or report request {request_id}.",
+            )
+            return _respond_with_error(index, failure, context)
+        context.set_response_content_type(index, result.content_type)
+        for name, value in result.headers.items():
+            context.set_response_header(index, name, value)
+        return result.body
+
+
+def _respond_with_error(index: int, error: InferenceError, context: Any) -> bytes:
+    context.set_response_status(error.code.status, error.code.value, index)
+    context.set_response_content_type(index, "application/json")
+    return error_body(error)
+
+
+def _as_bytes(value: Any) -> bytes:
+    """A part's bytes; TorchServe hands over text or parsed JSON instead where a part declares itself as such."""
+    return bytes(value) if isinstance(value, (bytes, bytearray)) else str(value).encode()

