@@ -3,7 +3,7 @@
 # The folder that holds the training photographs, a sub-folder a set (README.md, "Data").
 export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
@@ -44,8 +44,9 @@ evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photogra
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
 	$(BIN)/python -m export
 
-samples: $(READY) ## draw the photographs in docs/samples again
-	$(BIN)/python -m docs.draw
+samples: $(READY) ## draw the surfaces in docs/samples again
+	rm -rf docs/samples
+	$(BIN)/python -m model.synthetic --out docs/samples --n 6 --seed 20
 
 clean: ## remove what was installed and logged, but no model and no data
 	rm -rf $(VENV) logs .pytest_cache .mypy_cache .ruff_cache

@@ -17,6 +17,7 @@ from model import checkpoint
 from model.dataset import cut_by_group, read_pairs
 from model.inference import runtime
 from model.inference.card import ModelCard
+from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 from model.params import Params
 
@@ -40,7 +41,7 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
         onnx_path = Path(work, runtime.FILE_NAME)
         write_onnx(network, onnx_path)
-        candidate = runtime.OnnxNetwork(onnx_path, runtime.n_usable_cores())
+        candidate = runtime.OnnxNetwork(onnx_path, n_usable_cores())
         segmenter = Segmenter(card, candidate)
         photographs = tqdm(validation[:N_PARITY_PHOTOGRAPHS], desc="checking parity", unit="photo", leave=False)
         batches_nchw = [segmenter.prepare(pair.read().image_hwc_u8) for pair in photographs]

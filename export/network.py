@@ -1,5 +1,6 @@
 """A trained network as an ONNX file, and the proof that it computes what PyTorch computes."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,16 +36,18 @@ def write_onnx(network: AttentionUNet, path: Path) -> None:
     """Write `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride."""
     stride = network.stride
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
-    program = torch.onnx.export(
-        _ProbabilityNetwork(network).eval(),
-        (torch.zeros(1, 3, 4 * stride, 6 * stride),),
-        dynamo=True,
-        verbose=False,
-        opset_version=OPSET,
-        input_names=["batch_nchw"],
-        output_names=["probability_nchw"],
-        dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)  # torch 2.13's exporter warns of itself
+        program = torch.onnx.export(
+            _ProbabilityNetwork(network).eval(),
+            (torch.zeros(1, 3, 4 * stride, 6 * stride),),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["batch_nchw"],
+            output_names=["probability_nchw"],
+            dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
+        )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program.")
     model = program.model_proto

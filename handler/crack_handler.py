@@ -7,6 +7,7 @@ TorchServe loads this module from the unpacked archive, makes one object of its 
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,9 @@ from model.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
-_IMAGE_FIELDS = ("image", "body")  # a multipart part, or the raw body
-
 
 class CrackHandler:
-    """Answers each photograph with its cracks; see docs of `model.inference.answer`."""
+    """Answers each photograph with its cracks; what and how is said in `model.inference.answer`."""
 
     def initialize(self, context: Any) -> None:
         """Load the model of the archive that this worker was started with, and run it once, so that READY means fast."""
@@ -44,14 +43,9 @@ class CrackHandler:
         request_id = context.get_request_id(index)
         context.set_response_header(index, "X-Crack-Model-Version", self._segmenter.card.version)
         try:
-            image = next((_as_bytes(request[name]) for name in _IMAGE_FIELDS if name in request), b"")
-            options = Options.parse(
-                {
-                    name: _as_bytes(value).decode(errors="replace")
-                    for name, value in request.items()
-                    if name not in _IMAGE_FIELDS
-                }
-            )
+            image = _image(request)
+            names = [field.name for field in fields(Options) if field.name in request]
+            options = Options.parse({name: _as_bytes(request[name]).decode(errors="replace") for name in names})
             result = answer(self._segmenter, image, options, request_id=request_id, limits=self._limits)
         except InferenceError as error:
             return _respond_with_error(index, error, context)
@@ -66,6 +60,17 @@ class CrackHandler:
         for name, value in result.headers.items():
             context.set_response_header(index, name, value)
         return result.body
+
+
+def _image(request: Mapping[str, Any]) -> bytes:
+    image = request.get("image") or request.get("body")  # a multipart part, or the raw body
+    if not image:
+        found = ", ".join(repr(name) for name in request if name not in ("image", "body")) or "nothing"
+        raise InferenceError(
+            ErrorCode.IMAGE_MISSING,
+            f"The request holds {found}, but no image. Send a JPEG or PNG as the part 'image', or as the body itself.",
+        )
+    return _as_bytes(image)
 
 
 def _respond_with_error(index: int, error: InferenceError, context: Any) -> bytes:

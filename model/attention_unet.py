@@ -71,6 +71,7 @@ class AttentionUNet(nn.Module):
         super().__init__()
         if width < 1 or depth < 1:
             raise ValueError(f"width={width!r}, depth={depth!r}: both must be at least 1.")
+        self.size = (width, depth)
         self.stride = 2**depth
         channels = [width * 2**level for level in range(depth + 1)]
         self.encoder = nn.ModuleList(ConvBlock(n_in, n_out) for n_in, n_out in zip([3, *channels[:-1]], channels, strict=True))

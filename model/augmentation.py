@@ -47,17 +47,17 @@ def _warp(
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
     # The wanted pixel lands anywhere in the crop's inner half, and the crop stays inside the photograph where it can.
-    reach = crop_px / scale / 2
+    crop_middle = (crop_px - 1) / 2  # coordinates are those of pixels' centres, 0 to side - 1
+    reach = crop_middle / scale
     row, column = (
-        np.clip(at + rng.uniform(-0.5, 0.5) * reach, min(reach, side / 2), max(side - reach, side / 2))
+        np.clip(at + rng.uniform(-0.5, 0.5) * reach, min(reach, (side - 1) / 2), max(side - 1 - reach, (side - 1) / 2))
         for at, side in zip(centre, size_hw, strict=True)
     )
     middle = np.array([column, row])
-    if is_exact:  # keep the offset whole
+    if is_exact:  # the middle of an even crop lies between pixels, in the photograph too
         linear = np.rint(linear)
-        middle = np.rint(middle)
-    offset = (crop_px // 2 if is_exact else crop_px / 2) - linear @ middle
-    return np.column_stack([linear, offset]), is_exact
+        middle = np.rint(middle - crop_middle % 1) + crop_middle % 1
+    return np.column_stack([linear, crop_middle - linear @ middle]), is_exact
 
 
 def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -76,7 +76,7 @@ def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rn
         image *= _shadow(rng, image.shape[:2])[:, :, None]
     if rng.random() < params.noise_ratio:
         image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.01, 0.05))
-    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
 
 
 def _shadow(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -166,4 +166,4 @@ def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: b
     if len(crack_pixels):
         row, column = divmod(int(rng.choice(crack_pixels)), width)
         return float(row), float(column)
-    return rng.uniform(0, height), rng.uniform(0, width)
+    return rng.uniform(0, height - 1), rng.uniform(0, width - 1)

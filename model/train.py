@@ -11,10 +11,12 @@ import math
 import os
 import platform
 import random
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -85,6 +87,7 @@ class Trainer:
         self.seconds = 0.0
         self.best: dict[str, Any] = {"f1": -1.0}
         self.history: list[dict[str, float]] = []
+        self.parent: str | None = None
         self._validation = validation
         self._crops = CropDataset(train, params.training, params.augmentation)
         random.seed(params.training.seed)
@@ -97,26 +100,41 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay)
 
     def run(self, unfinished: Path) -> None:
-        """Train to the last step; validate and write the state to `unfinished` on the way, and when interrupted."""
+        """Train to the last step; validate and write the state to `unfinished` on the way, and at Ctrl-C.
+
+        Raises:
+            KeyboardInterrupt: at Ctrl-C or SIGTERM, after the step under way was finished and the state written.
+        """
         training = self.params.training
         logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
         started = time.monotonic() - self.seconds
         losses: list[float] = []
         progress = tqdm(total=training.steps, initial=self.step, desc="training", unit="step", smoothing=0.05)
-        with progress, logging_redirect_tqdm():
-            try:
-                for image_u8, truth in self._batches(range(self.step * training.batch, training.steps * training.batch)):
-                    losses.append(self._optimise(image_u8, truth))
-                    self.step += 1
-                    self.seconds = time.monotonic() - started
-                    progress.update()
-                    if self.step % training.validate_every == 0 or self.step == training.steps:
-                        self._validate(float(np.mean(losses)))
-                        losses.clear()
-                        checkpoint.write_whole(unfinished, self._state())
-            except KeyboardInterrupt:
-                checkpoint.write_whole(unfinished, self._state())
-                raise
+        with progress, logging_redirect_tqdm(), _interruption_held_back() as is_interrupted:
+            for image_u8, truth in self._batches(range(self.step * training.batch, training.steps * training.batch)):
+                losses.append(self._optimise(image_u8, truth))
+                self.step += 1
+                self.seconds = time.monotonic() - started
+                progress.update()
+                is_validated = self.step % training.validate_every == 0 or self.step == training.steps
+                if is_validated:
+                    self._validate(float(np.mean(losses)))
+                    losses.clear()
+                if is_validated or is_interrupted():
+                    checkpoint.write_whole(unfinished, self._state())
+                if is_interrupted():
+                    raise KeyboardInterrupt
+
+    def begin_with(self, parent: Path) -> None:
+        """Take over the weights of a finished checkpoint. Raises ValueError if its network is another."""
+        network, card = checkpoint.load(parent)
+        if network.size != self.network.size:
+            raise ValueError(
+                f"{parent}: a network of width and depth {network.size}, expected {self.network.size}. Set network.width and depth."
+            )
+        self.network.load_state_dict(network.state_dict())
+        self.averaged.module.load_state_dict(network.state_dict())
+        self.parent = card.version
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `run` wrote."""
@@ -124,7 +142,7 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.best, self.history = state["best"], state["history"]
+        self.best, self.history, self.parent = state["best"], state["history"], state["parent"]
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -135,6 +153,7 @@ class Trainer:
             "seconds": self.seconds,
             "best": self.best,
             "history": self.history,
+            "parent": self.parent,
             "version": self.version,
             "params": self.params.model_dump(mode="json"),
         }
@@ -147,7 +166,7 @@ class Trainer:
                 batch_size=self.params.training.batch,
                 sampler=draws,
                 num_workers=n_processes,
-                worker_init_fn=_leave_cores_to_training,
+                worker_init_fn=_set_up_loader,
                 pin_memory=self.machine.device.type == "cuda",
             )
         )
@@ -214,6 +233,7 @@ class Trainer:
                 "minutes": round(self.seconds / 60, 1),
                 "machine": f"{self.machine}, {platform.machine()}",
                 "git_commit": self.git_commit,
+                "parent": self.parent,
             },
         )
 
@@ -226,7 +246,7 @@ def learning_rate(step: int, training: TrainingParams) -> float:
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def train(params: Params, data_dir: Path, out_dir: Path, resume: Path | None = None) -> Path:
+def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None = None, parent: Path | None = None) -> Path:
     """Train, or go on with a training that was stopped.
 
     Args:
@@ -234,6 +254,7 @@ def train(params: Params, data_dir: Path, out_dir: Path, resume: Path | None = N
         data_dir: holds a folder for each of `params.data.sets`.
         out_dir: where `attention_unet_<version>.pth` and its card are written.
         resume: the `.unfinished` file of the stopped training.
+        parent: a finished checkpoint whose weights to begin with, instead of random ones.
 
     Returns:
         The path of the finished checkpoint.
@@ -246,6 +267,8 @@ def train(params: Params, data_dir: Path, out_dir: Path, resume: Path | None = N
         read_pairs(data_dir, params.data.sets, "train"), params.data.validation_ratio, params.data.seed
     )
     trainer = Trainer(params, version, _read(pairs, "reading"), _read(held_out, "reading validation"))
+    if parent:
+        trainer.begin_with(parent)
     if state:
         trainer.restore(state)
     logger.info("%d photographs to train on, %d to validate on, version %s", len(pairs), len(held_out), version)
@@ -277,8 +300,23 @@ def _channel_statistics(
     return (mean[0], mean[1], mean[2]), (deviation[0], deviation[1], deviation[2])
 
 
-def _leave_cores_to_training(_: int) -> None:
-    cv2.setNumThreads(0)
+def _set_up_loader(_: int) -> None:
+    cv2.setNumThreads(0)  # the cores belong to the training
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides when to stop
+
+
+@contextmanager
+def _interruption_held_back() -> Iterator[Callable[[], bool]]:
+    """Take note of Ctrl-C and SIGTERM instead of stopping in the middle of a step; yields whether one came."""
+    came: list[int] = []
+    former = {
+        number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
 
 
 def _git_commit() -> str | None:
@@ -304,6 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m model.train --data ~/cracks\n"
         "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
+        "  python -m model.train --data ~/cracks --from models/attention_unet_20261123-130251.pth\n"
         "  python -m model.train --data ~/cracks --resume\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -322,7 +361,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="change one value of the recipe; may be repeated",
     )
     parser.add_argument("--out", type=Path, default=Path("models"), help="where checkpoints are written (default: models)")
-    parser.add_argument(
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument("--from", type=Path, dest="parent", metavar="FILE", help="begin with the weights of this checkpoint")
+    origin.add_argument(
         "--resume",
         type=Path,
         nargs="?",
@@ -337,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
-        path = train(params, options.data, options.out, resume)
+        path = train(params, options.data, options.out, resume=resume, parent=options.parent)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

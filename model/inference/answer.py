@@ -98,7 +98,7 @@ def answer(
     version = segmenter.card.version
     headers = {
         "X-Crack-Model-Version": version,
-        "X-Crack-Threshold": f"{threshold:.6g}",
+        "X-Crack-Threshold": repr(threshold),
         "X-Crack-Ratio": f"{crack_ratio:.6f}",
     }
     match options.response:

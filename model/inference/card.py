@@ -45,7 +45,8 @@ class ModelCard:
     def __post_init__(self) -> None:
         if not 0 < self.threshold < 1:
             raise ValueError(f"threshold={self.threshold!r}: expected a number in (0, 1).")
-        if self.tile_px < 3 * self.overlap_px + 5 * self.stride or self.tile_px % self.stride:
+        is_possible = self.stride >= 1 and self.overlap_px >= 0
+        if not is_possible or self.tile_px < 3 * self.overlap_px + 5 * self.stride or self.tile_px % self.stride:
             raise ValueError(
                 f"tile_px={self.tile_px!r}, overlap_px={self.overlap_px!r}, stride={self.stride!r}: "
                 "expected tiles of at least three overlaps and five strides, and a multiple of the stride."

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -33,6 +33,17 @@ _DECODING_ERRORS = (
     struct.error,
     zlib.error,
 )
+# What makes a photograph upright, by its EXIF orientation. Not ImageOps.exif_transpose: that encodes the whole EXIF block anew
+# to take the orientation out of it, and fails on photographs with other tags that it cannot encode.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
     image = _open(data, limits)
     try:
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return np.asarray(_to_rgb(image))
+        return np.asarray(_to_rgb(_turn_upright(image)))
     except _DECODING_ERRORS as error:
         raise _undecodable(data, error) from error
 
@@ -104,7 +114,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     if len(data) > limits.max_bytes:
         raise InferenceError(
             ErrorCode.IMAGE_TOO_LARGE,
-            f"The image has {len(data) / MEGABYTE:.1f} MB, at most {limits.max_bytes / MEGABYTE:.0f} MB are accepted. "
+            f"The image has {len(data) / MEGABYTE:.1f} MB, at most {limits.max_bytes / MEGABYTE:.4g} MB are accepted. "
             "Save it as a JPEG or cut it into parts.",
         )
     # The plug-ins are called by themselves: Image.open would guess among forty formats, and refuse large photographs by a
@@ -126,8 +136,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     if width * height > limits.max_pixels:
         raise InferenceError(
             ErrorCode.IMAGE_TOO_LARGE,
-            f"The image has {width} x {height} = {width * height / MEGAPIXEL:.0f} megapixels, "
-            f"at most {limits.max_pixels / MEGAPIXEL:.0f} are accepted{limits.purpose}. Cut it into parts.",
+            f"The image has {width} x {height} = {width * height / MEGAPIXEL:.4g} megapixels, "
+            f"at most {limits.max_pixels / MEGAPIXEL:.4g} are accepted{limits.purpose}. Cut it into parts.",
         )
     if min(width, height) < limits.min_side_px:
         raise InferenceError(
@@ -143,6 +153,11 @@ def _undecodable(data: bytes, error: Exception) -> InferenceError:
         ErrorCode.IMAGE_UNDECODABLE,
         f"The image of {len(data)} bytes cannot be decoded ({error}). It is torn or corrupt: send the original file again.",
     )
+
+
+def _turn_upright(image: Image.Image) -> Image.Image:
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

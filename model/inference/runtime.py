@@ -4,8 +4,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+
+# ONNX Runtime reports each session to its maker, from the moment of its import. Where somebody inspects is their business.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
 
 NAME = "onnxruntime"
 FILE_NAME = "model.onnx"
@@ -28,13 +32,3 @@ class OnnxNetwork:
     def __call__(self, batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
         probability_nchw: NDArray[np.float32] = self._session.run(None, {self._input_name: batch_nchw})[0]
         return probability_nchw
-
-
-def n_usable_cores() -> int:
-    """Processors that this process may really use: its affinity, and its control group's quota rounded up."""
-    n_cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return n_cores
-    return n_cores if quota == "max" else min(n_cores, max(1, -(-int(quota) // int(period))))

@@ -45,7 +45,8 @@ class Segmenter:
         return predict_tiled(image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride)
 
     def _predict(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return self._run(self.prepare(tile_hwc_u8))[0, 0]
+        prob_hw: NDArray[np.float32] = self._run(self.prepare(tile_hwc_u8))[0, 0]
+        return prob_hw
 
     def prepare(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The tile as the network sees it: normalised, float32 (1, 3, height, width)."""
@@ -56,5 +57,5 @@ class Segmenter:
 
 
 def threshold_level(threshold: float) -> int:
-    """The lowest of the 256 levels of a probability map that counts as crack: the first at or above `threshold` * 255."""
-    return math.ceil(threshold * 255 - 1e-6)  # a threshold of k / 255 means level k, whatever the division's rounding
+    """The lowest of the levels 1..255 of a probability map that counts as crack: the first at or above `threshold` * 255."""
+    return max(1, math.ceil(threshold * 255 - 1e-6))  # a threshold of k / 255 means level k, whatever the division's rounding

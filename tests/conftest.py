@@ -1,0 +1,55 @@
+"""What tests share: the real TorchServe with the released archive, and the real photographs where they are."""
+
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from handler.serve import Server
+
+ROOT = Path(__file__).parent.parent
+ARCHIVE = ROOT / "model_store" / "crack.mar"
+
+
+def free_ports(n_ports: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n_ports)]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports
+
+
+def start_server(log_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
+    """TorchServe as `make up` starts it, but on ports of its own where `settings` name none. The caller stops it."""
+    ports = free_ports(5)
+    own_ports = {
+        "inference_address": f"http://127.0.0.1:{ports[0]}",
+        "management_address": f"http://127.0.0.1:{ports[1]}",
+        "metrics_address": f"http://127.0.0.1:{ports[2]}",
+        "grpc_inference_port": str(ports[3]),
+        "grpc_management_port": str(ports[4]),
+    }
+    return Server(ROOT / "config.properties", log_dir, {**own_ports, **(settings or {})})
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running TorchServe with the released archive, READY."""
+    running = start_server(tmp_path_factory.mktemp("torchserve"))
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real photographs; tests that want it are skipped where it is absent."""
+    folder = os.environ.get("CRACK_DATA_DIR", "")
+    if not folder or not Path(folder, "deepcrack", "split.csv").is_file():
+        pytest.skip("CRACK_DATA_DIR names no folder that holds the set 'deepcrack'")
+    return Path(folder)

@@ -1,0 +1,375 @@
+"""Answers: each response is what the probability map says, encoded as the design promises."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.inference.answer import GRID_CELLS, Answer, Options, Quality, Response, answer, crack_grid, draw_overlay, error_body
+from model.inference.card import ModelCard
+from model.inference.errors import ErrorCode, InferenceError
+from model.inference.photograph import MEGAPIXEL, Limits
+from model.inference.segmenter import Segmenter
+from tests.photographs import jpeg, noise, png, with_orientation
+
+# With this mean and deviation a network is given pixel / 255, so that a channel is a probability.
+CARD = ModelCard(
+    version="20260101-000000",
+    mean=(0.0, 0.0, 0.0),
+    deviation=(255.0, 255.0, 255.0),
+    stride=4,
+    tile_px=48,
+    overlap_px=8,
+    threshold=0.4,
+    architecture={},
+    training={},
+    precision="int8",
+)
+SEGMENTER = Segmenter(CARD, lambda batch_nchw: batch_nchw[:, :1])  # crack is where the photograph is red
+
+
+def ask(image: bytes, segmenter: Segmenter = SEGMENTER, limits: Limits | None = None, **fields: str) -> Answer:
+    return answer(segmenter, image, Options.parse(fields), request_id="r-1", limits=limits or Limits())
+
+
+def ask_json(image: bytes, **fields: str) -> dict[str, Any]:
+    result = ask(image, **fields)
+    assert result.content_type == "application/json"
+    return json.loads(result.body)
+
+
+def picture(result: Answer) -> Image.Image:
+    return Image.open(io.BytesIO(result.body))
+
+
+def refusal(image: bytes = b"", limits: Limits | None = None, **fields: str) -> InferenceError:
+    with pytest.raises(InferenceError) as caught:
+        ask(image, limits=limits, **fields)
+    return caught.value
+
+
+def sparse_red(height: int, width: int) -> NDArray[np.uint8]:
+    """A photograph with red pixels here and there, so that most cells of a grid are empty."""
+    image_hwc_u8 = noise(height, width)
+    image_hwc_u8[..., 0] = np.where(np.random.default_rng(1).random((height, width)) < 0.003, 255, 0)
+    image_hwc_u8[-1, -1, 0] = 255
+    return image_hwc_u8
+
+
+def grid_by_definition(mask_hw: NDArray[np.bool_], n_cells: int) -> list[list[int]]:
+    """Row i covers the pixel rows floor(i * H / n) to ceil((i + 1) * H / n), columns alike; in whole numbers."""
+    height, width = mask_hw.shape
+    return [
+        [
+            int(
+                any(
+                    mask_hw[y, x]
+                    for y in range(i * height // n_cells, ((i + 1) * height + n_cells - 1) // n_cells)
+                    for x in range(j * width // n_cells, ((j + 1) * width + n_cells - 1) // n_cells)
+                )
+            )
+            for j in range(n_cells)
+        ]
+        for i in range(n_cells)
+    ]
+
+
+# --- the grid
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    size_hw=st.tuples(st.integers(1, 45), st.integers(1, 45)),
+    n_cells=st.integers(1, 24),
+    crack_ratio=st.sampled_from([0.0, 0.01, 0.1, 1.0]),
+    seed=st.integers(0, 9),
+)
+def test_a_cell_is_1_where_any_of_its_pixels_is_crack(
+    size_hw: tuple[int, int], n_cells: int, crack_ratio: float, seed: int
+) -> None:
+    mask_hw = np.random.default_rng(seed).random(size_hw) < crack_ratio
+    assert crack_grid(mask_hw, n_cells).astype(int).tolist() == grid_by_definition(mask_hw, n_cells)
+
+
+@pytest.mark.parametrize("size_hw", [(16, 16), (20, 33), (127, 129), (128, 128), (131, 200), (300, 257)])
+def test_the_answer_holds_128_by_128_cells_of_the_mask(size_hw: tuple[int, int]) -> None:
+    image_hwc_u8 = sparse_red(*size_hw)
+    body = ask_json(png(image_hwc_u8))
+    assert body["shape"] == [GRID_CELLS, GRID_CELLS] == [128, 128]
+    assert body["prediction"] == grid_by_definition(image_hwc_u8[..., 0] == 255, GRID_CELLS)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (499, 299), (250, 7)])
+def test_a_single_pixel_of_crack_is_in_the_grid(at: tuple[int, int]) -> None:
+    image_hwc_u8 = np.zeros((500, 300, 3), np.uint8)
+    image_hwc_u8[at] = 255
+    prediction = np.array(ask_json(png(image_hwc_u8))["prediction"])
+    assert prediction[at[0] * 128 // 500, at[1] * 128 // 300] == 1
+    assert 1 <= prediction.sum() <= 4
+
+
+# --- JSON
+
+
+def test_the_answer_holds_every_key_that_clients_are_promised() -> None:
+    body = ask_json(png(noise(40, 60)))
+    assert body["status"] == "success"
+    assert body["image_size"] == [40, 60]
+    assert body["threshold"] == CARD.threshold
+    assert body["model"] == {"name": "crack", "version": CARD.version, "runtime": "onnxruntime", "precision": "int8"}
+    assert body["request_id"] == "r-1"
+    assert {"prediction", "shape", "crack_ratio"} <= body.keys()
+
+
+def test_crack_ratio_is_the_share_of_crack_pixels() -> None:
+    image_hwc_u8 = np.zeros((40, 60, 3), np.uint8)
+    image_hwc_u8[10:20, 3:15] = 255
+    assert ask_json(png(image_hwc_u8))["crack_ratio"] == 10 * 12 / (40 * 60)
+
+
+@pytest.mark.parametrize("size_hw", [(16, 16), (17, 31), (90, 61)])
+def test_full_is_the_mask_at_the_photographs_own_size(size_hw: tuple[int, int]) -> None:
+    image = png(noise(*size_hw))
+    body = ask_json(image, response="full")
+    assert body["shape"] == body["image_size"] == list(size_hw)
+    np.testing.assert_array_equal(np.array(body["prediction"]) * 255, np.asarray(picture(ask(image, response="mask"))))
+
+
+def test_full_differs_from_the_default_in_prediction_and_shape_alone() -> None:
+    image = png(noise(40, 60))
+    full, grid = ask_json(image, response="full"), ask_json(image)
+    assert full.keys() == grid.keys()
+    assert {key for key in full if full[key] != grid[key]} == {"prediction", "shape"}
+
+
+def test_a_turned_photographs_mask_fits_what_people_see() -> None:
+    image = with_orientation(noise(40, 60), 6, "PNG")
+    assert ask_json(image)["image_size"] == [60, 40]
+    assert picture(ask(image, response="mask")).size == (40, 60)
+
+
+# --- pictures
+
+
+def test_mask_is_a_png_of_one_channel_with_0_and_255() -> None:
+    image_hwc_u8 = noise(40, 61)
+    result = ask(png(image_hwc_u8), response="mask")
+    assert result.content_type == "image/png"
+    mask = picture(result)
+    assert (mask.format, mask.mode, mask.size) == ("PNG", "L", (61, 40))
+    np.testing.assert_array_equal(np.asarray(mask), np.where(image_hwc_u8[..., 0] >= 0.4 * 255, 255, 0))
+
+
+def test_probability_is_a_png_of_one_channel_from_0_to_255() -> None:
+    image_hwc_u8 = noise(40, 61)
+    result = ask(png(image_hwc_u8), response="probability")
+    assert result.content_type == "image/png"
+    probability = picture(result)
+    assert (probability.format, probability.mode) == ("PNG", "L")
+    np.testing.assert_array_equal(np.asarray(probability), image_hwc_u8[..., 0])
+
+
+def test_overlay_is_a_jpeg_that_differs_from_the_photograph_on_its_cracks_alone() -> None:
+    image_hwc_u8 = np.full((64, 96, 3), (90, 120, 110), np.uint8)
+    image_hwc_u8[16:48, 32:64] = (150, 120, 110)  # crack, as it is red enough
+    result = ask(png(image_hwc_u8), response="overlay", threshold="0.5")
+    assert result.content_type == "image/jpeg"
+    overlay = picture(result)
+    assert (overlay.format, overlay.mode, overlay.size) == ("JPEG", "RGB", (96, 64))
+    difference_hw = np.abs(np.asarray(overlay).astype(int) - image_hwc_u8).max(axis=2)
+    assert difference_hw[20:44, 36:60].min() > 40
+    difference_hw[12:52, 28:68] = 0  # the crack and four pixels around it, where JPEG mixes colours
+    assert difference_hw.max() < 12
+
+
+def test_draw_overlay_tints_cracks_red_and_leaves_every_other_pixel_and_its_input_alone() -> None:
+    image_hwc_u8 = noise(20, 30)
+    mask_hw = noise(20, 30, seed=1)[..., 0] > 200
+    overlay = draw_overlay(image_hwc_u8, mask_hw)
+    assert overlay.dtype == np.uint8
+    np.testing.assert_array_equal(image_hwc_u8, noise(20, 30))
+    np.testing.assert_array_equal(overlay[~mask_hw], image_hwc_u8[~mask_hw])
+    assert (overlay[mask_hw][:, 0] >= 165).all()
+    assert (overlay[mask_hw][:, 1] <= 90).all()
+
+
+@pytest.mark.parametrize("response", list(Response))
+def test_headers_tell_version_threshold_and_crack_ratio_of_every_response(response: Response) -> None:
+    image_hwc_u8 = np.zeros((40, 60, 3), np.uint8)
+    image_hwc_u8[:10] = 255
+    assert ask(png(image_hwc_u8), response=response, threshold="0.25").headers == {
+        "X-Crack-Model-Version": CARD.version,
+        "X-Crack-Threshold": "0.25",
+        "X-Crack-Ratio": "0.250000",
+    }
+
+
+def test_the_threshold_in_the_headers_asked_for_again_is_the_same() -> None:
+    threshold = 101 / 255
+    headers = ask(png(noise(16, 16)), threshold=repr(threshold)).headers
+    assert Options.parse({"threshold": headers["X-Crack-Threshold"]}).threshold == threshold
+
+
+# --- threshold and quality
+
+
+@pytest.mark.parametrize("threshold", [1e-9, 0.1, 100 / 255, 0.5, 200 / 255, 0.999])
+def test_the_mask_is_where_probability_is_at_least_the_threshold(threshold: float) -> None:
+    image_hwc_u8 = noise(40, 61)
+    image = png(image_hwc_u8)
+    mask_hw = np.asarray(picture(ask(image, response="mask", threshold=repr(threshold)))) == 255
+    np.testing.assert_array_equal(mask_hw, image_hwc_u8[..., 0] / 255 >= threshold)
+    body = ask_json(image, threshold=repr(threshold))
+    assert body["threshold"] == threshold
+    assert body["crack_ratio"] == pytest.approx(mask_hw.mean(), abs=1e-6)
+
+
+def test_high_quality_asks_the_network_eight_times() -> None:
+    n_calls = 0
+
+    def count(batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        nonlocal n_calls
+        n_calls += 1
+        return batch_nchw[:, :1]
+
+    ask(png(noise(16, 16)), segmenter=Segmenter(CARD, count), quality="high")
+    assert n_calls == 8
+
+
+# --- fields
+
+
+def test_without_fields_the_answer_is_the_grid_at_normal_quality_with_the_models_threshold() -> None:
+    assert Options.parse({}) == Options(Response.JSON, Quality.NORMAL, None)
+
+
+def test_each_field_is_read() -> None:
+    fields = {"response": "overlay", "quality": "high", "threshold": "0.25"}
+    assert Options.parse(fields) == Options(Response.OVERLAY, Quality.HIGH, 0.25)
+
+
+def test_fields_that_nobody_knows_are_ignored() -> None:
+    assert Options.parse({"note": "north pier"}) == Options()
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.0", "1.0", "7", "-0.5", "nan", "inf", "abc", "", "0,5", "50%"])
+def test_a_threshold_that_is_no_number_between_0_and_1_is_refused_with_a_sentence(text: str) -> None:
+    error = refusal(threshold=text)
+    assert error.code is ErrorCode.PARAMETER_INVALID
+    assert error.code.status == 400
+    assert error.message.startswith(f"threshold={text!r}: expected a number between 0 and 1, both excluded.")
+
+
+@pytest.mark.parametrize("text", ["foo", "", "MASK", "mask "])
+def test_an_unknown_response_is_refused_with_those_there_are(text: str) -> None:
+    error = refusal(response=text)
+    assert error.code is ErrorCode.PARAMETER_INVALID
+    assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay."
+
+
+@pytest.mark.parametrize("text", ["foo", "", "HIGH"])
+def test_an_unknown_quality_is_refused_with_those_there_are(text: str) -> None:
+    error = refusal(quality=text)
+    assert error.code is ErrorCode.PARAMETER_INVALID
+    assert error.message == f"quality={text!r}: expected one of normal, high."
+
+
+# --- limits and failures
+
+
+LOW_LIMITS = Limits(max_pixels=40_000, max_pixels_full_response=2_000, max_pixels_high_quality=10_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "size_hw", "stated"),
+    [
+        ({"response": "full"}, (40, 51), "at most 0.002 are accepted with response=full"),
+        ({"quality": "high"}, (100, 101), "at most 0.01 are accepted with quality=high"),
+        ({"response": "full", "quality": "high"}, (40, 51), "at most 0.002 are accepted with response=full"),
+        ({"response": "mask", "quality": "high"}, (100, 101), "at most 0.01 are accepted with quality=high"),
+    ],
+    ids=str,
+)
+def test_a_photograph_above_a_fields_own_limit_is_too_large_and_the_message_names_the_field(
+    fields: dict[str, str], size_hw: tuple[int, int], stated: str
+) -> None:
+    error = refusal(png(noise(*size_hw)), LOW_LIMITS, **fields)
+    assert error.code is ErrorCode.IMAGE_TOO_LARGE
+    assert error.code.status == 413
+    assert f"{size_hw[1]} x {size_hw[0]}" in error.message
+    assert stated in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "size_hw"),
+    [({"response": "full"}, (40, 50)), ({"quality": "high"}, (100, 100)), ({}, (100, 101)), ({"response": "mask"}, (200, 200))],
+    ids=str,
+)
+def test_a_photograph_just_within_the_limit_of_its_fields_is_answered(fields: dict[str, str], size_hw: tuple[int, int]) -> None:
+    assert ask(png(noise(*size_hw)), limits=LOW_LIMITS, **fields).body
+
+
+@pytest.mark.parametrize("fields", [{"response": "full"}, {"quality": "high"}], ids=str)
+def test_a_fields_own_limit_never_raises_the_limit_of_all(fields: dict[str, str]) -> None:
+    error = refusal(png(noise(40, 50)), Limits(max_pixels=1_000), **fields)
+    assert error.code is ErrorCode.IMAGE_TOO_LARGE
+    assert "at most 0.001 are accepted. " in error.message
+
+
+def test_by_default_full_and_high_quality_take_less_than_other_requests() -> None:
+    limits = Limits()
+    assert limits.max_pixels_full_response < limits.max_pixels_high_quality < limits.max_pixels == 100 * MEGAPIXEL
+
+
+@pytest.mark.parametrize("rows_too_few", [1, -1])
+def test_a_mask_that_does_not_fit_the_photograph_never_leaves(rows_too_few: int) -> None:
+    class Misfit(Segmenter):
+        def probability(self, image_hwc_u8: NDArray[np.uint8], is_high_quality: bool = False) -> NDArray[np.uint8]:
+            return np.zeros((image_hwc_u8.shape[0] - rows_too_few, image_hwc_u8.shape[1]), np.uint8)
+
+    with pytest.raises(InferenceError, match=r"The mask has .* the photograph") as caught:
+        ask(png(noise(40, 60)), segmenter=Misfit(CARD, lambda batch_nchw: batch_nchw))
+    assert caught.value.code is ErrorCode.PREDICTION_FAILED
+    assert caught.value.code.status == 500
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (b"", ErrorCode.IMAGE_MISSING),
+        (b"some text", ErrorCode.IMAGE_UNSUPPORTED),
+        (jpeg(noise(64, 64))[:400], ErrorCode.IMAGE_UNDECODABLE),
+        (png(noise(15, 64)), ErrorCode.IMAGE_TOO_SMALL),
+    ],
+    ids=["missing", "unsupported", "torn", "too small"],
+)
+def test_what_is_no_photograph_is_refused_before_the_network_runs(image: bytes, code: ErrorCode) -> None:
+    def fail(batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise AssertionError("the network ran")
+
+    with pytest.raises(InferenceError) as caught:
+        ask(image, segmenter=Segmenter(CARD, fail))
+    assert caught.value.code is code
+
+
+def test_an_error_tells_clients_a_code_and_people_a_sentence() -> None:
+    error = InferenceError(ErrorCode.IMAGE_UNDECODABLE, 'It is "torn".')
+    assert json.loads(error_body(error)) == {"status": "error", "code": "image_undecodable", "message": 'It is "torn".'}
+
+
+def test_codes_and_their_status_are_those_of_the_design() -> None:
+    assert {code.value: code.status for code in ErrorCode} == {
+        "image_missing": 400,
+        "parameter_invalid": 400,
+        "image_too_large": 413,
+        "image_unsupported": 415,
+        "image_undecodable": 422,
+        "image_too_small": 422,
+        "prediction_failed": 500,
+    }

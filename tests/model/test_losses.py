@@ -1,0 +1,42 @@
+"""The losses, against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from model.losses import dice_loss, segmentation_loss
+
+TRUTH = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+
+
+def test_dice_loss_of_even_odds() -> None:
+    # overlap 0.5, sums 2 and 1: 1 - (2 * 0.5 + 1) / (2 + 1 + 1)
+    assert dice_loss(torch.zeros(1, 1, 2, 2), TRUTH).item() == pytest.approx(0.5)
+
+
+def test_a_certain_and_right_prediction_costs_nothing() -> None:
+    logits = (TRUTH * 2 - 1) * 50
+    assert segmentation_loss(logits, TRUTH).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_certain_and_wrong_prediction_costs_most() -> None:
+    logits = (1 - TRUTH * 2) * 50
+    assert dice_loss(logits, TRUTH).item() == pytest.approx(1 - 1 / 5)
+    assert segmentation_loss(logits, TRUTH).item() > 20
+
+
+def test_an_empty_truth_asks_for_an_empty_prediction() -> None:
+    empty = torch.zeros(1, 1, 8, 8)
+    assert dice_loss(empty - 50, empty).item() == pytest.approx(0, abs=1e-6)
+    assert dice_loss(empty + 50, empty).item() > 0.9
+
+
+@pytest.mark.parametrize(("dice_weight", "expected"), [(0.0, math.log(2)), (1.0, 0.5), (0.5, (math.log(2) + 0.5) / 2)])
+def test_the_two_parts_are_weighed(dice_weight: float, expected: float) -> None:
+    assert segmentation_loss(torch.zeros(1, 1, 2, 2), TRUTH, dice_weight).item() == pytest.approx(expected)
+
+
+def test_half_precision_logits_and_boolean_truth_give_a_float32_loss() -> None:
+    loss = segmentation_loss(torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16), TRUTH.bool())
+    assert loss.dtype == torch.float32

@@ -1,0 +1,57 @@
+"""What the README tells people to type, typed."""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from handler.serve import Server
+from model.synthetic import write_data_set
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line.partition("#")[0].strip() for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("curl")])
+def test_its_curl_lines_are_answered(command: str, server: Server, tmp_path: Path) -> None:
+    command = command.replace("http://127.0.0.1:8080", server.inference_url).replace("-o ", f"-o {tmp_path}/")
+    finished = subprocess.run(
+        ["curl", "--silent", "--show-error", "--fail", *shlex.split(command)[1:]], cwd=ROOT, capture_output=True, check=True
+    )
+    if finished.stdout:
+        assert json.loads(finished.stdout)["status"] == "success"
+    else:
+        assert Image.open(tmp_path / "mask.png").size == (544, 384)
+
+
+@pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("make ")}))
+def test_its_make_targets_exist_and_are_explained(command: str) -> None:
+    explained = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert re.search(rf"^{command.split()[1]}\s+\w", explained, re.MULTILINE)
+    subprocess.run([*command.split(), "--dry-run"], cwd=ROOT, capture_output=True, check=True)
+
+
+def test_its_answer_has_the_keys_of_a_real_one(server: Server) -> None:
+    shown = re.search(r"```json\n(.*?)```", README, re.S)
+    assert shown is not None
+    example = json.loads(shown[1].replace("[[0,1,...],...]", "[]").replace("[[0,0,1,...],...]", "[]"))
+    command = next(command for command in COMMANDS if command.startswith("curl"))
+    arguments = shlex.split(command.replace("http://127.0.0.1:8080", server.inference_url))[1:]
+    answer = json.loads(subprocess.run(["curl", "-s", *arguments], cwd=ROOT, capture_output=True, check=True).stdout)
+    assert answer.keys() == example.keys()
+    assert answer["model"].keys() == example["model"].keys()
+
+
+def test_its_samples_are_what_the_generator_draws(tmp_path: Path) -> None:
+    write_data_set(tmp_path / "samples", n_surfaces=6, seed=20, size_hw=(384, 544))
+    for mask_path in sorted((ROOT / "docs" / "samples" / "masks").iterdir()):
+        drawn = np.asarray(Image.open(tmp_path / "samples" / "masks" / mask_path.name))
+        assert np.mean(drawn != np.asarray(Image.open(mask_path))) < 1e-3

@@ -1,0 +1,81 @@
+"""Starting TorchServe and stopping it again, as `make up` and Ctrl-C do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from handler.serve import Server, StartError
+from tests.conftest import ROOT, free_ports, start_server
+
+
+def environment(ports: list[int]) -> dict[str, str]:
+    addresses = dict(zip(("INFERENCE", "MANAGEMENT", "METRICS"), ports, strict=False))
+    return {
+        **os.environ,
+        **{f"TS_{name}_ADDRESS": f"http://127.0.0.1:{port}" for name, port in addresses.items()},
+        "TS_GRPC_INFERENCE_PORT": str(ports[3]),
+        "TS_GRPC_MANAGEMENT_PORT": str(ports[4]),
+    }
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
+    server: Server, tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    ports = free_ports(5)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    with subprocess.Popen(
+        [sys.executable, "-m", "handler.serve", "--logs", str(tmp_path / "logs")],
+        cwd=ROOT,
+        env={**environment(ports), "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        said = ""
+        while "curl" not in said:
+            line = run.stdout.readline()
+            assert line, f"it ended: {said}"
+            said += line
+        assert f"http://127.0.0.1:{ports[0]}/predictions/crack" in said
+        family = psutil.Process(run.pid).children(recursive=True)
+        assert any(process.name() == "java" for process in family)
+        run.send_signal(signal_number)
+        assert run.wait(60) == 0
+    assert not any(process.is_running() for process in family)
+    assert list(temporary.iterdir()) == []
+    assert server.is_ready()
+
+
+@pytest.mark.parametrize("name", ["inference_address", "management_address"])
+def test_a_taken_port_stops_the_start_with_the_end_of_the_log(server: Server, tmp_path: Path, name: str) -> None:
+    taken = {"inference_address": server.inference_url, "management_address": server.management_url}[name]
+    second = start_server(tmp_path, {name: taken})
+    try:
+        with pytest.raises(StartError, match="Address already in use"):
+            second.wait_until_ready()
+    finally:
+        second.stop()
+    assert server.is_ready()
+
+
+def test_a_worker_that_dies_is_replaced(server: Server) -> None:
+    def pids() -> set[int]:
+        versions = requests.get(f"{server.management_url}/models/crack", timeout=10).json()
+        return {worker["pid"] for worker in versions[0]["workers"] if worker["status"] == "READY"}
+
+    before = pids()
+    psutil.Process(min(before)).kill()
+    deadline = time.monotonic() + 60
+    while not (len(pids()) == len(before) and pids() != before):
+        assert time.monotonic() < deadline, "no new worker became READY"
+        time.sleep(0.2)

@@ -1,0 +1,225 @@
+"""Training gives a valid model and survives a kill; its model can be exported and answers from the archive alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.__main__ import export
+from export.archive import content_hash
+from model import checkpoint, train
+from model.inference import card, runtime
+from model.inference.segmenter import Segmenter
+from model.params import Params, read_params
+from model.synthetic import draw_surface, write_data_set
+from tests.conftest import ROOT
+from tests.photographs import png
+
+TINY = {
+    "data.sets": "[synthetic]",
+    "data.validation_ratio": "0.3",
+    "network.width": "4",
+    "network.depth": "2",
+    "training.steps": "40",
+    "training.batch": "4",
+    "training.crop_px": "64",
+    "training.warmup_steps": "5",
+    "training.learning_rate": "0.02",
+    "training.ema_decay": "0.8",
+    "training.validate_every": "10",
+}
+
+
+@pytest.fixture(scope="module")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one set, `synthetic`."""
+    folder = tmp_path_factory.mktemp("data")
+    write_data_set(folder / "synthetic", n_surfaces=20, seed=1, size_hw=(96, 128))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tiny_params() -> Params:
+    return read_params(ROOT / "params.yaml", TINY)
+
+
+@pytest.fixture(scope="module")
+def trained(surfaces: Path, tiny_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished checkpoint of a tiny network."""
+    return train.train(tiny_params, surfaces, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="module")
+def archive(trained: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "crack.mar"
+    export(trained, surfaces, path)
+    return path
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "model.train", *map(str, arguments)]
+
+
+def test_a_training_ends_with_a_checkpoint_and_its_card(trained: Path) -> None:
+    network, model_card = checkpoint.load(trained)
+    assert trained.name == f"attention_unet_{model_card.version}.pth"
+    assert not network.training
+    assert model_card.stride == 4
+    assert 0 < model_card.threshold < 1
+    assert model_card.training["data"] == {"synthetic": {"terms": "unknown"}}
+    assert [entry["step"] for entry in model_card.training["history"]] == [10, 20, 30, 40]
+    assert list(trained.parent.glob(f"*{train.UNFINISHED}*")) == []
+
+
+def test_a_training_learns(trained: Path) -> None:
+    _, model_card = checkpoint.load(trained)
+    losses = [entry["loss"] for entry in model_card.training["history"]]
+    assert losses[-1] < losses[0] * 0.8
+    assert model_card.figures["validation"]["f1"] > 0.15  # calling everything crack gives 0.06
+
+
+def test_the_same_seed_gives_the_same_weights(trained: Path, surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
+    again = train.train(tiny_params, surfaces, tmp_path)
+    assert_same_weights(again, trained)
+
+
+def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(trained: Path, surfaces: Path, tmp_path: Path) -> None:
+    overrides = [f"--set={name}={value}" for name, value in TINY.items()]
+    arguments = ["--data", surfaces, "--out", tmp_path]
+    with subprocess.Popen(command(*arguments, *overrides), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as run:
+        while not list(tmp_path.glob(f"*{train.UNFINISHED}")):
+            assert run.poll() is None, "the training ended before it could be killed"
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGKILL)
+    state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
+    assert 0 < state["step"] < 40
+
+    resumed = subprocess.run(command(*arguments, "--resume"), cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"steps {state['step']} to 40" in resumed.stderr
+    finished = checkpoint.newest(tmp_path)
+    assert state["version"] in finished.name
+    assert_same_weights(finished, trained)
+
+
+def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
+    overrides = [f"--set={name}={value}" for name, value in {**TINY, "training.steps": 100_000}.items()]
+    arguments = command("--data", surfaces, "--out", tmp_path, *overrides)
+    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
+        assert run.stderr is not None
+        while "training on" not in (line := run.stderr.readline()):
+            assert line, "the training ended before it could be stopped"
+        time.sleep(1)
+        os.killpg(run.pid, signal.SIGINT)
+        said = run.stderr.read()
+        assert run.wait(60) == 130
+    assert "python -m model.train --resume" in said
+    state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
+    steps = {int(entry["step"]) for entry in state["optimizer"]["state"].values()}
+    assert steps == {state["step"]}
+
+
+def assert_same_weights(path: Path, expected_path: Path) -> None:
+    weights, expected = (torch.load(file, weights_only=True) for file in (path, expected_path))
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--data", "/nowhere"], "/nowhere/deepcrack/split.csv does not exist"),
+        (["--data", "/nowhere", "--set", "training.stepz=3"], "'training.stepz' is not in params.yaml"),
+        (["--data", "/nowhere", "--set", "training.batch=0"], "training.batch=0"),
+        (["--data", "/nowhere", "--resume"], "there is no training to resume"),
+    ],
+)
+def test_a_wrong_setting_is_named(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    finished = subprocess.run(command(*arguments, "--out", tmp_path), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert sentence in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+@pytest.mark.parametrize("module", ["model.train", "model.evaluate", "model.synthetic", "export", "handler.serve"])
+def test_help_shows_examples(module: str) -> None:
+    finished = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"python -m {module}" in finished.stdout.partition("examples:")[2]
+
+
+def test_evaluation_prints_and_records_the_figures(trained: Path, surfaces: Path, tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    arguments = ["--checkpoint", trained, "--data", surfaces, "--sets", "synthetic", "--json", figures, "--record"]
+    finished = subprocess.run(
+        [sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    measured = json.loads(figures.read_text())
+    assert measured["n_photographs"] == 4
+    assert f"| F1 | {measured['f1']:.3f} |" in finished.stdout
+    _, model_card = checkpoint.load(trained)
+    assert model_card.figures["synthetic/test"] == measured
+
+
+def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archive: Path, tmp_path: Path) -> None:
+    network, _ = checkpoint.load(trained)
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path)
+    model_card = card.ModelCard.read(tmp_path / card.FILE_NAME)
+    surface = draw_surface(seed=3, size_hw=(150, 201)).image_hwc_u8
+    by_onnx = Segmenter(model_card, runtime.OnnxNetwork(tmp_path / runtime.FILE_NAME, n_threads=1)).probability(surface)
+    by_torch = Segmenter(model_card, checkpoint.as_run(network)).probability(surface)
+    assert np.abs(by_onnx.astype(int) - by_torch).max() <= 1
+    assert model_card.figures["parity"]["largest_difference"] < 1e-4
+
+
+def test_the_archive_answers_with_nothing_but_itself_on_the_path(archive: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path)
+    (tmp_path / "photograph.png").write_bytes(png(draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8))
+    # What TorchServe does with an archive, and its context where the server would stand.
+    script = """
+import sys
+sys.path.insert(0, ".")
+import crack_handler
+from ts.context import Context, RequestProcessor
+context = Context("crack", ".", {}, 1, None, None)
+context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor({})]
+handler = crack_handler.CrackHandler()
+handler.initialize(context)
+parts = {"image": bytearray(open("photograph.png", "rb").read()), "response": bytearray(b"full")}
+print(handler.handle([parts], context)[0].decode())
+assert all(getattr(module, "__file__", None) is None or not module.__file__.startswith(sys.argv[1])
+           for name, module in sys.modules.items() if name.split(".")[0] in ("model", "handler", "export"))
+"""
+    finished = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["shape"] == [90, 111]
+
+
+def test_equal_content_has_equal_hashes_and_other_weights_have_not(archive: Path, trained: Path, surfaces: Path) -> None:
+    again = archive.with_name("again.mar")
+    export(trained, surfaces, again)
+    assert content_hash(again) == content_hash(archive)
+    assert content_hash(ROOT / "model_store" / "crack.mar") != content_hash(archive)
+
+
+def test_an_archive_that_differs_from_its_checkpoint_is_not_built(trained: Path, surfaces: Path, archive: Path) -> None:
+    strict = json.loads(trained.with_suffix(".json").read_text())
+    strict["training"]["params"]["export"]["tolerance"] = 1e-12
+    copy = trained.with_name("attention_unet_strict.pth")
+    copy.write_bytes(trained.read_bytes())
+    copy.with_suffix(".json").write_text(json.dumps(strict))
+    before = archive.read_bytes()
+    with pytest.raises(ValueError, match=r"ONNX differs from PyTorch by .* tolerance 1\.0e-12 .* The archive was not built\."):
+        export(copy, surfaces, archive)
+    assert archive.read_bytes() == before
+    assert [path.name for path in archive.parent.iterdir() if path.is_dir()] == []
