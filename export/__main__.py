@@ -71,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("onnxscript", "onnx_ir"):  # they report each of their passes
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
+        logging.getLogger(name).setLevel(logging.ERROR)
     if options.data is None:
         parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
     try:

@@ -130,7 +130,7 @@ class Trainer:
         network, card = checkpoint.load(parent)
         if network.size != self.network.size:
             raise ValueError(
-                f"{parent}: a network of width and depth {network.size}, expected {self.network.size}. Set network.width and depth."
+                f"{parent}: width and depth {network.size}, expected {self.network.size}. Set network.width and network.depth."
             )
         self.network.load_state_dict(network.state_dict())
         self.averaged.module.load_state_dict(network.state_dict())

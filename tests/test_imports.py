@@ -1,4 +1,4 @@
-"""Who may import whom (docs: house style), read from the sources without running them."""
+"""Who may import whom, read from the sources without running them."""
 
 import ast
 import subprocess

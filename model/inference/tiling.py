@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """From a tile, uint8 (height, width, 3), to its crack probability, float32 (height, width) in 0..1."""
 
+PROBABILITY_TOLERANCE = 1e-3  # under half a level of the 256
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -51,6 +53,9 @@ def predict_tiled(
     Args:
         image_hwc_u8: any height and width.
         predict: called with one tile after the other; every tile has the same height and width, multiples of `stride`.
+
+    Raises:
+        ValueError: `predict` gave something other than probabilities.
     """
     height, width = image_hwc_u8.shape[:2]
     rows = Axis.cut(height, tile_px, overlap_px, stride)
@@ -66,6 +71,9 @@ def predict_tiled(
             band[:, left : left + columns.size] += predict(tile) * weights
         band *= row_weights[index][:, None]
         band[: len(shared_with_next)] += shared_with_next
+        # NaN, or what overshoots, would wrap round to "no crack" below.
+        if not (band.min() >= -PROBABILITY_TOLERANCE and band.max() <= 1 + PROBABILITY_TOLERANCE):
+            raise ValueError(f"The network gave {band.min()} to {band.max()}, expected probabilities from 0 to 1.")
         is_last = index == len(rows.starts) - 1
         n_finished = rows.size if is_last else rows.starts[index + 1] - top
         prob_hw_u8[top : top + n_finished] = np.rint(band[:n_finished] * 255)

@@ -213,3 +213,12 @@ def test_the_photograph_itself_is_left_as_it_was() -> None:
     image_hwc_u8.flags.writeable = False
     predict_tiled(image_hwc_u8, red, **SMALL_TILES)
     np.testing.assert_array_equal(image_hwc_u8, noise(100, 70))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.01, -0.01])
+def test_what_is_no_probability_is_refused_instead_of_wrapping_round(wrong: float) -> None:
+    def predict(tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full(tile_hwc_u8.shape[:2], wrong, np.float32)
+
+    with pytest.raises(ValueError, match="expected probabilities from 0 to 1"):
+        predict_tiled(np.zeros((32, 32, 3), np.uint8), predict, tile_px=640, overlap_px=64, stride=16)
