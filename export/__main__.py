@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from export.archive import ArchiveError, content_hash, write_archive
+from export.archive import ArchiveError, content_hash, repack, write_archive
 from export.network import OPSET, ParityError, check_parity, write_onnx
 from model import checkpoint
 from model.dataset import cut_by_group, read_pairs
@@ -58,10 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Turn a checkpoint into the archive that TorchServe serves.",
         epilog="examples:\n"
         "  python -m export\n"
-        "  python -m export --checkpoint models/attention_unet_20261123-123258.pth --out /tmp/crack.mar\n",
+        "  python -m export --checkpoint models/attention_unet_20261123-123258.pth --out /tmp/crack.mar\n"
+        "  python -m export --repack\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--checkpoint", type=Path, help="(default: the newest in models/)")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--checkpoint", type=Path, help="(default: the newest in models/)")
+    source.add_argument(
+        "--repack", action="store_true", help="keep the network and card of --out, renew the code packed with them"
+    )
     parser.add_argument(
         "--data",
         type=Path,
@@ -73,11 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
         logging.getLogger(name).setLevel(logging.ERROR)
-    if options.data is None:
+    if options.data is None and not options.repack:
         parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
     try:
-        path = options.checkpoint or checkpoint.newest(Path("models"))
-        card = export(path, options.data, options.out)
+        if options.repack:
+            card = repack(options.out)
+        else:
+            card = export(options.checkpoint or checkpoint.newest(Path("models")), options.data, options.out)
     except (ArchiveError, FileNotFoundError, ParityError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

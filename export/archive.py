@@ -52,6 +52,23 @@ def write_archive(onnx_path: Path, model_card: card.ModelCard, archive_path: Pat
         packed.replace(archive_path)
 
 
+def repack(archive_path: Path) -> card.ModelCard:
+    """Pack an archive's network and card anew, with the code as it is now; returns the card.
+
+    Raises:
+        ArchiveError: the file is no archive of ours, or the archiver refused; it is untouched then.
+    """
+    with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
+        try:
+            with zipfile.ZipFile(archive_path) as archive:
+                onnx_path = Path(archive.extract(runtime.FILE_NAME, work))
+                model_card = card.ModelCard.read(Path(archive.extract(card.FILE_NAME, work)))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ArchiveError(f"{archive_path} is no archive of a crack model ({error}).") from error
+        write_archive(onnx_path, model_card, archive_path)
+    return model_card
+
+
 def content_hash(archive_path: Path) -> str:
     """SHA-256 over the archive's files and their names, the manifest left out: its time stamp differs each time."""
     digest = hashlib.sha256()

@@ -5,14 +5,15 @@ pooled over all photographs at their own size, without a boundary tolerance, at 
 """
 
 import argparse
-import dataclasses
 import io
 import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import requests
@@ -26,12 +27,13 @@ from model.dataset import Pair, cut_by_group, read_pairs
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter, threshold_level
-from model.metrics import Report, count_levels, count_skeletons, report
+from model.metrics import FalseAlarms, Report, count_levels, count_skeletons, false_alarms, report
 from model.params import Params
 
 logger = logging.getLogger("model.evaluate")
 
 REQUEST_TIMEOUT_S = 600
+MIN_ALARM_PX = 100
 
 Predict = Callable[[bytes], tuple[NDArray[np.uint8], float]]
 """From a photograph's file to its crack probability, uint8 (height, width), and the threshold to cut it at."""
@@ -61,7 +63,29 @@ def by_server(url: str) -> Predict:
     return predict
 
 
-def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Report:
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured: `report` where photographs hold a crack, `false_alarms` where some hold none."""
+
+    report: Report | None
+    false_alarms: FalseAlarms | None
+
+    def to_dict(self) -> dict[str, Any]:
+        figures: dict[str, Any] = dict(self.report.to_dict()) if self.report else {}
+        return figures | ({"false_alarms": asdict(self.false_alarms)} if self.false_alarms else {})
+
+    def to_markdown(self) -> str:
+        parts = [self.report.to_markdown()] if self.report else []
+        if self.false_alarms:
+            alarms = self.false_alarms
+            parts.append(
+                f"{alarms.n_photographs} photographs without a crack: {alarms.n_with_alarm} with {MIN_ALARM_PX} or more pixels "
+                f"called crack, {alarms.area_ratio:.3%} of their area.\n"
+            )
+        return "\n".join(parts)
+
+
+def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Evaluation:
     """Score every pair at the threshold that the predictions come with."""
     levels, skeletons, threshold = [], [], 0.0
     for pair in tqdm(pairs, desc="evaluating", unit="photo"):
@@ -69,7 +93,12 @@ def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Report:
         prob_hw_u8, threshold = predict(pair.image_path.read_bytes())
         levels.append(count_levels(prob_hw_u8, mask_hw))
         skeletons.append(count_skeletons(prob_hw_u8 >= threshold_level(threshold), mask_hw))
-    return report(np.stack(levels), np.array(skeletons), threshold_level(threshold))
+    levels_n_2_256, threshold_u8 = np.stack(levels), threshold_level(threshold)
+    has_crack = levels_n_2_256[:, 1].any(axis=1)
+    return Evaluation(
+        report(levels_n_2_256, np.array(skeletons), threshold_u8) if has_crack.any() else None,
+        None if has_crack.all() else false_alarms(levels_n_2_256, threshold_u8, MIN_ALARM_PX),
+    )
 
 
 def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | None) -> list[Pair]:
@@ -128,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.json.write_text(json.dumps(figures.to_dict(), indent=2) + "\n")
     if options.record and card is not None:
         recorded = {**card.figures, name: figures.to_dict()}
-        dataclasses.replace(card, figures=recorded).write(path.with_suffix(".json"))
+        replace(card, figures=recorded).write(path.with_suffix(".json"))
         logger.info("recorded in %s", path.with_suffix(".json"))
     return 0
 

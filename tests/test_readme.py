@@ -29,7 +29,8 @@ def test_its_curl_lines_are_answered(command: str, server: Server, tmp_path: Pat
     if finished.stdout:
         assert json.loads(finished.stdout)["status"] == "success"
     else:
-        assert Image.open(tmp_path / "mask.png").size == (544, 384)
+        with Image.open(tmp_path / "mask.png") as mask:
+            assert mask.size == (544, 384)
 
 
 @pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("make ")}))
@@ -53,5 +54,5 @@ def test_its_answer_has_the_keys_of_a_real_one(server: Server) -> None:
 def test_its_samples_are_what_the_generator_draws(tmp_path: Path) -> None:
     write_data_set(tmp_path / "samples", n_surfaces=6, seed=20, size_hw=(384, 544))
     for mask_path in sorted((ROOT / "docs" / "samples" / "masks").iterdir()):
-        drawn = np.asarray(Image.open(tmp_path / "samples" / "masks" / mask_path.name))
-        assert np.mean(drawn != np.asarray(Image.open(mask_path))) < 1e-3
+        with Image.open(tmp_path / "samples" / "masks" / mask_path.name) as drawn, Image.open(mask_path) as kept:
+            assert np.mean(np.asarray(drawn) != np.asarray(kept)) < 1e-3

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from export.__main__ import export
-from export.archive import content_hash
+from export.archive import ArchiveError, content_hash, repack
 from model import checkpoint, train
 from model.inference import card, runtime
 from model.inference.segmenter import Segmenter
 from model.params import Params, read_params
 from model.synthetic import draw_surface, write_data_set
-from tests.conftest import ROOT
+from tests.conftest import ARCHIVE, ROOT
 from tests.photographs import png
 
 TINY = {
@@ -209,7 +209,35 @@ def test_equal_content_has_equal_hashes_and_other_weights_have_not(archive: Path
     again = archive.with_name("again.mar")
     export(trained, surfaces, again)
     assert content_hash(again) == content_hash(archive)
-    assert content_hash(ROOT / "model_store" / "crack.mar") != content_hash(archive)
+    assert content_hash(ARCHIVE) != content_hash(archive)
+
+
+def test_repacking_keeps_network_and_card(archive: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "crack.mar"
+    copy.write_bytes(archive.read_bytes())
+    repack(copy)
+    assert content_hash(copy) == content_hash(archive)
+
+
+def test_what_is_no_archive_is_not_repacked(tmp_path: Path) -> None:
+    path = tmp_path / "crack.mar"
+    path.write_bytes(b"something else")
+    with pytest.raises(ArchiveError, match="is no archive of a crack model"):
+        repack(path)
+    assert path.read_bytes() == b"something else"
+
+
+def test_the_released_archive_holds_the_code_of_this_repository() -> None:
+    """Where it doesn't, `python -m export --repack` mends it."""
+    sources = {
+        "crack_handler.py": ROOT / "handler" / "crack_handler.py",
+        "model-config.yaml": ROOT / "handler" / "model-config.yaml",
+    }
+    for path in [ROOT / "model" / "__init__.py", *(ROOT / "model" / "inference").glob("*.py")]:
+        sources[path.relative_to(ROOT).as_posix()] = path
+    with zipfile.ZipFile(ARCHIVE) as archive:
+        assert {name for name in archive.namelist() if name.endswith((".py", ".yaml"))} == set(sources)
+        assert [name for name, path in sources.items() if archive.read(name) != path.read_bytes()] == []
 
 
 def test_an_archive_that_differs_from_its_checkpoint_is_not_built(trained: Path, surfaces: Path, archive: Path) -> None:

@@ -2,8 +2,6 @@
 
 import csv
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -144,14 +142,6 @@ def test_a_negative_seed_is_named() -> None:
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="n_surfaces is 0"):
         write_data_set(tmp_path, n_surfaces=0, seed=0, size_hw=SMALL_HW)
-
-
-def test_help_exits_with_0_and_shows_an_example() -> None:
-    command = [sys.executable, "-m", "model.synthetic", "--help"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0
-    assert "example:" in done.stdout
-    assert "python -m model.synthetic --out data/synthetic" in done.stdout
 
 
 def test_the_command_says_where_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
