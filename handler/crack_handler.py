@@ -65,11 +65,9 @@ class CrackHandler:
 def _image(request: Mapping[str, Any]) -> bytes:
     image = request.get("image") or request.get("body")  # a multipart part, or the raw body
     if not image:
-        found = ", ".join(repr(name) for name in request if name not in ("image", "body")) or "nothing"
-        raise InferenceError(
-            ErrorCode.IMAGE_MISSING,
-            f"The request holds {found}, but no image. Send a JPEG or PNG as the part 'image', or as the body itself.",
-        )
+        others = ", ".join(repr(name) for name in request if name not in ("image", "body"))
+        found = f"The request holds {others}, but no image." if others else "The request is empty."
+        raise InferenceError(ErrorCode.IMAGE_MISSING, f"{found} Send a JPEG or PNG as the part 'image', or as the body itself.")
     return _as_bytes(image)
 
 

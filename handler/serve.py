@@ -28,6 +28,8 @@ logger = logging.getLogger("handler.serve")
 MODEL_NAME = "crack"
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
+# Ctrl-C (which a shell lets background jobs ignore), what containers are stopped with, and the end of the terminal.
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class StartError(RuntimeError):
@@ -137,8 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
-    for signal_number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell starts background jobs with it ignored
-        signal.signal(signal_number, _interrupt)
+    if not options.config.is_file():
+        parser.error(f"{options.config} does not exist; start from the repository's folder or name one with --config")
+    for number in STOP_SIGNALS:
+        signal.signal(number, _interrupt)
     server = Server(options.config, options.logs)
     try:
         logger.info("starting TorchServe, its logs are in %s", options.logs)
@@ -167,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    for number in STOP_SIGNALS:  # a second Ctrl-C must not leave TorchServe half stopped
+        signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 

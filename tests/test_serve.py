@@ -25,7 +25,7 @@ def environment(ports: list[int]) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     server: Server, tmp_path: Path, signal_number: signal.Signals
 ) -> None:
@@ -50,6 +50,7 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
         family = psutil.Process(run.pid).children(recursive=True)
         assert any(process.name() == "java" for process in family)
         run.send_signal(signal_number)
+        run.send_signal(signal_number)  # impatience changes nothing
         assert run.wait(60) == 0
     assert not any(process.is_running() for process in family)
     assert list(temporary.iterdir()) == []
