@@ -18,7 +18,6 @@ from model.dataset import cut_by_group, read_pairs
 from model.inference import runtime
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores
-from model.inference.segmenter import Segmenter
 from model.params import Params
 
 logger = logging.getLogger("export")
@@ -42,11 +41,10 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
         onnx_path = Path(work, runtime.FILE_NAME)
         write_onnx(network, onnx_path)
         candidate = runtime.OnnxNetwork(onnx_path, n_usable_cores())
-        segmenter = Segmenter(card, candidate)
-        photographs = tqdm(validation[:N_PARITY_PHOTOGRAPHS], desc="checking parity", unit="photo", leave=False)
-        batches_nchw = [segmenter.prepare(pair.read().image_hwc_u8) for pair in photographs]
-        difference = check_parity(checkpoint.as_run(network), candidate, batches_nchw, params.export.tolerance)
-        parity = {"largest_difference": difference, "n_photographs": len(batches_nchw), "onnx_opset": OPSET}
+        pairs = validation[:N_PARITY_PHOTOGRAPHS]
+        photographs = (pair.read().image_hwc_u8 for pair in tqdm(pairs, desc="checking parity", unit="photo", leave=False))
+        difference = check_parity(card, checkpoint.as_run(network), candidate, photographs, params.export.tolerance)
+        parity = {"largest_difference": difference, "n_photographs": len(pairs), "onnx_opset": OPSET}
         card = dataclasses.replace(card, figures={**card.figures, "parity": parity})
         write_archive(onnx_path, card, archive_path)
     return card
@@ -58,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Turn a checkpoint into the archive that TorchServe serves.",
         epilog="examples:\n"
         "  python -m export\n"
-        "  python -m export --checkpoint models/attention_unet_20261123-123258.pth --out /tmp/crack.mar\n"
+        "  python -m export --checkpoint models/attention_unet_20261123-140858.pth --out /tmp/crack.mar\n"
         "  python -m export --repack\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

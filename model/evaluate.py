@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Measure a model against labelled photographs.",
         epilog="examples:\n"
         "  python -m model.evaluate\n"
-        "  python -m model.evaluate --checkpoint models/attention_unet_20261123-123258.pth --split validation\n"
+        "  python -m model.evaluate --checkpoint models/attention_unet_20261123-140858.pth --split validation\n"
         "  python -m model.evaluate --url http://127.0.0.1:8080/predictions/crack --json figures.json\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -342,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m model.train --data ~/cracks\n"
         "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
-        "  python -m model.train --data ~/cracks --from models/attention_unet_20261123-130251.pth\n"
+        "  python -m model.train --data ~/cracks --from models/attention_unet_20261123-140858.pth\n"
         "  python -m model.train --data ~/cracks --resume\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

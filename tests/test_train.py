@@ -42,7 +42,7 @@ TINY = {
 def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with one set, `synthetic`."""
     folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder / "synthetic", n_surfaces=20, seed=1, size_hw=(96, 128))
+    write_data_set(folder / "synthetic", n_surfaces=20, seed=1, size_hw=(97, 131))
     return folder
 
 

@@ -45,15 +45,11 @@ class Segmenter:
         return predict_tiled(image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride)
 
     def _predict(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
-        prob_hw: NDArray[np.float32] = self._run(self.prepare(tile_hwc_u8))[0, 0]
-        return prob_hw
-
-    def prepare(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The tile as the network sees it: normalised, float32 (1, 3, height, width)."""
         batch_nchw = np.ascontiguousarray(tile_hwc_u8.transpose(2, 0, 1)[None], dtype=np.float32)
         batch_nchw *= self._scale
         batch_nchw += self._shift
-        return batch_nchw
+        prob_hw: NDArray[np.float32] = self._run(batch_nchw)[0, 0]
+        return prob_hw
 
 
 def threshold_level(threshold: float) -> int:

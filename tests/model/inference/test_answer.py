@@ -12,25 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference.answer import GRID_CELLS, Answer, Options, Quality, Response, answer, crack_grid, draw_overlay, error_body
-from model.inference.card import ModelCard
 from model.inference.errors import ErrorCode, InferenceError
 from model.inference.photograph import MEGAPIXEL, Limits
 from model.inference.segmenter import Segmenter
+from tests.cards import CARD
 from tests.photographs import jpeg, noise, png, with_orientation
 
-# With this mean and deviation a network is given pixel / 255, so that a channel is a probability.
-CARD = ModelCard(
-    version="20260101-000000",
-    mean=(0.0, 0.0, 0.0),
-    deviation=(255.0, 255.0, 255.0),
-    stride=4,
-    tile_px=48,
-    overlap_px=8,
-    threshold=0.4,
-    architecture={},
-    training={},
-    precision="int8",
-)
 SEGMENTER = Segmenter(CARD, lambda batch_nchw: batch_nchw[:, :1])  # crack is where the photograph is red
 
 

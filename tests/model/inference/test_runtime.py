@@ -1,5 +1,6 @@
 """ONNX Runtime with a network of two nodes: it computes what the graph says, for tiles of any size."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from model.inference.card import ModelCard
 from model.inference.runtime import FILE_NAME, OnnxNetwork
 from model.inference.segmenter import Segmenter
+from tests.cards import CARD
 from tests.photographs import noise
 
 
@@ -51,17 +52,7 @@ def test_one_session_takes_tiles_of_any_size(network_path: Path) -> None:
 
 
 def test_an_exported_network_segments_a_photograph(network_path: Path) -> None:
-    card = ModelCard(
-        version="20260101-000000",
-        mean=(128.0, 128.0, 128.0),
-        deviation=(50.0, 50.0, 50.0),
-        stride=4,
-        tile_px=48,
-        overlap_px=8,
-        threshold=0.5,
-        architecture={},
-        training={},
-    )
+    card = replace(CARD, mean=(128.0, 128.0, 128.0), deviation=(50.0, 50.0, 50.0))
     image_hwc_u8 = noise(70, 101)
     prob_hw_u8 = Segmenter(card, OnnxNetwork(network_path, n_threads=1)).probability(image_hwc_u8)
     mean_hw = (image_hwc_u8.mean(axis=2) - 128) / 50

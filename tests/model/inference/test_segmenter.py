@@ -8,22 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.inference.card import ModelCard
 from model.inference.segmenter import Segmenter, threshold_level
+from tests.cards import CARD
 from tests.photographs import noise
-
-# With this mean and deviation a network is given pixel / 255, so that a channel is a probability.
-CARD = ModelCard(
-    version="20260101-000000",
-    mean=(0.0, 0.0, 0.0),
-    deviation=(255.0, 255.0, 255.0),
-    stride=4,
-    tile_px=48,
-    overlap_px=8,
-    threshold=0.5,
-    architecture={},
-    training={},
-)
 
 
 def red(batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -69,11 +56,15 @@ def test_the_network_sees_pixels_less_mean_over_deviation() -> None:
     np.testing.assert_allclose(batch_nchw[0].transpose(1, 2, 0), expected_hwc, atol=1e-5)
 
 
-def test_what_is_prepared_lies_in_one_block_of_memory() -> None:
-    """Networks in C read it as it lies there."""
-    prepared = Segmenter(CARD, red).prepare(noise(60, 80)[::-1, 10:50])
-    assert prepared.flags.c_contiguous
-    assert prepared.shape == (1, 3, 60, 40)
+def test_what_the_network_gets_lies_in_one_block_of_memory() -> None:
+    seen: list[NDArray[np.float32]] = []
+
+    def run(batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
+        seen.append(batch_nchw)
+        return red(batch_nchw)
+
+    Segmenter(CARD, run).probability(noise(60, 80)[::-1, 10:50])
+    assert all(batch_nchw.flags.c_contiguous for batch_nchw in seen)
 
 
 def test_the_cards_tiles_are_what_the_network_is_given() -> None:
