@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import logging
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from tqdm import tqdm
 from export.archive import ArchiveError, content_hash, repack, write_archive
 from export.network import OPSET, ParityError, check_parity, write_onnx
 from model import checkpoint
-from model.dataset import cut_by_group, read_pairs
+from model.dataset import add_data_option, read_training_pairs
 from model.inference import runtime
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores
@@ -34,9 +33,7 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
     """
     network, card = checkpoint.load(checkpoint_path)
     params = Params.model_validate(card.training["params"])
-    _, validation = cut_by_group(
-        read_pairs(data_dir, params.data.sets, "train"), params.data.validation_ratio, params.data.seed
-    )
+    _, validation = read_training_pairs(data_dir, params.data)
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
         onnx_path = Path(work, runtime.FILE_NAME)
         write_onnx(network, onnx_path)
@@ -53,7 +50,7 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m export",
-        description="Turn a checkpoint into the archive that TorchServe serves.",
+        description="Turn a checkpoint into the archive that TorchServe serves; parity is checked on validation photographs.",
         epilog="examples:\n"
         "  python -m export\n"
         "  python -m export --checkpoint models/attention_unet_20261123-140858.pth --out /tmp/crack.mar\n"
@@ -65,19 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument(
         "--repack", action="store_true", help="keep the network and card of --out, renew the code packed with them"
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("CRACK_DATA_DIR"),
-        help="folder that holds the data sets; parity is checked on validation photographs (default: $CRACK_DATA_DIR)",
-    )
+    add_data_option(parser)
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
         logging.getLogger(name).setLevel(logging.ERROR)
-    if options.data is None and not options.repack:
-        parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
     try:
         if options.repack:
             card = repack(options.out)

@@ -4,8 +4,10 @@ A folder holds `images/`, `masks/` (one channel, 0 or 255, the image's size) and
 `image,mask,split,group`. What shares a group shows one wall or comes from one photograph, and stays on one side of any cut.
 """
 
+import argparse
 import csv
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,7 @@ from torch.utils.data import Dataset
 
 from model.augmentation import augment
 from model.inference.photograph import decode
-from model.params import AugmentationParams, TrainingParams
+from model.params import AugmentationParams, DataParams, TrainingParams
 
 # The publishers' terms for the data sets that this project knows; they go into the card of each model trained on them.
 TERMS = {
@@ -100,6 +102,21 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
     if not pairs:
         raise ValueError(f"{data_dir}: the sets {', '.join(set_names)} hold no pair of the split {split!r}.")
     return pairs
+
+
+def read_training_pairs(data_dir: Path, data: DataParams) -> tuple[list[Pair], list[Pair]]:
+    """What a model learns from, and what its checkpoint and threshold are chosen on. Raises as `read_pairs` does."""
+    return cut_by_group(read_pairs(data_dir, data.sets, "train"), data.validation_ratio, data.seed)
+
+
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """The option `--data`, one for all commands."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("CRACK_DATA_DIR", "data"),
+        help="folder that holds the data sets (default: $CRACK_DATA_DIR, else data)",
+    )
 
 
 def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:

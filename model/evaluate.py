@@ -8,7 +8,6 @@ import argparse
 import io
 import json
 import logging
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +22,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from model import checkpoint
-from model.dataset import Pair, cut_by_group, read_pairs
+from model.dataset import Pair, add_data_option, read_pairs, read_training_pairs
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter, threshold_level
@@ -107,7 +106,7 @@ def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | No
     if card is None:
         raise ValueError("--split validation is cut as the checkpoint's training did: give --checkpoint, not --url.")
     data = Params.model_validate(card.training["params"]).data
-    return cut_by_group(read_pairs(data_dir, sets, "train"), data.validation_ratio, data.seed)[1]
+    return read_training_pairs(data_dir, data.model_copy(update={"sets": tuple(sets)}))[1]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,20 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subject = parser.add_mutually_exclusive_group()
     subject.add_argument("--checkpoint", type=Path, help="a .pth file (default: the newest in models/)")
     subject.add_argument("--url", help="measure what a server answers instead")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("CRACK_DATA_DIR"),
-        help="folder that holds the data sets (default: $CRACK_DATA_DIR)",
-    )
+    add_data_option(parser)
     parser.add_argument("--sets", nargs="+", default=["deepcrack"], metavar="SET", help="(default: deepcrack)")
     parser.add_argument("--split", default="test", help="train, validation, val or test (default: test)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     parser.add_argument("--record", action="store_true", help="also write the figures into the checkpoint's model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if options.data is None:
-        parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
     if options.record and options.url:
         parser.error("--record writes into a checkpoint's card: give --checkpoint, not --url")
     try:

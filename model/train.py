@@ -34,7 +34,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet
-from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pair, cut_by_group, read_pairs
+from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pair, add_data_option, read_training_pairs
 from model.inference.card import ModelCard
 from model.inference.segmenter import Segmenter
 from model.losses import segmentation_loss
@@ -263,9 +263,7 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
     if state:
         params = Params.model_validate(state["params"])
     version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    pairs, held_out = cut_by_group(
-        read_pairs(data_dir, params.data.sets, "train"), params.data.validation_ratio, params.data.seed
-    )
+    pairs, held_out = read_training_pairs(data_dir, params.data)
     trainer = Trainer(params, version, _read(pairs, "reading"), _read(held_out, "reading validation"))
     if parent:
         trainer.begin_with(parent)
@@ -346,12 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  python -m model.train --data ~/cracks --resume\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=os.environ.get("CRACK_DATA_DIR"),
-        help="folder that holds the data sets (default: $CRACK_DATA_DIR)",
-    )
+    add_data_option(parser)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe (default: params.yaml)")
     parser.add_argument(
         "--set",
@@ -373,8 +366,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if options.data is None:
-        parser.error("no data: give --data or set CRACK_DATA_DIR to the folder that holds the data sets")
     try:
         params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
