@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train resume evaluate export samples clean
+.PHONY: help setup up test lint pretrain train resume evaluate export samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,13 +32,20 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-train: $(READY) ## train a model on $CRACK_DATA_DIR by params.yaml
-	$(BIN)/python -m model.train
+pretrain: $(READY) ## train a network on drawn surfaces alone, into models/pretrained; the photographs are for validation
+	$(BIN)/python -m model.train --out models/pretrained \
+	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=600 \
+	  --set training.steps=1500 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
+	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.15
+
+train: $(READY) ## train a model on $CRACK_DATA_DIR by params.yaml, beginning with what `make pretrain` left
+	@ls models/pretrained/*.pth > /dev/null 2>&1 || $(MAKE) pretrain
+	$(BIN)/python -m model.train --from models/pretrained
 
 resume: $(READY) ## go on with the training that was stopped last
 	$(BIN)/python -m model.train --resume
 
-evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs
+evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs; leaves a report in reports/
 	$(BIN)/python -m model.evaluate
 
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnxscript import optimizer
 from torch import Tensor, nn
 
 from model.attention_unet import AttentionUNet
@@ -26,7 +27,7 @@ class _ProbabilityNetwork(nn.Module):
 
     def __init__(self, network: AttentionUNet) -> None:
         super().__init__()
-        self.network = network
+        self.network = network  # its name is checkpoint.PREFIX_IN_ONNX
 
     def forward(self, batch_nchw: Tensor) -> Tensor:
         probability: Tensor = self.network(batch_nchw).sigmoid()
@@ -34,7 +35,11 @@ class _ProbabilityNetwork(nn.Module):
 
 
 def write_onnx(network: AttentionUNet, path: Path) -> None:
-    """Write `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride."""
+    """Write `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride.
+
+    The file holds each of the network's tensors under its own name, batch normalisation not folded away (runtimes fold it when
+    they load), so that `checkpoint.load` can read a network back from an archive and train on.
+    """
     stride = network.stride
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
     with warnings.catch_warnings():
@@ -48,15 +53,30 @@ def write_onnx(network: AttentionUNet, path: Path) -> None:
             input_names=["batch_nchw"],
             output_names=["probability_nchw"],
             dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
+            optimize=False,  # it would fold the batch normalisation
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program.")
     model = program.model_proto
+    optimizer.fold_constants(model)
+    optimizer.remove_unused_nodes(model)
+    _store_as_float16(model.graph)
     for node in model.graph.node:  # the exporter notes this machine's paths and stack frames there
         del node.metadata_props[:]
         node.doc_string = ""
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def _store_as_float16(graph: onnx.GraphProto) -> None:
+    """Keep convolutions' weights in half the bytes, cast to float32 in the graph; runtimes do that once, when they load."""
+    for tensor in [tensor for tensor in graph.initializer if len(tensor.dims) > 1]:
+        weights = onnx.numpy_helper.to_array(tensor)
+        cast_name = f"{tensor.name}.float32"
+        for node in graph.node:
+            node.input[:] = [cast_name if name == tensor.name else name for name in node.input]
+        graph.node.insert(0, onnx.helper.make_node("Cast", [tensor.name], [cast_name], to=onnx.TensorProto.FLOAT))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float16), tensor.name))
 
 
 def check_parity(

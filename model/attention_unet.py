@@ -5,17 +5,24 @@ each of their pixels is weighted by how much the coarser, decoded features ask f
 sigmoid, the threshold, tiles and sizes are the business of those who call it.
 """
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+MOST_TIMES_WIDTH = 8
+
 
 class ConvBlock(nn.Sequential):
-    """Two 3x3 convolutions, each followed by batch normalisation and ReLU; height and width stay."""
+    """Two 3x3 convolutions, each followed by batch normalisation and ReLU.
 
-    def __init__(self, n_in: int, n_out: int) -> None:
+    The first sees 3x3 blocks of `block_px` a side; height and width shrink by that.
+    """
+
+    def __init__(self, n_in: int, n_out: int, block_px: int = 1) -> None:
         super().__init__(
-            nn.Conv2d(n_in, n_out, kernel_size=3, padding=1, bias=False),
+            nn.Conv2d(n_in, n_out, kernel_size=3 * block_px, stride=block_px, padding=block_px, bias=False),
             nn.BatchNorm2d(n_out),
             nn.ReLU(inplace=True),
             nn.Conv2d(n_out, n_out, kernel_size=3, padding=1, bias=False),
@@ -60,23 +67,28 @@ class DecoderStep(nn.Module):
 class AttentionUNet(nn.Module):
     """Crack logits for RGB photographs.
 
-    Args:
-        width: channels at full resolution; each of the `depth` halvings of the resolution doubles them.
-        depth: number of halvings. Height and width of the input must be multiples of `stride` = 2**depth.
+    It works at half the photograph's resolution: the first convolution sees 6x6 pixels and strides by two, the head gives each
+    2x2 pixels their logits. That is a 3x3 convolution over blocks of pixels and the sub-pixel convolution of Shi et al. (2016,
+    https://arxiv.org/abs/1609.05158), and for the same time allows more than twice the channels.
 
-    Width 16 and depth 4 make 2.0 million parameters and cost 94 GFLOP (multiply and add counted as two) per megapixel.
+    Args:
+        width: channels at half resolution; each halving doubles them, up to `MOST_TIMES_WIDTH` times.
+        depth: number of further halvings. Height and width of the input must be multiples of `stride` = 2**(depth + 1).
     """
 
-    def __init__(self, width: int = 16, depth: int = 4) -> None:
+    def __init__(self, width: int = 24, depth: int = 4) -> None:
         super().__init__()
         if width < 1 or depth < 1:
             raise ValueError(f"width={width!r}, depth={depth!r}: both must be at least 1.")
         self.size = (width, depth)
-        self.stride = 2**depth
-        channels = [width * 2**level for level in range(depth + 1)]
-        self.encoder = nn.ModuleList(ConvBlock(n_in, n_out) for n_in, n_out in zip([3, *channels[:-1]], channels, strict=True))
-        self.decoder = nn.ModuleList(DecoderStep(n_coarse=2 * n_fine, n_fine=n_fine) for n_fine in reversed(channels[:-1]))
-        self.head = nn.Conv2d(width, 1, kernel_size=1)
+        self.stride = 2 ** (depth + 1)
+        channels = [width * min(2**level, MOST_TIMES_WIDTH) for level in range(depth + 1)]
+        stem = ConvBlock(3, width, block_px=2)
+        self.encoder = nn.ModuleList([stem, *(ConvBlock(n_in, n_out) for n_in, n_out in itertools.pairwise(channels))])
+        self.decoder = nn.ModuleList(
+            DecoderStep(n_coarse, n_fine) for n_coarse, n_fine in itertools.pairwise(reversed(channels))
+        )
+        self.head = nn.ConvTranspose2d(width, 1, kernel_size=2, stride=2)
 
     def forward(self, batch_nchw: Tensor) -> Tensor:
         """Logits, float, N, 1, H, W, for a normalised float batch N, 3, H, W.
@@ -89,12 +101,12 @@ class AttentionUNet(nn.Module):
         features = batch_nchw
         for level, block in enumerate(self.encoder):
             if level > 0:
-                features = functional.max_pool2d(features, kernel_size=2)  # N, width * 2**(level - 1), H / 2**level, ...
-            features = block(features)  # N, width * 2**level, H / 2**level, W / 2**level
+                features = functional.max_pool2d(features, kernel_size=2)
+            features = block(features)  # N, channels[level], H / 2**(level + 1), W / 2**(level + 1)
             skips.append(features)
         skips.pop()  # the coarsest features are what the decoder starts from, not a skip
         for step in self.decoder:
-            features = step(features, skips.pop())  # N, channels / 2, 2 * height, 2 * width
+            features = step(features, skips.pop())  # N, channels[level - 1], 2 * height, 2 * width
         logits: Tensor = self.head(features)  # N, 1, H, W
         return logits
 

@@ -64,6 +64,8 @@ def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rn
     if rng.random() < params.blur_ratio:
         image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), rng.uniform(0.5, 1.5)), np.uint8)
     image = image_hwc_u8.astype(np.float32) / 255
+    if rng.random() < params.negative_ratio:
+        image = 1 - image
     if rng.random() < params.grey_ratio:
         image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
     contrast, gamma = np.exp(rng.uniform(-params.tone, params.tone, 2))

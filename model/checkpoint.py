@@ -1,19 +1,30 @@
-"""Trained weights on disk: `attention_unet_<version>.pth` with its model card beside it as `.json`."""
+"""Trained weights on disk: `attention_unet_<version>.pth` with its model card beside it as `.json`, or a released archive.
 
+Convolutions' weights are kept in float16, which halves the files; a network is rounded before it is judged, so that its figures
+are those of what is kept.
+"""
+
+import copy
 import os
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from model.attention_unet import AttentionUNet
+from model.inference import card as model_card
+from model.inference import runtime
 from model.inference.card import ModelCard
 from model.inference.segmenter import Run
 
 FILE_PATTERN = "attention_unet_{version}.pth"
+PREFIX_IN_ONNX = "network."
 
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:
@@ -26,29 +37,60 @@ def write_whole(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+def rounded(network: nn.Module) -> nn.Module:
+    """A copy, in evaluation mode, with the weights as they are kept."""
+    twin = copy.deepcopy(network).eval()
+    twin.load_state_dict(_kept(twin))
+    return twin
+
+
 def save(folder: Path, network: AttentionUNet, card: ModelCard) -> Path:
     """Write weights and card into `folder`; returns the weights' path."""
     path = folder / FILE_PATTERN.format(version=card.version)
     card.write(path.with_suffix(".json"))
-    write_whole(path, network.state_dict())
+    write_whole(path, _kept(network))
     return path
 
 
 def load(path: Path) -> tuple[AttentionUNet, ModelCard]:
-    """The network, in evaluation mode, and its card.
+    """The network, in evaluation mode, and its card, from a `.pth` file or a `.mar` archive.
 
     Raises:
+        FileNotFoundError: there is no such file.
         ValueError: the card is missing or broken, or the weights do not fit the network that the card describes.
     """
-    if not path.with_suffix(".json").is_file():
-        raise ValueError(f"{path.with_suffix('.json')} does not exist. A checkpoint needs its model card beside it.")
-    card = ModelCard.read(path.with_suffix(".json"))
+    if path.suffix == ".mar":
+        weights, card = _read_archive(path)
+    else:
+        if not path.with_suffix(".json").is_file():
+            raise ValueError(f"{path.with_suffix('.json')} does not exist. A checkpoint needs its model card beside it.")
+        weights, card = torch.load(path, map_location="cpu", weights_only=True), ModelCard.read(path.with_suffix(".json"))
     network = AttentionUNet(card.architecture["width"], card.architecture["depth"])
+    counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network.load_state_dict(counters | weights)
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the network of its card ({error}).") from error
     return network.eval(), card
+
+
+def _kept(network: nn.Module) -> dict[str, Tensor]:
+    """Weights of convolutions in float16; biases and what normalises, a hundredth of them, as they are."""
+    return {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in network.state_dict().items()}
+
+
+def _read_archive(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
+    with tempfile.TemporaryDirectory(prefix="crack-") as work:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                card = ModelCard.read(Path(archive.extract(model_card.FILE_NAME, work)))
+                graph = onnx.load(archive.extract(runtime.FILE_NAME, work)).graph
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path}: no archive of a crack model ({error}).") from error
+    named = (tensor for tensor in graph.initializer if tensor.name.startswith(PREFIX_IN_ONNX))
+    return {
+        tensor.name.removeprefix(PREFIX_IN_ONNX): torch.tensor(onnx.numpy_helper.to_array(tensor)) for tensor in named
+    }, card
 
 
 def as_run(network: nn.Module) -> Run:

@@ -7,22 +7,27 @@ A folder holds `images/`, `masks/` (one channel, 0 or 255, the image's size) and
 import argparse
 import csv
 import hashlib
+import multiprocessing
 import os
+import signal
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from model.augmentation import augment
 from model.inference.photograph import decode
 from model.params import AugmentationParams, DataParams, TrainingParams
+from model.synthetic import draw_surface
 
 # The publishers' terms for the data sets that this project knows; they go into the card of each model trained on them.
 TERMS = {
@@ -106,7 +111,44 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
 def read_training_pairs(data_dir: Path, data: DataParams) -> tuple[list[Pair], list[Pair]]:
     """What a model learns from, and what its checkpoint and threshold are chosen on. Raises as `read_pairs` does."""
-    return cut_by_group(read_pairs(data_dir, data.sets, "train"), data.validation_ratio, data.seed)
+    pairs = read_pairs(data_dir, list(data.sets), "train")
+    return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data.validation_ratio, data.seed)
+
+
+def is_held_out(pair: Pair, data: DataParams) -> bool:
+    """Whether the pair's group belongs to the fold that this model is not to see."""
+    if pair.set_name not in data.held_out_folds:
+        return False
+    fold, n_folds = data.held_out_folds[pair.set_name]
+    return int.from_bytes(_digest("fold", pair.set_name, pair.group)[:8], "big") % n_folds == fold
+
+
+def read_photographs(pairs: Sequence[Pair], what: str) -> dict[str, list[LabelledPhotograph]]:
+    """Read pairs into memory, by set, behind a progress bar that says `what` is done. Raises as `Pair.read` does."""
+    sets: dict[str, list[LabelledPhotograph]] = {}
+    for pair in tqdm(pairs, desc=what, unit="photo", leave=False):
+        sets.setdefault(pair.set_name, []).append(pair.read())
+    return sets
+
+
+def draw_photographs(data: DataParams) -> list[LabelledPhotograph]:
+    """Draw `data.n_synthetic` surfaces on all cores, every third without a crack."""
+    seeds = np.random.default_rng(data.seed).integers(2**62, size=data.n_synthetic)
+    with multiprocessing.Pool(initializer=set_up_process) as processes:
+        surfaces = processes.imap(_draw_surface, enumerate(seeds.tolist()), chunksize=4)
+        return list(tqdm(surfaces, total=data.n_synthetic, desc="drawing surfaces", unit="surface", leave=False))
+
+
+def _draw_surface(number_and_seed: tuple[int, int]) -> LabelledPhotograph:
+    number, seed = number_and_seed
+    surface = draw_surface(seed, is_cracked=number % 3 > 0)
+    return LabelledPhotograph(surface.image_hwc_u8, surface.mask_hw)
+
+
+def set_up_process(_: int = 0) -> None:
+    """What a process that prepares data begins with."""
+    cv2.setNumThreads(0)  # the cores belong to the training
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides when to stop
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
@@ -131,8 +173,8 @@ def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[P
     rest: list[Pair] = []
     cut: list[Pair] = []
     for (set_name, group), members in sorted(by_group.items()):
-        digest = hashlib.sha256(f"{seed}/{set_name}/{group}".encode()).digest()
-        is_cut = len(members) <= MOST_OF_A_GROUP and int.from_bytes(digest[:8], "big") < ratio * 2**64
+        share = int.from_bytes(_digest(str(seed), set_name, group)[:8], "big") / 2**64
+        is_cut = len(members) <= MOST_OF_A_GROUP and share < ratio
         side = cut if is_cut else rest
         side.extend(members)
     if not rest or not cut:
@@ -143,27 +185,38 @@ def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[P
     return rest, cut
 
 
+def _digest(*words: str) -> bytes:
+    return hashlib.sha256("/".join(words).encode()).digest()
+
+
 class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     """An endless, seeded sequence of augmented training crops.
 
     Draw number i is a function of i, the seed and the photographs alone: a training resumed at draw i goes on with the
-    very crops that it would have seen, whatever the number of loader processes. Each photograph comes once in
-    `len(photographs)` draws.
+    very crops that it would have seen, whatever the number of loader processes.
+
+    Args:
+        sets: the photographs of each set.
+        shares: how often a set is drawn from, by its name and in proportion to the others' shares.
     """
 
     def __init__(
-        self, photographs: Sequence[LabelledPhotograph], training: TrainingParams, augmentation: AugmentationParams
+        self,
+        sets: Mapping[str, Sequence[LabelledPhotograph]],
+        shares: Mapping[str, float],
+        training: TrainingParams,
+        augmentation: AugmentationParams,
     ) -> None:
-        self._photographs = photographs
+        self._sets = [sets[name] for name in sets]
+        self._chances = np.array([shares[name] for name in sets]) / sum(shares[name] for name in sets)
         self._training = training
         self._augmentation = augmentation
 
     def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
         """A crop, uint8 (3, crop_px, crop_px), and its truth, bool (1, crop_px, crop_px)."""
-        n_photographs = len(self._photographs)
-        order = np.random.default_rng((self._training.seed, 0, draw // n_photographs)).permutation(n_photographs)
-        photograph = self._photographs[order[draw % n_photographs]]
-        rng = np.random.default_rng((self._training.seed, 1, draw))
+        rng = np.random.default_rng((self._training.seed, draw))
+        photographs = self._sets[rng.choice(len(self._sets), p=self._chances)]
+        photograph = photographs[int(rng.integers(len(photographs)))]
         is_on_crack = rng.random() < self._training.on_crack_ratio
         image_hwc_u8, mask_hw = augment(
             photograph.image_hwc_u8,

@@ -6,13 +6,11 @@ pooled over all photographs at their own size, without a boundary tolerance, at 
 
 import argparse
 import io
-import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import requests
@@ -22,66 +20,43 @@ from PIL import Image
 from tqdm import tqdm
 
 from model import checkpoint
-from model.dataset import Pair, add_data_option, read_pairs, read_training_pairs
+from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_training_pairs
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter, threshold_level
-from model.metrics import FalseAlarms, Report, count_levels, count_skeletons, false_alarms, report
+from model.metrics import count_levels, count_skeletons, false_alarms, report
 from model.params import Params
+from model.report import MIN_ALARM_PX, Evaluation, Predict
 
 logger = logging.getLogger("model.evaluate")
 
 REQUEST_TIMEOUT_S = 600
-MIN_ALARM_PX = 100
-
-Predict = Callable[[bytes], tuple[NDArray[np.uint8], float]]
-"""From a photograph's file to its crack probability, uint8 (height, width), and the threshold to cut it at."""
+SPLITS_BY_CHECKPOINT = ("validation", "held-out")
 
 
-def by_checkpoint(path: Path) -> tuple[Predict, ModelCard]:
+def by_checkpoint(path: Path, is_high_quality: bool = False) -> tuple[Predict, ModelCard]:
     """Predict with PyTorch, through the same tiles as in production."""
     network, card = checkpoint.load(path)
     if torch.cuda.is_available():
         network.cuda()
     segmenter = Segmenter(card, checkpoint.as_run(network))
-    return lambda image: (segmenter.probability(decode(image)), card.threshold), card
+    return lambda image: (segmenter.probability(decode(image), is_high_quality), card.threshold), card
 
 
-def by_server(url: str) -> Predict:
+def by_server(url: str, is_high_quality: bool = False) -> Predict:
     """Predict by asking `url`, an address such as http://127.0.0.1:8080/predictions/crack.
 
     Raises (when called): requests.RequestException if the server does not answer, or answers with an error.
     """
     session = requests.Session()
+    fields = {"response": "probability", "quality": "high" if is_high_quality else "normal"}
 
     def predict(image: bytes) -> tuple[NDArray[np.uint8], float]:
-        answer = session.post(url, files={"image": image}, data={"response": "probability"}, timeout=REQUEST_TIMEOUT_S)
+        answer = session.post(url, files={"image": image}, data=fields, timeout=REQUEST_TIMEOUT_S)
         answer.raise_for_status()
         return np.asarray(Image.open(io.BytesIO(answer.content))), float(answer.headers["X-Crack-Threshold"])
 
     return predict
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured: `report` where photographs hold a crack, `false_alarms` where some hold none."""
-
-    report: Report | None
-    false_alarms: FalseAlarms | None
-
-    def to_dict(self) -> dict[str, Any]:
-        figures: dict[str, Any] = dict(self.report.to_dict()) if self.report else {}
-        return figures | ({"false_alarms": asdict(self.false_alarms)} if self.false_alarms else {})
-
-    def to_markdown(self) -> str:
-        parts = [self.report.to_markdown()] if self.report else []
-        if self.false_alarms:
-            alarms = self.false_alarms
-            parts.append(
-                f"{alarms.n_photographs} photographs without a crack: {alarms.n_with_alarm} with {MIN_ALARM_PX} or more pixels "
-                f"called crack, {alarms.area_ratio:.3%} of their area.\n"
-            )
-        return "\n".join(parts)
 
 
 def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Evaluation:
@@ -95,18 +70,26 @@ def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Evaluation:
     levels_n_2_256, threshold_u8 = np.stack(levels), threshold_level(threshold)
     has_crack = levels_n_2_256[:, 1].any(axis=1)
     return Evaluation(
+        pairs,
+        levels_n_2_256,
+        threshold,
         report(levels_n_2_256, np.array(skeletons), threshold_u8) if has_crack.any() else None,
         None if has_crack.all() else false_alarms(levels_n_2_256, threshold_u8, MIN_ALARM_PX),
     )
 
 
 def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | None) -> list[Pair]:
-    if split != "validation":
+    if split not in SPLITS_BY_CHECKPOINT:
         return read_pairs(data_dir, sets, split)
     if card is None:
-        raise ValueError("--split validation is cut as the checkpoint's training did: give --checkpoint, not --url.")
+        raise ValueError(f"--split {split} is cut as the checkpoint's training did: give --checkpoint, not --url.")
     data = Params.model_validate(card.training["params"]).data
-    return read_training_pairs(data_dir, data.model_copy(update={"sets": tuple(sets)}))[1]
+    if split == "validation":
+        return read_training_pairs(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)}))[1]
+    pairs = [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]
+    if not pairs:
+        raise ValueError(f"The training held out no fold of {', '.join(sets)}: held_out_folds={data.held_out_folds!r}.")
+    return pairs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m model.evaluate\n"
         "  python -m model.evaluate --checkpoint models/attention_unet_20261123-140858.pth --split validation\n"
-        "  python -m model.evaluate --url http://127.0.0.1:8080/predictions/crack --json figures.json\n",
+        "  python -m model.evaluate --high-quality\n"
+        "  python -m model.evaluate --url http://127.0.0.1:8080/predictions/crack\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subject = parser.add_mutually_exclusive_group()
@@ -124,8 +108,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subject.add_argument("--url", help="measure what a server answers instead")
     add_data_option(parser)
     parser.add_argument("--sets", nargs="+", default=["deepcrack"], metavar="SET", help="(default: deepcrack)")
-    parser.add_argument("--split", default="test", help="train, validation, val or test (default: test)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument(
+        "--split",
+        default="test",
+        help="train, val or test, or as the checkpoint's training cut them: validation, held-out (default: test)",
+    )
+    parser.add_argument("--high-quality", action="store_true", help="average over mirror images and quarter turns")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: a folder in reports/)")
     parser.add_argument("--record", action="store_true", help="also write the figures into the checkpoint's model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -134,19 +123,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         path, card = options.checkpoint, None
         if options.url:
-            predict = by_server(options.url)
+            predict = by_server(options.url, options.high_quality)
         else:
             path = path or checkpoint.newest(Path("models"))
-            predict, card = by_checkpoint(path)
+            predict, card = by_checkpoint(path, options.high_quality)
         figures = evaluate(predict, _pairs(options.data, options.sets, options.split, card))
     except (FileNotFoundError, ValueError, requests.RequestException) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
         return 130
-    name = f"{'+'.join(options.sets)}/{options.split}"
-    print(f"{name}, {options.url or path}\n\n{figures.to_markdown()}")
-    if options.json:
-        options.json.write_text(json.dumps(figures.to_dict(), indent=2) + "\n")
+    name = f"{'+'.join(options.sets)}/{options.split}" + (" high quality" if options.high_quality else "")
+    model = f"{options.url}" if card is None else f"{path}, version {card.version}"
+    folder = options.out or Path("reports", f"{card.version if card else 'server'} {name}".replace("/", "-").replace(" ", "-"))
+    page = figures.write(folder, name, model, predict)
+    print(f"{name}, {model}\n\n{figures.to_markdown()}\nreport: {page}")
     if options.record and card is not None:
         recorded = {**card.figures, name: figures.to_dict()}
         replace(card, figures=recorded).write(path.with_suffix(".json"))

@@ -78,9 +78,9 @@ class Report:
         """Return the fields by name, ready for `json.dumps`, which writes an interval as a list."""
         return asdict(self)
 
-    def to_markdown(self) -> str:
-        """Return a table of the figures and, below it, the conditions that they were measured under."""
-        rows: list[tuple[str, float, Interval | None]] = [
+    def rows(self) -> list[tuple[str, float, Interval | None]]:
+        """Return name, value and interval of each figure."""
+        return [
             ("F1", self.f1, self.f1_interval),
             ("crack IoU", self.iou, self.iou_interval),
             ("precision", self.precision, self.precision_interval),
@@ -90,8 +90,11 @@ class Report:
             ("average precision", self.average_precision, None),
             ("clDice", self.cl_dice, None),
         ]
+
+    def to_markdown(self) -> str:
+        """Return a table of the figures and, below it, the conditions that they were measured under."""
         lines = [f"| figure | value | {CONFIDENCE:.0%} interval |", "|---|---|---|"]
-        for name, value, interval in rows:
+        for name, value, interval in self.rows():
             spread = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
             lines.append(f"| {name} | {value:.3f} | {spread} |")
         conditions = f"{self.n_photographs} photographs, threshold {self.threshold:.3f}"

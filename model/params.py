@@ -1,7 +1,7 @@
 """params.yaml as typed, checked, frozen sections: all that changes a model."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,7 +15,10 @@ class _Section(BaseModel):
 
 
 class DataParams(_Section):
-    sets: tuple[str, ...] = Field(min_length=1)
+    sets: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    held_out_folds: dict[str, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]]
+    synthetic_share: float = Field(ge=0)
+    n_synthetic: int = Field(ge=0)
     validation_ratio: float = Field(gt=0, lt=1)
     seed: int
 
@@ -43,6 +46,7 @@ class AugmentationParams(_Section):
     warp_ratio: float = Ratio
     scale_range: tuple[float, float]
     tone: float = Ratio
+    negative_ratio: float = Ratio
     shadow_ratio: float = Ratio
     blur_ratio: float = Ratio
     noise_ratio: float = Ratio

@@ -110,7 +110,8 @@ def trace_cracks(rng: Rng, wall: Wall) -> Float:
             cv2.fillConvexPoly(fine_u8, np.array([a, b, c, d]), 255, cv2.LINE_8, 4)
         cv2.polylines(centre_u8, [np.floor(path_xy).astype(np.int32)], False, 255)
     coverage_hw = cv2.resize(fine_u8, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
-    return np.where(centre_u8 > 0, np.maximum(coverage_hw, np.float32(0.5)), coverage_hw)
+    coverage_hw = np.where(centre_u8 > 0, np.maximum(coverage_hw, np.float32(0.5)), coverage_hw)
+    return np.asarray(np.where(wall.covered_hw > 0, 0, coverage_hw), np.float32)
 
 
 def cut_cracks(rng: Rng, wall: Wall, coverage_hw: Float) -> None:
@@ -121,8 +122,15 @@ def cut_cracks(rng: Rng, wall: Wall, coverage_hw: Float) -> None:
     chipped_hw = ramp(near_hw + 0.08 * fractal(rng, size_hw, 10, 1.5), 0.32, 0.4) * (near_hw > 0.02)
     broken = wall.albedo_hwc * (rng.uniform(0.7, 1.15) + 0.1 * noise(rng, size_hw, 1.5))[..., None]
     wall.cover(0.7 * chipped_hw, broken)
-    depth_hw = np.clip(rng.uniform(0.6, 0.95) + 0.12 * noise(rng, size_hw, 30), 0.4, 0.97)
+    depth = rng.uniform(0.6, 0.95) if rng.random() < 0.7 else rng.uniform(0.25, 0.6)  # some are shallow, closed or washed out
+    depth_hw = np.clip(depth + 0.12 * noise(rng, size_hw, 30), 0.2, 0.97)
     core_hw = ramp(blur(coverage_hw, 1.2), 0.1, 0.9)  # light reaches the bottom near an edge
-    sand_hw = 0.6 * ramp(fractal(rng, size_hw, 60, 2), 0.2, 1.2) * (rng.random() < 0.15)  # in places
-    wall.darken(coverage_hw * depth_hw * (0.55 + 0.45 * core_hw) * (1 - sand_hw))
+    dark_hw = coverage_hw * depth_hw * (0.55 + 0.45 * core_hw)
+    filling = rng.choice(["none", "in places", "whole"], p=[0.75, 0.13, 0.12])
+    if filling != "none":  # sand, lime or sealant, often lighter than the surface
+        filled_hw = 1.0 if filling == "whole" else ramp(fractal(rng, size_hw, 60, 2), 0.2, 1.2)
+        dark_hw = dark_hw * (1 - 0.85 * filled_hw)
+        grain_hw = rng.uniform(1.15, 1.7) * wall.albedo_hwc.mean(axis=(0, 1)) * (1, 0.96, 0.85)
+        wall.cover(rng.uniform(0.5, 0.9) * coverage_hw * filled_hw, np.minimum(grain_hw, 0.9))
+    wall.darken(dark_hw)
     wall.relief_hw -= 0.8 * chipped_hw + rng.uniform(0.3, 1.2) * blur(coverage_hw, 0.8)

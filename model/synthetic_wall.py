@@ -67,6 +67,7 @@ class Wall:
     albedo_hwc: Float  # RGB reflectance, 0 to 1
     relief_hw: Float  # height in px: light from the side shows it
     zoom: float  # px per unit of grain: how near the camera is
+    covered_hw: Float  # 1 where something hides the surface and its cracks
     block_hw: tuple[float, float] | None = None  # masonry: height of a course and length of a block, in px
 
     @property
@@ -84,7 +85,7 @@ def build_wall(rng: Rng, size_hw: Size, material: str) -> Wall:
     zoom, side = float(rng.uniform(0.8, 2.2)), min(size_hw)
     base = rng.choice(TONES_BY_MATERIAL[material]) * rng.uniform(0.92, 1.08)
     relief_hw = rng.uniform(0.1, 0.4) * fractal(rng, size_hw, 4 * zoom, 0.6)
-    wall = Wall(material, np.full((*size_hw, 3), base, np.float32), relief_hw, zoom)
+    wall = Wall(material, np.full((*size_hw, 3), base, np.float32), relief_hw, zoom, np.zeros(size_hw, np.float32))
     if material == "asphalt":
         _lay_stones(rng, wall, 2.2 * zoom, 0.8)
         _lay_stones(rng, wall, 5.5 * zoom, rng.uniform(0.2, 0.8))
@@ -154,11 +155,17 @@ def add_look_alikes(rng: Rng, wall: Wall) -> None:
     size_hw, side, material = wall.size_hw, min(wall.size_hw), wall.material
     if material == "concrete":
         _add_pores(rng, wall)
-        if rng.random() < 0.4:  # formwork: board lines at one spacing
+        if rng.random() < 0.5:  # formwork: board lines at one spacing, faint ridges or open, dark seams
             is_upright, spacing = bool(rng.random() < 0.6), float(rng.uniform(0.25, 0.6))
+            is_open = rng.random() < 0.5
             for at in np.arange(rng.uniform(0, spacing), 1, spacing):
                 line_hw = _line_distance(rng, size_hw, is_upright, at)
-                _cut_groove(rng, wall, line_hw, rng.uniform(0.8, 2), rng.uniform(0.1, 0.5))
+                width_px, depth = (
+                    (rng.uniform(1, 6), rng.uniform(0.5, 0.95)) if is_open else (rng.uniform(0.8, 2), rng.uniform(0.1, 0.5))
+                )
+                _cut_groove(rng, wall, line_hw, width_px, depth)
+    if rng.random() < 0.25:
+        _mount_objects(rng, wall)
     if material != "masonry" and rng.random() < 0.35:  # construction joint
         line_hw = _line_distance(rng, size_hw, bool(rng.random() < 0.5), rng.uniform(0.1, 0.9))
         _cut_groove(rng, wall, line_hw, rng.uniform(2, 9), rng.uniform(0.35, 0.85))
@@ -178,6 +185,29 @@ def add_look_alikes(rng: Rng, wall: Wall) -> None:
         field_hw = fractal(rng, size_hw, side / 2, 3)
         rim_hw = 1.2 - 0.5 * ramp(field_hw, 1.2, 1.5)
         wall.darken(rng.uniform(0.06, 0.25) * ramp(field_hw, 1, 1.25) * rim_hw)
+
+
+def _mount_objects(rng: Rng, wall: Wall) -> None:
+    """Plates, beams, pipes and openings: flat tones whose straight, shadowed edges are no cracks."""
+    side = min(wall.size_hw)
+    for _ in range(int(rng.integers(1, 4))):
+        size_px = side * rng.uniform(0.05, 0.35), side * rng.uniform(0.1, 2)
+        middle_xy = rng.uniform(0, 1, 2) * wall.size_hw[::-1]
+        corners_xy = cv2.boxPoints((middle_xy.tolist(), size_px, float(rng.choice([0, 90, rng.uniform(0, 180)]))))
+        shape_u8 = np.zeros(wall.size_hw, np.uint8)
+        cv2.fillConvexPoly(shape_u8, (corners_xy * 16).round().astype(np.int32), 255, cv2.LINE_AA, 4)
+        shape_hw = shape_u8 / np.float32(255)
+        shift = np.array([[1, 0, rng.uniform(-8, 8)], [0, 1, rng.uniform(-8, 8)]])
+        shadow_hw = blur(np.asarray(cv2.warpAffine(shape_hw, shift, wall.size_hw[::-1]), np.float32), rng.uniform(0.7, 4))
+        wall.darken(rng.uniform(0, 0.7) * shadow_hw)
+        tone = (
+            rng.uniform(0.05, 0.9)
+            * (1 + rng.normal(0, 0.06, 3))
+            * (1 + 0.05 * fractal(rng, wall.size_hw, side / 3, 4)[..., None])
+        )
+        wall.cover(shape_hw, tone.astype(np.float32))
+        wall.relief_hw *= 1 - 0.9 * shape_hw
+        wall.covered_hw = np.maximum(wall.covered_hw, shape_hw)
 
 
 def _line_distance(rng: Rng, size_hw: Size, is_upright: bool, at: float) -> Float:

@@ -15,14 +15,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -34,39 +33,28 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet
-from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pair, add_data_option, read_training_pairs
+from model.dataset import (
+    TERMS,
+    CropDataset,
+    LabelledPhotograph,
+    add_data_option,
+    draw_photographs,
+    read_photographs,
+    read_training_pairs,
+    set_up_process,
+)
 from model.inference.card import ModelCard
 from model.inference.segmenter import Segmenter
 from model.losses import segmentation_loss
-from model.metrics import count_levels, ods
+from model.machine import Machine
 from model.params import Params, TrainingParams, read_params
+from model.validation import validate
 
 logger = logging.getLogger("model.train")
 
 UNFINISHED = ".unfinished"
+DRAWN = "drawn surfaces"
 STATISTICS_BATCHES = 32
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a training computes: a GPU when there is one, and bfloat16 where the processor multiplies it natively."""
-
-    device: torch.device
-    is_mixed: bool
-
-    @classmethod
-    def here(cls) -> "Machine":
-        if torch.cuda.is_available():
-            return cls(torch.device("cuda"), is_mixed=torch.cuda.is_bf16_supported())
-        capabilities = torch.cpu.get_capabilities()
-        return cls(
-            torch.device("cpu"),
-            is_mixed=bool(capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)),
-        )
-
-    def __str__(self) -> str:
-        name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-        return f"{name}, {'bfloat16 mixed precision' if self.is_mixed else 'float32'}"
 
 
 class Trainer:
@@ -76,8 +64,8 @@ class Trainer:
         self,
         params: Params,
         version: str,
-        train: Sequence[LabelledPhotograph],
-        validation: Sequence[LabelledPhotograph],
+        train: Mapping[str, Sequence[LabelledPhotograph]],
+        validation: Mapping[str, Sequence[LabelledPhotograph]],
     ) -> None:
         self.params = params
         self.version = version
@@ -87,17 +75,21 @@ class Trainer:
         self.seconds = 0.0
         self.best: dict[str, Any] = {"f1": -1.0}
         self.history: list[dict[str, float]] = []
-        self.parent: str | None = None
+        self.parent: dict[str, Any] | None = None
         self._validation = validation
-        self._crops = CropDataset(train, params.training, params.augmentation)
+        shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
+        self._crops = CropDataset(train, shares, params.training, params.augmentation)
         random.seed(params.training.seed)
         torch.manual_seed(params.training.seed)
-        self.mean, self.deviation = _channel_statistics(train)
+        self.mean, self.deviation = _channel_statistics(
+            [photograph for photographs in train.values() for photograph in photographs]
+        )
         self.network = AttentionUNet(params.network.width, params.network.depth)
         self.network.to(self.machine.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._parallel = self.machine.parallel(self.network)
         averaging = get_ema_multi_avg_fn(params.training.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.network, multi_avg_fn=averaging)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay, fused=True)
 
     def run(self, unfinished: Path) -> None:
         """Train to the last step; validate and write the state to `unfinished` on the way, and at Ctrl-C.
@@ -108,33 +100,42 @@ class Trainer:
         training = self.params.training
         logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
         started = time.monotonic() - self.seconds
+        draws = self.machine.own_draws(range(self.step * training.batch, training.steps * training.batch), training.batch)
         losses: list[float] = []
-        progress = tqdm(total=training.steps, initial=self.step, desc="training", unit="step", smoothing=0.05)
-        with progress, logging_redirect_tqdm(), _interruption_held_back() as is_interrupted:
-            for image_u8, truth in self._batches(range(self.step * training.batch, training.steps * training.batch)):
-                losses.append(self._optimise(image_u8, truth))
+        progress = tqdm(
+            total=training.steps,
+            initial=self.step,
+            desc="training",
+            unit="step",
+            smoothing=0.05,
+            disable=not self.machine.is_first,
+        )
+        with progress, logging_redirect_tqdm(), _interruption_held_back() as is_asked_to_stop:
+            for image_u8, truth in self.batches(draws):
+                losses.append(self.optimise(image_u8, truth))
                 self.step += 1
                 self.seconds = time.monotonic() - started
                 progress.update()
+                is_stopped = self.machine.any_of_all(is_asked_to_stop())
                 is_validated = self.step % training.validate_every == 0 or self.step == training.steps
-                if is_validated:
+                if is_validated and self.machine.is_first:
                     self._validate(float(np.mean(losses)))
                     losses.clear()
-                if is_validated or is_interrupted():
+                if (is_validated or is_stopped) and self.machine.is_first:
                     checkpoint.write_whole(unfinished, self._state())
-                if is_interrupted():
+                if is_stopped:
                     raise KeyboardInterrupt
 
     def begin_with(self, parent: Path) -> None:
         """Take over the weights of a finished checkpoint. Raises ValueError if its network is another."""
         network, card = checkpoint.load(parent)
         if network.size != self.network.size:
-            raise ValueError(
-                f"{parent}: width and depth {network.size}, expected {self.network.size}. Set network.width and network.depth."
-            )
+            raise ValueError(f"{parent}: width and depth {network.size}, expected {self.network.size}. Set them under network.")
+        self.mean, self.deviation = card.mean, card.deviation
         self.network.load_state_dict(network.state_dict())
         self.averaged.module.load_state_dict(network.state_dict())
-        self.parent = card.version
+        lineage = {name: value for name, value in card.training.items() if name != "history"}
+        self.parent = {"version": card.version, "training": lineage}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from what `run` wrote."""
@@ -142,7 +143,8 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.best, self.history, self.parent = state["best"], state["history"], state["parent"]
+        self.best, self.history = state["best"], state["history"]
+        self.parent, self.mean, self.deviation = state["parent"], tuple(state["mean"]), tuple(state["deviation"])
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -154,29 +156,33 @@ class Trainer:
             "best": self.best,
             "history": self.history,
             "parent": self.parent,
+            "mean": self.mean,
+            "deviation": self.deviation,
             "version": self.version,
             "params": self.params.model_dump(mode="json"),
         }
 
-    def _batches(self, draws: range) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, draws: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of the training crops with these numbers: images, uint8 N, 3, H, W, and truths, bool N, 1, H, W."""
         n_processes = min(8, max(1, (os.cpu_count() or 2) - 1))
         return iter(
             DataLoader(
                 self._crops,
-                batch_size=self.params.training.batch,
+                batch_size=self.params.training.batch // self.machine.n_processes,
                 sampler=draws,
                 num_workers=n_processes,
-                worker_init_fn=_set_up_loader,
+                worker_init_fn=set_up_process,
                 pin_memory=self.machine.device.type == "cuda",
             )
         )
 
-    def _optimise(self, image_u8: Tensor, truth: Tensor) -> float:
+    def optimise(self, image_u8: Tensor, truth: Tensor) -> float:
+        """One step on one batch; returns its loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.params.training)
         device = self.machine.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
-            logits = self.network(self._normalise(image_u8))
+            logits = self._parallel(self._normalise(image_u8))
         loss = segmentation_loss(logits, truth.to(device), self.params.training.dice_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -192,25 +198,19 @@ class Trainer:
     def _validate(self, loss: float) -> None:
         """Score the averaged weights; keep them if they are the best yet, with the threshold that made them so."""
         # Averaged weights need batch statistics of their own (Izmailov et al. 2018): with the trained network's, F1 fell by 3.
-        batches = self._batches(range(STATISTICS_BATCHES * self.params.training.batch))
+        batches = self.batches(range(STATISTICS_BATCHES * self.params.training.batch))
         update_bn((self._normalise(image_u8) for image_u8, _ in batches), self.averaged)
-        network = self.averaged.module.eval()
+        network = checkpoint.rounded(self.averaged.module)
         segmenter = Segmenter(self.card(threshold=0.5), checkpoint.as_run(network))
-        levels = np.stack(
-            [
-                count_levels(segmenter.probability(photograph.image_hwc_u8), photograph.mask_hw)
-                for photograph in tqdm(self._validation, desc="validating", unit="photo", leave=False)
-            ]
-        )
-        scores, level = ods(levels)
-        self.history.append({"step": self.step, "loss": loss, "f1": scores.f1, "threshold": level / 255})
-        logger.info("step %d: loss %.4f, validation F1 %.4f at threshold %.3f", self.step, loss, scores.f1, level / 255)
-        if scores.f1 > self.best["f1"]:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-            self.best = {"f1": scores.f1, "threshold": level / 255, "step": self.step, "weights": weights}
+        choice = validate(segmenter, self._validation)
+        self.history.append({"step": self.step, "loss": loss, "f1": choice.f1, "threshold": choice.threshold})
+        logger.info("step %d: loss %.4f, validation %s", self.step, loss, choice)
+        if choice.f1 > self.best["f1"]:
+            weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+            self.best = {**asdict(choice), "step": self.step, "weights": weights}
 
     def card(self, threshold: float) -> ModelCard:
-        network, inference = self.params.network, self.params.inference
+        network, inference, data = self.params.network, self.params.inference, self.params.data
         return ModelCard(
             version=self.version,
             mean=self.mean,
@@ -227,7 +227,7 @@ class Trainer:
             },
             training={
                 "params": self.params.model_dump(mode="json"),
-                "data": {name: {"terms": TERMS.get(name, "unknown")} for name in self.params.data.sets},
+                "data": {name: {"share": share, "terms": TERMS.get(name, "unknown")} for name, share in data.sets.items()},
                 "chosen_step": self.best.get("step"),
                 "history": self.history,
                 "minutes": round(self.seconds / 60, 1),
@@ -254,7 +254,7 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         data_dir: holds a folder for each of `params.data.sets`.
         out_dir: where `attention_unet_<version>.pth` and its card are written.
         resume: the `.unfinished` file of the stopped training.
-        parent: a finished checkpoint whose weights to begin with, instead of random ones.
+        parent: a finished checkpoint or an archive whose weights to begin with, instead of random ones.
 
     Returns:
         The path of the finished checkpoint.
@@ -264,7 +264,10 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         params = Params.model_validate(state["params"])
     version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     pairs, held_out = read_training_pairs(data_dir, params.data)
-    trainer = Trainer(params, version, _read(pairs, "reading"), _read(held_out, "reading validation"))
+    train = read_photographs(pairs, "reading")
+    if params.data.n_synthetic:
+        train[DRAWN] = draw_photographs(params.data)
+    trainer = Trainer(params, version, train, read_photographs(held_out, "reading validation"))
     if parent:
         trainer.begin_with(parent)
     if state:
@@ -284,10 +287,6 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
     return path
 
 
-def _read(pairs: Sequence[Pair], what: str) -> list[LabelledPhotograph]:
-    return [pair.read() for pair in tqdm(pairs, desc=what, unit="photo", leave=False)]
-
-
 def _channel_statistics(
     photographs: Sequence[LabelledPhotograph],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
@@ -296,11 +295,6 @@ def _channel_statistics(
     mean = [round(float(value), 2) for value in pixels.mean(axis=0)]
     deviation = [round(max(float(value), 1.0), 2) for value in pixels.std(axis=0)]
     return (mean[0], mean[1], mean[2]), (deviation[0], deviation[1], deviation[2])
-
-
-def _set_up_loader(_: int) -> None:
-    cv2.setNumThreads(0)  # the cores belong to the training
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides when to stop
 
 
 @contextmanager
@@ -340,8 +334,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m model.train --data ~/cracks\n"
         "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
-        "  python -m model.train --data ~/cracks --from models/attention_unet_20261123-140858.pth\n"
-        "  python -m model.train --data ~/cracks --resume\n",
+        "  python -m model.train --data ~/cracks --from model_store/crack.mar\n"
+        "  python -m model.train --data ~/cracks --resume\n"
+        "  torchrun --nproc-per-node 4 -m model.train --data ~/cracks\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
@@ -355,7 +350,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("models"), help="where checkpoints are written (default: models)")
     origin = parser.add_mutually_exclusive_group()
-    origin.add_argument("--from", type=Path, dest="parent", metavar="FILE", help="begin with the weights of this checkpoint")
+    origin.add_argument(
+        "--from",
+        type=Path,
+        dest="parent",
+        metavar="PATH",
+        help="begin with the weights of this checkpoint or archive, or of the newest checkpoint in this folder",
+    )
     origin.add_argument(
         "--resume",
         type=Path,
@@ -369,7 +370,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
-        path = train(params, options.data, options.out, resume=resume, parent=options.parent)
+        parent = checkpoint.newest(options.parent) if options.parent and options.parent.is_dir() else options.parent
+        path = train(params, options.data, options.out, resume=resume, parent=parent)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
 """Training gives a valid model and survives a kill; its model can be exported and answers from the archive alone."""
 
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,19 +14,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from export.__main__ import export
 from export.archive import ArchiveError, content_hash, repack
 from model import checkpoint, train
+from model.dataset import is_held_out, read_pairs, read_training_pairs
 from model.inference import card, runtime
 from model.inference.segmenter import Segmenter
+from model.machine import Machine
 from model.params import Params, read_params
 from model.synthetic import draw_surface, write_data_set
 from tests.conftest import ARCHIVE, ROOT
 from tests.photographs import png
 
 TINY = {
-    "data.sets": "[synthetic]",
+    "data.sets": "{synthetic: 1}",
     "data.validation_ratio": "0.3",
     "network.width": "4",
     "network.depth": "2",
@@ -72,9 +77,9 @@ def test_a_training_ends_with_a_checkpoint_and_its_card(trained: Path) -> None:
     network, model_card = checkpoint.load(trained)
     assert trained.name == f"attention_unet_{model_card.version}.pth"
     assert not network.training
-    assert model_card.stride == 4
+    assert model_card.stride == 8
     assert 0 < model_card.threshold < 1
-    assert model_card.training["data"] == {"synthetic": {"terms": "unknown"}}
+    assert model_card.training["data"] == {"synthetic": {"share": 1, "terms": "unknown"}}
     assert [entry["step"] for entry in model_card.training["history"]] == [10, 20, 30, 40]
     assert list(trained.parent.glob(f"*{train.UNFINISHED}*")) == []
 
@@ -107,6 +112,27 @@ def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(trained: Pa
     finished = checkpoint.newest(tmp_path)
     assert state["version"] in finished.name
     assert_same_weights(finished, trained)
+
+
+def test_two_processes_train_as_one_does(trained: Path, surfaces: Path, tmp_path: Path) -> None:
+    overrides = [f"--set={name}={value}" for name, value in TINY.items()]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "model.train"]
+    subprocess.run([*torchrun, "--data", surfaces, "--out", tmp_path, *overrides], cwd=ROOT, check=True, capture_output=True)
+    (path,) = tmp_path.glob("*.pth")
+    _, together = checkpoint.load(path)
+    _, alone = checkpoint.load(trained)
+    assert "2 processes" in together.training["machine"]
+    for one, other in zip(together.training["history"], alone.training["history"], strict=True):
+        assert one["step"] == other["step"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=0.1)  # each process has batch statistics and a Dice of its own
+    assert together.figures["validation"]["f1"] == pytest.approx(alone.figures["validation"]["f1"], abs=0.05)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
+    machine = Machine(torch.device("cpu"), is_mixed=False, rank=1, n_processes=2)
+    assert machine.own_draws(range(4, 8), batch=4) == [5, 7]
+    with pytest.raises(ValueError, match=r"training\.batch=3: expected a multiple of the 2 processes"):
+        machine.own_draws(range(6), batch=3)
 
 
 def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
@@ -154,17 +180,64 @@ def test_help_shows_examples(module: str) -> None:
     assert f"python -m {module}" in finished.stdout.partition("examples:")[2]
 
 
-def test_evaluation_prints_and_records_the_figures(trained: Path, surfaces: Path, tmp_path: Path) -> None:
-    figures = tmp_path / "figures.json"
-    arguments = ["--checkpoint", trained, "--data", surfaces, "--sets", "synthetic", "--json", figures, "--record"]
+def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: Path, tmp_path: Path) -> None:
+    arguments = ["--checkpoint", trained, "--data", surfaces, "--sets", "synthetic", "--out", tmp_path, "--record"]
     finished = subprocess.run(
         [sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    measured = json.loads(figures.read_text())
+    measured = json.loads((tmp_path / "figures.json").read_text())
     assert measured["n_photographs"] == 4
     assert f"| F1 | {measured['f1']:.3f} |" in finished.stdout
+    assert f"| F1 | {measured['f1']:.3f} |" in (tmp_path / "figures.md").read_text()
     _, model_card = checkpoint.load(trained)
     assert model_card.figures["synthetic/test"] == measured
+
+    with (tmp_path / "photographs.csv").open(newline="") as file:
+        scores = [float(row["f1"]) for row in csv.DictReader(file)]
+    assert len(scores) == 4
+    assert scores == sorted(scores)
+    page = (tmp_path / "index.html").read_text()
+    pictures = re.findall(r'<img src="([^"]+)"', page)
+    assert len(pictures) == 1 + 2 + 2  # the curve, the worst, the best
+    for name in pictures:
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 100
+
+
+def test_what_a_fold_holds_out_is_not_trained_on_and_can_be_measured(surfaces: Path, tmp_path: Path) -> None:
+    params = read_params(ROOT / "params.yaml", {**TINY, "data.held_out_folds": "{synthetic: [1, 3]}", "training.steps": "2"})
+    path = train.train(params, surfaces, tmp_path)
+    everything = read_pairs(surfaces, ["synthetic"], "train")
+    rest, validation = read_training_pairs(surfaces, params.data)
+    held_out = [pair for pair in everything if is_held_out(pair, params.data)]
+    assert 0 < len(held_out) < len(everything) * 2 / 3
+    assert sorted(rest + validation + held_out, key=str) == sorted(everything, key=str)
+    arguments = ["--checkpoint", path, "--data", surfaces, "--sets", "synthetic", "--split", "held-out", "--out", tmp_path]
+    subprocess.run([sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, check=True)
+    n_cracked = sum(bool(pair.read().mask_hw.any()) for pair in held_out)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["n_photographs"] == len(held_out)
+    assert figures.get("false_alarms", {"n_photographs": 0})["n_photographs"] == len(held_out) - n_cracked
+
+
+def test_surfaces_can_be_drawn_to_train_on(surfaces: Path, tmp_path: Path) -> None:
+    """A set with a share of 0 is for validation alone."""
+    drawn = {"data.sets": "{synthetic: 0}", "data.synthetic_share": "1", "data.n_synthetic": "3", "training.steps": "2"}
+    _, model_card = checkpoint.load(train.train(read_params(ROOT / "params.yaml", {**TINY, **drawn}), surfaces, tmp_path))
+    assert model_card.figures["validation"]["n_photographs"] > 0
+
+
+def test_a_training_begins_with_what_an_archive_holds(trained: Path, archive: Path, surfaces: Path, tmp_path: Path) -> None:
+    network, model_card = checkpoint.load(archive)
+    expected, _ = checkpoint.load(trained)
+    for name, tensor in expected.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(network.state_dict()[name], tensor, rtol=0, atol=0)
+    params = read_params(ROOT / "params.yaml", {**TINY, "training.steps": "2", "training.learning_rate": "1e-9"})
+    _, child = checkpoint.load(train.train(params, surfaces, tmp_path, parent=archive))
+    assert child.training["parent"]["version"] == model_card.version
+    assert child.mean == model_card.mean
+    assert child.figures["validation"]["f1"] == pytest.approx(model_card.figures["validation"]["f1"], abs=0.02)
 
 
 def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archive: Path, tmp_path: Path) -> None:

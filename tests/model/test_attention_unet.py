@@ -8,20 +8,20 @@ from model.attention_unet import AttentionGate, AttentionUNet
 
 def test_logits_have_the_size_of_the_photograph() -> None:
     network = AttentionUNet(width=4, depth=3)
-    assert network(torch.zeros(2, 3, 24, 40)).shape == (2, 1, 24, 40)
+    assert network(torch.zeros(2, 3, 48, 80)).shape == (2, 1, 48, 80)
 
 
-def test_sixteen_pixels_a_side_are_enough() -> None:
+def test_a_side_of_one_stride_is_enough() -> None:
     network = AttentionUNet(width=4, depth=4).eval()
-    assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
 
 
-def test_the_default_network_has_two_million_parameters() -> None:
-    assert sum(parameter.numel() for parameter in AttentionUNet().parameters()) == 2_008_101
+def test_the_default_network_has_three_million_parameters() -> None:
+    assert sum(parameter.numel() for parameter in AttentionUNet().parameters()) == 3_023_573
 
 
 def test_a_size_that_does_not_fit_is_refused_with_one_that_does() -> None:
-    with pytest.raises(ValueError, match=r"multiples of 16, but got 100x64\. Pad to 112x64\."):
+    with pytest.raises(ValueError, match=r"multiples of 32, but got 100x64\. Pad to 128x64\."):
         AttentionUNet(width=2, depth=4)(torch.zeros(1, 3, 100, 64))
 
 

@@ -110,7 +110,7 @@ def test_a_cut_that_leaves_one_side_empty_is_refused() -> None:
 def crops(params: Params, n_photographs: int = 3) -> CropDataset:
     surfaces = [draw_surface(seed, (90, 120)) for seed in range(n_photographs)]
     photographs = [LabelledPhotograph(surface.image_hwc_u8, surface.mask_hw) for surface in surfaces]
-    return CropDataset(photographs, params.training, params.augmentation)
+    return CropDataset({"drawn": photographs}, {"drawn": 1}, params.training, params.augmentation)
 
 
 def test_a_draw_is_a_function_of_its_number(params: Params) -> None:
@@ -119,6 +119,15 @@ def test_a_draw_is_a_function_of_its_number(params: Params) -> None:
         for one, other in zip(first[draw], second[draw], strict=True):
             assert torch.equal(one, other)
     assert not torch.equal(first[0][0], first[1][0])
+
+
+def test_sets_are_drawn_from_by_their_shares(params: Params) -> None:
+    black, white = (
+        LabelledPhotograph(np.full((64, 64, 3), tone, np.uint8), np.full((64, 64), tone > 0, np.bool_)) for tone in (0, 255)
+    )
+    sets, shares = {"black": [black] * 50, "white": [white], "left out": [white]}, {"black": 3, "white": 1, "left out": 0}
+    dataset = CropDataset(sets, shares, params.training, PLAIN)
+    assert 0.17 < np.mean([bool(dataset[draw][1].any()) for draw in range(400)]) < 0.33
 
 
 def test_a_crop_has_the_networks_layout(params: Params) -> None:
@@ -132,7 +141,9 @@ def test_most_crops_hold_crack(params: Params) -> None:
     assert sum(bool(dataset[draw][1].any()) for draw in range(60)) > 0.6 * 60
 
 
-PLAIN = AugmentationParams(warp_ratio=0, scale_range=(1, 1), tone=0, shadow_ratio=0, blur_ratio=0, noise_ratio=0, grey_ratio=0)
+PLAIN = AugmentationParams(
+    warp_ratio=0, scale_range=(1, 1), tone=0, negative_ratio=0, shadow_ratio=0, blur_ratio=0, noise_ratio=0, grey_ratio=0
+)
 
 
 def test_a_quarter_turned_crop_holds_the_photographs_own_pixels() -> None:

@@ -1,0 +1,26 @@
+"""Choosing a threshold over several sets."""
+
+import numpy as np
+import pytest
+
+from model.metrics import Counts, count_levels
+from model.validation import choose_threshold
+
+
+def levels_of(probability: list[int], truth: list[int]) -> Counts:
+    return count_levels(np.array([probability], np.uint8), np.array([truth], np.bool_))[None]
+
+
+def test_the_threshold_is_best_for_the_mean_over_the_sets_and_not_for_the_largest() -> None:
+    thick = levels_of([100] * 900 + [0] * 100, [1] * 900 + [0] * 100)  # any threshold up to 100
+    thin = levels_of([200, 150, 0, 0], [1, 0, 0, 0])  # 151 to 200 for a perfect F1, .67 below
+    wall = levels_of([120] * 500, [0] * 500)
+    choice = choose_threshold({"thick": thick, "thin": thin, "wall": wall})
+    assert choice.threshold * 255 <= 100
+    assert choice.by_set == {"thick": 1, "thin": pytest.approx(2 / 3), "wall": 1}
+    assert choice.f1 == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_without_any_crack_nothing_can_be_chosen() -> None:
+    with pytest.raises(ValueError, match="No validation photograph of wall shows a crack"):
+        choose_threshold({"wall": levels_of([3, 4], [0, 0])})
