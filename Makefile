@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint pretrain train resume evaluate export samples clean
+.PHONY: help setup up test lint train resume evaluate export samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,15 +32,23 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-pretrain: $(READY) ## train a network on drawn surfaces alone, into models/pretrained; the photographs are for validation
-	$(BIN)/python -m model.train --out models/pretrained \
-	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=600 \
-	  --set training.steps=1500 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
-	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.15
+# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md).
+train: models/2-deepcrack/.done ## train a model on $CRACK_DATA_DIR in three stages, the last by params.yaml
+	$(BIN)/python -m model.train --from models/2-deepcrack
 
-train: $(READY) ## train a model on $CRACK_DATA_DIR by params.yaml, beginning with what `make pretrain` left
-	@ls models/pretrained/*.pth > /dev/null 2>&1 || $(MAKE) pretrain
-	$(BIN)/python -m model.train --from models/pretrained
+models/2-deepcrack/.done: models/1-drawn/.done
+	$(BIN)/python -m model.train --from models/1-drawn --out models/2-deepcrack \
+	  --set data.sets="{deepcrack: 3}" --set data.synthetic_share=1 \
+	  --set training.steps=3000 --set training.learning_rate=1.5e-3
+	touch $@
+
+models/1-drawn/.done: | $(READY)
+	$(BIN)/python -m model.train --out models/1-drawn \
+	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
+	  --set training.steps=1500 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
+	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
+	  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
+	touch $@
 
 resume: $(READY) ## go on with the training that was stopped last
 	$(BIN)/python -m model.train --resume

@@ -70,7 +70,11 @@ def write_onnx(network: AttentionUNet, path: Path) -> None:
 
 def _store_as_float16(graph: onnx.GraphProto) -> None:
     """Keep convolutions' weights in half the bytes, cast to float32 in the graph; runtimes do that once, when they load."""
-    for tensor in [tensor for tensor in graph.initializer if len(tensor.dims) > 1]:
+    kernels = [tensor for tensor in graph.initializer if len(tensor.dims) > 1]
+    described = [value for value in graph.value_info if value.name not in {tensor.name for tensor in kernels}]
+    del graph.value_info[:]
+    graph.value_info.extend(described)
+    for tensor in kernels:
         weights = onnx.numpy_helper.to_array(tensor)
         cast_name = f"{tensor.name}.float32"
         for node in graph.node:

@@ -44,12 +44,10 @@ def rounded(network: nn.Module) -> nn.Module:
     return twin
 
 
-def save(folder: Path, network: AttentionUNet, card: ModelCard) -> Path:
-    """Write weights and card into `folder`; returns the weights' path."""
-    path = folder / FILE_PATTERN.format(version=card.version)
+def save(path: Path, network: AttentionUNet, card: ModelCard) -> None:
+    """Write the weights, and the card beside them."""
     card.write(path.with_suffix(".json"))
     write_whole(path, _kept(network))
-    return path
 
 
 def load(path: Path) -> tuple[AttentionUNet, ModelCard]:

@@ -59,3 +59,9 @@ class Machine:
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
         precision = "bfloat16 mixed precision" if self.is_mixed else "float32"
         return f"{name}, {precision}" + (f", {self.n_processes} processes" if self.n_processes > 1 else "")
+
+
+def leave_processes() -> None:
+    """End what `Machine.here` joined, if it joined anything."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

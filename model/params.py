@@ -1,10 +1,10 @@
 """params.yaml as typed, checked, frozen sections: all that changes a model."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Ratio = Field(ge=0, le=1)
 Count = Field(ge=1)
@@ -21,6 +21,14 @@ class DataParams(_Section):
     n_synthetic: int = Field(ge=0)
     validation_ratio: float = Field(gt=0, lt=1)
     seed: int
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        if (self.synthetic_share > 0) != (self.n_synthetic > 0):
+            raise ValueError("synthetic_share and n_synthetic: expected both to be 0 or neither")
+        if not self.n_synthetic and not any(self.sets.values()):
+            raise ValueError("every share is 0: expected something to train on")
+        return self
 
 
 class NetworkParams(_Section):

@@ -46,7 +46,7 @@ from model.dataset import (
 from model.inference.card import ModelCard
 from model.inference.segmenter import Segmenter
 from model.losses import segmentation_loss
-from model.machine import Machine
+from model.machine import Machine, leave_processes
 from model.params import Params, TrainingParams, read_params
 from model.validation import validate
 
@@ -274,16 +274,23 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         trainer.restore(state)
     logger.info("%d photographs to train on, %d to validate on, version %s", len(pairs), len(held_out), version)
     out_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = out_dir / (checkpoint.FILE_PATTERN.format(version=version) + UNFINISHED)
+    path = out_dir / checkpoint.FILE_PATTERN.format(version=version)
+    unfinished = path.with_name(path.name + UNFINISHED)
     trainer.run(unfinished)
-
-    best = trainer.best
-    network = AttentionUNet(params.network.width, params.network.depth)
-    network.load_state_dict(best["weights"])
-    card = trainer.card(best["threshold"])
-    card.figures["validation"] = {"f1": best["f1"], "threshold": best["threshold"], "n_photographs": len(held_out)}
-    path = checkpoint.save(out_dir, network, card)
-    unfinished.unlink(missing_ok=True)
+    if trainer.machine.is_first:
+        best = trainer.best
+        network = AttentionUNet(params.network.width, params.network.depth)
+        network.load_state_dict(best["weights"])
+        card = trainer.card(best["threshold"])
+        card.figures["validation"] = {
+            "f1": best["f1"],
+            "by_set": best["by_set"],
+            "threshold": best["threshold"],
+            "n_photographs": len(held_out),
+        }
+        checkpoint.save(path, network, card)
+        unfinished.unlink(missing_ok=True)
+        logger.info("wrote %s: validation F1 %.4f, threshold %.3f", path, best["f1"], best["threshold"])
     return path
 
 
@@ -366,19 +373,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out)",
     )
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
         parent = checkpoint.newest(options.parent) if options.parent and options.parent.is_dir() else options.parent
-        path = train(params, options.data, options.out, resume=resume, parent=parent)
+        train(params, options.data, options.out, resume=resume, parent=parent)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
         logger.warning("stopped; go on with: python -m model.train --resume --out %s", options.out)
         return 130
-    card = ModelCard.read(path.with_suffix(".json"))
-    logger.info("wrote %s: validation F1 %.4f, threshold %.3f", path, card.figures["validation"]["f1"], card.threshold)
+    finally:
+        leave_processes()
     return 0
 
 

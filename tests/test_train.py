@@ -30,6 +30,8 @@ from tests.photographs import png
 
 TINY = {
     "data.sets": "{synthetic: 1}",
+    "data.synthetic_share": "0",
+    "data.n_synthetic": "0",
     "data.validation_ratio": "0.3",
     "network.width": "4",
     "network.depth": "2",

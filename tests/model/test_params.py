@@ -9,12 +9,12 @@ from tests.conftest import ROOT
 
 
 def test_the_recipe_of_the_repository_is_valid() -> None:
-    assert read_params(ROOT / "params.yaml").network.width == 16
+    assert read_params(ROOT / "params.yaml").network.width == 24
 
 
 def test_single_values_can_be_put_in_place_of_the_files() -> None:
-    params = read_params(ROOT / "params.yaml", {"data.sets": "[a, b]", "training.learning_rate": "1.0e-4"})
-    assert params.data.sets == ("a", "b")
+    params = read_params(ROOT / "params.yaml", {"data.sets": "{a: 1, b: 0.5}", "training.learning_rate": "1.0e-4"})
+    assert params.data.sets == {"a": 1, "b": 0.5}
     assert params.training.learning_rate == 1e-4
 
 
@@ -26,6 +26,8 @@ def test_single_values_can_be_put_in_place_of_the_files() -> None:
         ("data.validation_ratio", "1.5", r"data\.validation_ratio=1\.5: .*less than 1"),
         ("training.bach", "8", r"'training\.bach' is not in .*params\.yaml"),
         ("nothing", "8", r"'nothing' is not in"),
+        ("data.sets", "{deepcrack: -1}", r"data\.sets\.deepcrack=-1: .*greater than or equal to 0"),
+        ("data.n_synthetic", "0", "expected both to be 0 or neither"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, text: str, sentence: str) -> None:
