@@ -32,25 +32,19 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md).
-train: models/2-deepcrack/.done ## train a model on $CRACK_DATA_DIR in three stages, the last by params.yaml
-	$(BIN)/python -m model.train --from models/2-deepcrack
-
-models/2-deepcrack/.done: models/1-drawn/.done
-	$(BIN)/python -m model.train --from models/1-drawn --out models/2-deepcrack \
-	  --set data.sets="{deepcrack: 3}" --set data.synthetic_share=1 \
-	  --set training.steps=3000 --set training.learning_rate=1.5e-3
-	touch $@
-
-models/1-drawn/.done: | $(READY)
-	$(BIN)/python -m model.train --out models/1-drawn \
+# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md). A stage that
+# has left some is not run again.
+train: $(READY) ## train a model on $CRACK_DATA_DIR in three stages, the last by params.yaml
+	ls models/1-drawn/*.pth 2> /dev/null || $(BIN)/python -m model.train --out models/1-drawn \
 	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
 	  --set training.steps=1500 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
 	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
 	  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
-	touch $@
+	ls models/2-deepcrack/*.pth 2> /dev/null || $(BIN)/python -m model.train --from models/1-drawn --out models/2-deepcrack \
+	  --set data.sets="{deepcrack: 3}" --set data.synthetic_share=1 --set training.steps=3000 --set training.learning_rate=1.5e-3
+	$(BIN)/python -m model.train --from models/2-deepcrack
 
-resume: $(READY) ## go on with the training that was stopped last
+resume: $(READY) ## go on with the stage that was stopped last; `make train` runs those after it
 	$(BIN)/python -m model.train --resume
 
 evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs; leaves a report in reports/

@@ -5,14 +5,17 @@ from torch.nn import functional
 
 
 def dice_loss(logits: Tensor, truth: Tensor, smooth: float = 1.0) -> Tensor:
-    """1 - soft Dice, pooled over the batch (Milletari et al. 2016, V-Net, with plain sums in the denominator).
+    """1 - soft Dice (Milletari et al. 2016, V-Net, with plain sums in the denominator), the mean over crops that hold crack.
 
-    Pooling over the batch keeps crack-free crops from dominating: alone, a crop without crack has a Dice of nearly 0
-    for any prediction but the empty one. `smooth`, in pixels, is the Dice's numerator and denominator of an empty batch.
+    Each crop weighs the same, so that a hairline counts as much as a gap: pooled over the batch, hairlines were missed. Crops
+    without crack are left out, as their Dice is nearly 0 for any prediction but the empty one; without any, the loss is 0.
+    `smooth`, in pixels, is added to numerator and denominator.
     """
-    probability = logits.sigmoid()
-    overlap = (probability * truth).sum()
-    return 1 - (2 * overlap + smooth) / (probability.sum() + truth.sum() + smooth)
+    probability, pixels = logits.sigmoid(), (1, 2, 3)
+    overlap, n_crack = (probability * truth).sum(pixels), truth.sum(pixels)  # N
+    loss = 1 - (2 * overlap + smooth) / (probability.sum(pixels) + n_crack + smooth)
+    has_crack = n_crack > 0
+    return (loss * has_crack).sum() / has_crack.sum().clamp(min=1)
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor, dice_weight: float = 0.5) -> Tensor:

@@ -74,7 +74,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.best: dict[str, Any] = {"f1": -1.0}
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, Any]] = []
         self.parent: dict[str, Any] | None = None
         self._validation = validation
         shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
@@ -203,7 +203,7 @@ class Trainer:
         network = checkpoint.rounded(self.averaged.module)
         segmenter = Segmenter(self.card(threshold=0.5), checkpoint.as_run(network))
         choice = validate(segmenter, self._validation)
-        self.history.append({"step": self.step, "loss": loss, "f1": choice.f1, "threshold": choice.threshold})
+        self.history.append({"step": self.step, "loss": loss, **asdict(choice)})
         logger.info("step %d: loss %.4f, validation %s", self.step, loss, choice)
         if choice.f1 > self.best["f1"]:
             weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
@@ -327,10 +327,10 @@ def _git_commit() -> str | None:
         return None
 
 
-def _find_unfinished(out_dir: Path) -> Path:
-    found = sorted(out_dir.glob(f"*{UNFINISHED}"))
+def _find_unfinished(folder: Path) -> Path:
+    found = sorted(folder.rglob(f"*{UNFINISHED}"), key=lambda path: path.name)
     if not found:
-        raise FileNotFoundError(f"{out_dir}: no *{UNFINISHED} file, so there is no training to resume.")
+        raise FileNotFoundError(f"{folder}: no *{UNFINISHED} file, so there is no training to resume.")
     return found[-1]
 
 
@@ -370,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="?",
         const=True,
         metavar="FILE",
-        help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out)",
+        help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out and the folders in it)",
     )
     options = parser.parse_args(arguments)
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports
@@ -378,8 +378,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
+        out_dir = resume.parent if resume else options.out
         parent = checkpoint.newest(options.parent) if options.parent and options.parent.is_dir() else options.parent
-        train(params, options.data, options.out, resume=resume, parent=parent)
+        train(params, options.data, out_dir, resume=resume, parent=parent)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

@@ -26,10 +26,20 @@ def test_a_certain_and_wrong_prediction_costs_most() -> None:
     assert segmentation_loss(logits, TRUTH).item() > 20
 
 
-def test_an_empty_truth_asks_for_an_empty_prediction() -> None:
-    empty = torch.zeros(1, 1, 8, 8)
-    assert dice_loss(empty - 50, empty).item() == pytest.approx(0, abs=1e-6)
-    assert dice_loss(empty + 50, empty).item() > 0.9
+def test_dice_leaves_crops_without_crack_to_the_cross_entropy() -> None:
+    empty = torch.zeros(1, 1, 2, 2)
+    assert dice_loss(empty + 50, empty).item() == 0
+    assert segmentation_loss(empty + 50, empty).item() == pytest.approx(25)
+    assert dice_loss(torch.cat([empty, empty + 50]), torch.cat([TRUTH, empty])).item() == pytest.approx(0.5)
+
+
+def test_a_thin_crack_weighs_as_much_as_a_wide_one() -> None:
+    thin, wide = torch.zeros(2, 1, 8, 8).split(1)
+    thin[..., 0], wide[..., :4] = 1, 1
+    truth, missed = torch.cat([thin, wide]), torch.full((1, 1, 8, 8), -50.0)
+    without_thin = dice_loss(torch.cat([missed, wide * 100 - 50]), truth)
+    without_wide = dice_loss(torch.cat([thin * 100 - 50, missed]), truth)
+    assert without_thin.item() == pytest.approx(without_wide.item(), abs=0.05)
 
 
 @pytest.mark.parametrize(("dice_weight", "expected"), [(0.0, math.log(2)), (1.0, 0.5), (0.5, (math.log(2) + 0.5) / 2)])
