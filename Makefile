@@ -37,14 +37,13 @@ lint: $(READY) ## check style and types
 train: $(READY) ## train a model on $CRACK_DATA_DIR in three stages, the last by params.yaml
 	ls models/1-drawn/*.pth 2> /dev/null || $(BIN)/python -m model.train --out models/1-drawn \
 	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
-	  --set training.steps=1500 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
+	  --set training.steps=2400 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
 	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
 	  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
 	ls models/2-deepcrack/*.pth 2> /dev/null || $(BIN)/python -m model.train --from models/1-drawn --out models/2-deepcrack \
-	  --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 --set training.steps=3000 \
-	  --set augmentation.scale_range="[0.7, 1.4]" --set augmentation.warp_ratio=0.4 --set augmentation.tone=0.2 \
-	  --set augmentation.shadow_ratio=0.1 --set augmentation.blur_ratio=0.1 --set augmentation.noise_ratio=0.1 \
-	  --set augmentation.grey_ratio=0.05 --set augmentation.negative_ratio=0
+	  --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 --set training.steps=7500 \
+	  --set training.learning_rate=2.0e-3 --set training.validate_every=500 --set augmentation.scale_range="[0.6, 1.5]" \
+	  --set augmentation.shadow_ratio=0.1 --set augmentation.noise_ratio=0.15 --set augmentation.negative_ratio=0
 	$(BIN)/python -m model.train --from models/2-deepcrack
 
 resume: $(READY) ## go on with the stage that was stopped last; `make train` runs those after it

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subject = parser.add_mutually_exclusive_group()
-    subject.add_argument("--checkpoint", type=Path, help="a .pth file (default: the newest in models/)")
+    subject.add_argument("--checkpoint", type=Path, help="a .pth file or a .mar archive (default: the newest .pth in models/)")
     subject.add_argument("--url", help="measure what a server answers instead")
     add_data_option(parser)
     parser.add_argument("--sets", nargs="+", default=["deepcrack"], metavar="SET", help="(default: deepcrack)")
@@ -118,8 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", action="store_true", help="also write the figures into the checkpoint's model card")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    if options.record and options.url:
-        parser.error("--record writes into a checkpoint's card: give --checkpoint, not --url")
+    if options.record and (options.url or (options.checkpoint and options.checkpoint.suffix == ".mar")):
+        parser.error("--record writes into the card beside a checkpoint: give a .pth file as --checkpoint")
     try:
         path, card = options.checkpoint, None
         if options.url:
@@ -128,14 +128,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path = path or checkpoint.newest(Path("models"))
             predict, card = by_checkpoint(path, options.high_quality)
         figures = evaluate(predict, _pairs(options.data, options.sets, options.split, card))
+        name = f"{'+'.join(options.sets)}/{options.split}" + (" high quality" if options.high_quality else "")
+        model = options.url if card is None else f"{path}, version {card.version}"
+        folder = options.out or Path(
+            "reports", f"{card.version if card else 'server'} {name}".replace("/", "-").replace(" ", "-")
+        )
+        page = figures.write(folder, name, model, predict)
     except (FileNotFoundError, ValueError, requests.RequestException) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
         return 130
-    name = f"{'+'.join(options.sets)}/{options.split}" + (" high quality" if options.high_quality else "")
-    model = f"{options.url}" if card is None else f"{path}, version {card.version}"
-    folder = options.out or Path("reports", f"{card.version if card else 'server'} {name}".replace("/", "-").replace(" ", "-"))
-    page = figures.write(folder, name, model, predict)
     print(f"{name}, {model}\n\n{figures.to_markdown()}\nreport: {page}")
     if options.record and card is not None:
         recorded = {**card.figures, name: figures.to_dict()}

@@ -23,11 +23,16 @@ class DataParams(_Section):
     seed: int
 
     @model_validator(mode="after")
-    def _check_shares(self) -> Self:
+    def _check(self) -> Self:
         if (self.synthetic_share > 0) != (self.n_synthetic > 0):
             raise ValueError("synthetic_share and n_synthetic: expected both to be 0 or neither")
         if not self.n_synthetic and not any(self.sets.values()):
             raise ValueError("every share is 0: expected something to train on")
+        for name, (fold, n_folds) in self.held_out_folds.items():
+            if name not in self.sets or fold >= n_folds:
+                raise ValueError(
+                    f"held_out_folds {name}: [{fold}, {n_folds}]: expected a set of `sets` and a fold from 0 to n - 1"
+                )
         return self
 
 

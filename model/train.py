@@ -341,7 +341,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m model.train --data ~/cracks\n"
         "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
-        "  python -m model.train --data ~/cracks --from model_store/crack.mar\n"
+        "  python -m model.train --data ~/cracks --from models/2-deepcrack\n"
         "  python -m model.train --data ~/cracks --resume\n"
         "  torchrun --nproc-per-node 4 -m model.train --data ~/cracks\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,

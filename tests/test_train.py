@@ -206,6 +206,13 @@ def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: 
             assert picture.width > 100
 
 
+def test_figures_are_not_recorded_beside_an_archive(archive: Path) -> None:
+    arguments = [sys.executable, "-m", "model.evaluate", "--checkpoint", str(archive), "--record"]
+    finished = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 2
+    assert "give a .pth file" in finished.stderr
+
+
 def test_what_a_fold_holds_out_is_not_trained_on_and_can_be_measured(surfaces: Path, tmp_path: Path) -> None:
     params = read_params(ROOT / "params.yaml", {**TINY, "data.held_out_folds": "{synthetic: [1, 3]}", "training.steps": "2"})
     path = train.train(params, surfaces, tmp_path)
