@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train resume evaluate export samples clean
+.PHONY: help setup up test lint train evaluate export samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,25 +32,32 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md). A stage that
-# has left some is not run again.
-train: $(READY) ## train a model on $CRACK_DATA_DIR in three stages, the last by params.yaml
-	ls models/1-drawn/*.pth 2> /dev/null || $(BIN)/python -m model.train --out models/1-drawn \
-	  --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
-	  --set training.steps=2400 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
-	  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
-	  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
-	ls models/2-deepcrack/*.pth 2> /dev/null || $(BIN)/python -m model.train --from models/1-drawn --out models/2-deepcrack \
-	  --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 --set training.steps=7500 \
-	  --set training.learning_rate=2.0e-3 --set training.validate_every=500 --set augmentation.scale_range="[0.6, 1.5]" \
-	  --set augmentation.shadow_ratio=0.1 --set augmentation.noise_ratio=0.15 --set augmentation.negative_ratio=0
-	$(BIN)/python -m model.train --from models/2-deepcrack
+# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md).
+DRAWN := --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
+  --set training.steps=2400 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
+  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
+  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
+DEEPCRACK := --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 \
+  --set training.steps=7500 --set training.learning_rate=2.0e-3 --set training.validate_every=500 \
+  --set augmentation.scale_range="[0.6, 1.5]" --set augmentation.shadow_ratio=0.1 \
+  --set augmentation.noise_ratio=0.15 --set augmentation.negative_ratio=0
 
-resume: $(READY) ## go on with the stage that was stopped last; `make train` runs those after it
-	$(BIN)/python -m model.train --resume
+train: $(READY) models/1-drawn/.done models/2-deepcrack/.done ## train a model on $CRACK_DATA_DIR in three stages; goes on where it was stopped
+	$(call stage,models,--from models/2-deepcrack)
+
+models/1-drawn/.done: | $(READY)
+	$(call stage,$(@D),$(DRAWN))
+	touch $@
+
+models/2-deepcrack/.done: | models/1-drawn/.done
+	$(call stage,$(@D),--from models/1-drawn $(DEEPCRACK))
+	touch $@
+
+stage = if ls $(1)/*.unfinished > /dev/null 2>&1; then $(BIN)/python -m model.train --resume --out $(1); \
+  else $(BIN)/python -m model.train --out $(1) $(2); fi
 
 evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs; leaves a report in reports/
-	$(BIN)/python -m model.evaluate
+	$(BIN)/python -m model.evaluate --record
 
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
 	$(BIN)/python -m export

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import logging
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from model.inference import runtime
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores
 from model.params import Params
+from model.synthetic import draw_surface
 
 logger = logging.getLogger("export")
 
@@ -38,10 +40,13 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
         onnx_path = Path(work, runtime.FILE_NAME)
         write_onnx(network, onnx_path)
         candidate = runtime.OnnxNetwork(onnx_path, n_usable_cores())
-        pairs = validation[:N_PARITY_PHOTOGRAPHS]
+        pairs = validation[:: -(-len(validation) // N_PARITY_PHOTOGRAPHS)]  # spread over all sets
         photographs = (pair.read().image_hwc_u8 for pair in tqdm(pairs, desc="checking parity", unit="photo", leave=False))
-        difference = check_parity(card, checkpoint.as_run(network), candidate, photographs, params.export.tolerance)
-        parity = {"largest_difference": difference, "n_photographs": len(pairs), "onnx_opset": OPSET}
+        side_px = card.tile_px + card.stride
+        larger_than_a_tile = draw_surface(0, (side_px, side_px)).image_hwc_u8
+        images = itertools.chain(photographs, [larger_than_a_tile])
+        difference = check_parity(card, checkpoint.as_run(network), candidate, images, params.export.tolerance)
+        parity = {"largest_difference": difference, "n_photographs": len(pairs) + 1, "onnx_opset": OPSET}
         card = dataclasses.replace(card, figures={**card.figures, "parity": parity})
         write_archive(onnx_path, card, archive_path)
     return card

@@ -3,11 +3,15 @@
 What is changed is what differs between cameras, days and surfaces, and does not change where the crack is.
 """
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from model.params import AugmentationParams
+
+HAIRLINE_COVERAGE = 0.3  # the share of a pixel from which a warped hairline counts: keeps it whole, a third wider
 
 
 def augment(
@@ -18,16 +22,32 @@ def augment(
     params: AugmentationParams,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A crop of `crop_px` a side that holds the pixel `centre` (row, column), and its mask.
+    """A crop of `crop_px` a side around the pixel `centre` (row, column), and its mask.
 
+    The pixel is in the crop, but for corners of the photograph that a turn by some odd angle leaves out.
     Equal arguments, the generator's state among them, give equal crops. Past the photograph's edge it is mirrored.
     """
     matrix, is_exact = _warp(rng, image_hwc_u8.shape[:2], centre, crop_px, params)
     interpolation = cv2.INTER_NEAREST if is_exact else cv2.INTER_LINEAR
-    size, border = (crop_px, crop_px), cv2.BORDER_REFLECT_101
-    image = cv2.warpAffine(image_hwc_u8, matrix, size, flags=interpolation, borderMode=border)
-    truth = cv2.warpAffine(mask_hw.astype(np.uint8) * 255, matrix, size, flags=interpolation, borderMode=border)
-    return _change_look(np.asarray(image, np.uint8), params, rng), np.asarray(truth) > 127
+
+    def warped(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        crop = cv2.warpAffine(plane, matrix, (crop_px, crop_px), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
+        return np.asarray(crop, np.uint8)
+
+    mask_u8 = mask_hw.astype(np.uint8) * 255
+    truth = warped(mask_u8) > 127
+    if not is_exact:
+        truth |= _warped_hairlines(mask_u8, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))), warped)
+    return _change_look(warped(image_hwc_u8), params, rng), truth
+
+
+def _warped_hairlines(
+    mask_u8: NDArray[np.uint8], scale: float, warped: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> NDArray[np.bool_]:
+    """The parts of the mask narrower than 3 px, unbroken: cut at half coverage, a turned hairline is a row of dashes."""
+    hairlines = mask_u8 & ~np.asarray(cv2.morphologyEx(mask_u8, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    sampled = warped(np.asarray(cv2.GaussianBlur(hairlines, (0, 0), 0.35 / scale), np.uint8))
+    return sampled > HAIRLINE_COVERAGE * min(1, scale) * 255
 
 
 def _warp(

@@ -25,7 +25,9 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from model.augmentation import augment
+from model.inference.errors import InferenceError
 from model.inference.photograph import decode
+from model.inference.processors import n_usable_cores
 from model.params import AugmentationParams, DataParams, TrainingParams
 from model.synthetic import draw_surface
 
@@ -53,10 +55,16 @@ class Pair:
     group: str
 
     def read(self) -> "LabelledPhotograph":
-        """Raises ValueError, naming the file, if the mask is no mask of this photograph."""
-        image_hwc_u8 = decode(self.image_path.read_bytes())
-        with Image.open(self.mask_path) as mask:
-            mask_hw_u8 = np.asarray(mask.convert("L"))
+        """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
+        try:
+            image_hwc_u8 = decode(self.image_path.read_bytes())
+        except InferenceError as error:
+            raise ValueError(f"{self.image_path}: {error}") from error
+        try:
+            with Image.open(self.mask_path) as mask:
+                mask_hw_u8 = np.asarray(mask.convert("L"))
+        except OSError as error:
+            raise ValueError(f"{self.mask_path}: {error}. Expected a PNG file, 0 or 255.") from error
         if mask_hw_u8.shape != image_hwc_u8.shape[:2]:
             raise ValueError(
                 f"{self.mask_path}: {mask_hw_u8.shape} pixels, expected the photograph's {image_hwc_u8.shape[:2]}."
@@ -80,7 +88,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
     Raises:
         FileNotFoundError: a set is not in `data_dir`.
-        ValueError: a set's `split.csv` has other columns, or no set has a pair of this split.
+        ValueError: a set's `split.csv` has other columns, or no pair of this split.
     """
     pairs: list[Pair] = []
     for set_name in set_names:
@@ -93,7 +101,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
             rows = csv.DictReader(lines)
             if rows.fieldnames != ["image", "mask", "split", "group"]:
                 raise ValueError(f"{index_path}: columns {rows.fieldnames!r}, expected image,mask,split,group.")
-            pairs += [
+            found = [
                 Pair(
                     set_name,
                     index_path.parent / "images" / row["image"],
@@ -104,8 +112,9 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
                 for row in rows
                 if row["split"] == split
             ]
-    if not pairs:
-        raise ValueError(f"{data_dir}: the sets {', '.join(set_names)} hold no pair of the split {split!r}.")
+        if not found:
+            raise ValueError(f"{index_path}: no pair of the split {split!r}.")
+        pairs += found
     return pairs
 
 
@@ -113,6 +122,12 @@ def read_training_pairs(data_dir: Path, data: DataParams) -> tuple[list[Pair], l
     """What a model learns from, and what its checkpoint and threshold are chosen on. Raises as `read_pairs` does."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
     return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data.validation_ratio, data.seed)
+
+
+def learned_from(pairs: Sequence[Pair], data: DataParams) -> set[Pair]:
+    """Which of these pairs, given by whole groups, a training by `data` learns from."""
+    offered = [pair for pair in pairs if data.sets.get(pair.set_name) and not is_held_out(pair, data)]
+    return set(_cut(offered, data.validation_ratio, data.seed)[0])
 
 
 def is_held_out(pair: Pair, data: DataParams) -> bool:
@@ -134,7 +149,7 @@ def read_photographs(pairs: Sequence[Pair], what: str) -> dict[str, list[Labelle
 def draw_photographs(data: DataParams) -> list[LabelledPhotograph]:
     """Draw `data.n_synthetic` surfaces on all cores, every third without a crack."""
     seeds = np.random.default_rng(data.seed).integers(2**62, size=data.n_synthetic)
-    with multiprocessing.Pool(initializer=set_up_process) as processes:
+    with multiprocessing.Pool(n_usable_cores(), initializer=set_up_process) as processes:
         surfaces = processes.imap(_draw_surface, enumerate(seeds.tolist()), chunksize=4)
         return list(tqdm(surfaces, total=data.n_synthetic, desc="drawing surfaces", unit="surface", leave=False))
 
@@ -166,7 +181,20 @@ def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[P
 
     A group's side depends on its name, its size and the seed, so it stays where it is when other sets come or go. A group of
     more than `MOST_OF_A_GROUP` photographs is never cut off: it alone would decide what is measured there.
+
+    Raises ValueError where one side would be empty.
     """
+    rest, cut = _cut(pairs, ratio, seed)
+    if not rest or not cut:
+        n_groups = len({(pair.set_name, pair.group) for pair in pairs})
+        raise ValueError(
+            f"{n_groups} groups cannot be cut with ratio={ratio!r}, seed={seed!r}: one side stays empty. "
+            "Use more groups, another ratio or another seed."
+        )
+    return rest, cut
+
+
+def _cut(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     by_group: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_group[pair.set_name, pair.group].append(pair)
@@ -177,11 +205,6 @@ def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[P
         is_cut = len(members) <= MOST_OF_A_GROUP and share < ratio
         side = cut if is_cut else rest
         side.extend(members)
-    if not rest or not cut:
-        raise ValueError(
-            f"{len(by_group)} groups cannot be cut with ratio={ratio!r}, seed={seed!r}: one side stays empty. "
-            "Use more groups, another ratio or another seed."
-        )
     return rest, cut
 
 

@@ -86,10 +86,9 @@ def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | No
     data = Params.model_validate(card.training["params"]).data
     if split == "validation":
         return read_training_pairs(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)}))[1]
-    pairs = [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]
-    if not pairs:
+    if not set(sets) <= data.held_out_folds.keys():
         raise ValueError(f"The training held out no fold of {', '.join(sets)}: held_out_folds={data.held_out_folds!r}.")
-    return pairs
+    return [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,8 +139,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     print(f"{name}, {model}\n\n{figures.to_markdown()}\nreport: {page}")
     if options.record and card is not None:
-        recorded = {**card.figures, name: figures.to_dict()}
-        replace(card, figures=recorded).write(path.with_suffix(".json"))
+        card = ModelCard.read(path.with_suffix(".json"))  # another evaluation may have recorded meanwhile
+        replace(card, figures={**card.figures, name: figures.to_dict()}).write(path.with_suffix(".json"))
         logger.info("recorded in %s", path.with_suffix(".json"))
     return 0
 

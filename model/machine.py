@@ -27,7 +27,7 @@ class Machine:
         if is_cuda:
             device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
             torch.cuda.set_device(device)
-            return cls(device, torch.cuda.is_bf16_supported(), rank, n_processes)
+            return cls(device, torch.cuda.is_bf16_supported(including_emulation=False), rank, n_processes)
         capabilities = torch.cpu.get_capabilities()
         is_mixed = bool(capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False))
         return cls(torch.device("cpu"), is_mixed, rank, n_processes)

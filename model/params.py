@@ -29,10 +29,8 @@ class DataParams(_Section):
         if not self.n_synthetic and not any(self.sets.values()):
             raise ValueError("every share is 0: expected something to train on")
         for name, (fold, n_folds) in self.held_out_folds.items():
-            if name not in self.sets or fold >= n_folds:
-                raise ValueError(
-                    f"held_out_folds {name}: [{fold}, {n_folds}]: expected a set of `sets` and a fold from 0 to n - 1"
-                )
+            if fold >= n_folds:
+                raise ValueError(f"held_out_folds {name}: [{fold}, {n_folds}]: expected a fold from 0 to {n_folds - 1}")
         return self
 
 
@@ -65,6 +63,13 @@ class AugmentationParams(_Section):
     noise_ratio: float = Ratio
     grey_ratio: float = Ratio
 
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        smallest, largest = self.scale_range
+        if not 0 < smallest <= largest:
+            raise ValueError(f"scale_range: {self.scale_range}, expected 0 < smallest <= largest")
+        return self
+
 
 class InferenceParams(_Section):
     tile_px: int = Count
@@ -92,16 +97,23 @@ def read_params(path: Path, overrides: dict[str, str] | None = None) -> Params:
         overrides: single values to put in place of the file's, `{"training.steps": "100"}`, each written as in YAML.
 
     Raises:
-        ValueError: a value is missing, unknown or out of range; each is named.
+        ValueError: the file or a value is no YAML, or a value is missing, unknown or out of range; each is named.
     """
-    values: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+    values: dict[str, dict[str, Any]] = _read_yaml(path.read_text(), str(path))
     for name, text in (overrides or {}).items():
         section, _, key = name.partition(".")
         if key not in values.get(section, {}):
             raise ValueError(f"{name!r} is not in {path}. Write SECTION.KEY=VALUE with a section and key of that file.")
-        values[section][key] = yaml.safe_load(text)
+        values[section][key] = _read_yaml(text, name)
     try:
         return Params.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}={fault['input']!r}: {fault['msg']}" for fault in error.errors())
         raise ValueError(f"{path}: {faults}.") from error
+
+
+def _read_yaml(text: str, name: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{name}: no YAML ({' '.join(str(error).split())}).") from error

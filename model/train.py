@@ -37,17 +37,22 @@ from model.dataset import (
     TERMS,
     CropDataset,
     LabelledPhotograph,
+    Pair,
     add_data_option,
     draw_photographs,
+    is_held_out,
+    learned_from,
+    read_pairs,
     read_photographs,
     read_training_pairs,
     set_up_process,
 )
 from model.inference.card import ModelCard
+from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 from model.losses import segmentation_loss
 from model.machine import Machine, leave_processes
-from model.params import Params, TrainingParams, read_params
+from model.params import DataParams, Params, TrainingParams, read_params
 from model.validation import validate
 
 logger = logging.getLogger("model.train")
@@ -124,13 +129,16 @@ class Trainer:
                 if (is_validated or is_stopped) and self.machine.is_first:
                     checkpoint.write_whole(unfinished, self._state())
                 if is_stopped:
+                    if self.machine.is_first:
+                        logger.warning("stopped; go on with: python -m model.train --resume %s", unfinished)
                     raise KeyboardInterrupt
 
-    def begin_with(self, parent: Path) -> None:
-        """Take over the weights of a finished checkpoint. Raises ValueError if its network is another."""
-        network, card = checkpoint.load(parent)
+    def begin_with(self, network: AttentionUNet, card: ModelCard) -> None:
+        """Take over the weights of a finished training. Raises ValueError if its network is another."""
         if network.size != self.network.size:
-            raise ValueError(f"{parent}: width and depth {network.size}, expected {self.network.size}. Set them under network.")
+            raise ValueError(
+                f"version {card.version}: width and depth {network.size}, expected {self.network.size}. Set them under network."
+            )
         self.mean, self.deviation = card.mean, card.deviation
         self.network.load_state_dict(network.state_dict())
         self.averaged.module.load_state_dict(network.state_dict())
@@ -164,13 +172,13 @@ class Trainer:
 
     def batches(self, draws: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the training crops with these numbers: images, uint8 N, 3, H, W, and truths, bool N, 1, H, W."""
-        n_processes = min(8, max(1, (os.cpu_count() or 2) - 1))
+        n_workers = min(8, max(1, n_usable_cores() // self.machine.n_processes - 1))
         return iter(
             DataLoader(
                 self._crops,
                 batch_size=self.params.training.batch // self.machine.n_processes,
                 sampler=draws,
-                num_workers=n_processes,
+                num_workers=n_workers,
                 worker_init_fn=set_up_process,
                 pin_memory=self.machine.device.type == "cuda",
             )
@@ -263,16 +271,21 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
     if state:
         params = Params.model_validate(state["params"])
     version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    _check(params)
+    ancestor = checkpoint.load(parent) if parent else None
     pairs, held_out = read_training_pairs(data_dir, params.data)
-    train = read_photographs(pairs, "reading")
+    if ancestor:
+        _check_unseen(ancestor[1], data_dir, params.data, held_out)
+    train = read_photographs([pair for pair in pairs if params.data.sets[pair.set_name]], "reading")
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
     trainer = Trainer(params, version, train, read_photographs(held_out, "reading validation"))
-    if parent:
-        trainer.begin_with(parent)
+    if ancestor:
+        trainer.begin_with(*ancestor)
     if state:
         trainer.restore(state)
-    logger.info("%d photographs to train on, %d to validate on, version %s", len(pairs), len(held_out), version)
+    counts = ", ".join(f"{len(photographs)} {name}" for name, photographs in train.items())
+    logger.info("learning from %s; %d photographs to validate on; version %s", counts, len(held_out), version)
     out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / checkpoint.FILE_PATTERN.format(version=version)
     unfinished = path.with_name(path.name + UNFINISHED)
@@ -292,6 +305,35 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         unfinished.unlink(missing_ok=True)
         logger.info("wrote %s: validation F1 %.4f, threshold %.3f", path, best["f1"], best["threshold"])
     return path
+
+
+def _check(params: Params) -> None:
+    """Raise ValueError for what would fail only after the data is read, or at the first validation."""
+    stride = AttentionUNet(params.network.width, params.network.depth).stride
+    if params.training.crop_px % stride:
+        raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride} at this network.depth.")
+    Machine.here().own_draws(range(0), params.training.batch)
+    tiles = params.inference.tile_px, params.inference.overlap_px
+    ModelCard("", (0, 0, 0), (1, 1, 1), stride, *tiles, threshold=0.5, architecture={}, training={})
+
+
+def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, validation: Sequence[Pair]) -> None:
+    """Raise ValueError if the model, or one that it began with, learned from what this training is to be judged by."""
+    pairs = read_pairs(data_dir, list(data.sets), "train")
+    judges = {*validation, *(pair for pair in pairs if is_held_out(pair, data))}
+    training: dict[str, Any] = card.training
+    version = card.version
+    while True:
+        seen = judges & learned_from(pairs, DataParams.model_validate(training["params"]["data"]))
+        if seen:
+            raise ValueError(
+                f"version {version} was trained on {len(seen)} photographs that this training is to be judged by, "
+                f"{min(pair.image_path.name for pair in seen)} among them. Begin with a model of the same data.seed, "
+                "data.validation_ratio and data.held_out_folds."
+            )
+        if not training["parent"]:
+            return
+        version, training = training["parent"]["version"], training["parent"]["training"]
 
 
 def _channel_statistics(
@@ -373,6 +415,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out and the folders in it)",
     )
     options = parser.parse_args(arguments)
+    if options.resume and options.set:
+        parser.error("--resume goes on with the recipe that the training began with: leave out --set")
+    if any("=" not in override for override in options.set):
+        parser.error("--set: expected SECTION.KEY=VALUE, such as training.steps=1000")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -384,7 +430,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:
-        logger.warning("stopped; go on with: python -m model.train --resume --out %s", options.out)
         return 130
     finally:
         leave_processes()

@@ -45,9 +45,10 @@ def choose_threshold(levels: Mapping[str, Counts]) -> Choice:
     cracked = [name for name, counted in levels.items() if counted[:, 1].any()]
     if not cracked:
         raise ValueError(f"No validation photograph of {', '.join(levels)} shows a crack, expected one at least.")
-    f1 = np.array([[pooled_scores(counts_at(levels[name], level)).f1 for name in cracked] for level in range(1, 256)])
+    f1 = np.array([[pooled_scores(counts_at(levels[name], level)).f1 for name in cracked] for level in range(1, 255)])
     mean = f1.mean(axis=1)
-    best = int(np.median(np.flatnonzero(mean == mean.max())))  # of equals the middle one, away from where F1 drops
+    equals = np.flatnonzero(mean == mean.max())
+    best = int(equals[(len(equals) - 1) // 2])  # the middle one, away from where F1 drops
     by_set = dict(zip(cracked, f1[best].tolist(), strict=True))
     for name in levels.keys() - by_set.keys():
         alarms = false_alarms(levels[name], best + 1)

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,7 +90,7 @@ def test_a_training_ends_with_a_checkpoint_and_its_card(trained: Path) -> None:
 def test_a_training_learns(trained: Path) -> None:
     _, model_card = checkpoint.load(trained)
     losses = [entry["loss"] for entry in model_card.training["history"]]
-    assert losses[-1] < losses[0] * 0.8
+    assert losses[-1] < losses[0] * 0.85
     assert model_card.figures["validation"]["f1"] > 0.15  # calling everything crack gives 0.06
 
 
@@ -130,6 +131,44 @@ def test_two_processes_train_as_one_does(trained: Path, surfaces: Path, tmp_path
     assert together.figures["validation"]["f1"] > 0.15  # over seeds both spread by 0.1 about the same mean
 
 
+def test_processes_keep_equal_weights(tmp_path: Path) -> None:
+    script = tmp_path / "three_steps.py"
+    script.write_text("""
+import sys
+import torch
+from torch import distributed
+from pathlib import Path
+from model.dataset import LabelledPhotograph
+from model.params import read_params
+from model.synthetic import draw_surface
+from model.train import Trainer
+
+overrides = dict(override.split("=", 1) for override in sys.argv[1:])
+params = read_params(Path("params.yaml"), overrides)
+surface = draw_surface(1, (97, 131))
+photographs = {"synthetic": [LabelledPhotograph(surface.image_hwc_u8, surface.mask_hw)]}
+trainer = Trainer(params, "test", photographs, photographs)
+before = torch.cat([tensor.flatten() for tensor in trainer.network.parameters()]).detach()
+for batch in trainer.batches(trainer.machine.own_draws(range(12), 4)):
+    trainer.optimise(*batch)
+after = torch.cat([tensor.flatten() for tensor in trainer.network.parameters()]).detach()
+largest, smallest = after.clone(), after.clone()
+distributed.all_reduce(largest, distributed.ReduceOp.MAX)
+distributed.all_reduce(smallest, distributed.ReduceOp.MIN)
+if trainer.machine.is_first:
+    print(float((largest - smallest).max()), float((after - before).abs().max()))
+distributed.destroy_process_group()
+""")
+    overrides = [f"{name}={value}" for name, value in TINY.items()]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [*torchrun, script, *overrides], cwd=ROOT, check=True, capture_output=True, text=True, env=environment
+    )
+    apart, moved = map(float, finished.stdout.split())
+    assert apart < 1e-6 < moved
+
+
 def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
     machine = Machine(torch.device("cpu"), is_mixed=False, rank=1, n_processes=2)
     assert machine.own_draws(range(4, 8), batch=4) == [5, 7]
@@ -166,7 +205,13 @@ def assert_same_weights(path: Path, expected_path: Path) -> None:
         (["--data", "/nowhere"], "/nowhere/deepcrack/split.csv does not exist"),
         (["--data", "/nowhere", "--set", "training.stepz=3"], "'training.stepz' is not in params.yaml"),
         (["--data", "/nowhere", "--set", "training.batch=0"], "training.batch=0"),
+        (["--data", "/nowhere", "--set", "training.steps"], "expected SECTION.KEY=VALUE"),
+        (["--data", "/nowhere", "--set", "training.crop_px=400"], "training.crop_px=400: expected a multiple of 32"),
+        (["--data", "/nowhere", "--set", "network.depth=6"], "tile_px=640, overlap_px=64, stride=128"),
+        (["--data", "/nowhere", "--set", "inference.tile_px=128"], "tile_px=128, overlap_px=64"),
+        (["--data", "/nowhere", "--from", "/nowhere/crack.mar"], "/nowhere/crack.mar"),
         (["--data", "/nowhere", "--resume"], "there is no training to resume"),
+        (["--data", "/nowhere", "--resume", "--set", "training.steps=5"], "leave out --set"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments: list[str], sentence: str, tmp_path: Path) -> None:
@@ -183,7 +228,10 @@ def test_help_shows_examples(module: str) -> None:
 
 
 def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: Path, tmp_path: Path) -> None:
-    arguments = ["--checkpoint", trained, "--data", surfaces, "--sets", "synthetic", "--out", tmp_path, "--record"]
+    own = tmp_path / trained.name
+    for suffix in (".pth", ".json"):
+        shutil.copy(trained.with_suffix(suffix), own.with_suffix(suffix))
+    arguments = ["--checkpoint", own, "--data", surfaces, "--sets", "synthetic", "--out", tmp_path, "--record"]
     finished = subprocess.run(
         [sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -191,7 +239,7 @@ def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: 
     assert measured["n_photographs"] == 4
     assert f"| F1 | {measured['f1']:.3f} |" in finished.stdout
     assert f"| F1 | {measured['f1']:.3f} |" in (tmp_path / "figures.md").read_text()
-    _, model_card = checkpoint.load(trained)
+    _, model_card = checkpoint.load(own)
     assert model_card.figures["synthetic/test"] == measured
 
     with (tmp_path / "photographs.csv").open(newline="") as file:
@@ -204,6 +252,23 @@ def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: 
     for name in pictures:
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 100
+
+
+def test_a_model_is_not_judged_by_what_its_parent_learned_from(trained: Path, surfaces: Path, tmp_path: Path) -> None:
+    for overrides in ({"data.held_out_folds": "{synthetic: [1, 3]}"}, {"data.seed": "1"}):
+        params = read_params(ROOT / "params.yaml", {**TINY, **overrides})
+        with pytest.raises(ValueError, match=r"was trained on \d+ photographs that this training is to be judged by"):
+            train.train(params, surfaces, tmp_path, parent=trained)
+
+
+@pytest.mark.parametrize(("folder", "name"), [("images", "synthetic-00000.jpg"), ("masks", "synthetic-00000.png")])
+def test_a_torn_file_is_named(folder: str, name: str, tmp_path: Path) -> None:
+    write_data_set(tmp_path / "synthetic", n_surfaces=10, seed=1, size_hw=(97, 131))
+    path = tmp_path / "synthetic" / folder / name
+    path.write_bytes(path.read_bytes()[:200])
+    (pair,) = (pair for pair in read_pairs(tmp_path, ["synthetic"], "train") if pair.group == "synthetic-00000")
+    with pytest.raises(ValueError, match=str(path)):
+        pair.read()
 
 
 def test_figures_are_not_recorded_beside_an_archive(archive: Path) -> None:

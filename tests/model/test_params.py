@@ -28,8 +28,9 @@ def test_single_values_can_be_put_in_place_of_the_files() -> None:
         ("nothing", "8", r"'nothing' is not in"),
         ("data.sets", "{deepcrack: -1}", r"data\.sets\.deepcrack=-1: .*greater than or equal to 0"),
         ("data.n_synthetic", "0", "expected both to be 0 or neither"),
-        ("data.held_out_folds", "{negatives: [3, 3]}", "expected a set of `sets` and a fold from 0"),
-        ("data.held_out_folds", "{walls: [0, 3]}", "expected a set of `sets` and a fold from 0"),
+        ("data.held_out_folds", "{negatives: [3, 3]}", "expected a fold from 0 to 2"),
+        ("data.sets", "{deepcrack: 1", "data.sets: no YAML"),
+        ("augmentation.scale_range", "[0, 1]", "expected 0 < smallest"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, text: str, sentence: str) -> None:
