@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from model.params import AugmentationParams
 
+BLUR_SIGMA_PX = 0.5, 3.0
 HAIRLINE_COVERAGE = 0.3  # the share of a pixel from which a warped hairline counts: keeps it whole, a third wider
 
 
@@ -82,7 +83,8 @@ def _warp(
 
 def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator) -> NDArray[np.uint8]:
     if rng.random() < params.blur_ratio:
-        image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), rng.uniform(0.5, 1.5)), np.uint8)
+        sigma_px = float(np.exp(rng.uniform(*np.log(BLUR_SIGMA_PX))))
+        image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), sigma_px), np.uint8)
     image = image_hwc_u8.astype(np.float32) / 255
     if rng.random() < params.negative_ratio:
         image = 1 - image
