@@ -4,18 +4,18 @@ from torch import Tensor
 from torch.nn import functional
 
 
-def dice_loss(logits: Tensor, truth: Tensor, smooth: float = 1.0) -> Tensor:
-    """1 - soft Dice (Milletari et al. 2016, V-Net, with plain sums in the denominator), the mean over crops that hold crack.
+def dice_loss(logits: Tensor, truth: Tensor, smooth: float = 100.0) -> Tensor:
+    """1 - soft Dice with squares in the denominator (Milletari et al. 2016, V-Net), the mean over crops.
 
-    Each crop weighs the same, so that a hairline counts as much as a gap: pooled over the batch, hairlines were missed. Crops
-    without crack are left out, as their Dice is nearly 0 for any prediction but the empty one; without any, the loss is 0.
-    `smooth`, in pixels, is added to numerator and denominator.
+    Each crop weighs the same, so that a hairline counts as much as a gap: pooled over the batch, hairlines were missed.
+    `smooth`, in pixels, is added to numerator and denominator. Without crack, the loss grows from 0 to a half at `smooth`
+    pixels falsely called crack, which the cross-entropy, a mean over all pixels, hardly notices. The squares keep the many
+    pixels of nearly no probability from adding up to the same.
     """
     probability, pixels = logits.sigmoid(), (1, 2, 3)
-    overlap, n_crack = (probability * truth).sum(pixels), truth.sum(pixels)  # N
-    loss = 1 - (2 * overlap + smooth) / (probability.sum(pixels) + n_crack + smooth)
-    has_crack = n_crack > 0
-    return (loss * has_crack).sum() / has_crack.sum().clamp(min=1)
+    overlap = (probability * truth).sum(pixels)  # N
+    sizes = probability.square().sum(pixels) + truth.square().sum(pixels)
+    return (1 - (2 * overlap + smooth) / (sizes + smooth)).mean()
 
 
 def segmentation_loss(logits: Tensor, truth: Tensor, dice_weight: float = 0.5) -> Tensor:

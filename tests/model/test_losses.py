@@ -11,8 +11,8 @@ TRUTH = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
 
 
 def test_dice_loss_of_even_odds() -> None:
-    # overlap 0.5, sums 2 and 1: 1 - (2 * 0.5 + 1) / (2 + 1 + 1)
-    assert dice_loss(torch.zeros(1, 1, 2, 2), TRUTH).item() == pytest.approx(0.5)
+    # overlap 0.5, sums of squares 4 * 0.25 and 1: 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
+    assert dice_loss(torch.zeros(1, 1, 2, 2), TRUTH, smooth=1).item() == pytest.approx(1 / 3)
 
 
 def test_a_certain_and_right_prediction_costs_nothing() -> None:
@@ -22,29 +22,30 @@ def test_a_certain_and_right_prediction_costs_nothing() -> None:
 
 def test_a_certain_and_wrong_prediction_costs_most() -> None:
     logits = (1 - TRUTH * 2) * 50
-    assert dice_loss(logits, TRUTH).item() == pytest.approx(1 - 1 / 5)
+    assert dice_loss(logits, TRUTH, smooth=1).item() == pytest.approx(1 - 1 / 5)
     assert segmentation_loss(logits, TRUTH).item() > 20
 
 
-def test_dice_leaves_crops_without_crack_to_the_cross_entropy() -> None:
-    empty = torch.zeros(1, 1, 2, 2)
-    assert dice_loss(empty + 50, empty).item() == 0
-    assert segmentation_loss(empty + 50, empty).item() == pytest.approx(25)
-    assert dice_loss(torch.cat([empty, empty + 50]), torch.cat([TRUTH, empty])).item() == pytest.approx(0.5)
+def test_a_false_alarm_costs_a_half_at_so_many_pixels_and_faint_doubt_next_to_nothing() -> None:
+    clean = torch.zeros(1, 1, 100, 100)
+    alarm = clean - 50
+    alarm[..., :10, :10] = 50
+    assert dice_loss(alarm, clean).item() == pytest.approx(0.5)
+    assert dice_loss(clean - 6, clean).item() < 0.001  # a probability of 0.0025 everywhere
 
 
 def test_a_thin_crack_weighs_as_much_as_a_wide_one() -> None:
-    thin, wide = torch.zeros(2, 1, 8, 8).split(1)
-    thin[..., 0], wide[..., :4] = 1, 1
-    truth, missed = torch.cat([thin, wide]), torch.full((1, 1, 8, 8), -50.0)
+    thin, wide = torch.zeros(2, 1, 200, 200).split(1)
+    thin[..., :10], wide[..., :100] = 1, 1
+    truth, missed = torch.cat([thin, wide]), torch.full((1, 1, 200, 200), -50.0)
     without_thin = dice_loss(torch.cat([missed, wide * 100 - 50]), truth)
     without_wide = dice_loss(torch.cat([thin * 100 - 50, missed]), truth)
     assert without_thin.item() == pytest.approx(without_wide.item(), abs=0.05)
 
 
-@pytest.mark.parametrize(("dice_weight", "expected"), [(0.0, math.log(2)), (1.0, 0.5), (0.5, (math.log(2) + 0.5) / 2)])
+@pytest.mark.parametrize(("dice_weight", "expected"), [(0.0, math.log(2)), (1.0, 1 / 102), (0.5, (math.log(2) + 1 / 102) / 2)])
 def test_the_two_parts_are_weighed(dice_weight: float, expected: float) -> None:
-    assert segmentation_loss(torch.zeros(1, 1, 2, 2), TRUTH, dice_weight).item() == pytest.approx(expected)
+    assert segmentation_loss(torch.zeros(1, 1, 2, 2), TRUTH, dice_weight).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_half_precision_logits_and_boolean_truth_give_a_float32_loss() -> None:
