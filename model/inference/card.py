@@ -53,7 +53,9 @@ class ModelCard:
             )
 
     def write(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        temporary.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "ModelCard":
