@@ -19,7 +19,7 @@ from model.dataset import CropDataset, LabelledPhotograph, Pair, add_data_option
 from model.losses import segmentation_loss
 from model.machine import Machine
 from model.params import Params, read_params
-from model.train import Trainer
+from model.trainer import Trainer
 
 
 class _FromDisk(list[Pair]):

@@ -1,42 +1,23 @@
 """Train the Attention U-Net on folders of photographs and masks: `python -m model.train --help`.
 
-A training is a function of params.yaml and the data. Its state is written every few hundred steps, and what happens next
-depends on that state and the step number alone, so a training killed at any time and resumed goes on as if it had not been.
-Left to others: figures on test photographs (`model.evaluate`), the archive that is served (`export`).
+A training is a function of params.yaml and the data; killed at any time and resumed, it goes on as if it had not been.
+Left to others: the steps themselves (`model.trainer`), figures on test photographs (`model.evaluate`), the archive (`export`).
 """
 
 import argparse
 import logging
-import math
 import os
-import platform
-import random
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
-from torch.utils.data import DataLoader
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet
 from model.dataset import (
-    TERMS,
-    CropDataset,
-    LabelledPhotograph,
     Pair,
     add_data_option,
     draw_photographs,
@@ -45,213 +26,15 @@ from model.dataset import (
     read_pairs,
     read_photographs,
     read_training_pairs,
-    set_up_process,
 )
 from model.inference.card import ModelCard
-from model.inference.processors import n_usable_cores
-from model.inference.segmenter import Segmenter
-from model.losses import segmentation_loss
 from model.machine import Machine, leave_processes
-from model.params import DataParams, Params, TrainingParams, read_params
-from model.validation import validate
+from model.params import DataParams, Params, read_params
+from model.trainer import DRAWN, Trainer
 
 logger = logging.getLogger("model.train")
 
 UNFINISHED = ".unfinished"
-DRAWN = "drawn surfaces"
-STATISTICS_BATCHES = 32
-
-
-class Trainer:
-    """The state of one training: what is optimised, what was best, and how far it is."""
-
-    def __init__(
-        self,
-        params: Params,
-        version: str,
-        train: Mapping[str, Sequence[LabelledPhotograph]],
-        validation: Mapping[str, Sequence[LabelledPhotograph]],
-    ) -> None:
-        self.params = params
-        self.version = version
-        self.git_commit = _git_commit()
-        self.machine = Machine.here()
-        self.step = 0
-        self.seconds = 0.0
-        self.best: dict[str, Any] = {"f1": -1.0}
-        self.history: list[dict[str, Any]] = []
-        self.parent: dict[str, Any] | None = None
-        self._validation = validation
-        shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
-        self._crops = CropDataset(train, shares, params.training, params.augmentation)
-        random.seed(params.training.seed)
-        torch.manual_seed(params.training.seed)
-        self.mean, self.deviation = _channel_statistics(
-            [photograph for photographs in train.values() for photograph in photographs]
-        )
-        self.network = AttentionUNet(params.network.width, params.network.depth)
-        self.network.to(self.machine.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._parallel = self.machine.parallel(self.network)
-        averaging = get_ema_multi_avg_fn(params.training.ema_decay)  # type: ignore[no-untyped-call]
-        self.averaged = AveragedModel(self.network, multi_avg_fn=averaging)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay, fused=True)
-
-    def run(self, unfinished: Path) -> None:
-        """Train to the last step; validate and write the state to `unfinished` on the way, and at Ctrl-C.
-
-        Raises:
-            KeyboardInterrupt: at Ctrl-C or SIGTERM, after the step under way was finished and the state written.
-        """
-        training = self.params.training
-        logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
-        started = time.monotonic() - self.seconds
-        draws = self.machine.own_draws(range(self.step * training.batch, training.steps * training.batch), training.batch)
-        losses: list[float] = []
-        progress = tqdm(
-            total=training.steps,
-            initial=self.step,
-            desc="training",
-            unit="step",
-            smoothing=0.05,
-            disable=not self.machine.is_first,
-        )
-        with progress, logging_redirect_tqdm(), _interruption_held_back() as is_asked_to_stop:
-            for image_u8, truth in self.batches(draws):
-                losses.append(self.optimise(image_u8, truth))
-                self.step += 1
-                self.seconds = time.monotonic() - started
-                progress.update()
-                is_stopped = self.machine.any_of_all(is_asked_to_stop())
-                is_validated = self.step % training.validate_every == 0 or self.step == training.steps
-                if is_validated and self.machine.is_first:
-                    self._validate(float(np.mean(losses)))
-                    losses.clear()
-                if (is_validated or is_stopped) and self.machine.is_first:
-                    checkpoint.write_whole(unfinished, self._state())
-                if is_stopped:
-                    if self.machine.is_first:
-                        logger.warning("stopped; go on with: python -m model.train --resume %s", unfinished)
-                    raise KeyboardInterrupt
-
-    def begin_with(self, network: AttentionUNet, card: ModelCard) -> None:
-        """Take over the weights of a finished training. Raises ValueError if its network is another."""
-        if network.size != self.network.size:
-            raise ValueError(
-                f"version {card.version}: width and depth {network.size}, expected {self.network.size}. Set them under network."
-            )
-        self.mean, self.deviation = card.mean, card.deviation
-        self.network.load_state_dict(network.state_dict())
-        self.averaged.module.load_state_dict(network.state_dict())
-        lineage = {name: value for name, value in card.training.items() if name != "history"}
-        self.parent = {"version": card.version, "training": lineage}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `run` wrote."""
-        self.network.load_state_dict(state["network"])
-        self.averaged.load_state_dict(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.best, self.history = state["best"], state["history"]
-        self.parent, self.mean, self.deviation = state["parent"], tuple(state["mean"]), tuple(state["deviation"])
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "best": self.best,
-            "history": self.history,
-            "parent": self.parent,
-            "mean": self.mean,
-            "deviation": self.deviation,
-            "version": self.version,
-            "params": self.params.model_dump(mode="json"),
-        }
-
-    def batches(self, draws: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of the training crops with these numbers: images, uint8 N, 3, H, W, and truths, bool N, 1, H, W."""
-        n_workers = min(8, max(1, n_usable_cores() // self.machine.n_processes - 1))
-        return iter(
-            DataLoader(
-                self._crops,
-                batch_size=self.params.training.batch // self.machine.n_processes,
-                sampler=draws,
-                num_workers=n_workers,
-                worker_init_fn=set_up_process,
-                pin_memory=self.machine.device.type == "cuda",
-            )
-        )
-
-    def optimise(self, image_u8: Tensor, truth: Tensor) -> float:
-        """One step on one batch; returns its loss."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.params.training)
-        device = self.machine.device
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
-            logits = self._parallel(self._normalise(image_u8))
-        loss = segmentation_loss(logits, truth.to(device), self.params.training.dice_weight)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        self.optimizer.step()
-        self.averaged.update_parameters(self.network)
-        return float(loss.detach())
-
-    def _normalise(self, image_u8: Tensor) -> Tensor:
-        device = self.machine.device
-        mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.deviation))
-        return (image_u8.to(device, torch.float32, memory_format=torch.channels_last) - mean) / deviation
-
-    def _validate(self, loss: float) -> None:
-        """Score the averaged weights; keep them if they are the best yet, with the threshold that made them so."""
-        # Averaged weights need batch statistics of their own (Izmailov et al. 2018): with the trained network's, F1 fell by 3.
-        batches = self.batches(range(STATISTICS_BATCHES * self.params.training.batch))
-        update_bn((self._normalise(image_u8) for image_u8, _ in batches), self.averaged)
-        network = checkpoint.rounded(self.averaged.module)
-        segmenter = Segmenter(self.card(threshold=0.5), checkpoint.as_run(network))
-        choice = validate(segmenter, self._validation)
-        self.history.append({"step": self.step, "loss": loss, **asdict(choice)})
-        logger.info("step %d: loss %.4f, validation %s", self.step, loss, choice)
-        if choice.f1 > self.best["f1"]:
-            weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
-            self.best = {**asdict(choice), "step": self.step, "weights": weights}
-
-    def card(self, threshold: float) -> ModelCard:
-        network, inference, data = self.params.network, self.params.inference, self.params.data
-        return ModelCard(
-            version=self.version,
-            mean=self.mean,
-            deviation=self.deviation,
-            stride=self.network.stride,
-            tile_px=inference.tile_px,
-            overlap_px=inference.overlap_px,
-            threshold=threshold,
-            architecture={
-                "name": "Attention U-Net (Oktay et al. 2018)",
-                "width": network.width,
-                "depth": network.depth,
-                "n_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
-            },
-            training={
-                "params": self.params.model_dump(mode="json"),
-                "data": {name: {"share": share, "terms": TERMS.get(name, "unknown")} for name, share in data.sets.items()},
-                "chosen_step": self.best.get("step"),
-                "history": self.history,
-                "minutes": round(self.seconds / 60, 1),
-                "machine": f"{self.machine}, {platform.machine()}",
-                "git_commit": self.git_commit,
-                "parent": self.parent,
-            },
-        )
-
-
-def learning_rate(step: int, training: TrainingParams) -> float:
-    """Linear warm-up to the peak, then half a cosine down to zero (Loshchilov and Hutter 2017, SGDR, without restarts)."""
-    if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
-    progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None = None, parent: Path | None = None) -> Path:
@@ -296,14 +79,14 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         network.load_state_dict(best["weights"])
         card = trainer.card(best["threshold"])
         card.figures["validation"] = {
-            "f1": best["f1"],
+            "score": best["score"],
             "by_set": best["by_set"],
             "threshold": best["threshold"],
             "n_photographs": len(held_out),
         }
         checkpoint.save(path, network, card)
         unfinished.unlink(missing_ok=True)
-        logger.info("wrote %s: validation F1 %.4f, threshold %.3f", path, best["f1"], best["threshold"])
+        logger.info("wrote %s: validation %.4f, threshold %.3f", path, best["score"], best["threshold"])
     return path
 
 
@@ -334,39 +117,6 @@ def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, validation:
         if not training["parent"]:
             return
         version, training = training["parent"]["version"], training["parent"]["training"]
-
-
-def _channel_statistics(
-    photographs: Sequence[LabelledPhotograph],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and deviation of R, G, B over all pixels, in 0..255."""
-    pixels: NDArray[np.uint8] = np.concatenate([photo.image_hwc_u8[::4, ::4].reshape(-1, 3) for photo in photographs])
-    mean = [round(float(value), 2) for value in pixels.mean(axis=0)]
-    deviation = [round(max(float(value), 1.0), 2) for value in pixels.std(axis=0)]
-    return (mean[0], mean[1], mean[2]), (deviation[0], deviation[1], deviation[2])
-
-
-@contextmanager
-def _interruption_held_back() -> Iterator[Callable[[], bool]]:
-    """Take note of Ctrl-C and SIGTERM instead of stopping in the middle of a step; yields whether one came."""
-    came: list[int] = []
-    former = {
-        number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
-def _git_commit() -> str | None:
-    """The commit that trains, `-dirty` where files differ from it; None outside a git checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _find_unfinished(folder: Path) -> Path:

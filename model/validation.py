@@ -13,23 +13,23 @@ from model.metrics import Counts, count_levels, counts_at, false_alarms, pooled_
 
 @dataclass(frozen=True)
 class Choice:
-    """A threshold, the mean over the sets of the F1 pooled within each, and each set's figure.
+    """A threshold, each set's figure there, and their mean, which is what a network and its threshold are chosen by.
 
-    The mean keeps the set with the widest cracks from deciding alone. A set without any crack has no part in it; its figure is
-    the share of its photographs with a false alarm.
+    A set's figure is the F1 pooled over its photographs, or, in a set without any crack, the share of its photographs without a
+    false alarm. The mean keeps the set with the widest cracks from deciding alone, and makes a false alarm cost.
     """
 
     threshold: float
-    f1: float
+    score: float
     by_set: dict[str, float]
 
     def __str__(self) -> str:
         sets = ", ".join(f"{name} {value:.4f}" for name, value in self.by_set.items())
-        return f"F1 {self.f1:.4f} at threshold {self.threshold:.3f} ({sets})"
+        return f"{self.score:.4f} at threshold {self.threshold:.3f} ({sets})"
 
 
 def validate(segmenter: Segmenter, photographs: Mapping[str, Sequence[LabelledPhotograph]]) -> Choice:
-    """Predict the photographs of each set and choose the threshold with the best mean F1."""
+    """Predict the photographs of each set and choose the threshold with the best mean figure."""
     progress = tqdm(total=sum(map(len, photographs.values())), desc="validating", unit="photo", leave=False)
     levels: dict[str, list[Counts]] = {name: [] for name in photographs}
     with progress:
@@ -42,15 +42,17 @@ def validate(segmenter: Segmenter, photographs: Mapping[str, Sequence[LabelledPh
 
 def choose_threshold(levels: Mapping[str, Counts]) -> Choice:
     """Choose by what `count_levels` counted, stacked by set. Raises ValueError if no set has a crack."""
-    cracked = [name for name, counted in levels.items() if counted[:, 1].any()]
-    if not cracked:
+    if not any(counted[:, 1].any() for counted in levels.values()):
         raise ValueError(f"No validation photograph of {', '.join(levels)} shows a crack, expected one at least.")
-    f1 = np.array([[pooled_scores(counts_at(levels[name], level)).f1 for name in cracked] for level in range(1, 255)])
-    mean = f1.mean(axis=1)
+    figures = np.array([[_figure(counted, level) for counted in levels.values()] for level in range(1, 255)])
+    mean = figures.mean(axis=1)
     equals = np.flatnonzero(mean == mean.max())
-    best = int(equals[(len(equals) - 1) // 2])  # the middle one, away from where F1 drops
-    by_set = dict(zip(cracked, f1[best].tolist(), strict=True))
-    for name in levels.keys() - by_set.keys():
-        alarms = false_alarms(levels[name], best + 1)
-        by_set[name] = alarms.n_with_alarm / alarms.n_photographs
-    return Choice((best + 1) / 255, float(mean[best]), by_set)
+    best = int(equals[(len(equals) - 1) // 2])  # the middle one, away from where the mean drops
+    return Choice((best + 1) / 255, float(mean[best]), dict(zip(levels, figures[best].tolist(), strict=True)))
+
+
+def _figure(levels_n_2_256: Counts, threshold_u8: int) -> float:
+    if levels_n_2_256[:, 1].any():
+        return pooled_scores(counts_at(levels_n_2_256, threshold_u8)).f1
+    alarms = false_alarms(levels_n_2_256, threshold_u8)
+    return 1 - alarms.n_with_alarm / alarms.n_photographs

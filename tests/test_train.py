@@ -91,7 +91,7 @@ def test_a_training_learns(trained: Path) -> None:
     _, model_card = checkpoint.load(trained)
     losses = [entry["loss"] for entry in model_card.training["history"]]
     assert losses[-1] < losses[0] * 0.85
-    assert model_card.figures["validation"]["f1"] > 0.15  # calling everything crack gives 0.06
+    assert model_card.figures["validation"]["score"] > 0.15  # calling everything crack gives 0.06
 
 
 def test_the_same_seed_gives_the_same_weights(trained: Path, surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_processes_train_as_one_does(trained: Path, surfaces: Path, tmp_path
     for one, other in zip(together.training["history"], alone.training["history"], strict=True):
         assert one["step"] == other["step"]
         assert one["loss"] == pytest.approx(other["loss"], rel=0.1)  # each process has batch statistics and a Dice of its own
-    assert together.figures["validation"]["f1"] > 0.15  # over seeds both spread by 0.1 about the same mean
+    assert together.figures["validation"]["score"] > 0.15  # over seeds both spread by 0.1 about the same mean
 
 
 def test_processes_keep_equal_weights(tmp_path: Path) -> None:
@@ -311,7 +311,7 @@ def test_a_training_begins_with_what_an_archive_holds(trained: Path, archive: Pa
     _, child = checkpoint.load(train.train(params, surfaces, tmp_path, parent=archive))
     assert child.training["parent"]["version"] == model_card.version
     assert child.mean == model_card.mean
-    assert child.figures["validation"]["f1"] == pytest.approx(model_card.figures["validation"]["f1"], abs=0.02)
+    assert child.figures["validation"]["score"] == pytest.approx(model_card.figures["validation"]["score"], abs=0.02)
 
 
 def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archive: Path, tmp_path: Path) -> None:

@@ -14,11 +14,18 @@ def levels_of(probability: list[int], truth: list[int]) -> Counts:
 def test_the_threshold_is_best_for_the_mean_over_the_sets_and_not_for_the_largest() -> None:
     thick = levels_of([100] * 900 + [0] * 100, [1] * 900 + [0] * 100)  # any threshold up to 100
     thin = levels_of([200, 150, 0, 0], [1, 0, 0, 0])  # 151 to 200 for a perfect F1, .67 below
-    wall = levels_of([120] * 500, [0] * 500)
-    choice = choose_threshold({"thick": thick, "thin": thin, "wall": wall})
+    choice = choose_threshold({"thick": thick, "thin": thin})
     assert choice.threshold * 255 <= 100
-    assert choice.by_set == {"thick": 1, "thin": pytest.approx(2 / 3), "wall": 1}
-    assert choice.f1 == pytest.approx((1 + 2 / 3) / 2)
+    assert choice.by_set == {"thick": 1, "thin": pytest.approx(2 / 3)}
+    assert choice.score == pytest.approx((1 + 2 / 3) / 2)
+
+
+def test_a_false_alarm_moves_the_threshold_above_it() -> None:
+    cracked = levels_of([200] * 8 + [100, 0], [1] * 9 + [0])  # up to 100 for a perfect F1, .94 above
+    quiet, loud = levels_of([0] * 500, [0] * 500), levels_of([120] * 500, [0] * 500)
+    choice = choose_threshold({"cracked": cracked, "walls": np.concatenate([quiet, loud])})
+    assert 120 < choice.threshold * 255 <= 200
+    assert choice.by_set == {"cracked": pytest.approx(16 / 17), "walls": 1}
 
 
 def test_without_any_crack_nothing_can_be_chosen() -> None:
