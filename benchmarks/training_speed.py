@@ -1,12 +1,14 @@
-"""Training images per second: model.train against a plain float32 loop of the same network, in turn, in one run.
+"""Training images per second: model.train as `make train` starts it against a plain float32 loop of the same network.
 
-Both draw the same crops by params.yaml. The plain loop is what one writes first: it reads the photograph from disk for each
-crop, in the same process, and computes in float32 in PyTorch's default memory layout. Each round begins with loaders of its
-own, so that neither loop computes while the other one's crops are cut.
+Both draw the same crops by params.yaml, in turn, in one run. The plain loop is what one writes first: it reads the photograph
+from disk for each crop, in the same process, and computes in float32 in PyTorch's default memory layout, on all cores.
 """
 
 import argparse
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,17 @@ from torch.utils.data import DataLoader
 
 from model.attention_unet import AttentionUNet
 from model.dataset import CropDataset, LabelledPhotograph, Pair, add_data_option, read_pairs
+from model.inference.processors import n_usable_cores
 from model.losses import segmentation_loss
-from model.machine import Machine
+from model.machine import Machine, leave_processes
 from model.params import Params, read_params
 from model.trainer import Trainer
+
+PLAIN, OURS = "plain loop", "model.train"
+N_WARM_UP_STEPS = 5
+
+Loop = Callable[[int], None]
+"""Trains for a number of steps."""
 
 
 class _FromDisk(list[Pair]):
@@ -29,7 +38,7 @@ class _FromDisk(list[Pair]):
         return super().__getitem__(index).read()
 
 
-def plain(params: Params, pairs: list[Pair]) -> Callable[[int], None]:
+def plain(params: Params, pairs: list[Pair]) -> Loop:
     device = Machine.here().device
     network = AttentionUNet(params.network.width, params.network.depth).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
@@ -46,14 +55,33 @@ def plain(params: Params, pairs: list[Pair]) -> Callable[[int], None]:
     return train
 
 
-def ours(params: Params, pairs: list[Pair]) -> Callable[[int], None]:
+def ours(params: Params, pairs: list[Pair]) -> Loop:
     trainer = Trainer(params, "benchmark", {"deepcrack": [pair.read() for pair in pairs]}, {})
 
     def train(n_steps: int) -> None:
-        for image_u8, truth in trainer.batches(range(n_steps * params.training.batch)):
+        draws = trainer.machine.own_draws(range(n_steps * params.training.batch), params.training.batch)
+        for image_u8, truth in trainer.batches(draws):
             trainer.optimise(image_u8, truth)
 
     return train
+
+
+def measure(loop: str, data_dir: Path, n_steps: int) -> float:
+    """Images per second of one loop in this process, or in this and the others that torchrun started with it."""
+    params = read_params(Path("params.yaml"))
+    train = {PLAIN: plain, OURS: ours}[loop](params, read_pairs(data_dir, ["deepcrack"], "train"))
+    train(N_WARM_UP_STEPS)
+    started = time.perf_counter()
+    train(n_steps)
+    return n_steps * params.training.batch / (time.perf_counter() - started)
+
+
+def command(loop: str, options: argparse.Namespace) -> list[str]:
+    launcher = [sys.executable]
+    if loop == OURS and options.processes > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={options.processes}"]
+    own = ["-m", "benchmarks.training_speed", "--loop", loop, "--data", str(options.data), "--steps", str(options.steps)]
+    return [*launcher, *own]
 
 
 def main() -> None:
@@ -65,20 +93,25 @@ def main() -> None:
     )
     add_data_option(parser)
     parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
-    parser.add_argument("--steps", type=int, default=20, help="of each, in each round (default: 20)")
+    parser.add_argument("--steps", type=int, default=40, help="of each, in each round (default: 40)")
+    parser.add_argument("--processes", type=int, default=2, help="that model.train is shared out to (default: 2)")
+    parser.add_argument("--loop", choices=(PLAIN, OURS), help="measure this one alone, once, in this process")
     options = parser.parse_args()
-    params, pairs = read_params(Path("params.yaml")), read_pairs(options.data, ["deepcrack"], "train")
-    loops = {"plain loop": plain(params, pairs), "model.train": ours(params, pairs)}
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for _ in range(options.rounds + 1):
-        for name, train in loops.items():
-            started = time.perf_counter()
-            train(options.steps)
-            rates[name].append(options.steps * params.training.batch / (time.perf_counter() - started))
-    for name, values in rates.items():
-        warm = values[1:]  # the first round warms up
-        print(f"{name}: {statistics.median(warm):.1f} images/s, rounds from {min(warm):.1f} to {max(warm):.1f}")
-    ratios = [fast / slow for slow, fast in zip(rates["plain loop"][1:], rates["model.train"][1:], strict=True)]
+    if options.loop:
+        rate = measure(options.loop, options.data, options.steps)
+        if os.environ.get("RANK", "0") == "0":
+            print(rate)
+        leave_processes()
+        return
+    rates: dict[str, list[float]] = {PLAIN: [], OURS: []}
+    for _ in range(options.rounds):
+        for loop, n_processes in ((PLAIN, 1), (OURS, options.processes)):
+            environment = {**os.environ, "OMP_NUM_THREADS": str(n_usable_cores() // n_processes)}
+            finished = subprocess.run(command(loop, options), env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            rates[loop].append(float(finished.stdout))
+    for loop, values in rates.items():
+        print(f"{loop}: {statistics.median(values):.1f} images/s, rounds from {min(values):.1f} to {max(values):.1f}")
+    ratios = [fast / slow for slow, fast in zip(rates[PLAIN], rates[OURS], strict=True)]
     print(f"ratio: {statistics.median(ratios):.2f}, rounds from {min(ratios):.2f} to {max(ratios):.2f}")
 
 

@@ -1,6 +1,6 @@
-"""One training crop out of one photograph: cut, turned, scaled, and changed in light, sharpness and noise.
+"""Training crops: cut, turned, scaled; a crack moved onto another surface; light, sharpness and noise changed.
 
-What is changed is what differs between cameras, days and surfaces, and does not change where the crack is.
+What is changed is what differs between cameras, days and surfaces, and does not change what is crack in the crop.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ BLUR_SIGMA_PX = 0.5, 3.0
 HAIRLINE_COVERAGE = 0.3  # the share of a pixel from which a warped hairline counts: keeps it whole, a third wider
 
 
-def augment(
+def cut(
     image_hwc_u8: NDArray[np.uint8],
     mask_hw: NDArray[np.bool_],
     crop_px: int,
@@ -39,7 +39,7 @@ def augment(
     truth = warped(mask_u8) > 127
     if not is_exact:
         truth |= _warped_hairlines(mask_u8, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))), warped)
-    return _change_look(warped(image_hwc_u8), params, rng), truth
+    return warped(image_hwc_u8), truth
 
 
 def _warped_hairlines(
@@ -81,7 +81,35 @@ def _warp(
     return np.column_stack([linear, crop_middle - linear @ middle]), is_exact
 
 
-def _change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator) -> NDArray[np.uint8]:
+def transplant(
+    crack_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_], surface_hwc_u8: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """The surface with the other crop's crack in it: a crack pixel darkens it as much as it is darker than what is around it.
+
+    A network that sees a wall, its joints and stains only ever without a crack learns the wall instead of the joints.
+
+    Args:
+        crack_hwc_u8, mask_hw: a crop and its crack.
+        surface_hwc_u8: a crop of the same size.
+    """
+    crack = crack_hwc_u8.astype(np.float32) + 1
+    beside = 1 - np.asarray(cv2.dilate(mask_hw.astype(np.uint8), np.ones((9, 9), np.uint8)), np.float32)
+    around = _smooth(crack * beside[..., None]) / np.maximum(_smooth(beside), 1e-3)[..., None]
+    around = np.where(around > 1, around, crack)  # no background within reach: inside a very wide crack
+    darkening = np.clip(crack / around, 0, 2) - 1
+    edge = cv2.GaussianBlur(cv2.dilate(mask_hw.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), 0.8)
+    return np.asarray(np.rint(np.clip(surface_hwc_u8 * (1 + edge[..., None] * darkening), 0, 255)), np.uint8)
+
+
+def _smooth(plane: NDArray[np.float32], factor: int = 8) -> NDArray[np.float32]:
+    """Blurred over some 30 px, computed on a coarser grid."""
+    size_wh = plane.shape[1], plane.shape[0]
+    coarse = cv2.resize(plane, (size_wh[0] // factor, size_wh[1] // factor), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(cv2.GaussianBlur(coarse, (0, 0), 2.5), size_wh), np.float32)
+
+
+def change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The crop in other light and colours, out of focus, in shadow, noisy: each by its share in `params`."""
     if rng.random() < params.blur_ratio:
         sigma_px = float(np.exp(rng.uniform(*np.log(BLUR_SIGMA_PX))))
         image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), sigma_px), np.uint8)

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from model.augmentation import augment
+from model.augmentation import change_look, cut, transplant
 from model.inference.errors import InferenceError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
@@ -230,26 +230,40 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         training: TrainingParams,
         augmentation: AugmentationParams,
     ) -> None:
-        self._sets = [sets[name] for name in sets]
-        self._chances = np.array([shares[name] for name in sets]) / sum(shares[name] for name in sets)
+        self._sets = list(sets.values())
+        self._chances = _normalised([shares[name] for name in sets])
+        cracked = {name: [photo for photo in sets[name] if photo.mask_hw.any()] for name in sets if shares[name]}
+        self._cracked = [photographs for photographs in cracked.values() if photographs]
+        self._cracked_chances = _normalised([shares[name] for name in cracked if cracked[name]])
         self._training = training
         self._augmentation = augmentation
 
     def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
         """A crop, uint8 (3, crop_px, crop_px), and its truth, bool (1, crop_px, crop_px)."""
         rng = np.random.default_rng((self._training.seed, draw))
-        photographs = self._sets[rng.choice(len(self._sets), p=self._chances)]
-        photograph = photographs[int(rng.integers(len(photographs)))]
         is_on_crack = rng.random() < self._training.on_crack_ratio
-        image_hwc_u8, mask_hw = augment(
-            photograph.image_hwc_u8,
-            photograph.mask_hw,
-            self._training.crop_px,
-            _centre(rng, photograph.mask_hw, is_on_crack),
-            self._augmentation,
-            rng,
-        )
+        image_hwc_u8, mask_hw = self._cut(rng, self._sets, self._chances, is_on_crack)
+        if self._cracked and not mask_hw.any() and rng.random() < self._augmentation.transplant_ratio:
+            crack_hwc_u8, mask_hw = self._cut(rng, self._cracked, self._cracked_chances, is_on_crack=True)
+            image_hwc_u8 = transplant(crack_hwc_u8, mask_hw, image_hwc_u8)
+        image_hwc_u8 = change_look(image_hwc_u8, self._augmentation, rng)
         return torch.from_numpy(image_hwc_u8.transpose(2, 0, 1).copy()), torch.from_numpy(mask_hw[None].copy())
+
+    def _cut(
+        self,
+        rng: np.random.Generator,
+        sets: Sequence[Sequence[LabelledPhotograph]],
+        chances: NDArray[np.float64],
+        is_on_crack: bool,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        photographs = sets[rng.choice(len(sets), p=chances)]
+        photograph = photographs[int(rng.integers(len(photographs)))]
+        centre = _centre(rng, photograph.mask_hw, is_on_crack)
+        return cut(photograph.image_hwc_u8, photograph.mask_hw, self._training.crop_px, centre, self._augmentation, rng)
+
+
+def _normalised(shares: Sequence[float]) -> NDArray[np.float64]:
+    return np.array(shares) / sum(shares)
 
 
 def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: bool) -> tuple[float, float]:

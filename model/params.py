@@ -56,6 +56,7 @@ class TrainingParams(_Section):
 class AugmentationParams(_Section):
     warp_ratio: float = Ratio
     scale_range: tuple[float, float]
+    transplant_ratio: float = Ratio
     tone: float = Ratio
     negative_ratio: float = Ratio
     shadow_ratio: float = Ratio

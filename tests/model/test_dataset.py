@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from model.augmentation import augment
+from model.augmentation import change_look, cut, transplant
 from model.dataset import MOST_OF_A_GROUP, CropDataset, LabelledPhotograph, Pair, cut_by_group, read_pairs
 from model.params import AugmentationParams, Params, read_params
 from model.synthetic import draw_surface, write_data_set
 from tests.conftest import ROOT
+from tests.photographs import noise
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,15 @@ def test_most_crops_hold_crack(params: Params) -> None:
 
 
 PLAIN = AugmentationParams(
-    warp_ratio=0, scale_range=(1, 1), tone=0, negative_ratio=0, shadow_ratio=0, blur_ratio=0, noise_ratio=0, grey_ratio=0
+    warp_ratio=0,
+    scale_range=(1, 1),
+    transplant_ratio=0,
+    tone=0,
+    negative_ratio=0,
+    shadow_ratio=0,
+    blur_ratio=0,
+    noise_ratio=0,
+    grey_ratio=0,
 )
 
 
@@ -155,7 +164,7 @@ def test_a_quarter_turned_crop_holds_the_photographs_own_pixels() -> None:
         for turns in range(4)
     }
     seen = {
-        augment(surface.image_hwc_u8, surface.mask_hw, 100, (50.0, 50.0), PLAIN, np.random.default_rng(seed))[0].tobytes()
+        cut(surface.image_hwc_u8, surface.mask_hw, 100, (50.0, 50.0), PLAIN, np.random.default_rng(seed))[0].tobytes()
         for seed in range(40)
     }
     assert seen <= windows
@@ -167,7 +176,7 @@ def test_image_and_mask_stay_together_under_every_warp() -> None:
     image_hwc_u8 = np.repeat(mask_hw[..., None], 3, axis=2).astype(np.uint8) * 255
     warped = PLAIN.model_copy(update={"warp_ratio": 1.0, "scale_range": (0.7, 1.4)})
     for seed in range(20):
-        image, truth = augment(image_hwc_u8, mask_hw, 64, (60.0, 80.0), warped, np.random.default_rng(seed))
+        image, truth = cut(image_hwc_u8, mask_hw, 64, (60.0, 80.0), warped, np.random.default_rng(seed))
         assert not (~truth & (image[..., 0] > 127)).any()
         assert not (truth & ~np.asarray(cv2.dilate(image[..., 0], np.ones((3, 3), np.uint8)) > 127)).any()
 
@@ -180,7 +189,7 @@ def test_a_turned_hairline_stays_whole_and_a_wide_crack_as_wide(scale: float) ->
     wide[293:308] = 1
     for seed in range(20):
         truths = [
-            augment(
+            cut(
                 np.repeat(mask_hw[..., None] * np.uint8(255), 3, axis=2),
                 mask_hw > 0,
                 128,
@@ -200,19 +209,44 @@ def test_the_wanted_pixel_is_in_the_crop() -> None:
     mask_hw[150, 20] = True
     image_hwc_u8 = np.zeros((200, 300, 3), np.uint8)
     for seed in range(50):
-        _, truth = augment(image_hwc_u8, mask_hw, 64, (150.0, 20.0), PLAIN, np.random.default_rng(seed))
+        _, truth = cut(image_hwc_u8, mask_hw, 64, (150.0, 20.0), PLAIN, np.random.default_rng(seed))
         assert truth.any()
 
 
-def test_the_look_changes_but_not_where_the_crack_is(params: Params) -> None:
+def test_the_look_changes_and_the_size_stays() -> None:
     surface = draw_surface(3, (100, 100))
     strong = PLAIN.model_copy(
         update={"tone": 0.3, "shadow_ratio": 1.0, "blur_ratio": 1.0, "noise_ratio": 1.0, "grey_ratio": 1.0}
     )
+    assert np.array_equal(change_look(surface.image_hwc_u8, PLAIN, np.random.default_rng(0)), surface.image_hwc_u8)
     for seed in range(10):
-        plain, plain_truth = augment(
-            surface.image_hwc_u8, surface.mask_hw, 100, (50.0, 50.0), PLAIN, np.random.default_rng(seed)
-        )
-        image, truth = augment(surface.image_hwc_u8, surface.mask_hw, 100, (50.0, 50.0), strong, np.random.default_rng(seed))
-        assert np.array_equal(truth, plain_truth)
-        assert not np.array_equal(image, plain)
+        image = change_look(surface.image_hwc_u8, strong, np.random.default_rng(seed))
+        assert image.shape == surface.image_hwc_u8.shape
+        assert not np.array_equal(image, surface.image_hwc_u8)
+
+
+def test_a_transplanted_crack_darkens_the_other_surface_as_it_does_its_own() -> None:
+    mask_hw = np.zeros((128, 128), np.bool_)
+    mask_hw[:, 60:64] = True
+    crack_hwc_u8 = np.where(mask_hw[..., None], 50, 200).repeat(3, axis=2).astype(np.uint8)
+    surface_hwc_u8 = noise(128, 128) // 2 + 100
+    image = transplant(crack_hwc_u8, mask_hw, surface_hwc_u8)
+    np.testing.assert_allclose(image[mask_hw].mean() / surface_hwc_u8[mask_hw].mean(), 50 / 200, atol=0.06)
+    far = ~np.asarray(cv2.dilate(mask_hw.astype(np.uint8), np.ones((11, 11), np.uint8)), np.bool_)
+    assert np.array_equal(image[far], surface_hwc_u8[far])
+
+
+def test_a_crack_wider_than_its_surroundings_leaves_the_surface_whole() -> None:
+    mask_hw = np.ones((64, 64), np.bool_)
+    assert np.abs(transplant(noise(64, 64), mask_hw, noise(64, 64, 1)).astype(int) - noise(64, 64, 1)).max() <= 1
+
+
+def test_walls_get_the_cracks_of_other_photographs_by_the_ratio(params: Params) -> None:
+    wall = LabelledPhotograph(np.full((80, 80, 3), 180, np.uint8), np.zeros((80, 80), np.bool_))
+    surface = draw_surface(1, (90, 120))
+    cracked = LabelledPhotograph(surface.image_hwc_u8, surface.mask_hw)
+    moved = PLAIN.model_copy(update={"transplant_ratio": 0.5})
+    dataset = CropDataset({"walls": [wall], "drawn": [cracked]}, {"walls": 1000, "drawn": 1}, params.training, moved)
+    assert 0.3 < np.mean([bool(dataset[draw][1].any()) for draw in range(100)]) < 0.7
+    alone = CropDataset({"walls": [wall]}, {"walls": 1}, params.training, moved)
+    assert not alone[0][1].any()
