@@ -1,32 +1,33 @@
-"""Checkpoint -> ONNX -> parity with PyTorch on real photographs -> archive."""
+"""Checkpoint -> ONNX -> parity with PyTorch on real photographs -> int8 and its gate -> archive."""
 
 import argparse
 import dataclasses
-import itertools
 import logging
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TypeVar
 
 from export.archive import ArchiveError, content_hash, repack, write_archive
 from export.network import OPSET, ParityError, check_parity, write_onnx
+from export.quantisation import measure, passed, write_int8
 from model import checkpoint
-from model.dataset import add_data_option, read_training_pairs
+from model.checkpoint import REFERENCE
+from model.dataset import add_data_option, read_photographs, read_training_pairs
 from model.inference import runtime
-from model.inference.card import ModelCard
+from model.inference.card import Backend, ModelCard
 from model.inference.processors import n_usable_cores
-from model.params import Params
+from model.params import DataParams, ExportParams, read_params
 from model.synthetic import draw_surface
 
 logger = logging.getLogger("export")
 
 N_PARITY_PHOTOGRAPHS = 8
+T = TypeVar("T")
 
 
-def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCard:
+def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: ExportParams) -> ModelCard:
     """Turn a checkpoint into the archive that TorchServe serves; returns the card inside it.
 
     Raises:
@@ -34,22 +35,36 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path) -> ModelCa
         ValueError, FileNotFoundError: checkpoint or data are not what they should be.
     """
     network, card = checkpoint.load(checkpoint_path)
-    params = Params.model_validate(card.training["params"])
-    _, validation = read_training_pairs(data_dir, params.data)
+    train, validation = read_training_pairs(data_dir, DataParams.model_validate(card.training["params"]["data"]))
+    photographs = [photo for photos in read_photographs(validation, "reading validation").values() for photo in photos]
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
-        onnx_path = Path(work, runtime.FILE_NAME)
-        write_onnx(network, onnx_path)
-        candidate = runtime.OnnxNetwork(onnx_path, n_usable_cores())
-        pairs = validation[:: -(-len(validation) // N_PARITY_PHOTOGRAPHS)]  # spread over all sets
-        photographs = (pair.read().image_hwc_u8 for pair in tqdm(pairs, desc="checking parity", unit="photo", leave=False))
+        write_onnx(network, Path(work, runtime.file_name(REFERENCE)))
         side_px = card.tile_px + card.stride
         larger_than_a_tile = draw_surface(0, (side_px, side_px)).image_hwc_u8
-        images = itertools.chain(photographs, [larger_than_a_tile])
-        difference = check_parity(card, checkpoint.as_run(network), candidate, images, params.export.tolerance)
-        parity = {"largest_difference": difference, "n_photographs": len(pairs) + 1, "onnx_opset": OPSET}
-        card = dataclasses.replace(card, figures={**card.figures, "parity": parity})
-        write_archive(onnx_path, card, archive_path)
+        images = [*(photograph.image_hwc_u8 for photograph in _spread(photographs, N_PARITY_PHOTOGRAPHS)), larger_than_a_tile]
+        candidate = runtime.load(Path(work), REFERENCE, n_usable_cores())
+        difference = check_parity(card, checkpoint.as_run(network), candidate, images, params.tolerance)
+        calibration = [pair.read() for pair in _spread(train, params.n_calibration)]
+        write_int8(network, card, calibration, Path(work, runtime.file_name(Backend("openvino", "int8"))))
+        iou = measure(Path(work), card, photographs, n_usable_cores())
+        backends = passed(iou, params.largest_iou_loss)
+        for backend, value in iou.items():
+            verdict = "passed" if backend in backends else f"refused: more than {params.largest_iou_loss} below {REFERENCE}"
+            logger.info("%s: crack IoU %.4f on %d validation photographs, %s", backend, value, len(photographs), verdict)
+        figures = {
+            "parity": {"largest_difference": difference, "n_photographs": len(images), "onnx_opset": OPSET},
+            "backends": {
+                str(backend): {"validation_iou": value, "is_served": backend in backends} for backend, value in iou.items()
+            },
+        }
+        card = dataclasses.replace(card, figures=card.figures | figures, backends=backends)
+        write_archive(Path(work), card, archive_path)
     return card
+
+
+def _spread(items: Sequence[T], n_items: int) -> Sequence[T]:
+    """About so many of them, from beginning to end: pairs lie set by set."""
+    return items[:: max(1, len(items) // n_items)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repack", action="store_true", help="keep the network and card of --out, renew the code packed with them"
     )
     add_data_option(parser)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="its section export (default: params.yaml)")
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -77,7 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.repack:
             card = repack(options.out)
         else:
-            card = export(options.checkpoint or checkpoint.newest(Path("models")), options.data, options.out)
+            params = read_params(options.params).export
+            card = export(options.checkpoint or checkpoint.newest(Path("models")), options.data, options.out, params)
     except (ArchiveError, FileNotFoundError, ParityError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

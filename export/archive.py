@@ -19,8 +19,11 @@ class ArchiveError(RuntimeError):
     """torch-model-archiver failed; the message holds what it said."""
 
 
-def write_archive(onnx_path: Path, model_card: card.ModelCard, archive_path: Path) -> None:
+def write_archive(networks_dir: Path, model_card: card.ModelCard, archive_path: Path) -> None:
     """Pack everything that a worker needs but Python packages; `archive_path` is replaced in one step.
+
+    Args:
+        networks_dir: holds the network's files; those that the card's backends read are packed.
 
     Raises:
         ArchiveError: the archiver refused.
@@ -31,7 +34,8 @@ def write_archive(onnx_path: Path, model_card: card.ModelCard, archive_path: Pat
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(_ROOT / "model" / "inference", content / "model" / "inference", ignore=ignored)
         shutil.copy(_ROOT / "model" / "__init__.py", content / "model")
-        shutil.copy(onnx_path, content / runtime.FILE_NAME)
+        for name in _network_files(model_card):
+            shutil.copy(networks_dir / name, content)
         model_card.write(content / card.FILE_NAME)
         command = [
             sys.executable,
@@ -61,12 +65,17 @@ def repack(archive_path: Path) -> card.ModelCard:
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
         try:
             with zipfile.ZipFile(archive_path) as archive:
-                onnx_path = Path(archive.extract(runtime.FILE_NAME, work))
                 model_card = card.ModelCard.read(Path(archive.extract(card.FILE_NAME, work)))
+                for name in _network_files(model_card):
+                    archive.extract(name, work)
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ArchiveError(f"{archive_path} is no archive of a crack model ({error}).") from error
-        write_archive(onnx_path, model_card, archive_path)
+        write_archive(Path(work), model_card, archive_path)
     return model_card
+
+
+def _network_files(model_card: card.ModelCard) -> set[str]:
+    return {runtime.file_name(backend) for backend in model_card.backends}
 
 
 def content_hash(archive_path: Path) -> str:

@@ -35,10 +35,21 @@ class _ProbabilityNetwork(nn.Module):
 
 
 def write_onnx(network: AttentionUNet, path: Path) -> None:
-    """Write `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride.
+    """Write the network as `to_onnx` gives it, convolutions' weights in float16.
 
-    The file holds each of the network's tensors under its own name, batch normalisation not folded away (runtimes fold it when
-    they load), so that `checkpoint.load` can read a network back from an archive and train on.
+    The file holds each of the network's tensors under its own name, so that `checkpoint.load` can read a network back from an
+    archive and train on.
+    """
+    model = to_onnx(network)
+    _store_as_float16(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def to_onnx(network: AttentionUNet, *, is_folded: bool = False) -> onnx.ModelProto:
+    """From `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride.
+
+    With `is_folded`, batch normalisation is part of the convolutions before it; runtimes do that too when they load a network.
     """
     stride = network.stride
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
@@ -53,19 +64,18 @@ def write_onnx(network: AttentionUNet, path: Path) -> None:
             input_names=["batch_nchw"],
             output_names=["probability_nchw"],
             dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
-            optimize=False,  # it would fold the batch normalisation
+            optimize=is_folded,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program.")
     model = program.model_proto
-    optimizer.fold_constants(model)
-    optimizer.remove_unused_nodes(model)
-    _store_as_float16(model.graph)
+    if not is_folded:
+        optimizer.fold_constants(model)
+        optimizer.remove_unused_nodes(model)
     for node in model.graph.node:  # the exporter notes this machine's paths and stack frames there
         del node.metadata_props[:]
         node.doc_string = ""
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    return model
 
 
 def _store_as_float16(graph: onnx.GraphProto) -> None:

@@ -29,11 +29,20 @@ class CrackHandler:
         """Load the model of the archive that this worker was started with, and run it once, so that READY means fast."""
         folder = Path(context.system_properties["model_dir"])
         n_threads = int(os.environ.get("CRACK_WORKER_THREADS", "1"))
-        network = runtime.OnnxNetwork(folder / runtime.FILE_NAME, n_threads)
-        self._segmenter = Segmenter(card.ModelCard.read(folder / card.FILE_NAME), network)
+        wanted = {name: context.model_yaml_config[name] for name in ("runtime", "precision")}
+        model_card = card.ModelCard.read(folder / card.FILE_NAME)
+        self._backend, network, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
+        self._segmenter = Segmenter(model_card, network)
         self._limits = Limits.from_environment()
         self._segmenter.probability(np.zeros((256, 256, 3), np.uint8))
-        logger.info("model version %s is ready, %d threads", self._segmenter.card.version, n_threads)
+        timings = ", ".join(f"{backend} {1000 * value:.0f} ms" for backend, value in seconds.items())
+        logger.info(
+            "model version %s is ready on %s, %d threads%s",
+            model_card.version,
+            self._backend,
+            n_threads,
+            f" (a tile took {timings})" if timings else "",
+        )
 
     def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One body for each request, in their order; status and headers go through TorchServe's context."""
@@ -46,7 +55,7 @@ class CrackHandler:
             image = _image(request)
             names = [field.name for field in fields(Options) if field.name in request]
             options = Options.parse({name: _as_bytes(request[name]).decode(errors="replace") for name in names})
-            result = answer(self._segmenter, image, options, request_id=request_id, limits=self._limits)
+            result = answer(self._segmenter, image, options, backend=self._backend, request_id=request_id, limits=self._limits)
         except InferenceError as error:
             return _respond_with_error(index, error, context)
         except Exception as error:  # one bad photograph must not fail its batch, whatever it hit

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from model.attention_unet import AttentionUNet
 from model.inference import card as model_card
 from model.inference import runtime
-from model.inference.card import ModelCard
+from model.inference.card import Backend, ModelCard
 from model.inference.segmenter import Run
 
 FILE_PATTERN = "attention_unet_{version}.pth"
 PREFIX_IN_ONNX = "network."
+REFERENCE = Backend("onnxruntime", "fp32")  # whose file holds the weights unrounded
 
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:
@@ -82,7 +83,7 @@ def _read_archive(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
         try:
             with zipfile.ZipFile(path) as archive:
                 card = ModelCard.read(Path(archive.extract(model_card.FILE_NAME, work)))
-                graph = onnx.load(archive.extract(runtime.FILE_NAME, work)).graph
+                graph = onnx.load(archive.extract(runtime.file_name(REFERENCE), work)).graph
         except (KeyError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: no archive of a crack model ({error}).") from error
     named = (tensor for tensor in graph.initializer if tensor.name.startswith(PREFIX_IN_ONNX))

@@ -79,6 +79,8 @@ class InferenceParams(_Section):
 
 class ExportParams(_Section):
     tolerance: float = Field(gt=0)
+    n_calibration: int = Count
+    largest_iou_loss: float = Field(ge=0)
 
 
 class Params(_Section):

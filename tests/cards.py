@@ -12,5 +12,4 @@ CARD = ModelCard(
     threshold=0.4,
     architecture={},
     training={},
-    precision="int8",
 )

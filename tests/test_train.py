@@ -19,12 +19,14 @@ from PIL import Image
 
 from export.__main__ import export
 from export.archive import ArchiveError, content_hash, repack
+from export.quantisation import passed
 from model import checkpoint, train
 from model.dataset import is_held_out, read_pairs, read_training_pairs
 from model.inference import card, runtime
+from model.inference.card import Backend
 from model.inference.segmenter import Segmenter
 from model.machine import Machine
-from model.params import Params, read_params
+from model.params import ExportParams, Params, read_params
 from model.synthetic import draw_surface, write_data_set
 from tests.conftest import ARCHIVE, ROOT
 from tests.photographs import png
@@ -44,6 +46,8 @@ TINY = {
     "training.ema_decay": "0.8",
     "training.validate_every": "10",
 }
+
+EXPORT = ExportParams(tolerance=1e-4, n_calibration=6, largest_iou_loss=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def trained(surfaces: Path, tiny_params: Params, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="module")
 def archive(trained: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "crack.mar"
-    export(trained, surfaces, path)
+    export(trained, surfaces, path, EXPORT)
     return path
 
 
@@ -141,7 +145,7 @@ from pathlib import Path
 from model.dataset import LabelledPhotograph
 from model.params import read_params
 from model.synthetic import draw_surface
-from model.train import Trainer
+from model.trainer import Trainer
 
 overrides = dict(override.split("=", 1) for override in sys.argv[1:])
 params = read_params(Path("params.yaml"), overrides)
@@ -320,7 +324,7 @@ def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archiv
         packed.extractall(tmp_path)
     model_card = card.ModelCard.read(tmp_path / card.FILE_NAME)
     surface = draw_surface(seed=3, size_hw=(150, 201)).image_hwc_u8
-    by_onnx = Segmenter(model_card, runtime.OnnxNetwork(tmp_path / runtime.FILE_NAME, n_threads=1)).probability(surface)
+    by_onnx = Segmenter(model_card, runtime.load(tmp_path, checkpoint.REFERENCE, n_threads=1)).probability(surface)
     by_torch = Segmenter(model_card, checkpoint.as_run(network)).probability(surface)
     assert np.abs(by_onnx.astype(int) - by_torch).max() <= 1
     assert model_card.figures["parity"]["largest_difference"] < 1e-4
@@ -335,8 +339,10 @@ def test_the_archive_answers_with_nothing_but_itself_on_the_path(archive: Path, 
 import sys
 sys.path.insert(0, ".")
 import crack_handler
+import yaml
 from ts.context import Context, RequestProcessor
 context = Context("crack", ".", {}, 1, None, None)
+context.model_yaml_config = yaml.safe_load(open("model-config.yaml"))
 context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor({})]
 handler = crack_handler.CrackHandler()
 handler.initialize(context)
@@ -352,9 +358,30 @@ assert all(getattr(module, "__file__", None) is None or not module.__file__.star
     assert json.loads(finished.stdout)["shape"] == [90, 111]
 
 
+def test_each_backend_of_the_archive_draws_the_masks_of_pytorch_but_for_rounding(
+    archive: Path, trained: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(tmp_path)
+    model_card = card.ModelCard.read(tmp_path / card.FILE_NAME)
+    network, _ = checkpoint.load(trained)
+    surface = draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8
+    expected = Segmenter(model_card, checkpoint.as_run(network)).probability(surface).astype(int)
+    assert checkpoint.REFERENCE in model_card.backends
+    for backend in filter(runtime.is_usable, model_card.backends):
+        probability = Segmenter(model_card, runtime.load(tmp_path, backend, n_threads=1)).probability(surface)
+        assert np.abs(probability - expected).mean() < (0.1 if backend.precision == "fp32" else 6), backend
+        assert model_card.figures["backends"][str(backend)]["is_served"]
+
+
+def test_what_loses_more_than_is_allowed_is_not_served() -> None:
+    iou = {checkpoint.REFERENCE: 0.7, Backend("openvino", "int8"): 0.694, Backend("openvino", "bf16"): 0.696}
+    assert passed(iou, largest_loss=0.005) == (checkpoint.REFERENCE, Backend("openvino", "bf16"))
+
+
 def test_equal_content_has_equal_hashes_and_other_weights_have_not(archive: Path, trained: Path, surfaces: Path) -> None:
     again = archive.with_name("again.mar")
-    export(trained, surfaces, again)
+    export(trained, surfaces, again, EXPORT)
     assert content_hash(again) == content_hash(archive)
     assert content_hash(ARCHIVE) != content_hash(archive)
 
@@ -388,13 +415,9 @@ def test_the_released_archive_holds_the_code_of_this_repository() -> None:
 
 
 def test_an_archive_that_differs_from_its_checkpoint_is_not_built(trained: Path, surfaces: Path, archive: Path) -> None:
-    strict = json.loads(trained.with_suffix(".json").read_text())
-    strict["training"]["params"]["export"]["tolerance"] = 1e-12
-    copy = trained.with_name("attention_unet_strict.pth")
-    copy.write_bytes(trained.read_bytes())
-    copy.with_suffix(".json").write_text(json.dumps(strict))
+    strict = EXPORT.model_copy(update={"tolerance": 1e-12})
     before = archive.read_bytes()
     with pytest.raises(ValueError, match=r"ONNX differs from PyTorch by .* tolerance 1\.0e-12 .* The archive was not built\."):
-        export(copy, surfaces, archive)
+        export(trained, surfaces, archive, strict)
     assert archive.read_bytes() == before
     assert [path.name for path in archive.parent.iterdir() if path.is_dir()] == []

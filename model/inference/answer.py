@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.inference import runtime
+from model.inference.card import Backend
 from model.inference.errors import ErrorCode, InferenceError
 from model.inference.photograph import Limits, decode
 from model.inference.segmenter import Segmenter, threshold_level
@@ -73,6 +73,7 @@ def answer(
     image: bytes,
     options: Options,
     *,
+    backend: Backend,
     request_id: str,
     limits: Limits = Limits(),  # noqa: B008
 ) -> Answer:
@@ -80,6 +81,7 @@ def answer(
 
     Args:
         image: the bytes of a JPEG or PNG file.
+        backend: what the segmenter runs on, for the client to know.
 
     Raises:
         InferenceError: see `photograph.decode`; PREDICTION_FAILED if the mask does not fit the photograph.
@@ -120,8 +122,8 @@ def answer(
         "model": {
             "name": segmenter.card.name,
             "version": version,
-            "runtime": runtime.NAME,
-            "precision": segmenter.card.precision,
+            "runtime": backend.runtime,
+            "precision": backend.precision,
         },
         "request_id": request_id,
     }

@@ -6,9 +6,19 @@ Code that runs a model reads these numbers here and holds none of them itself.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 FILE_NAME = "model_card.json"
+
+
+class Backend(NamedTuple):
+    """What computes a network, and in which numbers."""
+
+    runtime: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.runtime} {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,7 @@ class ModelCard:
         threshold: in (0, 1); a pixel is crack where its probability is at least this; chosen on validation photographs.
         training: recipe, lineage, data with their publishers' terms.
         figures: measured quality, by data set and split.
+        backends: what may compute the network; at export its masks with each of them were held against labels.
     """
 
     version: str
@@ -36,7 +47,7 @@ class ModelCard:
     training: dict[str, Any]
     figures: dict[str, Any] = field(default_factory=dict)
     name: str = "crack"
-    precision: str = "fp32"
+    backends: tuple[Backend, ...] = (Backend("onnxruntime", "fp32"),)
     use: str = (
         "Research and evaluation only: the publishers of the training photographs allow no more, or state no terms. "
         "A mask is a hint for an inspector, not a finding."
@@ -63,6 +74,7 @@ class ModelCard:
         try:
             values = json.loads(path.read_text())
             values["mean"], values["deviation"] = tuple(values["mean"]), tuple(values["deviation"])
+            values["backends"] = tuple(Backend(*pair) for pair in values["backends"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: no model card ({error}). Write it with python -m model.train.") from error

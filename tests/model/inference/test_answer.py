@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference.answer import GRID_CELLS, Answer, Options, Quality, Response, answer, crack_grid, draw_overlay, error_body
+from model.inference.card import Backend
 from model.inference.errors import ErrorCode, InferenceError
 from model.inference.photograph import MEGAPIXEL, Limits
 from model.inference.segmenter import Segmenter
 from tests.cards import CARD
 from tests.photographs import jpeg, noise, png, with_orientation
 
+BACKEND = Backend("openvino", "int8")
 SEGMENTER = Segmenter(CARD, lambda batch_nchw: batch_nchw[:, :1])  # crack is where the photograph is red
 
 
 def ask(image: bytes, segmenter: Segmenter = SEGMENTER, limits: Limits | None = None, **fields: str) -> Answer:
-    return answer(segmenter, image, Options.parse(fields), request_id="r-1", limits=limits or Limits())
+    return answer(segmenter, image, Options.parse(fields), backend=BACKEND, request_id="r-1", limits=limits or Limits())
 
 
 def ask_json(image: bytes, **fields: str) -> dict[str, Any]:
@@ -109,7 +111,7 @@ def test_the_answer_holds_every_key_that_clients_are_promised() -> None:
     assert body["status"] == "success"
     assert body["image_size"] == [40, 60]
     assert body["threshold"] == CARD.threshold
-    assert body["model"] == {"name": "crack", "version": CARD.version, "runtime": "onnxruntime", "precision": "int8"}
+    assert body["model"] == {"name": "crack", "version": CARD.version, "runtime": "openvino", "precision": "int8"}
     assert body["request_id"] == "r-1"
     assert {"prediction", "shape", "crack_ratio"} <= body.keys()
 

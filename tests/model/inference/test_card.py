@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from model.inference.card import FILE_NAME, ModelCard
+from model.inference.card import FILE_NAME, Backend, ModelCard
 
 CARD = ModelCard(
     version="20260101-123456",
@@ -19,7 +19,7 @@ CARD = ModelCard(
     architecture={"widths": [16, 32, 64]},
     training={"seed": 7, "data": [{"name": "deepcrack", "terms": "research only"}]},
     figures={"deepcrack/test": {"f1": 0.8}},
-    precision="int8",
+    backends=(Backend("onnxruntime", "fp32"), Backend("openvino", "int8")),
 )
 
 
