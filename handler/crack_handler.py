@@ -6,6 +6,7 @@ TorchServe loads this module from the unpacked archive, makes one object of its 
 
 import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 
 from model.inference import card, runtime
 from model.inference.answer import Options, answer, error_body
+from model.inference.cores import SharedCores
 from model.inference.errors import ErrorCode, InferenceError
 from model.inference.photograph import Limits
+from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
@@ -28,25 +31,31 @@ class CrackHandler:
     def initialize(self, context: Any) -> None:
         """Load the model of the archive that this worker was started with, and run it once, so that READY means fast."""
         folder = Path(context.system_properties["model_dir"])
-        n_threads = int(os.environ.get("CRACK_WORKER_THREADS", "1"))
+        n_threads, n_cores = int(os.environ.get("CRACK_WORKER_THREADS", "1")), n_usable_cores()
         wanted = {name: context.model_yaml_config[name] for name in ("runtime", "precision")}
         model_card = card.ModelCard.read(folder / card.FILE_NAME)
-        self._backend, network, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
-        self._segmenter = Segmenter(model_card, network)
+        self._backend, on_share, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
+        on_all = runtime.load(folder, self._backend, n_cores) if n_cores > n_threads else on_share
+        for network in (on_all, on_share):
+            Segmenter(model_card, network).probability(np.zeros((256, 256, 3), np.uint8))
+        lock_path = Path(tempfile.gettempdir(), f"crack-cores-{os.getuid()}.lock")  # the folder is the same for all workers
+        self._cores = SharedCores(lock_path, on_all, on_share)
+        self._segmenter = Segmenter(model_card, self._cores)
         self._limits = Limits.from_environment()
-        self._segmenter.probability(np.zeros((256, 256, 3), np.uint8))
         timings = ", ".join(f"{backend} {1000 * value:.0f} ms" for backend, value in seconds.items())
         logger.info(
-            "model version %s is ready on %s, %d threads%s",
+            "model version %s is ready on %s, %d threads, %d when alone%s",
             model_card.version,
             self._backend,
             n_threads,
+            n_cores,
             f" (a tile took {timings})" if timings else "",
         )
 
     def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One body for each request, in their order; status and headers go through TorchServe's context."""
-        return [self._respond(index, request, context) for index, request in enumerate(requests)]
+        with self._cores.answering():
+            return [self._respond(index, request, context) for index, request in enumerate(requests)]
 
     def _respond(self, index: int, request: Mapping[str, Any], context: Any) -> bytes:
         request_id = context.get_request_id(index)
