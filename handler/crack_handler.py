@@ -17,7 +17,7 @@ import numpy as np
 from model.inference import card, runtime
 from model.inference.answer import Options, answer, error_body
 from model.inference.cores import SharedCores
-from model.inference.errors import ErrorCode, InferenceError
+from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
@@ -65,11 +65,11 @@ class CrackHandler:
             names = [field.name for field in fields(Options) if field.name in request]
             options = Options.parse({name: _as_bytes(request[name]).decode(errors="replace") for name in names})
             result = answer(self._segmenter, image, options, backend=self._backend, request_id=request_id, limits=self._limits)
-        except InferenceError as error:
+        except RequestError as error:
             return _respond_with_error(index, error, context)
         except Exception as error:  # one bad photograph must not fail its batch, whatever it hit
             logger.exception("request %s failed", request_id)
-            failure = InferenceError(
+            failure = RequestError(
                 ErrorCode.PREDICTION_FAILED,
                 f"The prediction failed ({type(error).__name__}: {error}). Send it again, or report request {request_id}.",
             )
@@ -85,11 +85,11 @@ def _image(request: Mapping[str, Any]) -> bytes:
     if not image:
         others = ", ".join(repr(name) for name in request if name not in ("image", "body"))
         found = f"The request holds {others}, but no image." if others else "The request is empty."
-        raise InferenceError(ErrorCode.IMAGE_MISSING, f"{found} Send a JPEG or PNG as the part 'image', or as the body itself.")
+        raise RequestError(ErrorCode.IMAGE_MISSING, f"{found} Send a JPEG or PNG as the part 'image', or as the body itself.")
     return _as_bytes(image)
 
 
-def _respond_with_error(index: int, error: InferenceError, context: Any) -> bytes:
+def _respond_with_error(index: int, error: RequestError, context: Any) -> bytes:
     context.set_response_status(error.code.status, error.code.value, index)
     context.set_response_content_type(index, "application/json")
     return error_body(error)

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from model.augmentation import change_look, cut, transplant
-from model.inference.errors import InferenceError
+from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
 from model.params import AugmentationParams, DataParams, TrainingParams
@@ -58,7 +58,7 @@ class Pair:
         """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
         try:
             image_hwc_u8 = decode(self.image_path.read_bytes())
-        except InferenceError as error:
+        except RequestError as error:
             raise ValueError(f"{self.image_path}: {error}") from error
         try:
             with Image.open(self.mask_path) as mask:

@@ -1,25 +1,17 @@
 """What tests share: the real TorchServe with the released archive, and the real photographs where they are."""
 
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from handler.serve import Server
+from tests.ports import free_ports
+from tests.sidecars import Sidecar, StartSidecar
 
 ROOT = Path(__file__).parent.parent
 ARCHIVE = ROOT / "model_store" / "crack.mar"
-
-
-def free_ports(n_ports: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n_ports)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports
 
 
 def start_server(log_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
@@ -44,6 +36,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield running
     finally:
         running.stop()
+
+
+@pytest.fixture
+def start_sidecar(server: Server, tmp_path: Path) -> Iterator[StartSidecar]:
+    """Starts sidecars, each with a store of its own unless `folder` names one; they are stopped in the end."""
+    running: list[Sidecar] = []
+
+    def start(folder: Path | None = None, torchserve_url: str = server.inference_url, **settings: str) -> Sidecar:
+        sidecar = Sidecar(folder or tmp_path / f"store-{len(running)}", torchserve_url, server.management_url, **settings)
+        running.append(sidecar)
+        return sidecar
+
+    yield start
+    for sidecar in running:
+        sidecar.stop()
 
 
 @pytest.fixture(scope="session")

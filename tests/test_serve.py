@@ -12,7 +12,8 @@ import pytest
 import requests
 
 from handler.serve import Server, StartError
-from tests.conftest import ROOT, free_ports, start_server
+from tests.conftest import ROOT, start_server
+from tests.ports import free_ports
 
 
 def environment(ports: list[int]) -> dict[str, str]:

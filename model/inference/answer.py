@@ -1,6 +1,6 @@
 """One answer to one photograph: read the request's fields, predict, and encode the result as JSON or as a picture.
 
-This is the whole of the service but for HTTP, so that any server can mount it; it raises nothing but `InferenceError` for
+This is the whole of the service but for HTTP, so that any server can mount it; it raises nothing but `RequestError` for
 what a client did wrong.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference.card import Backend
-from model.inference.errors import ErrorCode, InferenceError
+from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, decode
 from model.inference.segmenter import Segmenter, threshold_level
 
@@ -51,7 +51,7 @@ class Options:
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Options":
-        """Read the fields that are there; others are ignored. Raises InferenceError (PARAMETER_INVALID)."""
+        """Read the fields that are there; others are ignored. Raises RequestError (PARAMETER_INVALID)."""
         return cls(
             response=_choice("response", Response, fields.get("response", Response.JSON)),
             quality=_choice("quality", Quality, fields.get("quality", Quality.NORMAL)),
@@ -84,12 +84,12 @@ def answer(
         backend: what the segmenter runs on, for the client to know.
 
     Raises:
-        InferenceError: see `photograph.decode`; PREDICTION_FAILED if the mask does not fit the photograph.
+        RequestError: see `photograph.decode`; PREDICTION_FAILED if the mask does not fit the photograph.
     """
     image_hwc_u8 = decode(image, _limits_for(options, limits))
     prob_hw_u8 = segmenter.probability(image_hwc_u8, options.quality == Quality.HIGH)
     if prob_hw_u8.shape != image_hwc_u8.shape[:2]:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.PREDICTION_FAILED,
             f"The mask has {prob_hw_u8.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}. "
             "Report this with the photograph.",
@@ -131,7 +131,7 @@ def answer(
     return Answer(body, "application/json", headers)
 
 
-def error_body(error: InferenceError) -> bytes:
+def error_body(error: RequestError) -> bytes:
     """The JSON that a client gets instead of an answer."""
     return json.dumps({"status": "error", "code": error.code.value, "message": error.message}).encode()
 
@@ -161,7 +161,7 @@ def _choice(name: str, choices: type[_Choice], text: str) -> _Choice:
     try:
         return choices(text)
     except ValueError as error:
-        raise InferenceError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected one of {', '.join(choices)}.") from error
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected one of {', '.join(choices)}.") from error
 
 
 def _threshold(text: str) -> float:
@@ -170,7 +170,7 @@ def _threshold(text: str) -> float:
     except ValueError:
         threshold = float("nan")
     if not 0 < threshold < 1:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.PARAMETER_INVALID,
             f"threshold={text!r}: expected a number between 0 and 1, both excluded. Leave it out for the model's own.",
         )

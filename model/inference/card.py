@@ -72,9 +72,17 @@ class ModelCard:
     def read(cls, path: Path) -> "ModelCard":
         """Raises ValueError, naming the file, where it is no model card."""
         try:
-            values = json.loads(path.read_text())
+            return cls.parse(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def parse(cls, text: bytes) -> "ModelCard":
+        """Raises ValueError where that is no model card."""
+        try:
+            values = json.loads(text)
             values["mean"], values["deviation"] = tuple(values["mean"]), tuple(values["deviation"])
             values["backends"] = tuple(Backend(*pair) for pair in values["backends"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: no model card ({error}). Write it with python -m model.train.") from error
+            raise ValueError(f"no model card ({error}). Write it with python -m model.train.") from error

@@ -1,6 +1,6 @@
-"""What can be wrong with a request for a mask, as stable codes with their HTTP status.
+"""What can be wrong with a request, as stable codes with their HTTP status: one list for the handler and for the sidecar.
 
-InferenceError
+RequestError
  +- code: ErrorCode   what clients branch on; it never changes its meaning
  +- message: str      what people read: what was found, what was expected, what to do
 """
@@ -9,8 +9,9 @@ from enum import Enum
 
 
 class ErrorCode(Enum):
-    """Every code that the inference core answers with; `.value` is its name on the wire, `.status` its HTTP status."""
+    """Every code that clients meet; `.value` is its name on the wire, `.status` its HTTP status."""
 
+    # A photograph and what is asked of it: the inference core
     IMAGE_MISSING = ("image_missing", 400)
     PARAMETER_INVALID = ("parameter_invalid", 400)
     IMAGE_TOO_LARGE = ("image_too_large", 413)
@@ -18,6 +19,18 @@ class ErrorCode(Enum):
     IMAGE_UNDECODABLE = ("image_undecodable", 422)
     IMAGE_TOO_SMALL = ("image_too_small", 422)
     PREDICTION_FAILED = ("prediction_failed", 500)
+    # Feedback, and who may give it: the sidecar
+    KEY_INVALID = ("key_invalid", 401)
+    NOT_PERMITTED = ("not_permitted", 403)
+    ORIGIN_REFUSED = ("origin_refused", 403)
+    NOT_FOUND = ("not_found", 404)
+    METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    STATE_CONFLICT = ("state_conflict", 409)
+    MASK_INVALID = ("mask_invalid", 422)
+    RATE_LIMITED = ("rate_limited", 429)
+    INTERNAL_ERROR = ("internal_error", 500)
+    MODEL_UNAVAILABLE = ("model_unavailable", 503)
+    STORAGE_FULL = ("storage_full", 507)
 
     status: int
 
@@ -28,8 +41,8 @@ class ErrorCode(Enum):
         return member
 
 
-class InferenceError(Exception):
-    """A request that cannot be answered with a mask, and why."""
+class RequestError(Exception):
+    """A request that cannot be answered as it was asked, and why."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)

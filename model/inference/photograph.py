@@ -16,7 +16,7 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
-from model.inference.errors import ErrorCode, InferenceError
+from model.inference.errors import ErrorCode, RequestError
 
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
@@ -82,7 +82,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
         `image_hwc_u8`, uint8, (height, width, 3), 0..255.
 
     Raises:
-        InferenceError: IMAGE_MISSING (no bytes), IMAGE_UNSUPPORTED (another format, by its own bytes), IMAGE_TOO_LARGE,
+        RequestError: IMAGE_MISSING (no bytes), IMAGE_UNSUPPORTED (another format, by its own bytes), IMAGE_TOO_LARGE,
             IMAGE_TOO_SMALL, IMAGE_UNDECODABLE (torn or corrupt).
     """
     image = _open(data, limits)
@@ -96,12 +96,12 @@ def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
 def _open(data: bytes, limits: Limits) -> ImageFile:
     """Read the header alone and hold it against the limits."""
     if not data:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.IMAGE_MISSING,
             "The request holds no image. Send a JPEG or PNG as the part 'image' or as the body.",
         )
     if len(data) > limits.max_bytes:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.IMAGE_TOO_LARGE,
             f"The image has {len(data) / MEGABYTE:.1f} MB, at most {limits.max_bytes / MEGABYTE:.4g} MB are accepted. "
             "Save it as a JPEG or cut it into parts.",
@@ -113,7 +113,7 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     elif data.startswith(b"\x89PNG\r\n\x1a\n"):
         plugin = PngImageFile
     else:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.IMAGE_UNSUPPORTED,
             f"The image starts with the bytes {data[:8]!r}, which is neither a JPEG nor a PNG. Convert it to one of them.",
         )
@@ -123,13 +123,13 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
         raise _undecodable(data, error) from error
     width, height = image.size
     if width * height > limits.max_pixels:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.IMAGE_TOO_LARGE,
             f"The image has {width} x {height} = {width * height / MEGAPIXEL:.4g} megapixels, "
             f"at most {limits.max_pixels / MEGAPIXEL:.4g} are accepted{limits.purpose}. Cut it into parts.",
         )
     if min(width, height) < limits.min_side_px:
-        raise InferenceError(
+        raise RequestError(
             ErrorCode.IMAGE_TOO_SMALL,
             f"The image has {width} x {height} pixels, at least {limits.min_side_px} a side are needed. "
             "Send the photograph at its own size.",
@@ -137,8 +137,8 @@ def _open(data: bytes, limits: Limits) -> ImageFile:
     return image
 
 
-def _undecodable(data: bytes, error: Exception) -> InferenceError:
-    return InferenceError(
+def _undecodable(data: bytes, error: Exception) -> RequestError:
+    return RequestError(
         ErrorCode.IMAGE_UNDECODABLE,
         f"The image of {len(data)} bytes cannot be decoded ({error}). It is torn or corrupt: send the original file again.",
     )

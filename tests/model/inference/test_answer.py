@@ -13,7 +13,7 @@ from PIL import Image
 
 from model.inference.answer import GRID_CELLS, Answer, Options, Quality, Response, answer, crack_grid, draw_overlay, error_body
 from model.inference.card import Backend
-from model.inference.errors import ErrorCode, InferenceError
+from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL, Limits
 from model.inference.segmenter import Segmenter
 from tests.cards import CARD
@@ -37,8 +37,8 @@ def picture(result: Answer) -> Image.Image:
     return Image.open(io.BytesIO(result.body))
 
 
-def refusal(image: bytes = b"", limits: Limits | None = None, **fields: str) -> InferenceError:
-    with pytest.raises(InferenceError) as caught:
+def refusal(image: bytes = b"", limits: Limits | None = None, **fields: str) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         ask(image, limits=limits, **fields)
     return caught.value
 
@@ -322,7 +322,7 @@ def test_a_mask_that_does_not_fit_the_photograph_never_leaves(rows_too_few: int)
         def probability(self, image_hwc_u8: NDArray[np.uint8], is_high_quality: bool = False) -> NDArray[np.uint8]:
             return np.zeros((image_hwc_u8.shape[0] - rows_too_few, image_hwc_u8.shape[1]), np.uint8)
 
-    with pytest.raises(InferenceError, match=r"The mask has .* the photograph") as caught:
+    with pytest.raises(RequestError, match=r"The mask has .* the photograph") as caught:
         ask(png(noise(40, 60)), segmenter=Misfit(CARD, lambda batch_nchw: batch_nchw))
     assert caught.value.code is ErrorCode.PREDICTION_FAILED
     assert caught.value.code.status == 500
@@ -342,13 +342,13 @@ def test_what_is_no_photograph_is_refused_before_the_network_runs(image: bytes, 
     def fail(batch_nchw: NDArray[np.float32]) -> NDArray[np.float32]:
         raise AssertionError("the network ran")
 
-    with pytest.raises(InferenceError) as caught:
+    with pytest.raises(RequestError) as caught:
         ask(image, segmenter=Segmenter(CARD, fail))
     assert caught.value.code is code
 
 
 def test_an_error_tells_clients_a_code_and_people_a_sentence() -> None:
-    error = InferenceError(ErrorCode.IMAGE_UNDECODABLE, 'It is "torn".')
+    error = RequestError(ErrorCode.IMAGE_UNDECODABLE, 'It is "torn".')
     assert json.loads(error_body(error)) == {"status": "error", "code": "image_undecodable", "message": 'It is "torn".'}
 
 
@@ -361,4 +361,15 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "image_undecodable": 422,
         "image_too_small": 422,
         "prediction_failed": 500,
+        "key_invalid": 401,
+        "not_permitted": 403,
+        "origin_refused": 403,
+        "not_found": 404,
+        "method_not_allowed": 405,
+        "state_conflict": 409,
+        "mask_invalid": 422,
+        "rate_limited": 429,
+        "internal_error": 500,
+        "model_unavailable": 503,
+        "storage_full": 507,
     }

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from model.inference.errors import ErrorCode, InferenceError
+from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGABYTE, MEGAPIXEL, Limits, decode
 from model.synthetic import draw_surface
 from tests.photographs import (
@@ -49,8 +49,8 @@ def colour_patches() -> NDArray[np.uint8]:
     return colours.repeat(32, axis=0).repeat(32, axis=1)
 
 
-def refusal(data: bytes, limits: Limits | None = None) -> InferenceError:
-    with pytest.raises(InferenceError) as caught:
+def refusal(data: bytes, limits: Limits | None = None) -> RequestError:
+    with pytest.raises(RequestError) as caught:
         decode(data, limits or Limits())
     return caught.value
 
@@ -256,7 +256,7 @@ def decode_or_refuse(data: bytes) -> NDArray[np.uint8] | None:
     """None for a clean refusal; anything that is neither that nor a photograph fails the test."""
     try:
         decoded = decode(data, FUZZ_LIMITS)
-    except InferenceError as error:
+    except RequestError as error:
         if 400 <= error.code.status < 500:
             return None
         raise

@@ -1,0 +1,1 @@
+"""The one door for clients: predictions passed on to TorchServe, and feedback that nothing loses."""

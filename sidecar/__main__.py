@@ -1,0 +1,36 @@
+"""Start the sidecar: `python -m sidecar --help`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+import uvicorn
+
+from sidecar.app import create_app
+from sidecar.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m sidecar",
+        description="The door for clients, beside a running TorchServe. README.md lists the variables that it reads.",
+        epilog="examples:\n  python -m sidecar\n  CRACK_SIDECAR_PORT=9000 CRACK_REVIEW=automatic python -m sidecar\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports each request, which the sidecar does itself
+    try:
+        settings = Settings.from_environment()
+        app = create_app(settings)
+    except BlockingIOError:
+        parser.exit(2, f"error: another sidecar has {settings.feedback_dir} open. Stop it, or set CRACK_FEEDBACK_DIR.\n")
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=30)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

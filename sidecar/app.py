@@ -1,0 +1,342 @@
+"""The sidecar's routes: who may, what is asked, what is answered. The work is done by the modules that it imports."""
+
+import io
+import logging
+import zipfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+from numpy.typing import NDArray
+from PIL import Image
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from model.inference import card as model_card
+from model.inference.answer import Options, error_body
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.photograph import MEGABYTE, Limits
+from sidecar.documents import (
+    ERRORS,
+    PREDICT_BODY,
+    REVIEW_BODY,
+    SAVE_BODY,
+    Feedback,
+    FeedbackList,
+    Model,
+    Ready,
+    Retraining,
+    Saved,
+)
+from sidecar.envelope import Envelope
+from sidecar.feedback import FeedbackStore, State, Submission
+from sidecar.keys import LOCAL, Caller, KeyRing, Right
+from sidecar.labels import Photograph, Verdict, read_mask
+from sidecar.metrics import Metrics
+from sidecar.reserved import Reserved
+from sidecar.retrain_queue import RetrainQueue
+from sidecar.settings import LOOPBACK, Settings
+from sidecar.torchserve import RETRY_AFTER_S, Prediction, TorchServe
+
+logger = logging.getLogger("sidecar")
+
+FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
+MAX_FIELD_CHARACTERS = 2000
+_TINY_SIDE_PX = 32
+WAITING = (State.NEEDS_LABEL, State.LABELLED)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application; its store is opened here and closed when the application ends.
+
+    Raises:
+        ValueError: no key is configured, and it would listen beyond this machine.
+        BlockingIOError: another sidecar has the store open.
+    """
+    keys, limits = KeyRing(settings.keys_path), Limits.from_environment()
+    if not settings.is_on_loopback and not len(keys):
+        raise ValueError(
+            f"CRACK_SIDECAR_HOST={settings.host!r}: without an API key only {', '.join(LOOPBACK)} may be listened on. "
+            "Make one with python -m sidecar.keys add."
+        )
+    torchserve = TorchServe(settings.torchserve_url, settings.management_url)
+    store = FeedbackStore(
+        settings.feedback_dir,
+        quota_bytes=settings.quota_bytes,
+        is_review_required=settings.is_review_required,
+        reserved=Reserved(settings.data_dir),
+    )
+    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store)
+    tiny_photograph = _grey_png(_TINY_SIDE_PX)
+    limiter, rate = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerMinute(settings.requests_per_minute)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await torchserve.close()
+        store.close()
+
+    app = FastAPI(
+        title="Crack detection",
+        summary="Crack masks for photographs, and feedback that makes them better.",
+        version="1",
+        lifespan=lifespan,
+        responses=ERRORS,
+    )
+
+    def caller_with(right: Right) -> Callable[[Request], Awaitable[Caller]]:
+        async def authorise(request: Request) -> Caller:
+            caller = LOCAL
+            if len(keys):
+                key = request.headers.get("authorization", "").removeprefix("Bearer ")
+                found = keys.find(key)
+                if found is None:
+                    raise RequestError(
+                        ErrorCode.KEY_INVALID, "No valid API key was sent. Send it as 'Authorization: Bearer KEY'."
+                    )
+                caller = found
+            if right not in caller.rights:
+                raise RequestError(ErrorCode.NOT_PERMITTED, f"The key of {caller.name!r} has no right to {right.value}.")
+            if not limiter.hit(rate, caller.name):
+                raise RequestError(
+                    ErrorCode.RATE_LIMITED,
+                    f"More than {settings.requests_per_minute} requests in a minute. Send it again later.",
+                )
+            return caller
+
+        return authorise
+
+    may_predict = Depends(caller_with(Right.PREDICT))
+    may_feed_back = Depends(caller_with(Right.FEEDBACK))
+    may_review = Depends(caller_with(Right.REVIEW))
+
+    @app.get("/ping", tags=["service"])
+    async def ping() -> dict[str, str]:
+        """Whether the sidecar itself runs."""
+        return {"status": "ok"}
+
+    @app.get("/ready", tags=["service"])
+    async def ready() -> Ready:
+        """200 only when a tiny prediction succeeds, else 503."""
+        prediction = await torchserve.predict(tiny_photograph, {})
+        if prediction.status != 200:
+            raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
+        return Ready(status="ready", model_version=prediction.model_version)
+
+    @app.get("/model", tags=["service"], dependencies=[may_predict])
+    async def model() -> Model:
+        """The version that is served, its card with its figures, and what has been learned since."""
+        described = await torchserve.describe()
+        archive = settings.model_store / str(described["modelUrl"])
+        card = await run_in_threadpool(_read_card, archive)
+        return Model(name="crack", version=str(described["modelVersion"]), card=card, feedback=_counts(store))
+
+    @app.post("/predict", tags=["prediction"], openapi_extra=PREDICT_BODY, response_class=Response)
+    async def predict(request: Request, _: Annotated[Caller, may_predict]) -> Response:
+        """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
+        image, fields = await _read_image(request)
+        Options.parse(fields)  # a wrong field is refused here, without bothering the model
+        return _passed_on(await torchserve.predict(image, fields))
+
+    @app.post("/save-for-retrain", tags=["feedback"], openapi_extra=SAVE_BODY)
+    async def save_for_retrain(request: Request, caller: Annotated[Caller, may_feed_back]) -> Saved:
+        """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
+        async with request.form(max_files=2, max_fields=16) as form:
+            image, mask = await _file(form, "image"), await _file(form, "mask")
+            fields = _texts(form)
+        if not image:
+            raise RequestError(ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image'.")
+        verdict = _verdict(fields.get("verdict"))
+        photograph = await run_in_threadpool(Photograph.read, image, limits)
+        mask_hw = await run_in_threadpool(read_mask, mask, photograph.size_hw) if mask else None
+        is_own = False
+        if mask_hw is not None and mask_hw.any():
+            is_own = _is_cut_of(mask_hw, await torchserve.probability(image))
+        submission = Submission(
+            photograph, verdict, mask_hw, is_own, fields.get("request_id"), fields.get("model_version"), fields.get("note")
+        )
+        stored = image if settings.is_position_kept else await run_in_threadpool(photograph.without_position)
+        item = await run_in_threadpool(store.save, submission, caller.name, stored)
+        metrics.feedback.labels(item.verdict or "none", item.state.value).inc()
+        return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=_counts(store))
+
+    @app.get("/feedback", tags=["feedback"], dependencies=[may_review])
+    async def list_feedback(
+        state: Annotated[list[State] | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    ) -> FeedbackList:
+        """What was sent, complaints without a mask first, the oldest first; by default what waits for a reviewer."""
+        found = await run_in_threadpool(store.items, state or WAITING, limit, offset)
+        return FeedbackList(items=[asdict(item) for item in found], counts=_counts(store))
+
+    @app.get("/feedback/{item_id}", tags=["feedback"], dependencies=[may_review])
+    async def get_feedback(item_id: str) -> Feedback:
+        """One photograph's feedback, with everything that happened to it."""
+        item = store.get(item_id)
+        return Feedback(item=asdict(item), history=[asdict(event) for event in store.events(item_id)])
+
+    @app.get("/feedback/{item_id}/{part}", tags=["feedback"], dependencies=[may_review], response_class=Response)
+    async def get_file(item_id: str, part: Literal["image", "mask"]) -> Response:
+        """The photograph, or its corrected mask."""
+        item = store.get(item_id)
+        file = item.image_file if part == "image" else item.mask_file
+        if file is None:
+            raise RequestError(ErrorCode.NOT_FOUND, f"{item_id} has no mask yet. POST /feedback/{item_id}/review with one.")
+        content = await run_in_threadpool(store.read, file)
+        return Response(content, media_type="image/png" if file.endswith("png") else "image/jpeg")
+
+    @app.post("/feedback/{item_id}/review", tags=["feedback"], openapi_extra=REVIEW_BODY)
+    async def review(item_id: str, request: Request, caller: Annotated[Caller, may_review]) -> Feedback:
+        """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
+        async with request.form(max_files=1, max_fields=16) as form:
+            mask, fields = await _file(form, "mask"), _texts(form)
+        decision = fields.get("decision", "accept" if mask else "")
+        if decision not in ("accept", "reject"):
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
+        item = store.get(item_id)
+        mask_hw = await run_in_threadpool(read_mask, mask, (item.height, item.width)) if mask else None
+        reviewed = await run_in_threadpool(
+            store.review,
+            item_id,
+            caller.name,
+            is_accepted=decision == "accept",
+            reason=fields.get("reason", ""),
+            mask_hw=mask_hw,
+        )
+        return Feedback(item=asdict(reviewed), history=[asdict(event) for event in store.events(item_id)])
+
+    @app.delete("/feedback/{item_id}", tags=["feedback"])
+    async def delete(item_id: str, caller: Annotated[Caller, may_review]) -> dict[str, str]:
+        """Forget a photograph, its masks and its history."""
+        await run_in_threadpool(store.delete, item_id, caller.name)
+        return {"status": "deleted"}
+
+    @app.post("/retrain", tags=["retraining"], status_code=202)
+    async def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
+        """Queue a retraining; while one is queued or running, that one is answered."""
+        return Retraining(job=asdict(await run_in_threadpool(queue.ask, caller.name)))
+
+    @app.get("/retrain", tags=["retraining"], dependencies=[may_predict])
+    async def get_retraining() -> Retraining:
+        """The newest retraining: its state, progress and, where it failed, why."""
+        job = await run_in_threadpool(queue.newest)
+        return Retraining(job=None if job is None else asdict(job))
+
+    @app.get("/metrics", tags=["service"], response_class=Response)
+    async def get_metrics() -> Response:
+        """Figures for Prometheus."""
+        return Response(await run_in_threadpool(generate_latest, metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    _answer_errors_in_one_form(app)
+    if settings.is_on_loopback and not len(keys):  # else a page elsewhere could have its own name point here
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES)
+    return app
+
+
+async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
+    """The photograph, a part of a form or the body itself, and the fields beside it or in the query."""
+    fields = dict(request.query_params)
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_files=1, max_fields=16) as form:
+            image = await _file(form, "image")
+            return image, {**fields, **_texts(form)}
+    return await request.body(), fields
+
+
+async def _file(form: FormData, name: str) -> bytes:
+    """A part of a form, sent as a file or not; empty where there is none."""
+    part = form.get(name)
+    if isinstance(part, UploadFile):
+        return await part.read()
+    return (part or "").encode()
+
+
+def _texts(form: FormData) -> dict[str, str]:
+    texts = {name: value for name, value in form.items() if isinstance(value, str)}
+    for name, value in texts.items():
+        if len(value) > MAX_FIELD_CHARACTERS:
+            raise RequestError(
+                ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {MAX_FIELD_CHARACTERS} are accepted."
+            )
+    return texts
+
+
+def _verdict(text: str | None) -> Verdict | None:
+    if not text:
+        return None
+    if text not in list(Verdict):
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"verdict={text!r}: expected one of {', '.join(Verdict)}.")
+    return Verdict(text)
+
+
+def _is_cut_of(mask_hw: NDArray[np.bool_], prob_hw_u8: NDArray[np.uint8]) -> bool:
+    """Whether a mask is the model's own at some threshold: nothing outside of it is as likely as anything inside."""
+    if mask_hw.all():
+        return False
+    return bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
+
+
+def _counts(store: FeedbackStore) -> dict[str, int]:
+    return {state.value: count for state, count in store.counts().items()}
+
+
+def _grey_png(side_px: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (side_px, side_px), 128).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read_card(archive: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            return asdict(model_card.ModelCard.parse(packed.read(model_card.FILE_NAME)))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise RequestError(ErrorCode.MODEL_UNAVAILABLE, f"The card of the served model cannot be read ({error}).") from error
+
+
+def _answer_errors_in_one_form(app: FastAPI) -> None:
+    def answered(error: RequestError) -> Response:
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code.status in (429, 503) else {}
+        if error.code is ErrorCode.KEY_INVALID:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(error_body(error), error.code.status, headers, "application/json")
+
+    async def refused(_: Request, error: Exception) -> Response:
+        match error:
+            case RequestError():
+                return answered(error)
+            case RequestValidationError():
+                faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
+                return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
+            case HTTPException(status_code=404):
+                return answered(
+                    RequestError(ErrorCode.NOT_FOUND, "There is no such address. See /docs for those that there are.")
+                )
+            case HTTPException(status_code=405):
+                return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, "This address takes other methods. See /docs."))
+            case HTTPException():
+                return answered(
+                    RequestError(ErrorCode.PARAMETER_INVALID, f"The request cannot be read: {error.detail}. See /docs.")
+                )
+        logger.exception("a request failed", exc_info=error)
+        return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
+
+    for kind in (RequestError, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refused)
+
+
+def _passed_on(prediction: Prediction) -> Response:
+    return Response(prediction.body, prediction.status, prediction.headers)

@@ -1,0 +1,139 @@
+"""What requests and answers look like, as OpenAPI tells it."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from model.inference.answer import Quality, Response
+from model.inference.errors import ErrorCode
+from sidecar.feedback import State
+from sidecar.labels import Verdict
+
+
+class Error(BaseModel):
+    """What a client gets instead of an answer; `code` is for programs, `message` for people."""
+
+    status: str
+    code: ErrorCode
+    message: str
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "status": "error",
+                    "code": "image_undecodable",
+                    "message": "The image of 3018 bytes cannot be decoded (torn). Send the original file again.",
+                }
+            ]
+        }
+    )
+
+
+class Ready(BaseModel):
+    status: str
+    model_version: str
+
+
+class Model(BaseModel):
+    """The model that is served: `card` is its model card, `feedback` the number of photographs in each state."""
+
+    name: str
+    version: str
+    card: dict[str, Any]
+    feedback: dict[str, int]
+
+
+class Saved(BaseModel):
+    """What became of feedback: `reason` says why in words, `waiting` counts the photographs in each state."""
+
+    status: str
+    id: str
+    state: State
+    reason: str
+    waiting: dict[str, int]
+
+
+class Feedback(BaseModel):
+    item: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+class FeedbackList(BaseModel):
+    items: list[dict[str, Any]]
+    counts: dict[str, int]
+
+
+class Retraining(BaseModel):
+    job: dict[str, Any] | None
+
+
+def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
+    return {"multipart/form-data": {"schema": {"type": "object", "required": required, "properties": properties}}}
+
+
+_FILE = {"type": "string", "format": "binary"}
+_TEXT = {"type": "string", "maxLength": 2000}
+_OPTIONS: dict[str, dict[str, Any]] = {
+    "response": {"type": "string", "enum": list(Response), "default": Response.JSON},
+    "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+    "quality": {"type": "string", "enum": list(Quality), "default": Quality.NORMAL},
+}
+
+PREDICT_BODY: dict[str, Any] = {
+    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _OPTIONS.items()],
+    "requestBody": {
+        "required": True,
+        "content": {
+            **_form(["image"], image=_FILE, **_OPTIONS),
+            "image/jpeg": {"schema": _FILE},
+            "image/png": {"schema": _FILE},
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "The cracks.",
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object"},
+                    "example": {
+                        "status": "success",
+                        "prediction": [[0, 0, 1]],
+                        "shape": [128, 128],
+                        "image_size": [384, 544],
+                        "threshold": 0.5,
+                        "crack_ratio": 0.0488,
+                        "model": {"name": "crack", "version": "20261124-090000", "runtime": "openvino", "precision": "int8"},
+                        "request_id": "bb33316f-498e-4c64-a6fd-65eda493eb74",
+                    },
+                },
+                "image/png": {"schema": _FILE},
+                "image/jpeg": {"schema": _FILE},
+            },
+        }
+    },
+}
+SAVE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": _form(
+            ["image"],
+            image=_FILE,
+            mask={**_FILE, "description": "PNG of the upright photograph's size, one channel, 0 or 255"},
+            verdict={"type": "string", "enum": list(Verdict)},
+            request_id=_TEXT,
+            model_version=_TEXT,
+            note=_TEXT,
+        ),
+    }
+}
+REVIEW_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": _form([], decision={"type": "string", "enum": ["accept", "reject"]}, reason=_TEXT, mask=_FILE),
+    }
+}
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Error, "description": ", ".join(code.value for code in ErrorCode if code.status == status)}
+    for status in sorted({code.status for code in ErrorCode})
+}

@@ -1,0 +1,386 @@
+"""The feedback store: photographs, masks and an index on disk, such that what was acknowledged survives a kill and a power cut.
+
+    images/<SHA-256 of the upload>.jpg|png    masks/<SHA-256 of the file>.png    index.sqlite3 (WAL)
+
+The index, whose commits are synced, refers to a file only once that is on disk. A kill at any moment leaves at most files that
+the index does not know; they are swept at the next start. One process at a time owns a store. Left to others: HTTP, and who may
+do what (`sidecar.app`).
+"""
+
+import fcntl
+import hashlib
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.files import DurableFiles, sync
+from sidecar.labels import Photograph, Verdict, encode_mask, hash_distance
+
+logger = logging.getLogger("sidecar.feedback")
+
+NEAR_COPY_BITS = (
+    6  # of 64: scaled, recompressed and slightly cropped pictures differ by less, other pictures by some 20 and more
+)
+
+
+class State(StrEnum):
+    NOTED = "noted"  # nothing to learn from
+    NEEDS_LABEL = "needs_label"  # a complaint without a mask
+    LABELLED = "labelled"  # has a mask, waits for a reviewer
+    ACCEPTED = "accepted"  # trains
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"  # lies in a set that models are judged by
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What somebody says of one photograph. `mask_hw`: the corrected mask, bool (height, width), if there is one."""
+
+    photograph: Photograph
+    verdict: Verdict | None
+    mask_hw: NDArray[np.bool_] | None = None
+    is_models_own_mask: bool = False
+    request_id: str | None = None
+    model_version: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Item:
+    """One photograph of the store, by the SHA-256 of its upload."""
+
+    id: str
+    state: State
+    reason: str
+    verdict: str | None
+    image_file: str
+    mask_file: str | None
+    height: int
+    width: int
+    request_id: str | None
+    model_version: str | None
+    note: str | None
+    perceptual_hash: str
+    near_group: str  # the id of the first of its near copies; its own, where it has none
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened to an item."""
+
+    at: str
+    who: str
+    action: str
+    state: State
+    reason: str
+    verdict: str | None
+    mask_file: str | None
+    request_id: str | None
+    model_version: str | None
+    note: str | None
+
+
+_ITEM_COLUMNS = [field.name for field in fields(Item)]
+_EVENT_COLUMNS = [field.name for field in fields(Event)]
+_SCHEMA = f"""
+CREATE TABLE IF NOT EXISTS items ({", ".join(_ITEM_COLUMNS)}, PRIMARY KEY (id));
+CREATE INDEX IF NOT EXISTS items_by_state ON items (state, created_at);
+CREATE TABLE IF NOT EXISTS events (item_id, {", ".join(_EVENT_COLUMNS)});
+CREATE INDEX IF NOT EXISTS events_by_item ON events (item_id);
+"""
+
+
+class FeedbackStore:
+    """Opens the store in `folder`, made where it does not exist, and sweeps what a kill left behind.
+
+    Args:
+        quota_bytes: what images and masks together may take.
+        is_review_required: whether a label needs a reviewer's yes before it trains.
+        reserved: from a photograph's SHA-256 and perceptual hash to the set that it is reserved for judging in, if any.
+
+    Raises:
+        BlockingIOError: another process has it open.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        quota_bytes: int,
+        is_review_required: bool,
+        reserved: Callable[[str, str], str | None] = lambda _sha256, _perceptual_hash: None,
+    ) -> None:
+        self._folder = folder
+        self._is_review_required = is_review_required
+        self._reserved = reserved
+        self._files = DurableFiles(folder, ("images", "masks"), quota_bytes)
+        self._owner = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._lock = threading.RLock()
+        self._index = sqlite3.connect(folder / "index.sqlite3", isolation_level=None, check_same_thread=False)
+        self._index.row_factory = sqlite3.Row
+        self._index.execute("PRAGMA journal_mode = WAL")
+        self._index.execute("PRAGMA synchronous = FULL")
+        self._index.executescript(_SCHEMA)
+        sync(folder)
+        self._sweep()
+
+    def close(self) -> None:
+        with self._lock:
+            self._index.close()
+            os.close(self._owner)
+
+    def save(self, submission: Submission, who: str, stored: bytes) -> Item:
+        """Keep what was said; returns when it would survive a power cut.
+
+        The same photograph again is the same item: a mask supersedes the older one, a complaint without a mask reopens what
+        has none, and what says less than is known changes nothing; all of it stays in the item's history.
+
+        Args:
+            stored: the photograph's file as it is to lie on disk.
+
+        Raises:
+            RequestError: MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask), STORAGE_FULL.
+        """
+        mask_hw = _label(submission)
+        item_id = hashlib.sha256(submission.photograph.data).hexdigest()
+        perceptual_hash = submission.photograph.perceptual_hash()
+        mask = None if mask_hw is None else encode_mask(mask_hw)
+        with self._lock, _full_disk_named():
+            known = self.find(item_id)
+            reserved_for = self._reserved(item_id, perceptual_hash)
+            state, reason = self._state(submission, mask is not None, known, reserved_for)
+            now = _now()
+            if known and mask is None and known.mask_file and state is known.state:
+                item = replace(known, updated_at=now)  # what is known already says more
+            else:
+                mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
+                image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
+                self._files.write({image_file: stored} | ({mask_file: mask} if mask_file and mask else {}))
+                height, width = submission.photograph.size_hw
+                item = Item(
+                    id=item_id,
+                    state=state,
+                    reason=reason,
+                    verdict=submission.verdict,
+                    image_file=image_file,
+                    mask_file=mask_file,
+                    height=height,
+                    width=width,
+                    request_id=submission.request_id,
+                    model_version=submission.model_version,
+                    note=submission.note,
+                    perceptual_hash=perceptual_hash,
+                    near_group=known.near_group if known else self._near_group(item_id, perceptual_hash),
+                    created_at=known.created_at if known else now,
+                    updated_at=now,
+                )
+            event = Event(
+                at=now,
+                who=who,
+                action="saved",
+                state=item.state,
+                reason=item.reason,
+                verdict=submission.verdict,
+                mask_file=None if mask is None else item.mask_file,
+                request_id=submission.request_id,
+                model_version=submission.model_version,
+                note=submission.note,
+            )
+            self._commit(item, event)
+            return item
+
+    def _state(
+        self, submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None
+    ) -> tuple[State, str]:
+        if reserved_for:
+            return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
+        if has_label:
+            if self._is_review_required:
+                return State.LABELLED, "waits for a reviewer"
+            return State.ACCEPTED, "passed every check; review is automatic"
+        is_label_known = known is not None and known.state in (State.LABELLED, State.ACCEPTED)
+        is_praise = submission.verdict in (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
+        if known and (is_label_known or is_praise):
+            return known.state, known.reason
+        if is_praise:
+            return State.NOTED, "the prediction was called correct"
+        return State.NEEDS_LABEL, "a complaint without a corrected mask"
+
+    def find(self, item_id: str) -> Item | None:
+        with self._lock:
+            row = self._index.execute("SELECT * FROM items WHERE id = ?", (item_id,)).fetchone()
+        return None if row is None else _item(row)
+
+    def get(self, item_id: str) -> Item:
+        """Raises RequestError, NOT_FOUND."""
+        item = self.find(item_id)
+        if item is None:
+            raise RequestError(ErrorCode.NOT_FOUND, f"No feedback has the id {item_id!r}. GET /feedback lists what there is.")
+        return item
+
+    def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
+        """Those in the given states, state by state in their order, the oldest first."""
+        order = " ".join(f"WHEN '{state.value}' THEN {rank}" for rank, state in enumerate(State))
+        marks = ", ".join("?" * len(states))
+        with self._lock:
+            rows = self._index.execute(
+                f"SELECT * FROM items WHERE state IN ({marks}) "  # noqa: S608  # marks are question marks
+                f"ORDER BY CASE state {order} END, created_at, id LIMIT ? OFFSET ?",
+                (*states, limit, offset),
+            ).fetchall()
+        return [_item(row) for row in rows]
+
+    def events(self, item_id: str) -> list[Event]:
+        """What happened to an item, the oldest first."""
+        with self._lock:
+            rows = self._index.execute("SELECT * FROM events WHERE item_id = ? ORDER BY rowid", (item_id,)).fetchall()
+        return [Event(**{name: row[name] for name in _EVENT_COLUMNS} | {"state": State(row["state"])}) for row in rows]
+
+    def counts(self) -> dict[State, int]:
+        with self._lock:
+            found = dict(self._index.execute("SELECT state, COUNT(*) FROM items GROUP BY state").fetchall())
+        return {state: found.get(state, 0) for state in State}
+
+    def n_bytes(self) -> int:
+        """What images and masks take on disk."""
+        return self._files.n_bytes
+
+    def newest_label_at(self) -> str | None:
+        with self._lock:
+            row = self._index.execute("SELECT MAX(updated_at) FROM items WHERE mask_file IS NOT NULL").fetchone()
+        return None if row[0] is None else str(row[0])
+
+    def read(self, file: str) -> bytes:
+        """An item's `image_file` or `mask_file`."""
+        return self._files.read(file)
+
+    def review(
+        self, item_id: str, who: str, *, is_accepted: bool, reason: str = "", mask_hw: NDArray[np.bool_] | None = None
+    ) -> Item:
+        """A reviewer's yes or no; with a mask, the reviewer's own correction, which is accepted.
+
+        Raises:
+            RequestError: NOT_FOUND; STATE_CONFLICT, where there is no label to accept or the item is quarantined; STORAGE_FULL.
+        """
+        with self._lock, _full_disk_named():
+            item = self.get(item_id)
+            if item.state is State.QUARANTINED:
+                raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
+            mask_file = item.mask_file
+            if mask_hw is not None:
+                mask = encode_mask(mask_hw)
+                mask_file = f"masks/{hashlib.sha256(mask).hexdigest()}.png"
+                self._files.write({mask_file: mask})
+            if is_accepted and mask_file is None:
+                raise RequestError(
+                    ErrorCode.STATE_CONFLICT, f"{item_id} has no mask, so there is nothing to accept. Send a corrected mask."
+                )
+            now, state = _now(), State.ACCEPTED if is_accepted else State.REJECTED
+            reason = reason or f"{state.value} by {who}"
+            reviewed = replace(item, state=state, reason=reason, mask_file=mask_file, updated_at=now)
+            action = "reviewed" if mask_hw is None else "corrected"
+            self._commit(reviewed, Event(now, who, action, state, reason, None, mask_file, None, None, None))
+            return reviewed
+
+    def delete(self, item_id: str, who: str) -> None:
+        """Forget a photograph, its masks and its history. Raises RequestError, NOT_FOUND."""
+        with self._lock, _full_disk_named():
+            item = self.get(item_id)
+            with self._transaction():
+                self._index.execute("DELETE FROM items WHERE id = ?", (item_id,))
+                self._index.execute("DELETE FROM events WHERE item_id = ?", (item_id,))
+            self._files.sweep(self._known_files())
+            logger.info("deleted item=%s state=%s who=%s", item.id, item.state.value, who)
+
+    # --- how it is kept
+
+    def _commit(self, item: Item, event: Event) -> None:
+        with self._transaction():
+            self._insert("INSERT OR REPLACE INTO items", {name: getattr(item, name) for name in _ITEM_COLUMNS})
+            self._insert("INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS})
+
+    def _insert(self, command: str, values: dict[str, Any]) -> None:
+        self._index.execute(f"{command} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._index.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._index.execute("COMMIT")
+        except BaseException:
+            if self._index.in_transaction:
+                self._index.execute("ROLLBACK")
+            raise
+
+    def _near_group(self, item_id: str, perceptual_hash: str) -> str:
+        rows = self._index.execute("SELECT near_group, perceptual_hash FROM items ORDER BY created_at").fetchall()
+        near = (row["near_group"] for row in rows if hash_distance(row["perceptual_hash"], perceptual_hash) <= NEAR_COPY_BITS)
+        return str(next(near, item_id))
+
+    def _sweep(self) -> None:
+        known = self._known_files()
+        n_swept = self._files.sweep(known)
+        if n_swept:
+            logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
+        for file in self._files.missing(known):
+            logger.error("%s is missing: another program changed %s", self._folder / file, self._folder)
+
+    def _known_files(self) -> set[str]:
+        rows = self._index.execute(
+            "SELECT image_file FROM items UNION SELECT mask_file FROM items UNION SELECT mask_file FROM events"
+        ).fetchall()
+        return {row[0] for row in rows if row[0]}
+
+
+def _label(submission: Submission) -> NDArray[np.bool_] | None:
+    """The mask to learn from, if what was said holds one."""
+    if submission.verdict is None and submission.mask_hw is None:
+        raise RequestError(
+            ErrorCode.PARAMETER_INVALID,
+            f"Neither verdict nor mask was sent. Send a corrected mask, or one of {', '.join(Verdict)}.",
+        )
+    if submission.verdict is Verdict.NO_CRACK:
+        if submission.mask_hw is not None and submission.mask_hw.any():
+            raise RequestError(
+                ErrorCode.MASK_INVALID,
+                f"The verdict is no_crack, but the mask has {submission.mask_hw.sum()} pixels of crack. Send one or the other.",
+            )
+        return np.zeros(submission.photograph.size_hw, np.bool_)
+    return None if submission.is_models_own_mask else submission.mask_hw
+
+
+@contextmanager
+def _full_disk_named() -> Iterator[None]:
+    """A disk that is full, or may not be written, as the error that clients can act on."""
+    try:
+        yield
+    except (OSError, sqlite3.OperationalError) as error:
+        logger.exception("the feedback store cannot be written")
+        raise RequestError(
+            ErrorCode.STORAGE_FULL,
+            f"The feedback store cannot be written ({error}). Nothing was saved. Free its disk, then send it again.",
+        ) from error
+
+
+def _item(row: sqlite3.Row) -> Item:
+    return Item(**{name: row[name] for name in _ITEM_COLUMNS} | {"state": State(row["state"])})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,93 @@
+"""A folder of files that are there whole or not at all, whatever is killed and whenever the power fails.
+
+A file is written to `incoming/`, synced, renamed to its place, and the folder of that place synced. Its name says its content,
+so what is there already stays. What no index refers to, because a kill came between, is swept.
+"""
+
+import os
+import uuid
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from model.inference.errors import ErrorCode, RequestError
+
+INCOMING = "incoming"
+
+
+class DurableFiles:
+    """Files in sub-folders of `folder`, which are made where they do not exist.
+
+    Args:
+        sub_folders: names of those that are swept and counted.
+        quota_bytes: what they may take together.
+    """
+
+    def __init__(self, folder: Path, sub_folders: Collection[str], quota_bytes: int) -> None:
+        self._folder = folder
+        self._sub_folders = (*sub_folders, INCOMING)
+        self._quota_bytes = quota_bytes
+        for name in self._sub_folders:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        sync(folder)
+        self.n_bytes = 0
+
+    def write(self, contents: Mapping[str, bytes]) -> None:
+        """Write `{"images/ab12.jpg": ...}`; returns when they would survive a power cut.
+
+        Raises:
+            RequestError: STORAGE_FULL, if that is more than the quota; nothing was written.
+            OSError: the disk is full or cannot be written.
+        """
+        new = {file: content for file, content in contents.items() if not (self._folder / file).exists()}
+        n_new = sum(map(len, new.values()))
+        if self.n_bytes + n_new > self._quota_bytes:
+            raise RequestError(
+                ErrorCode.STORAGE_FULL,
+                f"The feedback store holds {self.n_bytes / 1e6:.1f} MB of at most {self._quota_bytes / 1e6:.1f}, and this is "
+                f"{n_new / 1e6:.1f} more. Nothing was saved. Delete feedback, or have CRACK_QUOTA_GB raised.",
+            )
+        for file, content in new.items():
+            self._write(self._folder / file, content)
+        for file in contents:  # of those that were there, too: a sync may have failed after the rename
+            sync((self._folder / file).parent)
+
+    def read(self, file: str) -> bytes:
+        return (self._folder / file).read_bytes()
+
+    def sweep(self, known: Collection[str]) -> int:
+        """Remove every file but the known ones; returns how many there were."""
+        n_swept, n_bytes = 0, 0
+        for name in self._sub_folders:
+            for entry in os.scandir(self._folder / name):
+                if f"{name}/{entry.name}" in known:
+                    n_bytes += entry.stat().st_size
+                else:
+                    os.unlink(entry)
+                    n_swept += 1
+        self.n_bytes = n_bytes
+        return n_swept
+
+    def missing(self, known: Collection[str]) -> list[str]:
+        return sorted(file for file in known if not (self._folder / file).is_file())
+
+    def _write(self, path: Path, content: bytes) -> None:
+        incoming = self._folder / INCOMING / uuid.uuid4().hex
+        try:
+            with incoming.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            incoming.rename(path)
+        except OSError:
+            incoming.unlink(missing_ok=True)
+            raise
+        self.n_bytes += len(content)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

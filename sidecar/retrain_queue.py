@@ -1,0 +1,80 @@
+"""The queue of retrainings that people asked for: one table, written here, worked off by the retrain job in its own process."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    NOT_PROMOTED = "not_promoted"
+    NOTHING_TO_DO = "nothing_to_do"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One retraining. `progress` goes from 0 to 1; `message` says what it does, did, or why it failed."""
+
+    id: int
+    state: JobState
+    progress: float
+    message: str
+    asked_by: str
+    asked_at: str
+    updated_at: str
+
+
+class RetrainQueue:
+    """The jobs in the file at `path`, which may be open in several processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._index() as index:
+            index.execute("PRAGMA journal_mode = WAL")
+            index.execute(
+                "CREATE TABLE IF NOT EXISTS jobs "
+                "(id INTEGER PRIMARY KEY, state, progress, message, asked_by, asked_at, updated_at)"
+            )
+
+    def ask(self, who: str) -> Job:
+        """A new job, or the one that is queued or running already."""
+        with self._index() as index:
+            index.execute("BEGIN IMMEDIATE")
+            if not (newest := _newest(index)) or newest.state not in (JobState.QUEUED, JobState.RUNNING):
+                now = datetime.now(UTC).isoformat(timespec="milliseconds")
+                index.execute(
+                    "INSERT INTO jobs (state, progress, message, asked_by, asked_at, updated_at) VALUES (?, 0, ?, ?, ?, ?)",
+                    (JobState.QUEUED, "waits for the retrain job", who, now, now),
+                )
+                newest = _newest(index)
+            index.execute("COMMIT")
+        if newest is None:
+            raise RuntimeError(f"{self._path}: a job was written and is not there.")
+        return newest
+
+    def newest(self) -> Job | None:
+        with self._index() as index:
+            return _newest(index)
+
+    @contextmanager
+    def _index(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, isolation_level=None, timeout=10)) as index:
+            index.row_factory = sqlite3.Row
+            index.execute("PRAGMA synchronous = FULL")
+            yield index
+
+
+def _newest(index: sqlite3.Connection) -> Job | None:
+    row = index.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT 1").fetchone()
+    return (
+        None
+        if row is None
+        else Job(**{field.name: row[field.name] for field in fields(Job)} | {"state": JobState(row["state"])})
+    )

@@ -1,0 +1,66 @@
+"""Where things are and what is allowed, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+GIGABYTE = 1024**3
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """README.md, "The door", lists each variable with its meaning."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    torchserve_url: str = "http://127.0.0.1:8080"
+    management_url: str = "http://127.0.0.1:8081"
+    model_store: Path = Path("model_store")
+    feedback_dir: Path = Path("retrain_data")
+    data_dir: Path | None = None
+    keys_path: Path = Path("retrain_data/keys.json")
+    quota_bytes: int = 20 * GIGABYTE
+    requests_per_minute: int = 600
+    is_review_required: bool = True
+    is_position_kept: bool = False
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises ValueError, naming the variable, where one is no sensible value."""
+        feedback_dir = Path(environment.get("CRACK_FEEDBACK_DIR", cls.feedback_dir))
+        return cls(
+            host=environment.get("CRACK_SIDECAR_HOST", cls.host),
+            port=_positive(environment, "CRACK_SIDECAR_PORT", cls.port),
+            torchserve_url=environment.get("TORCHSERVE_URL", cls.torchserve_url).rstrip("/"),
+            management_url=environment.get("TORCHSERVE_MANAGEMENT_URL", cls.management_url).rstrip("/"),
+            model_store=Path(environment.get("CRACK_MODEL_STORE", cls.model_store)),
+            feedback_dir=feedback_dir,
+            data_dir=Path(environment["CRACK_DATA_DIR"]) if environment.get("CRACK_DATA_DIR") else None,
+            keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
+            quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
+            requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
+            is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
+            is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
+        )
+
+    @property
+    def is_on_loopback(self) -> bool:
+        return self.host in LOOPBACK
+
+
+def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal() or int(text) == 0:
+        raise ValueError(f"{name}={text!r}: expected a positive whole number.")
+    return int(text)
+
+
+def _choice(environment: Mapping[str, str], name: str, meanings: dict[str, bool]) -> bool:
+    """The first of the words is the default."""
+    text = environment.get(name, next(iter(meanings)))
+    if text not in meanings:
+        raise ValueError(f"{name}={text!r}: expected one of {', '.join(meanings)}.")
+    return meanings[text]

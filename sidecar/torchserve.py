@@ -1,0 +1,103 @@
+"""TorchServe as seen from the sidecar: predictions over pooled connections, its own errors in the form that clients know."""
+
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.inference.errors import ErrorCode, RequestError
+
+RETRY_AFTER_S = 2
+# A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer.
+_TIMEOUT = httpx.Timeout(600.0, connect=2.0, pool=10.0)
+_PASSED_ON = ("content-type", "x-request-id", "x-crack-model-version", "x-crack-threshold", "x-crack-ratio")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What TorchServe answered: a mask, or an error in the client's form."""
+
+    status: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def model_version(self) -> str:
+        return self.headers.get("x-crack-model-version", "")
+
+    @property
+    def request_id(self) -> str:
+        return self.headers.get("x-request-id", "")
+
+
+class TorchServe:
+    """Asks one TorchServe, or several behind one address."""
+
+    def __init__(self, inference_url: str, management_url: str) -> None:
+        self._predictions_url = f"{inference_url}/predictions/crack"
+        self._model_url = f"{management_url}/models/crack"
+        limits = httpx.Limits(max_connections=256, max_keepalive_connections=64)
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def predict(self, image: bytes, fields: dict[str, str]) -> Prediction:
+        """Raises RequestError: MODEL_UNAVAILABLE, IMAGE_TOO_LARGE, PREDICTION_FAILED, where TorchServe answered for itself."""
+        try:
+            answer = await self._client.post(self._predictions_url, files={"image": ("image", image)}, data=fields)
+        except httpx.TransportError as error:
+            raise _unavailable(f"The model server does not answer ({type(error).__name__})") from error
+        headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        if answer.status_code != 200 and not _is_own_error(answer):
+            raise _translated(answer)
+        return Prediction(answer.status_code, answer.content, headers)
+
+    async def probability(self, image: bytes) -> NDArray[np.uint8]:
+        """The crack probability of a photograph, uint8 (height, width). Raises RequestError as `predict` does."""
+        prediction = await self.predict(image, {"response": "probability"})
+        if prediction.status != 200:
+            raise RequestError(
+                ErrorCode.PREDICTION_FAILED, f"The photograph could not be predicted: {prediction.body.decode()}"
+            )
+        return np.asarray(Image.open(io.BytesIO(prediction.body)))
+
+    async def describe(self) -> dict[str, Any]:
+        """The default version as the management API describes it. Raises RequestError, MODEL_UNAVAILABLE."""
+        try:
+            answer = await self._client.get(self._model_url, timeout=5.0)
+            answer.raise_for_status()
+            (model,) = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise _unavailable(f"The model server does not say what it serves ({type(error).__name__})") from error
+        return dict(model)
+
+
+def _is_own_error(answer: httpx.Response) -> bool:
+    """Whether our handler made this error, or TorchServe itself."""
+    try:
+        return bool(answer.json().get("status") == "error")
+    except (AttributeError, json.JSONDecodeError, UnicodeDecodeError):
+        return False
+
+
+def _translated(answer: httpx.Response) -> RequestError:
+    match answer.status_code:
+        case 413:
+            return RequestError(
+                ErrorCode.IMAGE_TOO_LARGE,
+                "The request is larger than the model server accepts. Save the image as a JPEG or cut it.",
+            )
+        case 404 | 503:
+            return _unavailable("No worker is ready, or too many requests are waiting")
+        case status:
+            return RequestError(ErrorCode.PREDICTION_FAILED, f"The model server failed with status {status}. Send it again.")
+
+
+def _unavailable(found: str) -> RequestError:
+    return RequestError(ErrorCode.MODEL_UNAVAILABLE, f"{found}. Nothing was predicted. Send it again in some seconds.")

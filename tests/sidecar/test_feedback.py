@@ -1,0 +1,252 @@
+"""The feedback store: what becomes of a submission, what the same photograph again means, and what a full disk leaves."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.photograph import Limits
+from model.synthetic import draw_surface
+from sidecar.feedback import FeedbackStore, Item, State, Submission
+from sidecar.labels import Photograph, Verdict, read_mask
+from tests.photographs import jpeg, png
+
+SURFACE = draw_surface(seed=1, size_hw=(96, 128))
+PHOTOGRAPH = Photograph.read(png(SURFACE.image_hwc_u8), Limits())
+OTHER = Photograph.read(png(draw_surface(seed=2, size_hw=(96, 128)).image_hwc_u8), Limits())
+MASK, EMPTY = SURFACE.mask_hw, np.zeros((96, 128), np.bool_)
+
+
+def opened(folder: Path, quota_bytes: int = 10**8, is_review_required: bool = True, **options: object) -> FeedbackStore:
+    return FeedbackStore(folder, quota_bytes=quota_bytes, is_review_required=is_review_required, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[FeedbackStore]:
+    store = opened(tmp_path)
+    yield store
+    store.close()
+
+
+def send(
+    store: FeedbackStore,
+    verdict: Verdict | None = None,
+    mask_hw: NDArray[np.bool_] | None = None,
+    photograph: Photograph = PHOTOGRAPH,
+    **said: object,
+) -> Item:
+    return store.save(Submission(photograph, verdict, mask_hw, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
+
+
+def mask_of(store: FeedbackStore, item: Item) -> NDArray[np.bool_]:
+    assert item.mask_file is not None
+    return read_mask(store.read(item.mask_file), (96, 128))
+
+
+# What becomes of it
+
+
+@pytest.mark.parametrize(
+    ("verdict", "mask_hw", "state"),
+    [
+        (None, MASK, State.LABELLED),
+        (Verdict.TOO_THICK, MASK, State.LABELLED),
+        (Verdict.CORRECT, MASK, State.LABELLED),
+        (Verdict.NO_CRACK, None, State.LABELLED),
+        (Verdict.NO_CRACK, EMPTY, State.LABELLED),
+        (Verdict.MISSED_CRACK, None, State.NEEDS_LABEL),
+        (Verdict.OTHER, None, State.NEEDS_LABEL),
+        (Verdict.CORRECT, None, State.NOTED),
+    ],
+)
+def test_a_submission_gets_the_state_of_the_design(
+    store: FeedbackStore, verdict: Verdict | None, mask_hw: NDArray[np.bool_] | None, state: State
+) -> None:
+    item = send(store, verdict, mask_hw)
+    assert item.state is state
+    assert store.get(item.id) == item
+    assert item.id == hashlib.sha256(PHOTOGRAPH.data).hexdigest()
+    assert store.read(item.image_file) == PHOTOGRAPH.data
+    if state is State.LABELLED:
+        assert np.array_equal(mask_of(store, item), EMPTY if verdict is Verdict.NO_CRACK else MASK)
+    else:
+        assert item.mask_file is None
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [(None, State.NOTED), (Verdict.CORRECT, State.NOTED), (Verdict.MISSED_CRACK, State.NEEDS_LABEL)],
+)
+def test_the_models_own_mask_is_no_label(store: FeedbackStore, verdict: Verdict | None, state: State) -> None:
+    item = send(store, verdict, MASK, is_models_own_mask=True)
+    assert (item.state, item.mask_file) == (state, None)
+
+
+def test_labels_are_accepted_by_themselves_where_no_review_is_required(tmp_path: Path) -> None:
+    store = opened(tmp_path, is_review_required=False)
+    assert send(store, None, MASK).state is State.ACCEPTED
+    assert send(store, Verdict.MISSED_CRACK, photograph=OTHER).state is State.NEEDS_LABEL
+
+
+def test_crack_beside_no_crack_is_refused_and_leaves_nothing(store: FeedbackStore, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"the mask has \d+ pixels of crack") as caught:
+        send(store, Verdict.NO_CRACK, MASK)
+    assert caught.value.code is ErrorCode.MASK_INVALID
+    assert sum(store.counts().values()) == 0
+    assert list((tmp_path / "images").iterdir()) == []
+
+
+def test_nothing_said_is_refused(store: FeedbackStore) -> None:
+    with pytest.raises(RequestError, match="Neither verdict nor mask was sent") as caught:
+        send(store)
+    assert caught.value.code is ErrorCode.PARAMETER_INVALID
+
+
+def test_what_models_are_judged_by_is_quarantined_and_stays_so(tmp_path: Path) -> None:
+    store = opened(tmp_path, reserved=lambda sha256, _: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
+    item_id = hashlib.sha256(PHOTOGRAPH.data).hexdigest()
+    item = send(store, None, MASK)
+    assert (item.state, item.reason) == (State.QUARANTINED, "lies in deepcrack/test, which models are judged by")
+    with pytest.raises(RequestError, match="is quarantined") as caught:
+        store.review(item.id, "eve", is_accepted=True)
+    assert caught.value.code is ErrorCode.STATE_CONFLICT
+    assert send(store, None, MASK, OTHER).state is State.LABELLED
+
+
+# The same photograph again
+
+
+def test_a_newer_mask_supersedes_the_older_one_which_stays_in_the_history(store: FeedbackStore) -> None:
+    first = send(store, None, EMPTY, request_id="r-1", model_version="1")
+    second = send(store, Verdict.MISSED_CRACK, MASK, request_id="r-2", model_version="2")
+    assert first.id == second.id
+    assert np.array_equal(mask_of(store, store.get(first.id)), MASK)
+    assert [(event.action, event.mask_file, event.request_id, event.model_version) for event in store.events(first.id)] == [
+        ("saved", first.mask_file, "r-1", "1"),
+        ("saved", second.mask_file, "r-2", "2"),
+    ]
+    assert store.read(str(first.mask_file))
+    assert sum(store.counts().values()) == 1
+
+
+def test_a_newer_mask_needs_a_yes_of_its_own(store: FeedbackStore) -> None:
+    item = send(store, None, EMPTY)
+    assert store.review(item.id, "eve", is_accepted=True).state is State.ACCEPTED
+    assert send(store, None, MASK).state is State.LABELLED
+
+
+def test_less_than_is_known_changes_nothing_but_is_kept_in_the_history(store: FeedbackStore) -> None:
+    item = send(store, Verdict.TOO_THIN, MASK)
+    for verdict in (Verdict.MISSED_CRACK, Verdict.CORRECT):
+        again = send(store, verdict, note="see the corner")
+        assert (again.state, again.verdict, again.mask_file) == (State.LABELLED, Verdict.TOO_THIN, item.mask_file)
+    assert [event.note for event in store.events(item.id)] == [None, "see the corner", "see the corner"]
+
+
+def test_a_complaint_reopens_what_was_called_correct_or_rejected(store: FeedbackStore) -> None:
+    item = send(store, Verdict.CORRECT)
+    assert send(store, Verdict.FALSE_ALARM).state is State.NEEDS_LABEL
+    send(store, None, MASK)
+    store.review(item.id, "eve", is_accepted=False)
+    assert send(store, Verdict.FALSE_ALARM).state is State.NEEDS_LABEL
+    assert store.get(item.id).mask_file is None
+
+
+def test_near_copies_are_grouped_and_not_merged(store: FeedbackStore) -> None:
+    first = send(store, Verdict.MISSED_CRACK)
+    near = send(store, Verdict.MISSED_CRACK, photograph=Photograph.read(jpeg(SURFACE.image_hwc_u8, quality=70), Limits()))
+    other = send(store, Verdict.MISSED_CRACK, photograph=OTHER)
+    assert near.id != first.id
+    assert near.near_group == first.id == first.near_group
+    assert other.near_group == other.id
+
+
+# Review
+
+
+def test_a_reviewer_accepts_rejects_and_corrects(store: FeedbackStore) -> None:
+    item = send(store, None, EMPTY)
+    assert store.review(item.id, "eve", is_accepted=False, reason="blurred").reason == "blurred"
+    corrected = store.review(item.id, "eve", is_accepted=True, mask_hw=MASK)
+    assert corrected.state is State.ACCEPTED
+    assert np.array_equal(mask_of(store, corrected), MASK)
+    assert [(event.who, event.action, event.state) for event in store.events(item.id)] == [
+        ("crew-7", "saved", State.LABELLED),
+        ("eve", "reviewed", State.REJECTED),
+        ("eve", "corrected", State.ACCEPTED),
+    ]
+
+
+def test_without_a_mask_there_is_nothing_to_accept(store: FeedbackStore) -> None:
+    item = send(store, Verdict.MISSED_CRACK)
+    with pytest.raises(RequestError, match="has no mask") as caught:
+        store.review(item.id, "eve", is_accepted=True)
+    assert caught.value.code is ErrorCode.STATE_CONFLICT
+    assert store.get(item.id).state is State.NEEDS_LABEL
+
+
+def test_complaints_come_before_labels_and_the_oldest_first(store: FeedbackStore) -> None:
+    label = send(store, None, MASK)
+    complaint = send(store, Verdict.MISSED_CRACK, photograph=OTHER)
+    waiting = [State.NEEDS_LABEL, State.LABELLED]
+    assert [item.id for item in store.items(waiting, 10, 0)] == [complaint.id, label.id]
+    assert [item.id for item in store.items(waiting, 1, 1)] == [label.id]
+    assert store.items([State.ACCEPTED], 10, 0) == []
+
+
+def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: FeedbackStore, tmp_path: Path) -> None:
+    one, other = send(store, Verdict.NO_CRACK), send(store, Verdict.NO_CRACK, photograph=OTHER)
+    assert one.mask_file == other.mask_file
+    store.delete(one.id, "eve")
+    with pytest.raises(RequestError, match="No feedback has the id"):
+        store.get(one.id)
+    assert store.events(one.id) == []
+    assert not (tmp_path / one.image_file).exists()
+    assert not mask_of(store, other).any()
+    assert store.n_bytes() == sum(path.stat().st_size for name in ("images", "masks") for path in (tmp_path / name).iterdir())
+
+
+# What a kill, a full disk and a second process leave
+
+
+def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    item = send(store, None, MASK)
+    store.close()
+    for name in ("images/0123.jpg", "masks/4567.png", "incoming/89ab"):
+        (tmp_path / name).write_bytes(b"half")
+    again = opened(tmp_path)
+    assert again.get(item.id) == item
+    assert {path.name for name in ("images", "masks", "incoming") for path in (tmp_path / name).iterdir()} == {
+        Path(item.image_file).name,
+        Path(str(item.mask_file)).name,
+    }
+
+
+def test_the_quota_refuses_before_anything_is_written(tmp_path: Path) -> None:
+    store = opened(tmp_path, quota_bytes=len(PHOTOGRAPH.data) + 10)
+    with pytest.raises(RequestError, match=r"Nothing was saved.*CRACK_QUOTA_GB") as caught:
+        send(store, None, MASK)
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    assert sum(store.counts().values()) == 0
+    assert list((tmp_path / "images").iterdir()) == []
+    assert send(store, Verdict.MISSED_CRACK).state is State.NEEDS_LABEL
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    first = opened(tmp_path)
+    with pytest.raises(BlockingIOError):
+        opened(tmp_path)
+    first.close()
+    opened(tmp_path).close()
+
+
+def test_the_index_syncs_each_commit(store: FeedbackStore, tmp_path: Path) -> None:
+    send(store, None, MASK)
+    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
+        assert index.execute("PRAGMA journal_mode").fetchone() == ("wal",)

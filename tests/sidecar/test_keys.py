@@ -1,0 +1,65 @@
+"""API keys: what they may, that they lie on disk as hashes alone, and that a removed one is worthless at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidecar.keys import KeyRing, Right
+from tests.conftest import ROOT
+
+
+def test_a_key_is_known_with_its_rights_and_no_other_is(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    assert len(ring) == 0
+    key = ring.add("crew-7", [Right.PREDICT])
+    caller = ring.find(key)
+    assert caller is not None
+    assert (caller.name, caller.rights) == ("crew-7", {Right.PREDICT})
+    for wrong in ("", key[:-1], key + "x", "crew-7", "schlüssel"):
+        assert ring.find(wrong) is None
+
+
+def test_the_file_holds_no_key_and_is_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    key = KeyRing(path).add("crew-7", [Right.PREDICT])
+    assert key not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_another_process_change_is_seen_at_once(tmp_path: Path) -> None:
+    serving, editing = (KeyRing(tmp_path / "keys.json") for _ in range(2))
+    key = editing.add("crew-7", [Right.PREDICT])
+    assert serving.find(key) is not None
+    editing.remove("crew-7")
+    assert serving.find(key) is None
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    ring.add("crew-7", [Right.PREDICT])
+    with pytest.raises(ValueError, match="'crew-7' has a key already"):
+        ring.add("crew-7", [Right.REVIEW])
+    with pytest.raises(ValueError, match="There are keys for: crew-7"):
+        ring.remove("crew-8")
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "keys.json").write_text("[{}]")
+    with pytest.raises(ValueError, match=r"keys\.json: no file of API keys"):
+        KeyRing(tmp_path / "keys.json")
+
+
+def test_the_command_makes_lists_and_removes(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        environment = {**os.environ, "CRACK_KEYS_FILE": str(tmp_path / "keys.json")}
+        command = [sys.executable, "-m", "sidecar.keys", *arguments]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    key = run("add", "eve", "--rights", "predict", "review").strip()
+    assert KeyRing(tmp_path / "keys.json").find(key) is not None
+    assert run("list") == "eve  predict review\n"
+    run("remove", "eve")
+    assert run("list") == ""

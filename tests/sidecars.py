@@ -1,0 +1,67 @@
+"""The real sidecar, as a process of its own, beside the real TorchServe."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import requests
+
+from tests.ports import free_ports
+
+ROOT = Path(__file__).parent.parent
+
+START_TIMEOUT_S = 60
+
+
+class Sidecar:
+    """One running sidecar with a store in `folder`."""
+
+    def __init__(self, folder: Path, torchserve_url: str, management_url: str, **settings: str) -> None:
+        (port,) = free_ports(1)
+        self.url = f"http://127.0.0.1:{port}"
+        self.folder = folder
+        self.log_path = folder.with_name(folder.name + ".log")
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name != "CRACK_DATA_DIR"},
+            "CRACK_SIDECAR_PORT": str(port),
+            "CRACK_FEEDBACK_DIR": str(folder),
+            "TORCHSERVE_URL": torchserve_url,
+            "TORCHSERVE_MANAGEMENT_URL": management_url,
+            **settings,
+        }
+        self.start()
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sidecar"],
+                cwd=ROOT,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                requests.get(f"{self.url}/ping", timeout=5)
+                return
+            except requests.ConnectionError:
+                assert self.process.poll() is None, self.log_path.read_text()
+                assert time.monotonic() < deadline, self.log_path.read_text()
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(60)
+
+
+StartSidecar = Callable[..., Sidecar]

@@ -1,0 +1,334 @@
+"""The door as clients meet it: predictions passed on, feedback kept, everything else refused with a reason."""
+
+import io
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+
+from handler.serve import Server
+from model.synthetic import draw_surface
+from sidecar.feedback import FeedbackStore, State
+from sidecar.keys import KeyRing, Right
+from sidecar.labels import encode_mask, read_mask
+from tests.photographs import jpeg, noise, png, png_with_header
+from tests.sidecars import Sidecar, StartSidecar
+
+SURFACE = draw_surface(seed=5, size_hw=(96, 128))
+PHOTOGRAPH, MASK = png(SURFACE.image_hwc_u8), encode_mask(SURFACE.mask_hw)
+TIMEOUT_S = 60
+
+
+def post(sidecar: Sidecar, route: str, key: str = "", headers: dict[str, str] | None = None, **parts: Any) -> requests.Response:
+    """Send bytes as files and text as fields, as multipart."""
+    files = {name: (name, value) if isinstance(value, bytes) else (None, value) for name, value in parts.items()}
+    headers = (headers or {}) | ({"Authorization": f"Bearer {key}"} if key else {})
+    return requests.post(f"{sidecar.url}{route}", files=files or None, headers=headers, timeout=TIMEOUT_S)
+
+
+def get(sidecar: Sidecar, route: str, key: str = "") -> requests.Response:
+    return requests.get(f"{sidecar.url}{route}", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=TIMEOUT_S)
+
+
+def assert_refused(answer: requests.Response, status: int, code: str) -> str:
+    assert (answer.status_code, answer.json()["status"], answer.json()["code"]) == (status, "error", code), answer.text
+    return str(answer.json()["message"])
+
+
+@pytest.fixture
+def sidecar(start_sidecar: StartSidecar) -> Sidecar:
+    return start_sidecar()
+
+
+# Predictions
+
+
+def test_a_prediction_is_torchserves_own_byte_for_byte(sidecar: Sidecar, server: Server) -> None:
+    url = f"{server.inference_url}/predictions/crack"
+    for response in ("mask", "probability", "overlay"):
+        direct = requests.post(url, files={"image": PHOTOGRAPH, "response": (None, response)}, timeout=TIMEOUT_S)
+        passed_on = post(sidecar, "/predict", image=PHOTOGRAPH, response=response)
+        assert passed_on.status_code == 200
+        assert passed_on.content == direct.content
+        for name in ("Content-Type", "X-Crack-Model-Version", "X-Crack-Threshold", "X-Crack-Ratio"):
+            assert passed_on.headers[name] == direct.headers[name]
+        assert passed_on.headers["X-Request-Id"]
+
+
+def test_options_may_stand_in_the_query_and_the_photograph_be_the_body(sidecar: Sidecar) -> None:
+    by_form = post(sidecar, "/predict", image=PHOTOGRAPH, response="mask", threshold="0.3")
+    by_query = requests.post(f"{sidecar.url}/predict?response=mask&threshold=0.3", data=PHOTOGRAPH, timeout=TIMEOUT_S)
+    assert by_query.content == by_form.content
+    assert by_query.headers["X-Crack-Threshold"] == "0.3"
+
+
+def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
+    assert "neither a JPEG nor a PNG" in assert_refused(post(sidecar, "/predict", image=b"text"), 415, "image_unsupported")
+    assert_refused(post(sidecar, "/predict", image=jpeg(noise(90, 90))[:900]), 422, "image_undecodable")
+    assert_refused(post(sidecar, "/predict", image=png_with_header(40_000, 40_000)), 413, "image_too_large")
+    assert_refused(post(sidecar, "/predict", image=PHOTOGRAPH, threshold="7"), 400, "parameter_invalid")
+    assert_refused(requests.post(f"{sidecar.url}/predict", timeout=TIMEOUT_S), 400, "image_missing")
+
+
+def test_more_than_the_limit_is_not_read(sidecar: Sidecar) -> None:
+    def endless() -> Any:
+        for _ in range(60):
+            yield bytes(1024 * 1024)
+
+    assert_refused(post(sidecar, "/predict", image=bytes(53 * 1024 * 1024)), 413, "image_too_large")
+    chunked = requests.post(f"{sidecar.url}/predict", data=endless(), timeout=TIMEOUT_S)
+    assert_refused(chunked, 413, "image_too_large")
+
+
+def test_ready_and_model_say_what_is_served(sidecar: Sidecar) -> None:
+    ready, model = get(sidecar, "/ready").json(), get(sidecar, "/model").json()
+    assert ready == {"status": "ready", "model_version": model["version"]}
+    assert model["card"]["version"] == model["version"]
+    assert model["feedback"][State.ACCEPTED] == 0
+
+
+def test_without_torchserve_clients_are_told_to_come_again(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(torchserve_url="http://127.0.0.1:9")
+    assert get(sidecar, "/ping").status_code == 200
+    for answer in (get(sidecar, "/ready"), post(sidecar, "/predict", image=PHOTOGRAPH)):
+        assert_refused(answer, 503, "model_unavailable")
+        assert int(answer.headers["Retry-After"]) > 0
+
+
+# Feedback
+
+
+def test_a_correction_is_kept_reviewed_and_deleted(sidecar: Sidecar) -> None:
+    said = {"verdict": "too_thin", "request_id": "r-1", "model_version": "v-1", "note": "by the window"}
+    answer = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, **said)
+    saved = answer.json()
+    assert (answer.status_code, saved["status"], saved["state"]) == (200, "saved", "labelled")
+    assert saved["waiting"]["labelled"] == 1
+
+    (item,) = get(sidecar, "/feedback").json()["items"]
+    assert {name: item[name] for name in said} == said
+    assert get(sidecar, f"/feedback/{item['id']}/mask").content == MASK
+    image = get(sidecar, f"/feedback/{item['id']}/image")
+    assert image.headers["Content-Type"] == "image/png"
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.content))), SURFACE.image_hwc_u8)
+
+    reviewed = post(sidecar, f"/feedback/{item['id']}/review", decision="accept").json()
+    assert reviewed["item"]["state"] == "accepted"
+    assert [event["state"] for event in reviewed["history"]] == ["labelled", "accepted"]
+    assert get(sidecar, "/feedback").json()["items"] == []
+
+    assert requests.delete(f"{sidecar.url}/feedback/{item['id']}", timeout=TIMEOUT_S).json() == {"status": "deleted"}
+    assert_refused(get(sidecar, f"/feedback/{item['id']}"), 404, "not_found")
+
+
+def test_a_reviewers_own_mask_replaces_the_label(sidecar: Sidecar) -> None:
+    saved = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="missed_crack").json()
+    assert saved["state"] == "needs_label"
+    route = f"/feedback/{saved['id']}/review"
+    assert_refused(post(sidecar, route, decision="accept"), 409, "state_conflict")
+    assert_refused(post(sidecar, route, decision="perhaps"), 400, "parameter_invalid")
+    assert post(sidecar, route, mask=MASK).json()["item"]["state"] == "accepted"
+    assert np.array_equal(read_mask(get(sidecar, f"/feedback/{saved['id']}/mask").content, (96, 128)), SURFACE.mask_hw)
+
+
+@pytest.mark.parametrize("threshold", ["0.05", "0.9"])
+def test_the_models_own_mask_is_not_learned_from_whatever_its_threshold(sidecar: Sidecar, threshold: str) -> None:
+    mask = post(sidecar, "/predict", image=PHOTOGRAPH, response="mask", threshold=threshold).content
+    assert post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=mask).json()["state"] == "noted"
+    painted = np.asarray(Image.open(io.BytesIO(mask))) > 0
+    painted = painted ^ (np.arange(128) < 3)  # a stroke with the brush
+    assert post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=encode_mask(painted)).json()["state"] == "labelled"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "code"),
+    [
+        ({"verdict": "correct"}, 400, "image_missing"),
+        ({"image": PHOTOGRAPH}, 400, "parameter_invalid"),
+        ({"image": PHOTOGRAPH, "verdict": "meh"}, 400, "parameter_invalid"),
+        ({"image": PHOTOGRAPH, "verdict": "other", "note": "x" * 3000}, 400, "parameter_invalid"),
+        ({"image": b"text", "verdict": "correct"}, 415, "image_unsupported"),
+        ({"image": PHOTOGRAPH, "mask": encode_mask(SURFACE.mask_hw.T)}, 422, "mask_invalid"),
+        ({"image": PHOTOGRAPH, "mask": PHOTOGRAPH}, 422, "mask_invalid"),
+        ({"image": PHOTOGRAPH, "mask": MASK, "verdict": "no_crack"}, 422, "mask_invalid"),
+    ],
+)
+def test_what_is_no_feedback_is_refused_and_leaves_nothing(
+    sidecar: Sidecar, parts: dict[str, Any], status: int, code: str
+) -> None:
+    assert_refused(post(sidecar, "/save-for-retrain", **parts), status, code)
+    assert sum(get(sidecar, "/model").json()["feedback"].values()) == 0
+    assert [path for name in ("images", "masks", "incoming") for path in (sidecar.folder / name).iterdir()] == []
+
+
+def test_names_of_uploads_are_never_used_as_paths(sidecar: Sidecar, tmp_path: Path) -> None:
+    files = {"image": ("../../../outside.png", PHOTOGRAPH), "verdict": (None, "other")}
+    saved = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=TIMEOUT_S).json()
+    assert [path.name for path in (sidecar.folder / "images").iterdir()] == [f"{saved['id']}.png"]
+    assert list(tmp_path.rglob("outside*")) == []
+    assert_refused(get(sidecar, "/feedback/..%2F..%2Fkeys.json/image"), 404, "not_found")
+
+
+def test_a_reserved_photograph_is_quarantined(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    reserved = tmp_path / "data" / "judges"
+    for name in ("images", "masks"):
+        (reserved / name).mkdir(parents=True)
+    (reserved / "images" / "a.png").write_bytes(PHOTOGRAPH)
+    (reserved / "split.csv").write_text("image,mask,split,group\na.png,a.png,test,g\n")
+    sidecar = start_sidecar(CRACK_DATA_DIR=str(tmp_path / "data"))
+    copy = jpeg(SURFACE.image_hwc_u8, quality=80)
+    for image in (PHOTOGRAPH, copy):
+        saved = post(sidecar, "/save-for-retrain", image=image, mask=MASK).json()
+        assert (saved["state"], saved["reason"]) == ("quarantined", "lies in judges/test, which models are judged by")
+
+
+# Who may
+
+
+def test_a_key_is_asked_for_and_has_its_rights(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    ring = KeyRing(tmp_path / "keys.json")
+    crew, eve = ring.add("crew-7", [Right.PREDICT]), ring.add("eve", list(Right))
+    sidecar = start_sidecar(CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
+    assert_refused(post(sidecar, "/predict", image=PHOTOGRAPH), 401, "key_invalid")
+    assert_refused(post(sidecar, "/predict", key=crew + "x", image=PHOTOGRAPH), 401, "key_invalid")
+    assert post(sidecar, "/predict", key=crew, image=PHOTOGRAPH).status_code == 200
+    refused = post(sidecar, "/save-for-retrain", key=crew, image=PHOTOGRAPH, verdict="correct")
+    assert "'crew-7' has no right to feedback" in assert_refused(refused, 403, "not_permitted")
+    assert post(sidecar, "/save-for-retrain", key=eve, image=PHOTOGRAPH, verdict="correct").status_code == 200
+    (item,) = get(sidecar, "/feedback?state=noted", key=eve).json()["items"]
+    assert get(sidecar, f"/feedback/{item['id']}", key=eve).json()["history"][0]["who"] == "eve"
+    log = sidecar.log_path.read_text()
+    assert crew not in log
+    assert eve not in log
+
+
+def test_without_a_key_it_listens_to_this_machine_alone(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="without an API key only"):
+        start_sidecar(CRACK_SIDECAR_HOST="0.0.0.0")  # noqa: S104
+    sidecar = start_sidecar()
+    answer = requests.get(f"{sidecar.url}/ping", headers={"Host": "evil.example"}, timeout=TIMEOUT_S)
+    assert answer.status_code == 400
+
+
+def test_a_page_elsewhere_may_not_send_anything(sidecar: Sidecar) -> None:
+    elsewhere = post(
+        sidecar, "/save-for-retrain", headers={"Origin": "https://evil.example"}, image=PHOTOGRAPH, verdict="other"
+    )
+    assert_refused(elsewhere, 403, "origin_refused")
+    own = post(sidecar, "/save-for-retrain", headers={"Origin": sidecar.url}, image=PHOTOGRAPH, verdict="other")
+    assert own.status_code == 200
+
+
+def test_too_many_requests_are_told_to_come_again(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="5")
+    answers = [post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="other") for _ in range(7)]
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 2
+    assert_refused(answers[-1], 429, "rate_limited")
+    assert answers[-1].headers["Retry-After"]
+
+
+# What is told
+
+
+def test_every_error_the_description_promises_is_in_one_form(sidecar: Sidecar) -> None:
+    for answer in (get(sidecar, "/nowhere"), get(sidecar, "/feedback?limit=0"), requests.put(f"{sidecar.url}/ping", timeout=9)):
+        assert answer.json().keys() == {"status", "code", "message"}
+    description = get(sidecar, "/openapi.json").json()
+    assert {"/predict", "/save-for-retrain", "/feedback", "/retrain", "/model", "/ready", "/ping", "/metrics"} <= set(
+        description["paths"]
+    )
+    assert "image_undecodable" in json.dumps(description["components"]["schemas"]["ErrorCode"])
+
+
+def test_metrics_count_requests_and_feedback(sidecar: Sidecar) -> None:
+    def samples() -> dict[tuple[str, ...], float]:
+        families = text_string_to_metric_families(get(sidecar, "/metrics").text)
+        return {
+            (sample.name, *sorted(sample.labels.values())): sample.value for family in families for sample in family.samples
+        }
+
+    post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, verdict="too_thin")
+    post(sidecar, "/predict", image=PHOTOGRAPH)
+    post(sidecar, "/predict", image=b"text")
+    found = samples()
+    assert found["crack_requests_total", "/predict", "200"] == 1
+    assert found["crack_requests_total", "/predict", "415"] == 1
+    assert found["crack_feedback_total", "labelled", "too_thin"] == 1
+    assert found["crack_feedback_items", "labelled"] == 1
+    assert found["crack_feedback_store_bytes",] > 0
+
+
+def test_each_request_is_one_line_of_the_log(sidecar: Sidecar) -> None:
+    answer = post(sidecar, "/predict", image=PHOTOGRAPH)
+    (line,) = [line for line in sidecar.log_path.read_text().splitlines() if "route=/predict" in line]
+    assert f"id={answer.headers['X-Request-Id']}" in line
+    assert "code=200" in line
+    assert f"model={answer.headers['X-Crack-Model-Version']}" in line
+
+
+def test_a_retraining_is_queued_once(sidecar: Sidecar) -> None:
+    assert get(sidecar, "/retrain").json() == {"job": None}
+    first, second = post(sidecar, "/retrain"), post(sidecar, "/retrain")
+    assert (first.status_code, first.json()["job"]["state"]) == (202, "queued")
+    assert second.json() == first.json() == get(sidecar, "/retrain").json()
+
+
+# Kills
+
+
+def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_killed(
+    start_sidecar: StartSidecar, tmp_path: Path
+) -> None:
+    """500 posts by four clients, twenty kills at random moments."""
+    folder, rng = tmp_path / "killed", np.random.default_rng(0)
+    sidecar = start_sidecar(folder, CRACK_REQUESTS_PER_MINUTE="100000")
+    photographs = [png(noise(24, 24, seed)) for seed in range(500)]
+    acknowledged: dict[int, str] = {}
+    numbers = iter(range(len(photographs)))
+    lock = threading.Lock()
+
+    def send() -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            while number not in acknowledged:
+                try:
+                    answer = post(sidecar, "/save-for-retrain", image=photographs[number], verdict="no_crack")
+                except requests.RequestException:
+                    time.sleep(0.02)
+                    continue
+                assert answer.status_code == 200, answer.text
+                acknowledged[number] = answer.json()["id"]
+
+    clients = [threading.Thread(target=send) for _ in range(4)]
+    for client in clients:
+        client.start()
+    n_kills = 0
+    while n_kills < 20:
+        time.sleep(rng.uniform(0.02, 0.3))
+        sidecar.kill()
+        n_kills += 1
+        sidecar.start()
+    for client in clients:
+        client.join(300)
+    assert len(acknowledged) == len(photographs)
+    sidecar.kill()
+
+    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=True)
+    items = store.items(list(State), 1000, 0)
+    assert sorted(item.id for item in items) == sorted(acknowledged.values())
+    for item in items:
+        assert not read_mask(store.read(str(item.mask_file)), (24, 24)).any()
+        assert Image.open(io.BytesIO(store.read(item.image_file))).size == (24, 24)
+    assert {path.name for path in (folder / "images").iterdir()} == {Path(item.image_file).name for item in items}
+    assert list((folder / "incoming").iterdir()) == []
+    store.close()
