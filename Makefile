@@ -22,7 +22,7 @@ $(READY): requirements.txt
 	touch $@
 
 up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
-	@$(BIN)/python -m handler.serve
+	@$(BIN)/python deploy/up.py
 
 test: $(READY) lint ## run all tests
 	$(BIN)/python -m pytest

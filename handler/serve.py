@@ -148,13 +148,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.info("starting TorchServe, its logs are in %s", options.logs)
         server.wait_until_ready()
         print(
-            f"\nCrack detection is ready. Ctrl-C stops it.\n"
+            f"\nTorchServe is ready. Ctrl-C stops it.\n"
             f"  predictions  {server.inference_url}/predictions/{MODEL_NAME}\n"
             f"  management   {server.management_url}/models/{MODEL_NAME}\n"
-            f"  metrics      {server.metrics_url}/metrics\n\n"
-            f"Try it:\n"
-            f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg "
-            f"{server.inference_url}/predictions/{MODEL_NAME}\n",
+            f"  metrics      {server.metrics_url}/metrics\n",
             flush=True,
         )
         status = server.wait()

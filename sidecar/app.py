@@ -1,5 +1,7 @@
 """The sidecar's routes: who may, what is asked, what is answered. The work is done by the modules that it imports."""
 
+import asyncio
+import contextlib
 import io
 import logging
 import zipfile
@@ -83,7 +85,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        announcement = asyncio.create_task(_announce(torchserve, tiny_photograph, settings))
         yield
+        announcement.cancel()
         await torchserve.close()
         store.close()
 
@@ -305,6 +309,24 @@ def _read_card(archive: Path) -> dict[str, Any]:
             return asdict(model_card.ModelCard.parse(packed.read(model_card.FILE_NAME)))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RequestError(ErrorCode.MODEL_UNAVAILABLE, f"The card of the served model cannot be read ({error}).") from error
+
+
+async def _announce(torchserve: TorchServe, photograph: bytes, settings: Settings) -> None:
+    """Say where to go, once that is of use."""
+    while True:
+        with contextlib.suppress(RequestError):
+            if (await torchserve.predict(photograph, {})).status == 200:
+                break
+        await asyncio.sleep(0.5)
+    url = f"http://{settings.host}:{settings.port}"
+    logger.info(
+        "Crack detection is ready. Ctrl-C stops it.\n"
+        f"  predictions and feedback  {url}/predict, {url}/save-for-retrain\n"
+        f"  their description         {url}/docs\n"
+        f"  metrics                   {url}/metrics\n"
+        "Try it:\n"
+        f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg {url}/predict"
+    )
 
 
 def _answer_errors_in_one_form(app: FastAPI) -> None:

@@ -43,7 +43,7 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     ) as run:
         assert run.stdout is not None
         said = ""
-        while "curl" not in said:
+        while "/metrics" not in said:
             line = run.stdout.readline()
             assert line, f"it ended: {said}"
             said += line
