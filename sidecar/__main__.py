@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = create_app(settings)
     except BlockingIOError:
         parser.exit(2, f"error: another sidecar has {settings.feedback_dir} open. Stop it, or set CRACK_FEEDBACK_DIR.\n")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=30)
     return 0

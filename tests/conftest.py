@@ -44,7 +44,9 @@ def start_sidecar(server: Server, tmp_path: Path) -> Iterator[StartSidecar]:
     running: list[Sidecar] = []
 
     def start(folder: Path | None = None, torchserve_url: str = server.inference_url, **settings: str) -> Sidecar:
-        sidecar = Sidecar(folder or tmp_path / f"store-{len(running)}", torchserve_url, server.management_url, **settings)
+        name = f"store-{len(running)}"
+        log_path = tmp_path / f"{name}.log"
+        sidecar = Sidecar(folder or tmp_path / name, log_path, torchserve_url, server.management_url, **settings)
         running.append(sidecar)
         return sidecar
 

@@ -20,11 +20,11 @@ START_TIMEOUT_S = 60
 class Sidecar:
     """One running sidecar with a store in `folder`."""
 
-    def __init__(self, folder: Path, torchserve_url: str, management_url: str, **settings: str) -> None:
+    def __init__(self, folder: Path, log_path: Path, torchserve_url: str, management_url: str, **settings: str) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
-        self.log_path = folder.with_name(folder.name + ".log")
+        self.log_path = log_path
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "CRACK_DATA_DIR"},
             "CRACK_SIDECAR_PORT": str(port),

@@ -18,7 +18,9 @@ from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore, State
 from sidecar.keys import KeyRing, Right
 from sidecar.labels import encode_mask, read_mask
+from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
+from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 
 SURFACE = draw_surface(seed=5, size_hw=(96, 128))
@@ -281,6 +283,50 @@ def test_a_retraining_is_queued_once(sidecar: Sidecar) -> None:
 
 
 # Kills
+
+
+def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    """Clients see 503 with Retry-After, then masks again; the sidecar stays."""
+    ports = free_ports(5)
+    names = ("inference_address", "management_address", "metrics_address")
+    addresses = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
+    settings = addresses | {"grpc_inference_port": str(ports[3]), "grpc_management_port": str(ports[4])}
+    torchserve = start_server(tmp_path / "first", settings)
+    answers: list[requests.Response] = []
+    is_over = threading.Event()
+    try:
+        torchserve.wait_until_ready()
+        sidecar = start_sidecar(torchserve_url=torchserve.inference_url, CRACK_REQUESTS_PER_MINUTE="100000")
+
+        def ask() -> None:
+            while not is_over.is_set():
+                answers.append(post(sidecar, "/predict", image=PHOTOGRAPH, response="mask"))
+                time.sleep(0.02)
+
+        clients = [threading.Thread(target=ask) for _ in range(3)]
+        for client in clients:
+            client.start()
+        time.sleep(1)
+        torchserve.stop()
+        time.sleep(1)
+        torchserve = start_server(tmp_path / "second", settings)
+        torchserve.wait_until_ready()
+        time.sleep(1)
+        is_over.set()
+        for client in clients:
+            client.join(TIMEOUT_S)
+            assert not client.is_alive()
+    finally:
+        is_over.set()
+        torchserve.stop()
+    codes = [answer.status_code for answer in answers]
+    assert set(codes) == {200, 503}
+    assert codes[0] == codes[-1] == 200
+    for answer in answers:
+        if answer.status_code == 503:
+            assert_refused(answer, 503, "model_unavailable")
+            assert answer.headers["Retry-After"]
+    assert sidecar.process.poll() is None
 
 
 def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_killed(

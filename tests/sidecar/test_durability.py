@@ -1,0 +1,192 @@
+"""What the feedback store promises, at the level of the operating system: order of writes, kills between them, full disks."""
+
+import functools
+import io
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.photograph import Limits
+from sidecar.feedback import FeedbackStore, State, Submission
+from sidecar.labels import Photograph, Verdict, read_mask
+from tests.photographs import noise, png
+from tests.sidecars import StartSidecar
+
+PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed)), Limits()) for seed in range(3)]
+MASKS = [noise(24, 24, seed)[..., 0] > 128 for seed in range(3)]
+
+
+def opened(folder: Path) -> FeedbackStore:
+    return FeedbackStore(folder, quota_bytes=10**9, is_review_required=True)
+
+
+def save(store: FeedbackStore, number: int) -> str:
+    photograph = PHOTOGRAPHS[number]
+    return store.save(Submission(photograph, Verdict.OTHER, MASKS[number]), "crew-7", photograph.data).id
+
+
+def assert_whole(folder: Path, acknowledged: set[str]) -> set[str]:
+    """Every acknowledged item is there, what else is there is whole, and nothing lies around; returns the ids of all."""
+    store = opened(folder)
+    items = store.items(list(State), 100, 0)
+    for item in items:
+        number = next(i for i, photograph in enumerate(PHOTOGRAPHS) if photograph.data == store.read(item.image_file))
+        assert np.array_equal(read_mask(store.read(str(item.mask_file)), (24, 24)), MASKS[number])
+        assert len(store.events(item.id)) == 1
+        Image.open(io.BytesIO(store.read(item.image_file))).load()
+    files = {f"{name}/{path.name}" for name in ("images", "masks", "incoming") for path in (folder / name).iterdir()}
+    assert files == {file for item in items for file in (item.image_file, item.mask_file)}
+    assert acknowledged <= {item.id for item in items}
+    store.close()
+    return {item.id for item in items}
+
+
+class DyingConnection(sqlite3.Connection):
+    """Counts each command as a step."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        die_at_the_last_step()
+        return super().execute(*arguments)
+
+
+steps_left = 10**9
+
+
+def die_at_the_last_step() -> None:
+    global steps_left
+    steps_left -= 1
+    if steps_left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def save_and_die(folder: Path, n_steps: int) -> bool:
+    """Save in a process of its own that is killed before its step number `n_steps`; whether it came to its end."""
+    global steps_left
+    child = os.fork()
+    if child == 0:
+        connect, fsync, rename = sqlite3.connect, os.fsync, Path.rename
+
+        def counted(call: Any) -> Any:
+            def step(*arguments: Any, **named: Any) -> Any:
+                die_at_the_last_step()
+                return call(*arguments, **named)
+
+            return step
+
+        sqlite3.connect = functools.partial(connect, factory=DyingConnection)  # type: ignore[assignment]
+        os.fsync, Path.rename = counted(fsync), counted(rename)  # type: ignore[method-assign]
+        store = opened(folder)
+        steps_left = n_steps
+        save(store, 1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def test_killed_before_any_step_it_comes_back_with_all_that_was_acknowledged_and_nothing_half(tmp_path: Path) -> None:
+    n_steps, found = 0, set()
+    while True:
+        folder = tmp_path / str(n_steps)
+        store = opened(folder)
+        first = save(store, 0)
+        store.close()
+        is_done = save_and_die(folder, n_steps)
+        ids = assert_whole(folder, {first})
+        found.add(len(ids))
+        if is_done:
+            assert len(ids) == 2
+            break
+        n_steps += 1
+    assert n_steps >= 10  # two files written, renamed and synced, an index read and committed
+    assert found == {1, 2}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_told_and_nothing_is_acknowledged_that_is_not_there(small_disk: Path) -> None:
+    store, acknowledged = opened(small_disk), set()
+
+    def fill() -> None:
+        for seed in range(100):
+            photograph = Photograph.read(png(noise(150, 150, 100 + seed)), Limits())
+            acknowledged.add(store.save(Submission(photograph, Verdict.NO_CRACK), "crew-7", photograph.data).id)
+
+    with pytest.raises(RequestError, match="Nothing was saved") as caught:
+        fill()
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    assert 5 < len(acknowledged) < 100
+    store.close()
+    again = opened(small_disk)
+    assert {item.id for item in again.items(list(State), 1000, 0)} == acknowledged
+    again.close()
+
+
+def test_a_disk_that_may_not_be_written_is_told(small_disk: Path) -> None:
+    store = opened(small_disk)
+    kept = save(store, 0)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", small_disk / "incoming"], check=True)
+    with pytest.raises(RequestError, match="Read-only file system") as caught:
+        save(store, 1)
+    assert caught.value.code is ErrorCode.STORAGE_FULL
+    subprocess.run(["umount", small_disk / "incoming"], check=True)
+    assert {item.id for item in store.items(list(State), 10, 0)} == {kept}
+    save(store, 1)
+    store.close()
+
+
+def test_a_store_that_cannot_be_opened_stops_the_start_with_a_sentence(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(AssertionError, match=r"error: .*Not a directory: .*file/store"):
+        start_sidecar(tmp_path / "file" / "store")
+
+
+def test_files_folders_and_index_are_synced_before_the_answer_leaves(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    sidecar = start_sidecar()
+    trace = tmp_path / "trace"
+    calls = "fsync,fdatasync,rename,renameat,renameat2,sendto,write,writev"
+    command = ["strace", "--follow-forks", "--decode-fds=path", "--trace", calls, "--output", str(trace), "--attach"]
+    with subprocess.Popen([*command, str(sidecar.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        assert "attached" in tracer.stderr.readline()
+        time.sleep(0.5)
+        files = {"image": PHOTOGRAPHS[0].data, "verdict": (None, "no_crack")}
+        answer = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=60)
+        assert answer.json()["status"] == "saved"
+        tracer.send_signal(signal.SIGINT)
+        tracer.wait(30)
+    lines = trace.read_text().splitlines()
+
+    def first(pattern: str, after: int = -1) -> int:
+        return next(i for i, line in enumerate(lines) if i > after and re.search(pattern, line))
+
+    answered = first(r"HTTP/1.1 200")
+    for kind in ("images", "masks"):
+        placed = first(rf'rename.*incoming/.*"[^"]*{kind}/')
+        assert first(r"fsync\(\d+<[^>]*/incoming/") < placed < first(rf"fsync\(\d+<[^>]*/{kind}>") < answered
+    committed = first(r"(fsync|fdatasync)\(\d+<[^>]*index\.sqlite3-wal>")
+    assert first(r"fsync\(\d+<[^>]*/masks>") < committed < answered
