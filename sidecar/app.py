@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import io
 import logging
 import zipfile
@@ -151,7 +152,8 @@ def create_app(settings: Settings) -> FastAPI:
         """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
         image, fields = await _read_image(request)
         Options.parse(fields)  # a wrong field is refused here, without bothering the model
-        return _passed_on(await torchserve.predict(image, fields))
+        known = {field.name: fields[field.name] for field in dataclasses.fields(Options) if field.name in fields}
+        return _passed_on(await torchserve.predict(image, known))
 
     @app.post("/save-for-retrain", tags=["feedback"], openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, may_feed_back]) -> Saved:
@@ -255,9 +257,15 @@ async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
     fields = dict(request.query_params)
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=16) as form:
-            image = await _file(form, "image")
-            return image, {**fields, **_texts(form)}
-    return await request.body(), fields
+            image, fields = await _file(form, "image"), {**fields, **_texts(form)}
+    else:
+        image = await request.body()
+    if not image:
+        raise RequestError(
+            ErrorCode.IMAGE_MISSING,
+            "The request holds no image. Send a JPEG or PNG as the part 'image', or as the body itself.",
+        )
+    return image, fields
 
 
 async def _file(form: FormData, name: str) -> bytes:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -378,3 +380,19 @@ def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_kille
     assert {path.name for path in (folder / "images").iterdir()} == {Path(item.image_file).name for item in items}
     assert list((folder / "incoming").iterdir()) == []
     store.close()
+
+
+def test_nothing_that_the_description_allows_makes_a_server_error_or_an_answer_it_does_not_tell(
+    start_sidecar: StartSidecar, tmp_path: Path
+) -> None:
+    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="100000")
+    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{sidecar.url}/openapi.json", "--checks", checks]
+    finished = subprocess.run(
+        [*command, "--max-examples", "40", "--seed", "1", "--no-color", "--report-dir", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout[-6000:]
