@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export samples clean
+.PHONY: help setup up test lint train evaluate export bench samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,9 +38,10 @@ DRAWN := --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set dat
   --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
   --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
 DEEPCRACK := --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 \
-  --set training.steps=7500 --set training.learning_rate=2.0e-3 --set training.validate_every=500 \
-  --set augmentation.scale_range="[0.6, 1.5]" --set augmentation.shadow_ratio=0.1 \
-  --set augmentation.noise_ratio=0.15 --set augmentation.negative_ratio=0
+  --set training.learning_rate=2.0e-3 --set training.validate_every=700 --set augmentation.warp_ratio=0.45 \
+  --set augmentation.scale_range="[0.65, 1.45]" --set augmentation.transplant_ratio=0 --set augmentation.tone=0.22 \
+  --set augmentation.shadow_ratio=0.1 --set augmentation.blur_ratio=0.12 --set augmentation.noise_ratio=0.12 \
+  --set augmentation.grey_ratio=0.05 --set augmentation.negative_ratio=0
 
 train: $(READY) models/1-drawn/.done models/2-deepcrack/.done ## train a model on $CRACK_DATA_DIR in three stages; goes on where it was stopped
 	$(call stage,models,--from models/2-deepcrack)
@@ -64,6 +65,10 @@ evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photogra
 
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
 	$(BIN)/python -m export
+
+bench: $(READY) ## measure serving: against its limit and what one would use instead, and where the milliseconds go
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.stages
 
 samples: $(READY) ## draw the surfaces in docs/samples again
 	rm -rf docs/samples
