@@ -35,8 +35,9 @@ lint: $(READY) ## check style and types
 # A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md).
 DRAWN := --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
   --set training.steps=2400 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
-  --set training.crop_px=256 --set training.batch=8 --set augmentation.negative_ratio=0.1 \
-  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2
+  --set training.crop_px=256 --set training.batch=8 --set training.validate_every=800 --set augmentation.negative_ratio=0.1 \
+  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2 \
+  --set augmentation.transplant_ratio=0
 DEEPCRACK := --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 \
   --set training.learning_rate=2.0e-3 --set training.validate_every=700 --set augmentation.warp_ratio=0.45 \
   --set augmentation.scale_range="[0.65, 1.45]" --set augmentation.transplant_ratio=0 --set augmentation.tone=0.22 \

@@ -41,7 +41,8 @@ class TorchServe:
     def __init__(self, inference_url: str, management_url: str) -> None:
         self._predictions_url = f"{inference_url}/predictions/crack"
         self._model_url = f"{management_url}/models/crack"
-        limits = httpx.Limits(max_connections=256, max_keepalive_connections=64)
+        # TorchServe bounds its queue itself, and says so within milliseconds.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
 
     async def close(self) -> None:
