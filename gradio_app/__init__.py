@@ -1,0 +1,1 @@
+"""The web page: inspect, correct and review photographs, over HTTP to the sidecar."""

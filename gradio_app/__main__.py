@@ -1,0 +1,41 @@
+"""Start the page: `python -m gradio_app --help`."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from gradio_app.backend import Backend
+from gradio_app.page import Page, build
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m gradio_app",
+        description="The web page, beside a running sidecar. README.md lists the environment variables that it reads.",
+        epilog="examples:\n  python -m gradio_app\n  BACKEND_URL=http://inspection.example:8000 python -m gradio_app\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    page = Page(Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), os.environ.get("CRACK_API_KEY")))
+    login = os.environ.get("CRACK_PAGE_LOGIN")
+    if login and ":" not in login:
+        parser.exit(2, f"error: CRACK_PAGE_LOGIN={login!r}: expected NAME:PASSWORD.\n")
+    user, _, password = (login or "").partition(":")
+    build(page).queue(default_concurrency_limit=4).launch(
+        server_name=os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"),
+        server_port=int(os.environ.get("CRACK_PAGE_PORT", "8500")),
+        allowed_paths=[str(page.folder)],
+        auth=(user, password) if login else None,
+        footer_links=[],
+        max_file_size="50mb",
+        quiet=True,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The sidecar as the page uses it: one method a route, and one sentence for whatever goes wrong."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+CONNECT_TIMEOUT_S = 3
+ANSWER_TIMEOUT_S = 600
+
+
+class BackendError(Exception):
+    """A sentence for the person in front of the page."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A photograph's crack probability, a PNG of its upright size, and what belongs to it."""
+
+    probability_png: bytes
+    threshold: float
+    crack_ratio: float
+    model_version: str
+    request_id: str
+
+
+class Backend:
+    """Asks the sidecar at `url`, with an API key where it wants one."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        self._url = url.rstrip("/")
+        self._session = requests.Session()
+        if key:
+            self._session.headers["Authorization"] = f"Bearer {key}"
+
+    def predict(self, image: bytes, quality: str = "normal") -> Prediction:
+        answer = self._ask("POST", "/predict", files={"image": image}, data={"response": "probability", "quality": quality})
+        return Prediction(
+            answer.content,
+            float(answer.headers["X-Crack-Threshold"]),
+            float(answer.headers["X-Crack-Ratio"]),
+            answer.headers["X-Crack-Model-Version"],
+            answer.headers["X-Request-Id"],
+        )
+
+    def save(self, image: bytes, mask_png: bytes | None, **fields: str | None) -> dict[str, Any]:
+        files = {"image": image} | ({"mask": mask_png} if mask_png else {})
+        return self._json("POST", "/save-for-retrain", files=files, data={k: v for k, v in fields.items() if v})
+
+    def waiting(self) -> dict[str, Any]:
+        """What waits for a reviewer, complaints without a mask first, and how many photographs are in each state."""
+        return self._json("GET", "/feedback")
+
+    def file(self, item_id: str, part: str) -> bytes:
+        return self._ask("GET", f"/feedback/{item_id}/{part}").content
+
+    def item(self, item_id: str) -> dict[str, Any]:
+        return self._json("GET", f"/feedback/{item_id}")
+
+    def review(self, item_id: str, decision: str, mask_png: bytes | None = None) -> dict[str, Any]:
+        files = {"mask": mask_png} if mask_png else {"decision": (None, decision)}
+        return self._json("POST", f"/feedback/{item_id}/review", files=files, data={"decision": decision})
+
+    def model(self) -> dict[str, Any]:
+        return self._json("GET", "/model")
+
+    def retraining(self) -> dict[str, Any]:
+        return self._json("GET", "/retrain")
+
+    def ask_for_retraining(self) -> dict[str, Any]:
+        return self._json("POST", "/retrain")
+
+    def _json(self, method: str, route: str, **request: Any) -> dict[str, Any]:
+        return dict(self._ask(method, route, **request).json())
+
+    def _ask(self, method: str, route: str, **request: Any) -> requests.Response:
+        try:
+            answer = self._session.request(method, self._url + route, timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S), **request)
+        except requests.RequestException as error:
+            raise BackendError(f"The server at {self._url} does not answer. Is it running? ({type(error).__name__})") from error
+        if answer.ok:
+            return answer
+        try:
+            message = str(answer.json()["message"])
+        except (requests.JSONDecodeError, KeyError):
+            message = f"The server answered with status {answer.status_code}."
+        raise BackendError(message)
