@@ -3,8 +3,11 @@
 import argparse
 import logging
 import os
+import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from gradio_app.backend import Backend
 from gradio_app.page import Page, build
@@ -20,20 +23,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    page = Page(Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), os.environ.get("CRACK_API_KEY")))
     login = os.environ.get("CRACK_PAGE_LOGIN")
     if login and ":" not in login:
         parser.exit(2, f"error: CRACK_PAGE_LOGIN={login!r}: expected NAME:PASSWORD.\n")
     user, _, password = (login or "").partition(":")
-    build(page).queue(default_concurrency_limit=4).launch(
-        server_name=os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"),
-        server_port=int(os.environ.get("CRACK_PAGE_PORT", "8500")),
-        allowed_paths=[str(page.folder)],
-        auth=(user, password) if login else None,
-        footer_links=[],
-        max_file_size="50mb",
-        quiet=True,
-    )
+    backend = Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), os.environ.get("CRACK_API_KEY"))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers are stopped with ends it as Ctrl-C does
+    with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
+        build(Page(backend, Path(folder))).queue(default_concurrency_limit=4).launch(
+            server_name=os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"),
+            server_port=int(os.environ.get("CRACK_PAGE_PORT", "8500")),
+            allowed_paths=[folder],
+            auth=(user, password) if login else None,
+            footer_links=[],
+            max_file_size="50mb",
+            quiet=True,
+        )
     return 0
 
 

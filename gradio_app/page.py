@@ -7,7 +7,6 @@ import csv
 import functools
 import io
 import logging
-import tempfile
 import time
 import uuid
 import zipfile
@@ -25,6 +24,7 @@ from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
+KEPT_S = 24 * 3600
 HEADERS = ["photograph", "crack, % of area", "model", "seconds", "problem"]
 COLUMNS = ["name", "crack_ratio", "threshold", "model_version", "request_id"]
 _HERE = Path(__file__).parent
@@ -40,12 +40,11 @@ Result = dict[str, Any]
 
 
 class Page:
-    """What the page does, over one backend; its files live in a temporary folder of its own."""
+    """What the page does, over one backend; what it shows lies in `folder` for a day."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, folder: Path) -> None:
         self._backend = backend
-        self._work = tempfile.TemporaryDirectory(prefix="crack-page-")
-        self.folder = Path(self._work.name)
+        self.folder = folder
 
     def inspect(
         self,
@@ -194,6 +193,9 @@ class Page:
         }
 
     def _kept(self, content: bytes, suffix: str) -> Path:
+        for former in self.folder.iterdir():
+            if time.time() - former.stat().st_mtime > KEPT_S:
+                former.unlink(missing_ok=True)
         path = self.folder / f"{uuid.uuid4().hex}{suffix}"
         path.write_bytes(content)
         return path
@@ -208,7 +210,7 @@ class Page:
 
 def build(page: Page) -> gr.Blocks:
     """The tabs and what they are wired to."""
-    with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True) as blocks:
+    with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
         gr.Markdown("## Crack detection")
         results = gr.State([])
         with gr.Tab("Inspect"):
@@ -284,13 +286,22 @@ def _function(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
     def correct(
-        image: str, mask: str | None = None, verdict: str = "", note: str = "", request_id: str = "", model_version: str = ""
+        image: gr.FileData,
+        mask: gr.FileData | None = None,
+        verdict: str = "",
+        note: str = "",
+        request_id: str = "",
+        model_version: str = "",
     ) -> dict[str, Any]:
-        """Send a correction: paths of an uploaded photograph and, if there is one, its mask; what became of it."""
-        said = {"image": image, "mask": mask, "verdict": verdict, "note": note}
+        """Send a correction: an uploaded photograph and, if there is one, its mask; what became of it."""
+        said = {"image": _path(image), "mask": _path(mask), "verdict": verdict, "note": note}
         return page.save_correction(said | {"request_id": request_id, "model_version": model_version})
 
     return correct
+
+
+def _path(file: Any) -> str | None:
+    return None if file is None else str(file["path"] if isinstance(file, dict) else file.path)
 
 
 def _told(act: Callable[[], Any]) -> dict[str, Any]:

@@ -329,6 +329,7 @@ async def _announce(torchserve: TorchServe, photograph: bytes, settings: Setting
     url = f"http://{settings.host}:{settings.port}"
     logger.info(
         "Crack detection is ready. Ctrl-C stops it.\n"
+        f"  the page                  http://127.0.0.1:{settings.page_port}\n"
         f"  predictions and feedback  {url}/predict, {url}/save-for-retrain\n"
         f"  their description         {url}/docs\n"
         f"  metrics                   {url}/metrics\n"

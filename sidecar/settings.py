@@ -26,6 +26,7 @@ class Settings:
     requests_per_minute: int = 600
     is_review_required: bool = True
     is_position_kept: bool = False
+    page_port: int = 8500
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -43,6 +44,7 @@ class Settings:
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
+            page_port=_positive(environment, "CRACK_PAGE_PORT", cls.page_port),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
         )
 

@@ -1,0 +1,260 @@
+"""The page in a real Chromium, as an inspector uses it, and through gradio_client."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import requests
+from gradio_client import Client, handle_file
+from numpy.typing import NDArray
+from PIL import Image
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import ActionChains
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from gradio_app.backend import Backend
+from gradio_app.page import Page
+from model.synthetic import draw_surface
+from sidecar.labels import encode_mask
+from tests.conftest import ROOT
+from tests.photographs import jpeg, png
+from tests.ports import free_ports
+from tests.sidecars import Sidecar, StartSidecar
+
+TIMEOUT_S = 60
+SURFACE = draw_surface(seed=5, size_hw=(240, 320))
+T = TypeVar("T")
+
+
+@pytest.fixture
+def sidecar(start_sidecar: StartSidecar) -> Sidecar:
+    return start_sidecar()
+
+
+@pytest.fixture
+def page_url(sidecar: Sidecar, tmp_path: Path) -> Iterator[str]:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    environment = {**os.environ, "BACKEND_URL": sidecar.url, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+    with (tmp_path / "page.log").open("wb") as log:
+        page = subprocess.Popen([sys.executable, "-m", "gradio_app"], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        eventually(lambda: requests.get(url, timeout=5).ok, requests.ConnectionError)
+        yield url
+    finally:
+        page.terminate()
+        page.wait(30)
+
+
+@pytest.fixture
+def browser(page_url: str) -> Iterator[webdriver.Chrome]:
+    """Chromium with the page open."""
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1400,1100"):
+        options.add_argument(f"--{argument}")
+    for argument in ("disable-background-networking", "disable-component-update", "disable-sync"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, Service(driver)) as chrome:
+        chrome.set_page_load_timeout(TIMEOUT_S)
+        chrome.get(page_url)
+        yield chrome
+
+
+def eventually(check: Callable[[], T], *passing: type[Exception]) -> T:
+    """What `check` gives, as soon as it is true."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            found = check()
+            if found:
+                return found
+        except (WebDriverException, *passing):
+            if time.monotonic() > deadline:
+                raise
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def one(browser: webdriver.Chrome, selector: str) -> WebElement:
+    return eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector))
+
+
+def press(browser: webdriver.Chrome, selector: str) -> None:
+    eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector).click() is None)
+
+
+def open_tab(browser: webdriver.Chrome, name: str) -> None:
+    def opened() -> bool:
+        tabs = browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")
+        named = [tab for tab in tabs if tab.text.strip() == name]
+        for tab in named:
+            tab.click()
+        return bool(named)
+
+    eventually(opened)
+
+
+def says(browser: webdriver.Chrome, viewer: str, words: str) -> str:
+    def said() -> str:
+        text = one(browser, f"{viewer} .status").text
+        return text if words in text else ""
+
+    return eventually(said)
+
+
+def draw(browser: webdriver.Chrome, start: tuple[int, int], way: tuple[int, int]) -> None:
+    """A stroke over the photograph, from a place beside its middle."""
+    stage = one(browser, "#inspect-viewer .stage")
+    stroke = ActionChains(browser).move_to_element_with_offset(stage, *start).click_and_hold().move_by_offset(*way).release()
+    stroke.perform()
+
+
+def painted(browser: webdriver.Chrome, viewer: str) -> NDArray[np.bool_]:
+    """Which pixels of the canvas over the photograph are painted."""
+    script = """
+    const canvas = document.querySelector(arguments[0] + " .overlay");
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const painted = [];
+    for (let index = 3; index < data.length; index += 4) painted.push(data[index] ? 1 : 0);
+    return [canvas.height, canvas.width, painted.join("")];
+    """
+    height, width, digits = browser.execute_script(script, viewer)
+    return (np.frombuffer(digits.encode(), np.uint8) == ord("1")).reshape(height, width)
+
+
+def upload(browser: webdriver.Chrome, *paths: Path) -> None:
+    one(browser, "input[type=file]").send_keys("\n".join(map(str, paths)))
+
+
+@pytest.fixture
+def photograph(data_dir: Path) -> Path:
+    return min((data_dir / "deepcrack" / "images").glob("train_*"))
+
+
+def test_a_photograph_is_inspected_corrected_and_accepted_pixel_by_pixel(
+    browser: webdriver.Chrome, sidecar: Sidecar, photograph: Path
+) -> None:
+    upload(browser, photograph)
+    said = says(browser, "#inspect-viewer", "% crack")
+    assert photograph.name in said
+    answer = requests.post(
+        f"{sidecar.url}/predict", files={"image": photograph.read_bytes(), "response": (None, "mask")}, timeout=60
+    )
+    predicted = np.asarray(Image.open(io.BytesIO(answer.content))) > 0
+    assert np.array_equal(painted(browser, "#inspect-viewer"), predicted)
+
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-120, -60), (160, 70))
+    press(browser, "#inspect-viewer .eraser")
+    draw(browser, (0, 40), (30, 0))
+    corrected = painted(browser, "#inspect-viewer")
+    assert (corrected & ~predicted).sum() > 50
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved: waits for a reviewer")
+
+    open_tab(browser, "Review")
+    eventually(lambda: "1 waiting" in one(browser, "#review-viewer .count").text)
+    says(browser, "#review-viewer", "% crack")
+    assert np.array_equal(painted(browser, "#review-viewer"), corrected)
+    press(browser, "#review-viewer .accept")
+    says(browser, "#review-viewer", "is accepted")
+    eventually(lambda: "Nothing waits" in one(browser, "#review-viewer .count").text)
+
+    (item,) = requests.get(f"{sidecar.url}/feedback?state=accepted", timeout=60).json()["items"]
+    with Image.open(sidecar.folder / item["mask_file"]) as mask:
+        assert np.array_equal(np.asarray(mask) > 0, corrected)
+    assert item["model_version"] == answer.headers["X-Crack-Model-Version"]
+    assert item["request_id"]
+    severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []
+
+
+def test_threshold_undo_and_no_crack_work_without_another_prediction(
+    browser: webdriver.Chrome, sidecar: Sidecar, tmp_path: Path
+) -> None:
+    path = tmp_path / "wall.png"
+    path.write_bytes(png(SURFACE.image_hwc_u8))
+    upload(browser, path)
+    says(browser, "#inspect-viewer", "% crack")
+    before = painted(browser, "#inspect-viewer")
+    set_value = (
+        "const range = document.querySelector('#inspect-viewer .threshold');"
+        "range.value = 5; range.dispatchEvent(new Event('input'));"
+    )
+    browser.execute_script(set_value)
+    lower = painted(browser, "#inspect-viewer")
+    assert lower.sum() > before.sum()
+    press(browser, "#inspect-viewer .paint-mode")
+    press(browser, "#inspect-viewer .empty")
+    assert not painted(browser, "#inspect-viewer").any()
+    press(browser, "#inspect-viewer .undo")
+    assert np.array_equal(painted(browser, "#inspect-viewer"), lower)
+    press(browser, "#inspect-viewer .empty")
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved")
+    (item,) = requests.get(f"{sidecar.url}/feedback", timeout=60).json()["items"]
+    assert item["verdict"] == "no_crack"
+    assert sidecar.log_path.read_text().count("route=/predict") <= 2  # this photograph's, and the one that says it is ready
+
+
+def test_of_many_photographs_a_bad_one_spoils_nothing(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"wall-{number}.jpg").write_bytes(jpeg(draw_surface(number, (96, 128)).image_hwc_u8))
+    (tmp_path / "torn.jpg").write_bytes(jpeg(SURFACE.image_hwc_u8)[:2000])
+    upload(browser, *sorted(tmp_path.glob("*.jpg")))
+    eventually(lambda: "cannot be decoded" in one(browser, "body").text)
+    says(browser, "#inspect-viewer", "% crack")
+    eventually(lambda: "wall-1.jpg" in one(browser, "body").text)
+
+
+def test_without_the_sidecar_the_page_says_so(browser: webdriver.Chrome, sidecar: Sidecar, tmp_path: Path) -> None:
+    sidecar.stop()
+    path = tmp_path / "wall.png"
+    path.write_bytes(png(SURFACE.image_hwc_u8))
+    upload(browser, path)
+    says(browser, "#inspect-viewer", "does not answer. Is it running?")
+    open_tab(browser, "Model")
+    eventually(lambda: "cannot be described" in one(browser, "body").text)
+    assert any("does not answer" in entry["message"] for entry in browser.get_log("browser"))
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    browser.set_window_size(500, 900)
+    for name in ("Inspect", "Review", "Model"):
+        open_tab(browser, name)
+        time.sleep(0.5)
+        width, shown = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+        assert width <= shown, name
+
+
+def test_the_same_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_path: Path) -> None:
+    path, mask_path = tmp_path / "wall.png", tmp_path / "mask.png"
+    path.write_bytes(png(SURFACE.image_hwc_u8))
+    mask_path.write_bytes(encode_mask(~SURFACE.mask_hw))
+    client = Client(page_url, verbose=False)
+    saved = client.predict(handle_file(path), handle_file(mask_path), "other", "", "", "", api_name="/correct")
+    assert saved["ok"], saved
+    assert "waits for a reviewer" in saved["text"]
+    (item,) = requests.get(f"{sidecar.url}/feedback", timeout=60).json()["items"]
+    assert (item["verdict"], item["state"]) == ("other", "labelled")
+
+
+def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:
+    answer = Page(Backend("http://127.0.0.1:9"), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
+    assert answer == {"ok": False, "text": "That file was not uploaded here. Drop the photograph again."}
