@@ -158,7 +158,7 @@ def _answer_for(backend: Backend, photograph: bytes, seconds: float) -> int:
 
 
 def contenders(backends: Sequence[Backend]) -> list[Contender]:
-    """Each peer in the setting that a sweep found best for it on few cores: a process a core, one thread each."""
+    """Peers run as one process a core with one thread each, as TorchServe's workers do here."""
     n_cores = n_usable_cores()
     pytorch = Backend("pytorch", "fp32")
     found = [Contender(f"FastAPI, {pytorch}", lambda: fastapi(pytorch, n_cores, 1))]

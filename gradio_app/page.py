@@ -66,9 +66,11 @@ class Page:
                     gr.Warning(str(error))
                 yield rows, results, gr.skip(), {"error": str(error)} if not results else gr.skip()
                 continue
+            if path.name in {each["name"] for each in results}:
+                result["name"] = f"{path.stem} ({len(rows) + 1}){path.suffix}"
             results.append(result)
             share, seconds = round(100 * result["crack_ratio"], 2), round(time.monotonic() - started, 1)
-            rows.append([path.name, share, result["model_version"], seconds, ""])
+            rows.append([result["name"], share, result["model_version"], seconds, ""])
             names = [each["name"] for each in results]
             if len(results) == 1:
                 yield rows, results, gr.Dropdown(choices=names, value=names[0]), result

@@ -101,7 +101,8 @@ function createViewer(root, kind) {
   const cut = () => {
     const level = Number(find("threshold").value);
     find("threshold-out").textContent = (level / 255).toFixed(2);
-    if (!probability || isTouched) return;
+    if (!probability) return;
+    if (isTouched) return say("The threshold is not applied to what you have painted. Undo (Ctrl+Z) goes back to the model's own mask.");
     for (let index = 0; index < mask.length; index++) mask[index] = probability[index] >= level ? 1 : 0;
     repaint();
     tellShare();
