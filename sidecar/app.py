@@ -45,7 +45,7 @@ from sidecar.documents import (
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore, State, Submission
 from sidecar.keys import LOCAL, Caller, KeyRing, Right
-from sidecar.labels import Photograph, Verdict, read_mask
+from sidecar.labels import Photograph, Verdict, read_mask, uncertainty
 from sidecar.metrics import Metrics
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
@@ -56,6 +56,7 @@ logger = logging.getLogger("sidecar")
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
 MAX_FIELD_CHARACTERS = 2000
+OPTIONAL_TIMEOUT_S = 20
 _TINY_SIDE_PX = 32
 WAITING = (State.NEEDS_LABEL, State.LABELLED)
 
@@ -166,11 +167,20 @@ def create_app(settings: Settings) -> FastAPI:
         verdict = _verdict(fields.get("verdict"))
         photograph = await run_in_threadpool(Photograph.read, image, limits)
         mask_hw = await run_in_threadpool(read_mask, mask, photograph.size_hw) if mask else None
-        is_own = False
-        if mask_hw is not None and mask_hw.any():
-            is_own = _is_cut_of(mask_hw, await torchserve.probability(image))
+        if mask_hw is not None and mask_hw.any():  # it could be the model's own, which must not train
+            prob_hw_u8 = await torchserve.probability(image)
+            is_own = _is_cut_of(mask_hw, prob_hw_u8)
+        else:
+            prob_hw_u8, is_own = await _probability_if_possible(torchserve, image), False
         submission = Submission(
-            photograph, verdict, mask_hw, is_own, fields.get("request_id"), fields.get("model_version"), fields.get("note")
+            photograph,
+            verdict,
+            mask_hw,
+            is_models_own_mask=is_own,
+            uncertainty=None if prob_hw_u8 is None else uncertainty(prob_hw_u8),
+            request_id=fields.get("request_id"),
+            model_version=fields.get("model_version"),
+            note=fields.get("note"),
         )
         stored = image if settings.is_position_kept else await run_in_threadpool(photograph.without_position)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
@@ -183,7 +193,7 @@ def create_app(settings: Settings) -> FastAPI:
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> FeedbackList:
-        """What was sent, complaints without a mask first, the oldest first; by default what waits for a reviewer."""
+        """What was sent, complaints without a mask first, then what the model was uncertain about; by default what waits."""
         found = await run_in_threadpool(store.items, state or WAITING, limit, offset)
         return FeedbackList(items=[asdict(item) for item in found], counts=_counts(store))
 
@@ -284,6 +294,14 @@ def _texts(form: FormData) -> dict[str, str]:
                 ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {MAX_FIELD_CHARACTERS} are accepted."
             )
     return texts
+
+
+async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> NDArray[np.uint8] | None:
+    """For the order of reviews alone: feedback does not wait for a model that is away."""
+    try:
+        return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)
+    except (RequestError, TimeoutError):
+        return None
 
 
 def _verdict(text: str | None) -> Verdict | None:

@@ -52,6 +52,7 @@ class Submission:
     verdict: Verdict | None
     mask_hw: NDArray[np.bool_] | None = None
     is_models_own_mask: bool = False
+    uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
     note: str | None = None
@@ -69,6 +70,7 @@ class Item:
     mask_file: str | None
     height: int
     width: int
+    uncertainty: float | None
     request_id: str | None
     model_version: str | None
     note: str | None
@@ -181,6 +183,7 @@ class FeedbackStore:
                     mask_file=mask_file,
                     height=height,
                     width=width,
+                    uncertainty=submission.uncertainty,
                     request_id=submission.request_id,
                     model_version=submission.model_version,
                     note=submission.note,
@@ -234,13 +237,13 @@ class FeedbackStore:
         return item
 
     def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
-        """Those in the given states, state by state in their order, the oldest first."""
+        """Those in the given states, state by state; first what the model was most uncertain about, then the oldest."""
         order = " ".join(f"WHEN '{state.value}' THEN {rank}" for rank, state in enumerate(State))
         marks = ", ".join("?" * len(states))
         with self._lock:
             rows = self._index.execute(
                 f"SELECT * FROM items WHERE state IN ({marks}) "  # noqa: S608  # marks are question marks
-                f"ORDER BY CASE state {order} END, created_at, id LIMIT ? OFFSET ?",
+                f"ORDER BY CASE state {order} END, uncertainty DESC, created_at, id LIMIT ? OFFSET ?",
                 (*states, limit, offset),
             ).fetchall()
         return [_item(row) for row in rows]

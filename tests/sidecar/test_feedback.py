@@ -199,6 +199,13 @@ def test_complaints_come_before_labels_and_the_oldest_first(store: FeedbackStore
     assert store.items([State.ACCEPTED], 10, 0) == []
 
 
+def test_what_the_model_was_uncertain_about_comes_before_what_it_was_sure_of(store: FeedbackStore) -> None:
+    sure, unknown = send(store, None, MASK, uncertainty=0.1), send(store, None, MASK, OTHER)
+    third = Photograph.read(png(draw_surface(seed=3, size_hw=(96, 128)).image_hwc_u8), Limits())
+    uncertain = send(store, None, MASK, third, uncertainty=0.6)
+    assert [item.id for item in store.items([State.LABELLED], 10, 0)] == [uncertain.id, sure.id, unknown.id]
+
+
 def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: FeedbackStore, tmp_path: Path) -> None:
     one, other = send(store, Verdict.NO_CRACK), send(store, Verdict.NO_CRACK, photograph=OTHER)
     assert one.mask_file == other.mask_file
