@@ -167,11 +167,13 @@ def create_app(settings: Settings) -> FastAPI:
         verdict = _verdict(fields.get("verdict"))
         photograph = await run_in_threadpool(Photograph.read, image, limits)
         mask_hw = await run_in_threadpool(read_mask, mask, photograph.size_hw) if mask else None
+        prob_hw_u8: NDArray[np.uint8] | None
         if mask_hw is not None and mask_hw.any():  # it could be the model's own, which must not train
             prob_hw_u8 = await torchserve.probability(image)
             is_own = _is_cut_of(mask_hw, prob_hw_u8)
         else:
-            prob_hw_u8, is_own = await _probability_if_possible(torchserve, image), False
+            prob_hw_u8 = await _probability_if_possible(torchserve, image)
+            is_own = False
         submission = Submission(
             photograph,
             verdict,
