@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -36,6 +36,9 @@ class _FromDisk(list[Pair]):
 
     def __getitem__(self, index: int) -> LabelledPhotograph:  # type: ignore[override]
         return super().__getitem__(index).read()
+
+    def __iter__(self) -> Iterator[LabelledPhotograph]:  # type: ignore[override]
+        return map(Pair.read, super().__iter__())
 
 
 def plain(params: Params, pairs: list[Pair]) -> Loop:
