@@ -33,7 +33,7 @@ function build(root, kind) {
     <div class="stage">
       <div class="sheet"><canvas class="photo"></canvas><canvas class="overlay"></canvas></div>
       <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
-      <div class="divider" aria-hidden="true"></div>
+      <div class="divider" aria-hidden="true" hidden></div>
       <p class="hint"></p>
     </div>
     <div class="bar decide" role="toolbar" aria-label="Decide" hidden></div>
