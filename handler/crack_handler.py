@@ -4,10 +4,13 @@ TorchServe loads this module from the unpacked archive, makes one object of its 
 `initialize` once and `handle` for each batch. Whatever `handle` raised would fail the whole batch, so it raises nothing.
 """
 
+import fcntl
+import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -34,12 +37,17 @@ class CrackHandler:
         n_threads, n_cores = int(os.environ.get("CRACK_WORKER_THREADS", "1")), n_usable_cores()
         wanted = {name: context.model_yaml_config[name] for name in ("runtime", "precision")}
         model_card = card.ModelCard.read(folder / card.FILE_NAME)
-        self._backend, on_share, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
+        shared = Path(tempfile.gettempdir())  # the folder is the same for all workers of a server
+        with _one_at_a_time(shared / f"crack-start-{os.getuid()}.lock"):
+            agreed = shared / f"crack-backend-{os.getuid()}-{model_card.version}.json"
+            if agreed.is_file() and set(wanted.values()) == {runtime.AUTO}:  # else workers' masks would differ by some pixels
+                wanted = dict(zip(wanted, json.loads(agreed.read_text()), strict=True))
+            self._backend, on_share, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
+            agreed.write_text(json.dumps(self._backend))
         on_all = runtime.load(folder, self._backend, n_cores) if n_cores > n_threads else on_share
         for network in (on_all, on_share):
             Segmenter(model_card, network).probability(np.zeros((256, 256, 3), np.uint8))
-        lock_path = Path(tempfile.gettempdir(), f"crack-cores-{os.getuid()}.lock")  # the folder is the same for all workers
-        self._cores = SharedCores(lock_path, on_all, on_share)
+        self._cores = SharedCores(shared / f"crack-cores-{os.getuid()}.lock", on_all, on_share)
         self._segmenter = Segmenter(model_card, self._cores)
         self._limits = Limits.from_environment()
         timings = ", ".join(f"{backend} {1000 * value:.0f} ms" for backend, value in seconds.items())
@@ -78,6 +86,13 @@ class CrackHandler:
         for name, value in result.headers.items():
             context.set_response_header(index, name, value)
         return result.body
+
+
+@contextmanager
+def _one_at_a_time(lock_path: Path) -> Iterator[None]:
+    with lock_path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _image(request: Mapping[str, Any]) -> bytes:

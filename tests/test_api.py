@@ -160,6 +160,13 @@ def test_the_version_can_be_addressed(server: Server, released: card.ModelCard) 
     assert requests.post(url, files={"image": PHOTOGRAPH}, timeout=TIMEOUT_S).status_code == 200
 
 
+def test_all_workers_draw_the_same_mask(server: Server) -> None:
+    """They agree on one backend, though each could find another one fastest."""
+    with ThreadPoolExecutor(4) as clients:
+        answers = list(clients.map(lambda _: ask(server, response="probability").content, range(12)))
+    assert len(set(answers)) == 1
+
+
 def test_what_is_served_is_what_one_of_the_archives_backends_computes(
     server: Server, archive: Path, released: card.ModelCard
 ) -> None:
