@@ -1,9 +1,11 @@
 """A load generator: so many connections, each sending the next request when it has the answer to the last."""
 
+import contextlib
 import http.client
 import threading
 import time
 import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -28,55 +30,101 @@ class Load:
         return self.n_answers / self.seconds
 
 
-def multipart(image: bytes, **fields: str) -> tuple[bytes, str]:
-    """A form with an image and fields, and its content type."""
+@dataclass(frozen=True)
+class Request:
+    """What is posted, and where to."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def multipart(url: str, image: bytes, **fields: str) -> Request:
+    """A form with an image and fields."""
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()
     ]
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\nContent-Type: image/jpeg\r\n\r\n'
     body = "".join(parts).encode() + head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
-    return body, f"multipart/form-data; boundary={boundary}"
+    return Request(url, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
 
 
-def ask(url: str, body: bytes, content_type: str, timeout_s: float = 120) -> tuple[int, bytes]:
-    """One request on a connection of its own; status and body."""
-    address = urlsplit(url)
+def ask(request: Request, timeout_s: float = 120) -> tuple[int, bytes]:
+    """On a connection of its own; status and body."""
+    address = urlsplit(request.url)
     connection = http.client.HTTPConnection(address.netloc, timeout=timeout_s)
     try:
-        connection.request("POST", address.path, body, {"Content-Type": content_type})
+        connection.request("POST", address.path, request.body, dict(request.headers))
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
 
 
-def load(url: str, body: bytes, content_type: str, *, concurrency: int, seconds: float) -> Load:
+def load(request: Request, *, concurrency: int, seconds: float) -> Load:
     """Keep `concurrency` requests under way for `seconds`."""
-    address = urlsplit(url)
+    deadline = time.perf_counter() + seconds
+
+    def send(connection: http.client.HTTPConnection, note: Note) -> None:
+        while (asked := time.perf_counter()) < deadline:
+            note(asked, _post(connection, request))
+
+    return _measure([send] * concurrency, request)
+
+
+def paced(request: Request, *, per_second: float, seconds: float) -> Load:
+    """Send as many a second whether or not earlier ones were answered, at random moments (a Poisson process, seeded).
+
+    Latencies count from the moment at which a request was due.
+    """
+    gaps = np.random.default_rng(0).exponential(1 / per_second, round(per_second * seconds))
+    due = iter(time.perf_counter() + 0.1 + np.cumsum(gaps))
+    lock = threading.Lock()
+
+    def send(connection: http.client.HTTPConnection, note: Note) -> None:
+        while True:
+            with lock:
+                moment = next(due, None)
+            if moment is None:
+                return
+            time.sleep(max(0.0, moment - time.perf_counter()))
+            note(moment, _post(connection, request))
+
+    return _measure([send] * 64, request)
+
+
+Note = Callable[[float, int], None]
+"""From the moment at which a request was asked or due, and the status of its answer, which has just come."""
+
+
+def _measure(senders: Sequence[Callable[[http.client.HTTPConnection, Note], None]], request: Request) -> Load:
     latencies: list[float] = []
     codes: dict[int, int] = {}
     lock, started, cpu = threading.Lock(), time.perf_counter(), time.process_time()
-    deadline = started + seconds
 
-    def send() -> None:
-        connection = http.client.HTTPConnection(address.netloc, timeout=120)
-        while time.perf_counter() < deadline:
-            asked = time.perf_counter()
-            connection.request("POST", address.path, body, {"Content-Type": content_type})
-            answer = connection.getresponse()
-            answer.read()
-            taken = time.perf_counter() - asked
-            with lock:
-                latencies.append(taken)
-                codes[answer.status] = codes.get(answer.status, 0) + 1
-        connection.close()
+    def note(asked: float, status: int) -> None:
+        taken = time.perf_counter() - asked
+        with lock:
+            latencies.append(taken)
+            codes[status] = codes.get(status, 0) + 1
 
-    clients = [threading.Thread(target=send) for _ in range(concurrency)]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+    def run(send: Callable[[http.client.HTTPConnection, Note], None]) -> None:
+        with contextlib.closing(http.client.HTTPConnection(urlsplit(request.url).netloc, timeout=120)) as connection:
+            send(connection, note)
+
+    threads = [threading.Thread(target=run, args=(send,)) for send in senders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     wall = time.perf_counter() - started
     p50, p95, p99 = (1000 * float(np.percentile(latencies, share)) for share in (50, 95, 99))
-    return Load(concurrency, len(latencies), wall, p50, p95, p99, codes, (time.process_time() - cpu) / wall)
+    return Load(len(senders), len(latencies), wall, p50, p95, p99, codes, (time.process_time() - cpu) / wall)
+
+
+def _post(connection: http.client.HTTPConnection, request: Request) -> int:
+    connection.request("POST", urlsplit(request.url).path, request.body, dict(request.headers))
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.contenders import sidecar
 from benchmarks.load import ask, load, multipart
-from benchmarks.serving import sidecar
 from model.synthetic import draw_surface
 from tests.photographs import jpeg
 
@@ -35,9 +35,10 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=60, help="(default: 60)")
     options = parser.parse_args()
-    body, content_type = multipart(jpeg(draw_surface(20, (384, 544)).image_hwc_u8, quality=85), response="mask")
+    photograph = jpeg(draw_surface(20, (384, 544)).image_hwc_u8, quality=85)
     with sidecar(None) as url:
-        before = load(url, body, content_type, concurrency=1, seconds=5)
+        request = multipart(url, photograph, response="mask")
+        before = load(request, concurrency=1, seconds=5)
         memory: list[float] = []
         is_over = threading.Event()
 
@@ -47,17 +48,17 @@ def main() -> None:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        during = load(url, body, content_type, concurrency=3 * QUEUE_LENGTH, seconds=options.seconds)
+        during = load(request, concurrency=3 * QUEUE_LENGTH, seconds=options.seconds)
         ended = time.perf_counter()
         is_over.set()
         watcher.join()
         while True:
             asked = time.perf_counter()
-            status, _ = ask(url, body, content_type)
+            status, _ = ask(request)
             answered = time.perf_counter()
             if status == 200 and 1000 * (answered - asked) < 2 * before.p50_ms:
                 break
-        after = load(url, body, content_type, concurrency=1, seconds=5)
+        after = load(request, concurrency=1, seconds=5)
     third = max(1, len(memory) // 3)
     print(f"alone before: {before.per_second:.1f} a second, p50 {before.p50_ms:.0f} ms")
     print(f"{during.concurrency} connections for {during.seconds:.0f} s: by status {during.codes}, p99 {during.p99_ms:.0f} ms")

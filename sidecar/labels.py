@@ -33,7 +33,6 @@ _PNG_KEPT = {
     b"bKGD",
     b"pHYs",
 }
-SUSPECTED_LEVEL = 26  # a tenth
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -96,12 +95,6 @@ class Photograph:
 def hash_distance(one: str, other: str) -> int:
     """In how many of their 64 bits two perceptual hashes differ."""
     return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
-def uncertainty(prob_hw_u8: NDArray[np.uint8]) -> float:
-    """How undecided a model is where it suspects crack: 0 is sure of every pixel, 1 has no idea. uint8, 255 = certain crack."""
-    suspected = prob_hw_u8[prob_hw_u8 >= SUSPECTED_LEVEL].astype(np.float64) / 255
-    return round(float((1 - np.abs(2 * suspected - 1)).mean()), 4) if suspected.size else 0.0
 
 
 def read_mask(data: bytes, size_hw: tuple[int, int]) -> NDArray[np.bool_]:

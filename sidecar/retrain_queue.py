@@ -20,12 +20,15 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class Job:
-    """One retraining. `progress` goes from 0 to 1; `message` says what it does, did, or why it failed."""
+    """One retraining. `progress` goes from 0 to 1; `message` says what it does, did, or why it failed; `n_labels` counts the
+    accepted labels in its snapshot, once it was judged.
+    """
 
     id: int
     state: JobState
     progress: float
     message: str
+    n_labels: int | None
     asked_by: str
     asked_at: str
     updated_at: str
@@ -40,7 +43,7 @@ class RetrainQueue:
             index.execute("PRAGMA journal_mode = WAL")
             index.execute(
                 "CREATE TABLE IF NOT EXISTS jobs "
-                "(id INTEGER PRIMARY KEY, state, progress, message, asked_by, asked_at, updated_at)"
+                "(id INTEGER PRIMARY KEY, state, progress, message, n_labels, asked_by, asked_at, updated_at)"
             )
 
     def ask(self, who: str) -> Job:
@@ -62,6 +65,12 @@ class RetrainQueue:
     def newest(self) -> Job | None:
         with self._index() as index:
             return _newest(index)
+
+    def n_labels_judged(self) -> int:
+        """Accepted labels that the newest finished retraining had; 0 where there was none."""
+        with self._index() as index:
+            row = index.execute("SELECT n_labels FROM jobs WHERE n_labels IS NOT NULL ORDER BY id DESC LIMIT 1").fetchone()
+        return 0 if row is None else int(row["n_labels"])
 
     @contextmanager
     def _index(self) -> Iterator[sqlite3.Connection]:

@@ -24,6 +24,7 @@ class Settings:
     keys_path: Path = Path("retrain_data/keys.json")
     quota_bytes: int = 20 * GIGABYTE
     requests_per_minute: int = 600
+    retrain_after_labels: int = 50
     is_review_required: bool = True
     is_position_kept: bool = False
     page_port: int = 8500
@@ -43,6 +44,7 @@ class Settings:
             keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
+            retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT", cls.page_port),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),

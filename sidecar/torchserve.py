@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.inference.answer import Options, Response
 from model.inference.errors import ErrorCode, RequestError
 
 RETRY_AFTER_S = 2
@@ -48,20 +49,27 @@ class TorchServe:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def predict(self, image: bytes, fields: dict[str, str]) -> Prediction:
+    async def predict(self, image: bytes, options: Options = Options()) -> Prediction:  # noqa: B008
         """Raises RequestError: MODEL_UNAVAILABLE, IMAGE_TOO_LARGE, PREDICTION_FAILED, where TorchServe answered for itself."""
+        headers = {
+            "Content-Type": "application/octet-stream",  # without one TorchServe looks for a form
+            "X-Crack-Response": options.response.value,
+            "X-Crack-Quality": options.quality.value,
+        }
+        if options.threshold is not None:
+            headers["X-Crack-Threshold"] = repr(options.threshold)
         try:
-            answer = await self._client.post(self._predictions_url, files={"image": ("image", image)}, data=fields)
+            answer = await self._client.post(self._predictions_url, content=image, headers=headers)
         except httpx.TransportError as error:
             raise _unavailable(f"The model server does not answer ({type(error).__name__})") from error
-        headers = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
+        passed_on = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
         if answer.status_code != 200 and not _is_own_error(answer):
             raise _translated(answer)
-        return Prediction(answer.status_code, answer.content, headers)
+        return Prediction(answer.status_code, answer.content, passed_on)
 
     async def probability(self, image: bytes) -> NDArray[np.uint8]:
         """The crack probability of a photograph, uint8 (height, width). Raises RequestError as `predict` does."""
-        prediction = await self.predict(image, {"response": "probability"})
+        prediction = await self.predict(image, Options(response=Response.PROBABILITY))
         if prediction.status != 200:
             raise RequestError(
                 ErrorCode.PREDICTION_FAILED, f"The photograph could not be predicted: {prediction.body.decode()}"

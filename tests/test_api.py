@@ -280,14 +280,12 @@ def test_bad_photographs_among_good_ones_fail_alone(server: Server) -> None:
 # Around it
 
 
-def test_metrics_are_exposed_for_prometheus(server: Server) -> None:
-    def n_requests() -> float:
-        text = requests.get(f"{server.metrics_url}/metrics", timeout=TIMEOUT_S).text
-        return sum(map(float, re.findall(r'^ts_inference_requests_total\{.*model_name="crack".*\} (\S+)$', text, re.MULTILINE)))
-
-    before = n_requests()
-    ask(server)
-    assert n_requests() == before + 1
+def test_a_photograph_without_a_form_has_its_fields_in_headers(server: Server) -> None:
+    headers = {"Content-Type": "image/png", "X-Crack-Response": "mask", "x-crack-threshold": "0.5"}
+    answer = requests.post(f"{server.inference_url}/predictions/crack", data=PHOTOGRAPH, headers=headers, timeout=TIMEOUT_S)
+    in_a_form = ask(server, response="mask", threshold="0.5")
+    assert answer.headers["X-Crack-Threshold"] == "0.5"
+    assert answer.content == in_a_form.content
 
 
 def test_no_archive_can_be_loaded_from_an_address(server: Server) -> None:

@@ -6,6 +6,7 @@ what a client did wrong.
 
 import io
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -17,13 +18,15 @@ from PIL import Image
 
 from model.inference.card import Backend
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits, decode
+from model.inference.observation import Observation, brightness, confidence, sharpness
+from model.inference.photograph import MEGAPIXEL, Limits, decode
 from model.inference.segmenter import Segmenter, threshold_level
 
 GRID_CELLS = 128
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _CRACK_COLOUR = np.array([255, 0, 64], np.float32)
 _CRACK_OPACITY = 0.65
+_JSON_TYPE = "application/json"
 
 
 class Response(StrEnum):
@@ -66,6 +69,7 @@ class Answer:
     body: bytes
     content_type: str
     headers: dict[str, str]
+    observation: Observation
 
 
 def answer(
@@ -86,8 +90,11 @@ def answer(
     Raises:
         RequestError: see `photograph.decode`; PREDICTION_FAILED if the mask does not fit the photograph.
     """
+    started = time.perf_counter()
     image_hwc_u8 = decode(image, _limits_for(options, limits))
+    decoded = time.perf_counter()
     prob_hw_u8 = segmenter.probability(image_hwc_u8, options.quality == Quality.HIGH)
+    predicted = time.perf_counter()
     if prob_hw_u8.shape != image_hwc_u8.shape[:2]:
         raise RequestError(
             ErrorCode.PREDICTION_FAILED,
@@ -97,38 +104,43 @@ def answer(
     threshold = segmenter.card.threshold if options.threshold is None else options.threshold
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
     crack_ratio = round(float(mask_hw.mean()), 6)
-    version = segmenter.card.version
+    match options.response:
+        case Response.MASK:
+            body, content_type = _png(mask_hw.astype(np.uint8) * 255), "image/png"
+        case Response.PROBABILITY:
+            body, content_type = _png(prob_hw_u8), "image/png"
+        case Response.OVERLAY:
+            body, content_type = _jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg"
+        case Response.JSON | Response.FULL:
+            facts = {
+                "image_size": mask_hw.shape,
+                "threshold": threshold,
+                "crack_ratio": crack_ratio,
+                "model": {
+                    "name": segmenter.card.name,
+                    "version": segmenter.card.version,
+                    "runtime": backend.runtime,
+                    "precision": backend.precision,
+                },
+                "request_id": request_id,
+            }
+            body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
     headers = {
-        "X-Crack-Model-Version": version,
+        "X-Crack-Model-Version": segmenter.card.version,
         "X-Crack-Threshold": repr(threshold),
         "X-Crack-Ratio": f"{crack_ratio:.6f}",
     }
-    match options.response:
-        case Response.MASK:
-            return Answer(_png(mask_hw.astype(np.uint8) * 255), "image/png", headers)
-        case Response.PROBABILITY:
-            return Answer(_png(prob_hw_u8), "image/png", headers)
-        case Response.OVERLAY:
-            return Answer(_jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg", headers)
-        case Response.JSON:
-            prediction = crack_grid(mask_hw)
-        case Response.FULL:
-            prediction = mask_hw
-    facts = {
-        "shape": prediction.shape,
-        "image_size": mask_hw.shape,
-        "threshold": threshold,
-        "crack_ratio": crack_ratio,
-        "model": {
-            "name": segmenter.card.name,
-            "version": version,
-            "runtime": backend.runtime,
-            "precision": backend.precision,
-        },
-        "request_id": request_id,
-    }
-    body = b'{"status": "success", "prediction": ' + _json_array(prediction) + b", " + json.dumps(facts).encode()[1:]
-    return Answer(body, "application/json", headers)
+    observation = Observation(
+        decode_s=decoded - started,
+        run_s=predicted - decoded,
+        encode_s=time.perf_counter() - predicted,
+        crack_ratio=crack_ratio,
+        confidence=confidence(prob_hw_u8),
+        brightness=brightness(image_hwc_u8),
+        sharpness=sharpness(image_hwc_u8),
+        megapixels=mask_hw.size / MEGAPIXEL,
+    )
+    return Answer(body, content_type, headers, observation)
 
 
 def error_body(error: RequestError) -> bytes:
@@ -195,6 +207,11 @@ def _jpeg(picture_hwc_u8: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture_hwc_u8).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
+
+
+def _json(prediction_hw: NDArray[np.bool_], facts: Mapping[str, object]) -> bytes:
+    rest = json.dumps({"shape": prediction_hw.shape, **facts}).encode()
+    return b'{"status": "success", "prediction": ' + _json_array(prediction_hw) + b", " + rest[1:]
 
 
 def _json_array(mask_hw: NDArray[np.bool_]) -> bytes:

@@ -1,4 +1,4 @@
-"""How many processors there are for this process, which may be fewer than the machine has."""
+"""How many processors and how much memory there are for this process, which may be less than the machine has."""
 
 import os
 from pathlib import Path
@@ -12,3 +12,13 @@ def n_usable_cores() -> int:
     except (OSError, ValueError):
         return n_cores
     return n_cores if quota == "max" else min(n_cores, max(1, -(-int(quota) // int(period))))
+
+
+def usable_memory_bytes() -> int:
+    """Memory that this process and its children may use: the machine's, and its control group's limit."""
+    n_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return n_bytes
+    return n_bytes if limit == "max" else min(n_bytes, int(limit))

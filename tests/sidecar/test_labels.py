@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, PngImagePlugin
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
-from sidecar.labels import Photograph, encode_mask, hash_distance, read_mask, uncertainty
+from sidecar.labels import Photograph, encode_mask, hash_distance, read_mask
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, sixteen_bit_grey_png, with_orientation
 
 MASK = noise(40, 60)[..., 0] > 200
@@ -69,13 +69,6 @@ def test_a_picture_and_its_compressed_copy_look_alike_and_other_pictures_do_not(
     hashes = [Photograph.read(data, Limits()).perceptual_hash() for data in (png(one), jpeg(one, quality=60), png(other))]
     assert hash_distance(hashes[0], hashes[1]) <= 4
     assert hash_distance(hashes[0], hashes[2]) > 12
-
-
-def test_a_model_is_uncertain_where_it_half_believes_in_a_crack() -> None:
-    sure, torn = np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8)
-    sure[0], torn[0] = 255, 128
-    assert uncertainty(np.zeros((8, 8), np.uint8)) == uncertainty(sure) == 0
-    assert uncertainty(torn) > 0.99
 
 
 def test_a_mask_comes_back_as_it_was() -> None:

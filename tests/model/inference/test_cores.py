@@ -1,5 +1,6 @@
 """Sharing the processors: alone a worker has them all, beside another one its share, from the next tile on."""
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_beside_another_each_has_its_share_and_then_all_again(tmp_path: Path) ->
                 assert not has_all(one)
                 assert not has_all(other)
         assert has_all(one)
+
+
+def test_who_comes_while_another_is_answered_begins_on_its_share(tmp_path: Path) -> None:
+    one, other = worker(tmp_path / "lock"), worker(tmp_path / "lock")
+    with contextlib.ExitStack() as other_answers:
+        other_answers.enter_context(other.answering())
+        with one.answering():
+            other_answers.close()
+            assert [has_all(one) for _ in range(2)] == [False, True]
 
 
 def test_who_begins_waits_for_the_others_tile_and_no_longer(tmp_path: Path) -> None:
