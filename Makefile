@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export bench samples clean
+.PHONY: help setup up test lint train evaluate export retrain bench samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -67,9 +67,13 @@ evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photogra
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
 	$(BIN)/python -m export
 
+retrain: $(READY) ## retrain from the accepted corrections, judge, and roll over if every rule holds
+	$(BIN)/python -m retrain
+
 bench: $(READY) ## measure serving: against its limit and what one would use instead, and where the milliseconds go
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.stages
+	$(BIN)/python -m benchmarks.behaviour
 
 samples: $(READY) ## draw the surfaces in docs/samples again
 	rm -rf docs/samples

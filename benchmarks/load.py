@@ -52,14 +52,8 @@ def multipart(url: str, image: bytes, **fields: str) -> Request:
 
 def ask(request: Request, timeout_s: float = 120) -> tuple[int, bytes]:
     """On a connection of its own; status and body."""
-    address = urlsplit(request.url)
-    connection = http.client.HTTPConnection(address.netloc, timeout=timeout_s)
-    try:
-        connection.request("POST", address.path, request.body, dict(request.headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(request.url).netloc, timeout=timeout_s)) as connection:
+        return _post(connection, request)
 
 
 def load(request: Request, *, concurrency: int, seconds: float) -> Load:
@@ -68,7 +62,7 @@ def load(request: Request, *, concurrency: int, seconds: float) -> Load:
 
     def send(connection: http.client.HTTPConnection, note: Note) -> None:
         while (asked := time.perf_counter()) < deadline:
-            note(asked, _post(connection, request))
+            note(asked, _post(connection, request)[0])
 
     return _measure([send] * concurrency, request)
 
@@ -89,7 +83,7 @@ def paced(request: Request, *, per_second: float, seconds: float) -> Load:
             if moment is None:
                 return
             time.sleep(max(0.0, moment - time.perf_counter()))
-            note(moment, _post(connection, request))
+            note(moment, _post(connection, request)[0])
 
     return _measure([send] * 64, request)
 
@@ -123,8 +117,8 @@ def _measure(senders: Sequence[Callable[[http.client.HTTPConnection, Note], None
     return Load(len(senders), len(latencies), wall, p50, p95, p99, codes, (time.process_time() - cpu) / wall)
 
 
-def _post(connection: http.client.HTTPConnection, request: Request) -> int:
-    connection.request("POST", urlsplit(request.url).path, request.body, dict(request.headers))
+def _post(connection: http.client.HTTPConnection, request: Request) -> tuple[int, bytes]:
+    address = urlsplit(request.url)
+    connection.request("POST", f"{address.path}?{address.query}", request.body, dict(request.headers))
     answer = connection.getresponse()
-    answer.read()
-    return answer.status
+    return answer.status, answer.read()

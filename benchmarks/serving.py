@@ -8,16 +8,20 @@ settings first and keeps them for later runs.
 
 import argparse
 import contextlib
+import io
 import json
 import multiprocessing
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.contenders import FASTAPI, PEERS, Peer, Settings, sidecar, torchserve, unpack
@@ -31,7 +35,7 @@ from model.synthetic import draw_surface
 from tests.photographs import jpeg
 
 RESULTS = Path("benchmarks/results")
-WARM_UP_S = 12.0  # Java compiles what it runs often: after 4 s TorchServe answers a tenth less
+WARM_UP_S = 6.0  # Java compiles what runs often
 PYTORCH = Backend("pytorch", "fp32")
 
 
@@ -47,8 +51,11 @@ class Contender:
 
 
 def ours(name: str, backend: Backend, start: Callable[[Backend], contextlib.AbstractContextManager[str]]) -> Contender:
+    """The photograph as the body; what is asked for, in a header for TorchServe and in the query for the sidecar."""
     headers = {"Content-Type": "image/jpeg", "X-Crack-Response": "mask"}
-    return Contender(name, backend, lambda: start(backend), lambda url, photograph: Request(url, photograph, headers))
+    return Contender(
+        name, backend, lambda: start(backend), lambda url, photograph: Request(f"{url}?response=mask", photograph, headers)
+    )
 
 
 def peers(peer: Peer, backend: Backend, settings: Settings) -> Contender:
@@ -142,8 +149,8 @@ Loads = dict[tuple[str, Backend], dict[int, list[Load]]]
 
 def measure(
     series: Sequence[Contender], backends: Sequence[Backend], n_rounds: int, seconds: float, concurrencies: Sequence[int]
-) -> tuple[Limits, Loads]:
-    """Answers per second of each backend's limit, and each contender's loads by concurrency.
+) -> tuple[Limits, Loads, dict[Backend, NDArray[np.uint8]]]:
+    """Answers per second of each backend's limit, each contender's loads by concurrency, and each backend's mask.
 
     Raises:
         RuntimeError: a contender failed, or its mask differs from another's with the same backend.
@@ -162,10 +169,11 @@ def measure(
                 raise RuntimeError(f"{contender.name} and {first} gave different masks with {contender.backend}.")
             for concurrency, one in measured.items():
                 loads.setdefault((contender.name, contender.backend), {}).setdefault(concurrency, []).append(one)
-    return limits, loads
+    pictures = {backend: np.asarray(Image.open(io.BytesIO(mask))) for backend, (_, mask) in masks.items()}
+    return limits, loads, pictures
 
 
-def to_markdown(limits: Limits, loads: Loads) -> str:
+def to_markdown(limits: Limits, loads: Loads, masks: Mapping[Backend, NDArray[np.uint8]]) -> str:
     """Medians over the rounds; the ratio is to the limit of the same backend, round by round."""
     lines = [f"Limit, {backend}: {_spread(rates)} answers a second." for backend, rates in limits.items()]
     lines += [
@@ -240,8 +248,8 @@ def main() -> None:
     if options.sweep:
         return
     series = contenders(backends, options.only)
-    limits, loads = measure(series, backends, options.rounds, options.seconds, options.concurrency)
-    table = to_markdown(limits, loads)
+    limits, loads, masks = measure(series, backends, options.rounds, options.seconds, options.concurrency)
+    table = to_markdown(limits, loads, masks)
     print(table)
     if not options.only:
         (RESULTS / "serving.md").write_text(table + "\n")

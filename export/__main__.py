@@ -1,70 +1,19 @@
 """Checkpoint -> ONNX -> parity with PyTorch on real photographs -> int8 and its gate -> archive."""
 
 import argparse
-import dataclasses
 import logging
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
-from export.archive import ArchiveError, content_hash, repack, write_archive
-from export.network import OPSET, ParityError, check_parity, write_onnx
-from export.quantisation import measure, passed, write_int8
+from export.archive import ArchiveError, content_hash, repack
+from export.build import export
+from export.network import ParityError
 from model import checkpoint
-from model.checkpoint import REFERENCE
-from model.dataset import add_data_option, read_photographs, read_training_pairs
-from model.inference import runtime
-from model.inference.card import Backend, ModelCard
-from model.inference.processors import n_usable_cores
-from model.params import DataParams, ExportParams, read_params
-from model.synthetic import draw_surface
+from model.dataset import add_data_option
+from model.params import read_params
 
 logger = logging.getLogger("export")
-
-N_PARITY_PHOTOGRAPHS = 8
-T = TypeVar("T")
-
-
-def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: ExportParams) -> ModelCard:
-    """Turn a checkpoint into the archive that TorchServe serves; returns the card inside it.
-
-    Raises:
-        ParityError, ArchiveError: the archive was not built, a former one at `archive_path` is untouched.
-        ValueError, FileNotFoundError: checkpoint or data are not what they should be.
-    """
-    network, card = checkpoint.load(checkpoint_path)
-    train, validation = read_training_pairs(data_dir, DataParams.model_validate(card.training["params"]["data"]))
-    photographs = [photo for photos in read_photographs(validation, "reading validation").values() for photo in photos]
-    with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
-        write_onnx(network, Path(work, runtime.file_name(REFERENCE)))
-        side_px = card.tile_px + card.stride
-        larger_than_a_tile = draw_surface(0, (side_px, side_px)).image_hwc_u8
-        images = [*(photograph.image_hwc_u8 for photograph in _spread(photographs, N_PARITY_PHOTOGRAPHS)), larger_than_a_tile]
-        candidate = runtime.load(Path(work), REFERENCE, n_usable_cores())
-        difference = check_parity(card, checkpoint.as_run(network), candidate, images, params.tolerance)
-        calibration = [pair.read() for pair in _spread(train, params.n_calibration)]
-        write_int8(network, card, calibration, Path(work, runtime.file_name(Backend("openvino", "int8"))))
-        iou = measure(Path(work), card, photographs, n_usable_cores())
-        backends = passed(iou, params.largest_iou_loss)
-        for backend, value in iou.items():
-            verdict = "passed" if backend in backends else f"refused: more than {params.largest_iou_loss} below {REFERENCE}"
-            logger.info("%s: crack IoU %.4f on %d validation photographs, %s", backend, value, len(photographs), verdict)
-        figures = {
-            "parity": {"largest_difference": difference, "n_photographs": len(images), "onnx_opset": OPSET},
-            "backends": {
-                str(backend): {"validation_iou": value, "is_served": backend in backends} for backend, value in iou.items()
-            },
-        }
-        card = dataclasses.replace(card, figures=card.figures | figures, backends=backends)
-        write_archive(Path(work), card, archive_path)
-    return card
-
-
-def _spread(items: Sequence[T], n_items: int) -> Sequence[T]:
-    """About so many of them, from beginning to end: pairs lie set by set."""
-    return items[:: max(1, len(items) // n_items)]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +36,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         if options.repack:
             card = repack(options.out)

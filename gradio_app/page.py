@@ -24,6 +24,7 @@ from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
+REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
 HEADERS = ["photograph", "crack, % of area", "model", "seconds", "problem"]
 COLUMNS = ["name", "crack_ratio", "threshold", "model_version", "request_id"]
@@ -168,8 +169,15 @@ class Page:
             f"**{counts['needs_label']}** complaints need a mask. The next training starts after "
             f"**{retraining['labels_until_next']}** more accepted labels, or when you ask for it.",
             "",
-            f"Retraining: {job['state'].replace('_', ' ')}, {job['message']}." if job else "No retraining was asked for yet.",
+            _retraining_line(job) if job else "No retraining was asked for yet.",
         ]
+        if len(retraining["history"]) > 1:
+            lines += ["", "| retraining | asked for | by | ended as | because |", "|---|---|---|---|---|"]
+            lines += [
+                f"| {one['id']} | {one['asked_at'][:16].replace('T', ' ')} | {one['asked_by']} "
+                f"| {one['state'].replace('_', ' ')} | {one['message']} |"
+                for one in retraining["history"]
+            ]
         return "\n".join(lines)
 
     def ask_for_retraining(self) -> str:
@@ -216,7 +224,7 @@ def build(page: Page) -> gr.Blocks:
     with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
         gr.Markdown("## Crack detection")
         results = gr.State([])
-        with gr.Tab("Inspect"):
+        with gr.Tab("Inspect") as inspect_tab:
             with gr.Row():
                 files = gr.File(
                     label="Photographs of concrete, asphalt or masonry (JPEG or PNG)",
@@ -240,7 +248,7 @@ def build(page: Page) -> gr.Blocks:
             )
             table = gr.Dataframe(headers=HEADERS, label="All photographs", interactive=False, wrap=True, visible=False)
             download = gr.DownloadButton("Download masks, overlays and table (ZIP)", size="sm", visible=False)
-        with gr.Tab("Review"):
+        with gr.Tab("Review") as review_tab:
             gr.HTML(
                 value=None,
                 html_template=_REVIEW,
@@ -253,6 +261,7 @@ def build(page: Page) -> gr.Blocks:
         with gr.Tab("Model") as model_tab:
             described = gr.Markdown("…")
             retrain = gr.Button("Retrain with the accepted labels", size="sm")
+            clock = gr.Timer(REFRESHED_S, active=False)
 
         def show(name: str, found: list[Result]) -> Any:
             return next((result for result in found if result["name"] == name), None)
@@ -272,9 +281,18 @@ def build(page: Page) -> gr.Blocks:
         chosen.input(show, [chosen, results], shown, api_visibility="private")
         download.click(page.archive, results, download, api_visibility="private")
         model_tab.select(page.describe, None, described, api_name="model")
+        model_tab.select(lambda: gr.Timer(active=True), None, clock, api_visibility="private")
+        for tab in (inspect_tab, review_tab):
+            tab.select(lambda: gr.Timer(active=False), None, clock, api_visibility="private")
+        clock.tick(page.describe, None, described, show_progress="hidden", api_visibility="private")
         retrain.click(page.ask_for_retraining, None, described, api_name="retrain")
         gr.api(_save_by_api(page), api_name="correct")  # type: ignore[attr-defined]
     return blocks  # type: ignore[no-any-return]
+
+
+def _retraining_line(job: dict[str, Any]) -> str:
+    state = f"{job['progress']:.0%}" if job["state"] == "running" else job["state"].replace("_", " ")
+    return f"Retraining {job['id']}, {state}: {job['message']}"
 
 
 def _function(method: Callable[..., Any]) -> Callable[..., Any]:

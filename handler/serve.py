@@ -6,6 +6,7 @@ side by side), workers and threads that fit the processors, waiting until a work
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -68,6 +69,7 @@ class Server:
         environment = {
             **os.environ,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
+            **_promoted(Path(properties["model_store"])),
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
@@ -132,6 +134,18 @@ class Server:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
         self._folder.cleanup()
+
+
+def _promoted(model_store: Path) -> dict[str, str]:
+    """What to load in place of the released archive: the last one that a retraining put into production there."""
+    state = model_store / "serving.json"
+    if not state.is_file():
+        return {}
+    name = json.loads(state.read_text())["default"]
+    if not (model_store / name).is_file():
+        logger.error("%s names %s, which is not there: serving what the configuration names", state, name)
+        return {}
+    return {"TS_LOAD_MODELS": f"{MODEL_NAME}={name}"}
 
 
 def _read_properties(path: Path) -> dict[str, str]:

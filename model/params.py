@@ -103,6 +103,7 @@ def read_params(path: Path, overrides: dict[str, str] | None = None) -> Params:
         ValueError: the file or a value is no YAML, or a value is missing, unknown or out of range; each is named.
     """
     values: dict[str, dict[str, Any]] = _read_yaml(path.read_text(), str(path))
+    values.pop("retrain", None)  # how a retraining goes about it: read by `retrain.settings`, no part of a recipe
     for name, text in (overrides or {}).items():
         section, _, key = name.partition(".")
         if key not in values.get(section, {}):

@@ -56,6 +56,7 @@ logger = logging.getLogger("sidecar")
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
 MAX_FIELD_CHARACTERS = 2000
+N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
 _TINY_SIDE_PX = 32
 WAITING = (State.NEEDS_LABEL, State.LABELLED)
@@ -242,15 +243,13 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/retrain", tags=["retraining"], status_code=202)
     async def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
         """Queue a retraining; while one is queued or running, that one is answered."""
-        job = await run_in_threadpool(queue.ask, caller.name)
-        return Retraining(job=asdict(job), labels_until_next=_labels_until_next(queue, store, settings))
+        await run_in_threadpool(queue.ask, caller.name)
+        return _retraining(queue, store, settings)
 
     @app.get("/retrain", tags=["retraining"], dependencies=[may_predict])
     async def get_retraining() -> Retraining:
-        """The newest retraining: its state, progress and, where it failed, why."""
-        job = await run_in_threadpool(queue.newest)
-        missing = _labels_until_next(queue, store, settings)
-        return Retraining(job=None if job is None else asdict(job), labels_until_next=missing)
+        """The newest retraining: its state, progress and, where it failed, why; and those before it."""
+        return _retraining(queue, store, settings)
 
     @app.get("/metrics", tags=["service"], response_class=Response)
     async def get_metrics() -> Response:
@@ -321,9 +320,11 @@ def _is_cut_of(mask_hw: NDArray[np.bool_], prob_hw_u8: NDArray[np.uint8]) -> boo
     return bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
 
 
-def _labels_until_next(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -> int:
+def _retraining(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -> Retraining:
+    recent = [asdict(job) for job in queue.recent(N_RECENT_JOBS)]
     n_new = store.counts()[State.ACCEPTED] - queue.n_labels_judged()
-    return max(0, settings.retrain_after_labels - n_new)
+    missing = max(0, settings.retrain_after_labels - n_new)
+    return Retraining(job=recent[0] if recent else None, history=recent, labels_until_next=missing)
 
 
 def _counts(store: FeedbackStore) -> dict[str, int]:

@@ -64,9 +64,10 @@ class FeedbackList(BaseModel):
 
 
 class Retraining(BaseModel):
-    """The newest retraining, and how many more accepted labels start the next one by themselves."""
+    """The newest retraining, the last ones with it, and how many more accepted labels start the next one by themselves."""
 
     job: dict[str, Any] | None
+    history: list[dict[str, Any]]
     labels_until_next: int
 
 

@@ -50,21 +50,21 @@ class RetrainQueue:
         """A new job, or the one that is queued or running already."""
         with self._index() as index:
             index.execute("BEGIN IMMEDIATE")
-            if not (newest := _newest(index)) or newest.state not in (JobState.QUEUED, JobState.RUNNING):
+            recent = _recent(index, 1)
+            if not recent or recent[0].state not in (JobState.QUEUED, JobState.RUNNING):
                 now = datetime.now(UTC).isoformat(timespec="milliseconds")
                 index.execute(
                     "INSERT INTO jobs (state, progress, message, asked_by, asked_at, updated_at) VALUES (?, 0, ?, ?, ?, ?)",
                     (JobState.QUEUED, "waits for the retrain job", who, now, now),
                 )
-                newest = _newest(index)
+                recent = _recent(index, 1)
             index.execute("COMMIT")
-        if newest is None:
-            raise RuntimeError(f"{self._path}: a job was written and is not there.")
-        return newest
+        return recent[0]
 
-    def newest(self) -> Job | None:
+    def recent(self, n_jobs: int) -> list[Job]:
+        """The newest first."""
         with self._index() as index:
-            return _newest(index)
+            return _recent(index, n_jobs)
 
     def n_labels_judged(self) -> int:
         """Accepted labels that the newest finished retraining had; 0 where there was none."""
@@ -80,10 +80,6 @@ class RetrainQueue:
             yield index
 
 
-def _newest(index: sqlite3.Connection) -> Job | None:
-    row = index.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT 1").fetchone()
-    return (
-        None
-        if row is None
-        else Job(**{field.name: row[field.name] for field in fields(Job)} | {"state": JobState(row["state"])})
-    )
+def _recent(index: sqlite3.Connection, n_jobs: int) -> list[Job]:
+    rows = index.execute("SELECT * FROM jobs ORDER BY id DESC LIMIT ?", (n_jobs,)).fetchall()
+    return [Job(**{field.name: row[field.name] for field in fields(Job)} | {"state": JobState(row["state"])}) for row in rows]

@@ -276,7 +276,7 @@ def test_each_accepted_label_brings_the_next_retraining_nearer(start_sidecar: St
 
 
 def test_a_retraining_is_queued_once(sidecar: Sidecar) -> None:
-    assert get(sidecar, "/retrain").json() == {"job": None, "labels_until_next": 50}
+    assert get(sidecar, "/retrain").json() == {"job": None, "history": [], "labels_until_next": 50}
     first, second = post(sidecar, "/retrain"), post(sidecar, "/retrain")
     assert (first.status_code, first.json()["job"]["state"]) == (202, "queued")
     assert second.json() == first.json() == get(sidecar, "/retrain").json()

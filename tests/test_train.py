@@ -17,8 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from export.__main__ import export
 from export.archive import ArchiveError, content_hash, repack
+from export.build import export
 from export.quantisation import passed
 from model import checkpoint, train
 from model.dataset import is_held_out, read_pairs, read_training_pairs

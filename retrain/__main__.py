@@ -1,0 +1,168 @@
+"""Retrain from the accepted corrections, and see or take back what a retraining did: `python -m retrain --help`."""
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from model import checkpoint
+from model.inference.card import ModelCard
+from model.params import read_params
+from retrain.cycle import BusyError, Outcome, alone, golden_photographs, retrain
+from retrain.jobs import Jobs
+from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_back, settle
+from retrain.settings import RetrainParams, Settings
+from retrain.snapshot import read_labels
+from retrain.tracking import Tracking, adopt
+
+logger = logging.getLogger("retrain")
+
+WATCH_S = 10.0
+PARAMS = Path("params.yaml")
+
+
+def _plan(settings: Settings) -> str:
+    labels, jobs = read_labels(settings.feedback_dir), Jobs(settings.feedback_dir)
+    n_new = len(labels) - jobs.n_labels_judged()
+    lines = [f"{len(labels)} labels are accepted, {n_new} of them new; a retraining starts with {settings.after_labels}."]
+    if jobs.is_asked():
+        lines.append("A retraining was asked for.")
+    if jobs.is_asked() or n_new >= settings.after_labels:
+        lines.append(
+            f"It would copy them and the sets in {settings.data_dir} into {settings.workspace}, train from the weights of "
+            f"{Serving.read(settings.model_store).default}, judge, and, if every rule holds, roll over at "
+            f"{settings.management_url}."
+        )
+    else:
+        lines.append("There is nothing to do.")
+    return "\n".join(lines)
+
+
+def _status(settings: Settings) -> str:
+    serving = Serving.read(settings.model_store)
+    version = read_card(settings.model_store / serving.default).version
+    lines = [f"in production: version {version} ({serving.default})", f"before it: {serving.previous or 'nothing'}"]
+    newest = Jobs(settings.feedback_dir).history()[:1]
+    lines += [f"newest retraining: {_line(job)}" for job in newest] or ["no retraining yet"]
+    return "\n".join(lines)
+
+
+def _line(job: dict[str, object]) -> str:
+    return f"{job['id']} {job['asked_at']} {job['state']}: {job['message']}"
+
+
+def _roll_back(settings: Settings) -> str:
+    server = ModelServer(settings.management_url, settings.torchserve_url)
+    with alone(settings.workspace):
+        for sentence in settle(settings.model_store, server):
+            logger.warning("%s", sentence)
+        golden = golden_photographs(settings, read_params(PARAMS))
+        version = roll_back(settings.model_store, server, golden, settings.drain_s)
+        Tracking(settings.mlflow_url, settings.workspace).swap_champion()
+    return f"Version {version} is in production again."
+
+
+def _adopt(settings: Settings) -> str:
+    archive = settings.model_store / Serving.read(settings.model_store).default
+    with alone(settings.workspace):
+        is_there = adopt(Tracking(settings.mlflow_url, settings.workspace), archive)
+    return f"{archive} is the champion in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
+
+
+def _track(settings: Settings, path: Path) -> str:
+    path = checkpoint.newest(path) if path.is_dir() else path
+    card = ModelCard.read(path.with_suffix(".json"))
+    with alone(settings.workspace):
+        is_there = Tracking(settings.mlflow_url, settings.workspace).record(card, {}, {"outcome": "trained"}, {path.name: path})
+    return f"{path} is recorded in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
+
+
+def _watch(settings: Settings) -> None:
+    """Retrain whenever it is due; what failed or was not promoted is not tried again until there is something new."""
+    logger.info("waiting for %d new labels, or for somebody to ask", settings.after_labels)
+    jobs, tried = Jobs(settings.feedback_dir), -1
+    while True:
+        n_labels = len(read_labels(settings.feedback_dir))
+        is_due = n_labels - jobs.n_labels_judged() >= settings.after_labels and n_labels != tried
+        if is_due or jobs.is_asked():
+            tried = n_labels
+            result = retrain(settings, PARAMS, read_params(PARAMS), RetrainParams.read(PARAMS), who="watch")
+            logger.info("%s: %s", result.outcome.name.lower(), result.summary)
+        time.sleep(WATCH_S)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m retrain",
+        description=__doc__,
+        epilog="exit codes: 0 promoted, 1 failed, 3 not promoted, 4 nothing to do, 5 another one runs\n\n"
+        "examples:\n"
+        "  python -m retrain\n"
+        "  python -m retrain --dry-run\n"
+        "  python -m retrain --watch\n"
+        "  python -m retrain rollback\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "command",
+        nargs="?",
+        choices=("run", "rollback", "status", "history", "adopt", "track"),
+        default="run",
+        help="run a retraining (the default); serve again what was served before; say what is, or what was; record what is "
+        "served as the first champion; record a training",
+    )
+    parser.add_argument("--checkpoint", type=Path, default=Path("models"), help="for track: a .pth, or the newest in a folder")
+    parser.add_argument("--dry-run", action="store_true", help="say what a run would do")
+    parser.add_argument(
+        "--watch", action="store_true", help="go on, and run whenever there are enough new labels or somebody asks"
+    )
+    parser.add_argument("--force", action="store_true", help="run whatever the number of new labels")
+    parser.add_argument(
+        "--yes", action="store_true", help="accept a challenger that is not worse, where too few labels are held out for more"
+    )
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = Settings.from_environment()
+        match options.command:
+            case "status":
+                print(_status(settings))
+            case "history":
+                print("\n".join(map(_line, Jobs(settings.feedback_dir).history())) or "no retraining yet")
+            case "rollback":
+                print(_roll_back(settings))
+            case "adopt":
+                print(_adopt(settings))
+            case "track":
+                print(_track(settings, options.checkpoint))
+            case _ if options.dry_run:
+                print(_plan(settings))
+            case _ if options.watch:
+                _watch(settings)
+            case _:
+                result = retrain(
+                    settings,
+                    PARAMS,
+                    read_params(PARAMS),
+                    RetrainParams.read(PARAMS),
+                    who="command line",
+                    is_forced=options.force,
+                    is_small_gain_accepted=options.yes,
+                )
+                print(result.summary)
+                return result.outcome
+    except BusyError as error:
+        logger.error("%s", error)
+        return Outcome.BUSY
+    except (RollOverError, ValueError, FileNotFoundError) as error:
+        logger.error("%s", error)
+        return Outcome.FAILED
+    except KeyboardInterrupt:
+        return 130
+    return Outcome.PROMOTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""One retraining from beginning to end: snapshot, train, judge, archive, roll over; what serves, serves on meanwhile.
+
+Left to others: the steps themselves (`retrain.stages`), which files belong together (`retrain.workspace`), the record of each
+retraining (`retrain.tracking`), and TorchServe (`retrain.rollover`).
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+from export.archive import content_hash
+from model import checkpoint
+from model.dataset import read_training_pairs
+from model.inference.card import ModelCard
+from model.params import Params
+from retrain import stages
+from retrain.jobs import Jobs
+from retrain.judge import VERDICT_FILE, Verdict
+from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_over, settle
+from retrain.settings import RetrainParams, Settings
+from retrain.snapshot import Snapshot, read_labels, take_snapshot
+from retrain.tracking import Tracking
+from retrain.workspace import Workspace, WorkspaceError
+
+logger = logging.getLogger("retrain")
+
+N_GOLDEN = 3
+STAGES_END_S = 5.0  # in which the stages of a killed retraining have ended
+
+
+class Outcome(IntEnum):
+    """Exit codes of `python -m retrain`."""
+
+    PROMOTED = 0
+    FAILED = 1
+    NOT_PROMOTED = 3
+    NOTHING_TO_DO = 4
+    BUSY = 5
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a retraining ended, and a sentence about it."""
+
+    outcome: Outcome
+    summary: str
+
+
+class BusyError(RuntimeError):
+    """Another retraining runs."""
+
+
+@contextmanager
+def alone(workspace: Path) -> Iterator[None]:
+    """Hold the workspace's lock, which ends with the process and its stages, however they end. Raises BusyError."""
+    workspace.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + STAGES_END_S
+    with (workspace / "lock").open("w") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BusyError(f"Another retraining runs in {workspace}. Wait for it, or stop it.") from error
+                time.sleep(0.2)
+        os.set_inheritable(lock.fileno(), True)
+        yield
+
+
+def retrain(
+    settings: Settings,
+    params_path: Path,
+    params: Params,
+    rules: RetrainParams,
+    *,
+    who: str,
+    is_forced: bool = False,
+    is_small_gain_accepted: bool = False,
+) -> Result:
+    """Run the whole cycle if there is something to learn.
+
+    Args:
+        params_path: what `params` and `rules` were read from, copied into the workspace.
+        who: asks for it, where nobody did through the queue.
+        is_forced: whatever the number of new labels.
+        is_small_gain_accepted: a person's yes to a challenger that too few held-out labels speak for.
+
+    Raises:
+        BusyError: another retraining runs.
+    """
+    with alone(settings.workspace):
+        jobs, server = Jobs(settings.feedback_dir), ModelServer(settings.management_url, settings.torchserve_url)
+        try:
+            workspace = Workspace(settings.workspace, settings.dvc_remote)
+            cleaned = [*jobs.fail_interrupted(), *workspace.clean(), *settle(settings.model_store, server)]
+        except (OSError, RollOverError, WorkspaceError) as error:
+            return Result(Outcome.FAILED, f"Nothing was begun: {error}")
+        for sentence in cleaned:
+            logger.warning("%s", sentence)
+        n_new = len(read_labels(settings.feedback_dir)) - jobs.n_labels_judged()
+        if not (is_forced or jobs.is_asked() or n_new >= settings.after_labels):
+            return Result(Outcome.NOTHING_TO_DO, f"{n_new} new labels, a retraining starts with {settings.after_labels}.")
+        job = _Job(jobs, jobs.begin(who))
+        try:
+            return job.end(*_run(settings, params_path, params, rules, workspace, server, job, is_small_gain_accepted))
+        except (OSError, RollOverError, ValueError, WorkspaceError) as error:
+            return job.end(Result(Outcome.FAILED, str(error)))
+        except BaseException as error:
+            job.end(Result(Outcome.FAILED, f"stopped by {type(error).__name__}"))
+            raise
+
+
+class _Job:
+    """Tells the queue, and through it the page, how far this retraining is."""
+
+    def __init__(self, jobs: Jobs, number: int) -> None:
+        self._jobs, self._number = jobs, number
+
+    def tell(self, progress: float, message: str) -> None:
+        logger.info("%3.0f%% %s", 100 * progress, message)
+        self._jobs.tell(self._number, "running", progress, message)
+
+    def end(self, result: Result, n_labels: int | None = None) -> Result:
+        """`n_labels`: the labels that were judged, if they were."""
+        self._jobs.tell(self._number, result.outcome.name.lower(), 1.0, result.summary, n_labels)
+        return result
+
+
+def _run(
+    settings: Settings,
+    params_path: Path,
+    params: Params,
+    rules: RetrainParams,
+    workspace: Workspace,
+    server: ModelServer,
+    job: _Job,
+    is_small_gain_accepted: bool,
+) -> tuple[Result, int | None]:
+    started = time.monotonic()
+    folder = workspace.folder
+    champion = settings.model_store / Serving.read(settings.model_store).default
+    job.tell(0.0, "taking a snapshot of the labels")
+    workspace.prepare(params_path)
+    snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, list(params.data.sets), rules, folder / stages.DATA)
+    if snapshot.n_labels == 0:
+        return Result(Outcome.NOTHING_TO_DO, "No label is accepted, so there is nothing to learn."), None
+    shutil.copy(champion, folder / stages.CHAMPION)
+    workspace.keep_snapshot()
+    verdict = stages.doubts(folder / stages.DATA, snapshot, rules)
+    if verdict:
+        verdict.write(folder / stages.REPORT)
+    else:
+        job.tell(0.05, f"training on {snapshot.n_labels - snapshot.n_held_out} labels and the original sets")
+        workspace.run("train")
+        job.tell(0.65, f"judging on the gate set and {snapshot.n_held_out} held-out labels")
+        workspace.run("judge", {stages.ACCEPTED: "1"} if is_small_gain_accepted else {})
+        verdict = Verdict.read(folder / stages.REPORT / VERDICT_FILE)
+    archive_hash = None
+    if verdict.is_promoted:
+        job.tell(0.8, "building the archive")
+        workspace.run("archive")
+        archive_hash = content_hash(folder / stages.ARCHIVE)
+    outcome = Outcome.PROMOTED if verdict.is_promoted else Outcome.NOT_PROMOTED
+    revision = workspace.commit(_message(outcome, verdict, snapshot))
+    if archive_hash:
+        job.tell(0.9, "rolling over")
+        golden = golden_photographs(settings, params)
+        roll_over(folder / stages.ARCHIVE, archive_hash, settings.model_store, server, golden, settings.drain_s)
+        summary = f"Version {verdict.challenger} is in production in place of {verdict.champion}: {verdict.reason}."
+    else:
+        summary = f"Version {read_card(champion).version} stays: {verdict.reason}."
+    job.tell(0.97, "recording it in MLflow")
+    minutes = (time.monotonic() - started) / 60
+    tags = {"outcome": outcome.name.lower(), "revision": revision, "reason": verdict.reason}
+    if not _record(Tracking(settings.mlflow_url, folder), folder, verdict, snapshot, minutes, tags, archive_hash):
+        summary += " MLflow was away: the record waits for the next retraining."
+    return Result(outcome, summary), snapshot.n_labels
+
+
+def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
+    """The first photographs of the gate set, on which what is served must agree with its archive."""
+    gate = read_training_pairs(settings.data_dir, params.data)[1]
+    return [pair.image_path.read_bytes() for pair in gate[:N_GOLDEN]]
+
+
+def _record(
+    tracking: Tracking,
+    folder: Path,
+    verdict: Verdict,
+    snapshot: Snapshot,
+    minutes: float,
+    tags: dict[str, str],
+    archive_hash: str | None,
+) -> bool:
+    """Whether MLflow has it; what was refused before any training has nothing to record."""
+    if not verdict.figures:
+        return tracking.send_waiting()
+    challenger = checkpoint.newest(folder / stages.MODELS)
+    figures = {"labels": snapshot.n_labels, "labels held out": snapshot.n_held_out, "minutes": minutes}
+    for name, (before, after) in verdict.figures.items():
+        figures |= {f"champion {name}": before, f"challenger {name}": after}
+    files = {"report": folder / stages.REPORT, challenger.name: challenger}
+    if archive_hash:
+        files[stages.ARCHIVE.name] = folder / stages.ARCHIVE
+        tags = {**tags, "archive_hash": archive_hash}
+    return tracking.record(ModelCard.read(challenger.with_suffix(".json")), figures, tags, files)
+
+
+def _message(outcome: Outcome, verdict: Verdict, snapshot: Snapshot) -> str:
+    figures = "\n".join(f"{name}: {before:.4f} -> {after:.4f}" for name, (before, after) in verdict.figures.items())
+    head = f"{verdict.challenger}: {outcome.name.lower().replace('_', ' ')}"
+    return f"{head}\n\n{snapshot.n_labels} labels, {snapshot.n_held_out} held out. {verdict.reason}.\n\n{figures}\n"

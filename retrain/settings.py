@@ -1,0 +1,79 @@
+"""Where things are and what a retraining may do: from the environment, and from the section `retrain` of params.yaml."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+SECTION = "retrain"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """README.md, "Retrain", lists each variable with its meaning."""
+
+    torchserve_url: str = "http://127.0.0.1:8080"
+    management_url: str = "http://127.0.0.1:8081"
+    model_store: Path = Path("model_store")
+    feedback_dir: Path = Path("retrain_data")
+    data_dir: Path = Path("data")
+    workspace: Path = Path("retrain_workspace")
+    dvc_remote: str = ".dvc_storage"
+    mlflow_url: str = "http://127.0.0.1:5000"
+    after_labels: int = 50
+    drain_s: float = 60.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Raises ValueError, naming the variable, where one is no sensible value."""
+        return cls(
+            torchserve_url=environment.get("TORCHSERVE_URL", cls.torchserve_url).rstrip("/"),
+            management_url=environment.get("TORCHSERVE_MANAGEMENT_URL", cls.management_url).rstrip("/"),
+            model_store=Path(environment.get("CRACK_MODEL_STORE", cls.model_store)),
+            feedback_dir=Path(environment.get("CRACK_FEEDBACK_DIR", cls.feedback_dir)),
+            data_dir=Path(environment.get("CRACK_DATA_DIR") or cls.data_dir),
+            workspace=Path(environment.get("CRACK_RETRAIN_WORKSPACE", cls.workspace)),
+            dvc_remote=environment.get("CRACK_DVC_REMOTE", cls.dvc_remote),
+            mlflow_url=environment.get("MLFLOW_TRACKING_URI", cls.mlflow_url),
+            after_labels=int(_number(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.after_labels)),
+            drain_s=_number(environment, "CRACK_DRAIN_S", cls.drain_s),
+        )
+
+
+class RetrainParams(BaseModel):
+    """How a retraining learns, and what a promotion needs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    feedback_share: float = Field(gt=0)
+    held_out_ratio: float = Field(gt=0, lt=1)
+    least_held_out: int = Field(ge=1)
+    gate_margin: float = Field(ge=0)
+    most_new_alarms: int = Field(ge=0)
+    largest_slowdown: float = Field(ge=1)
+    largest_crack_ratio: float = Field(gt=0, le=1)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Raises ValueError, naming what is wrong."""
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_text())[SECTION])
+        except (KeyError, ValidationError) as error:
+            raise ValueError(f"{path}, section {SECTION!r}: {error}") from error
+
+
+def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, str(default))
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise ValueError(f"{name}={text!r}: expected a number, not below zero.")
+    return value

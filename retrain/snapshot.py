@@ -1,0 +1,106 @@
+"""What a retraining learns from and is judged by, copied at one moment: the original sets, and the accepted corrections.
+
+The corrections become one more set, `feedback`, in the form of the others (`model.dataset`). Its split `held-out` is never
+learned from: near copies stay on one side, and what was held out once and isn't any more can only have moved to `train`, as the
+share that is held out never grows.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from retrain.settings import RetrainParams
+
+FEEDBACK = "feedback"
+HELD_OUT = "held-out"
+FACTS_FILE = "snapshot.json"
+_MORE_THAN_NEEDED = 1.5  # groups differ in size
+
+
+@dataclass(frozen=True)
+class Label:
+    """An accepted correction of the feedback store, files relative to it."""
+
+    id: str
+    image_file: str
+    mask_file: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """`digest` stands for the labels' content."""
+
+    n_labels: int
+    n_held_out: int
+    digest: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "Snapshot":
+        return cls(**json.loads((folder / FACTS_FILE).read_text()))
+
+
+def read_labels(feedback_dir: Path) -> list[Label]:
+    """The accepted corrections; none where there is no store. The sidecar may be writing meanwhile."""
+    index_path = feedback_dir / "index.sqlite3"
+    if not index_path.is_file():
+        return []
+    with closing(sqlite3.connect(f"file:{index_path}?mode=ro", uri=True, timeout=10)) as index:
+        rows = index.execute(
+            "SELECT id, image_file, mask_file, near_group FROM items "
+            "WHERE state = 'accepted' AND mask_file IS NOT NULL ORDER BY id"
+        ).fetchall()
+    return [Label(*row) for row in rows]
+
+
+def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], params: RetrainParams, out_dir: Path) -> Snapshot:
+    """Copy everything into `out_dir`, which is replaced as a whole at the end.
+
+    Raises:
+        FileNotFoundError: a set is not in `data_dir`.
+    """
+    labels = read_labels(feedback_dir)
+    building = out_dir.with_name(out_dir.name + ".tmp")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    for name in sets:
+        if not (data_dir / name / "split.csv").is_file():
+            raise FileNotFoundError(
+                f"{data_dir / name} holds no split.csv. Set CRACK_DATA_DIR to the folder of the original sets."
+            )
+        shutil.copytree(data_dir / name, building / name)
+    held_out = held_out_ids(labels, params)
+    for folder in ("images", "masks"):
+        (building / FEEDBACK / folder).mkdir(parents=True)
+    with (building / FEEDBACK / "split.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "mask", "split", "group"])
+        for label in labels:
+            image, mask = Path(label.image_file), Path(label.mask_file)
+            shutil.copy(feedback_dir / image, building / FEEDBACK / "images")
+            shutil.copy(feedback_dir / mask, building / FEEDBACK / "masks")
+            rows.writerow([image.name, mask.name, HELD_OUT if label.id in held_out else "train", label.group])
+    digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
+    found = Snapshot(len(labels), len(held_out), digest)
+    (building / FACTS_FILE).write_text(json.dumps(asdict(found)) + "\n")
+    shutil.rmtree(out_dir, ignore_errors=True)
+    building.replace(out_dir)
+    return found
+
+
+def held_out_ids(labels: Sequence[Label], params: RetrainParams) -> set[str]:
+    """Ids of about as many labels as a claim of gain needs, but not more than a share of them, by whole groups."""
+    if not labels:
+        return set()
+    ratio = min(params.held_out_ratio, _MORE_THAN_NEEDED * params.least_held_out / len(labels))
+    return {label.id for label in labels if _share(label.group) < ratio}
+
+
+def _share(group: str) -> float:
+    return int.from_bytes(hashlib.sha256(f"held-out/{group}".encode()).digest()[:8], "big") / 2**64

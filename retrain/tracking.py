@@ -1,0 +1,136 @@
+"""The record of every training in MLflow, and its registry of models: the one door to it.
+
+MLflow being away stops nothing: what could not be recorded waits in the folder `unrecorded/` and goes there with the next one.
+"""
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from model.inference.card import ModelCard
+from retrain.rollover import read_card
+
+logger = logging.getLogger("retrain.tracking")
+
+NAME = "crack"  # of the experiment, and of the registered model
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+RECORD_FILE, CARD_FILE, FILES = "record.json", "card.json", "files"
+
+# A server that is away should cost seconds, not the minutes of MLflow's own patience.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+
+
+class Tracking:
+    """Records in the MLflow server at `url`; `folder` holds what waits for it."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
+        self._url = url
+        self._waiting = folder / "unrecorded"
+
+    def record(self, card: ModelCard, figures: Mapping[str, float], tags: Mapping[str, str], files: Mapping[str, Path]) -> bool:
+        """Keep a training on disk, then send it and all that waits to MLflow; whether that is all there now.
+
+        Args:
+            card: of the model that came out of it, with its parameters and curves.
+            figures: beside the card's own.
+            tags: `outcome` says what to do in the registry: "promoted" and "adopted" make a champion, "not_promoted" a
+                challenger, anything else registers nothing.
+            files: what to keep with it, by its place there; folders or files.
+        """
+        folder = self._waiting / card.version
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / FILES).mkdir(parents=True)
+        for place, path in files.items():
+            target = folder / FILES / place
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
+        card.write(folder / CARD_FILE)
+        (folder / RECORD_FILE).write_text(json.dumps({"figures": dict(figures), "tags": dict(tags)}))
+        return self.send_waiting()
+
+    def send_waiting(self) -> bool:
+        """Whether nothing waits any more."""
+        for record in sorted(self._waiting.glob(f"*/{RECORD_FILE}")):  # written last, so the folder is whole
+            try:
+                self._send(record.parent, **json.loads(record.read_text()))
+            except (MlflowException, OSError) as error:
+                logger.warning("MLflow at %s took no record (%s); it waits in %s", self._url, _first_line(error), record.parent)
+                return False
+            shutil.rmtree(record.parent)
+        return True
+
+    def swap_champion(self) -> None:
+        """After a rollback: the previous model is the champion, and the other way round. Only warns if MLflow is away."""
+        try:
+            registered = self._client.get_registered_model(NAME).aliases
+            for alias, other in ((CHAMPION, PREVIOUS), (PREVIOUS, CHAMPION)):
+                if other in registered:
+                    self._client.set_registered_model_alias(NAME, alias, registered[other])
+        except MlflowException as error:
+            logger.warning("MLflow at %s did not change the champion (%s)", self._url, _first_line(error))
+
+    def _send(self, folder: Path, figures: dict[str, float], tags: dict[str, str]) -> None:
+        card = ModelCard.read(folder / CARD_FILE)
+        experiment = self._client.get_experiment_by_name(NAME)
+        experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(NAME)
+        run = self._client.create_run(experiment_id, run_name=card.version, tags=tags).info.run_id
+        for name, value in _flat(card.training.get("params", {})):
+            self._client.log_param(run, name, str(value)[:500])
+        for point in card.training.get("history", []):
+            curves = {"loss": point["loss"], "validation score": point["score"], "validation threshold": point["threshold"]}
+            for name, value in {**curves, **{f"validation {key}": of_set for key, of_set in point["by_set"].items()}}.items():
+                self._client.log_metric(run, name, value, step=point["step"])
+        for name, value in figures.items():
+            self._client.log_metric(run, name, value)
+        self._client.log_artifacts(run, str(folder / FILES))
+        self._client.log_artifact(run, str(folder / CARD_FILE))
+        self._register(run, tags.get("outcome", ""))
+        self._client.set_terminated(run)
+
+    def _register(self, run: str, outcome: str) -> None:
+        if outcome not in ("promoted", "adopted", "not_promoted"):
+            return
+        try:
+            aliases = dict(self._client.get_registered_model(NAME).aliases)
+        except MlflowException:
+            self._client.create_registered_model(NAME)
+            aliases = {}
+        source = self._client.get_run(run).info.artifact_uri
+        version = self._client.create_model_version(NAME, source=source, run_id=run).version
+        if outcome == "not_promoted":
+            self._client.set_registered_model_alias(NAME, CHALLENGER, version)
+            return
+        if CHAMPION in aliases:
+            self._client.set_registered_model_alias(NAME, PREVIOUS, aliases[CHAMPION])
+        self._client.set_registered_model_alias(NAME, CHAMPION, version)
+        self._client.set_registered_model_alias(NAME, CHALLENGER, version)
+
+
+def adopt(tracking: Tracking, archive_path: Path) -> bool:
+    """Record a released archive as the champion; whether MLflow has it."""
+    card = read_card(archive_path)
+    figures = {f"{name} F1": found["f1"] for name, found in card.figures.items() if isinstance(found, dict) and "f1" in found}
+    return tracking.record(card, figures, {"outcome": "adopted"}, {archive_path.name: archive_path})
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            found.append((f"{prefix}{name}", value))
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200]

@@ -1,0 +1,102 @@
+"""The retrain job's own git and DVC repository: data and models under hashes, a commit a retraining.
+
+Nothing of a user's checkout is touched. Data and models go to DVC's remote, `.dvc_storage/` unless CRACK_DVC_REMOTE names
+another (`s3://bucket/path`, with the credentials that DVC looks for); git holds pointers, parameters and figures.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
+_ROOT = Path(__file__).resolve().parent.parent
+_IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
+_IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
+
+
+class WorkspaceError(RuntimeError):
+    """git or DVC failed; the message holds the end of what it said."""
+
+
+class Workspace:
+    """The repository in `folder`, made where there is none.
+
+    Args:
+        remote: where DVC pushes: a folder, or an address that DVC knows.
+    """
+
+    def __init__(self, folder: Path, remote: str) -> None:
+        self.folder = folder.resolve()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / ".dvc" / "config").is_file():
+            self._git("init", "--quiet", "--initial-branch=main")
+            self._dvc("init", "--quiet", "--force")
+            self._dvc("config", "core.analytics", "false")
+            (self.folder / ".gitignore").write_text("/lock\n/data.tmp\n")
+        where = remote if "://" in remote else str(Path(remote).resolve())
+        self._dvc("remote", "add", "--force", "--default", "storage", where)
+
+    def clean(self) -> list[str]:
+        """Take back what a killed retraining left; sentences about it."""
+        for lock in ("index.lock", "HEAD.lock"):
+            (self.folder / ".git" / lock).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "data.tmp", ignore_errors=True)
+        if self.revision() is None or not self._git("status", "--porcelain"):
+            return []
+        self._git("reset", "--hard", "--quiet")
+        return ["Took back what an unfinished retraining had changed in the workspace."]
+
+    def prepare(self, params: Path) -> None:
+        """Put the recipe and the stages of this version of the program in place."""
+        shutil.copy(params, self.folder / "params.yaml")
+        shutil.copy(Path(__file__).with_name("dvc.yaml"), self.folder)
+
+    def keep_snapshot(self) -> None:
+        self._dvc("commit", "--force", "snapshot")
+
+    def run(self, stage: str, environment: dict[str, str] | None = None) -> None:
+        """Run one stage unless nothing that it depends on has changed, or in any case with an environment of its own; its
+        output goes to this process's.
+        """
+        is_forced = ["--force"] if environment else []
+        self._dvc("repro", *is_forced, "--single-item", stage, environment=environment, is_shown=True)
+
+    def commit(self, message: str) -> str:
+        """Push to the remote and commit what there is; the revision."""
+        self._dvc("push", "--quiet")
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self._git("rev-parse", "HEAD")
+
+    def revision(self) -> str | None:
+        """The newest commit, None before the first."""
+        try:
+            return self._git("rev-parse", "--verify", "--quiet", "HEAD")
+        except WorkspaceError:
+            return None
+
+    def _git(self, *arguments: str) -> str:
+        return self._run(["git", *arguments], {}, is_shown=False)
+
+    def _dvc(self, *arguments: str, environment: dict[str, str] | None = None, is_shown: bool = False) -> str:
+        return self._run([sys.executable, "-m", "dvc", *arguments], environment or {}, is_shown=is_shown)
+
+    def _run(self, command: list[str], environment: dict[str, str], *, is_shown: bool) -> str:
+        search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", JOB_PID: str(os.getpid())}
+        finished = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**os.environ, **_IDENTITY, **paths, **environment},
+            stdout=None if is_shown else subprocess.PIPE,
+            stderr=None if is_shown else subprocess.PIPE,
+            text=True,
+            check=False,
+            close_fds=False,  # what is inheritable is the job's lock: it is held until the last stage has ended
+        )
+        if finished.returncode != 0:
+            said = (finished.stderr or "").strip().splitlines()[-5:]
+            raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
+        return (finished.stdout or "").strip()

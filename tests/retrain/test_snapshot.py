@@ -1,0 +1,75 @@
+"""A snapshot of the real feedback store: the accepted corrections alone, near copies on one side of the cut."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.dataset import read_pairs
+from model.inference.photograph import Limits
+from model.synthetic import draw_surface, write_data_set
+from retrain.settings import RetrainParams
+from retrain.snapshot import FEEDBACK, HELD_OUT, Label, held_out_ids, read_labels, take_snapshot
+from sidecar.feedback import FeedbackStore, Submission
+from sidecar.labels import Photograph, Verdict
+from tests.conftest import ROOT
+from tests.photographs import png
+
+RULES = RetrainParams.read(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def feedback_dir(tmp_path: Path) -> Path:
+    """A store with twelve labels, accepted by themselves, and a complaint."""
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=False)
+    for seed in range(13):
+        surface = draw_surface(seed, (64, 80), is_cracked=True)
+        data = png(surface.image_hwc_u8)
+        mask_hw = surface.mask_hw if seed < 12 else None
+        store.save(Submission(Photograph.read(data, Limits()), Verdict.OTHER, mask_hw), "somebody", data)
+    store.close()
+    return folder
+
+
+def test_a_snapshot_holds_the_accepted_labels_and_the_original_sets(feedback_dir: Path, tmp_path: Path) -> None:
+    write_data_set(tmp_path / "data" / "synthetic", n_surfaces=3, seed=1, size_hw=(64, 80))
+    out = tmp_path / "snapshot"
+    found = take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out)
+    assert found.n_labels == 12
+    assert len(read_pairs(out, ["synthetic"], "train")) == 3
+    train, held_out = (read_pairs(out, [FEEDBACK], split) for split in ("train", HELD_OUT))
+    assert (len(train) + len(held_out), len(held_out)) == (12, found.n_held_out)
+    for pair in [*train, *held_out]:
+        assert np.any(pair.read().mask_hw)
+
+
+def test_the_same_labels_give_the_same_snapshot_and_replace_the_former(feedback_dir: Path, tmp_path: Path) -> None:
+    out = tmp_path / "snapshot"
+    (tmp_path / "data").mkdir()
+    first = take_snapshot(feedback_dir, tmp_path / "data", [], RULES, out)
+    (out / "stray").touch()
+    assert take_snapshot(feedback_dir, tmp_path / "data", [], RULES, out) == first
+    assert not (out / "stray").exists()
+
+
+def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() -> None:
+    labels = [Label(str(number), "", "", f"wall {number // 3}") for number in range(300)]
+    few, many = held_out_ids(labels[:60], RULES), held_out_ids(labels, RULES)
+    assert 15 <= len(few) <= 45
+    assert 15 <= len(many) <= 60
+    assert {label.id for label in labels[:60]} & many <= few
+    sides: dict[str, set[bool]] = {}
+    for label in labels:
+        sides.setdefault(label.group, set()).add(label.id in many)
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_no_store_has_no_labels(tmp_path: Path) -> None:
+    assert read_labels(tmp_path) == []
+
+
+def test_a_set_that_is_not_there_is_named(feedback_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        take_snapshot(feedback_dir, tmp_path, ["nowhere"], RULES, tmp_path / "snapshot")
