@@ -172,12 +172,8 @@ class Page:
             _retraining_line(job) if job else "No retraining was asked for yet.",
         ]
         if len(retraining["history"]) > 1:
-            lines += ["", "| retraining | asked for | by | ended as | because |", "|---|---|---|---|---|"]
-            lines += [
-                f"| {one['id']} | {one['asked_at'][:16].replace('T', ' ')} | {one['asked_by']} "
-                f"| {one['state'].replace('_', ' ')} | {one['message']} |"
-                for one in retraining["history"]
-            ]
+            lines += ["", "Before it:", ""]
+            lines += [f"- {_retraining_line(former)}" for former in retraining["history"][1:]]
         return "\n".join(lines)
 
     def ask_for_retraining(self) -> str:
@@ -232,6 +228,7 @@ def build(page: Page) -> gr.Blocks:
                     file_types=[".jpg", ".jpeg", ".png"],
                     height=120,
                     scale=4,
+                    min_width=320,
                 )
                 with gr.Column(scale=1, min_width=220):
                     quality = gr.Radio(["normal", "high"], value="normal", label="Quality; high takes eight times the time")
@@ -292,7 +289,8 @@ def build(page: Page) -> gr.Blocks:
 
 def _retraining_line(job: dict[str, Any]) -> str:
     state = f"{job['progress']:.0%}" if job["state"] == "running" else job["state"].replace("_", " ")
-    return f"Retraining {job['id']}, {state}: {job['message']}"
+    asked = f"{job['asked_at'][:16].replace('T', ' ')}, asked for by {job['asked_by']}"
+    return f"Retraining {job['id']} ({asked}), **{state}**: {job['message']}"
 
 
 def _function(method: Callable[..., Any]) -> Callable[..., Any]:
