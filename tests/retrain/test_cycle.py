@@ -253,6 +253,8 @@ def test_mlflow_away_stops_nothing_and_gets_the_record_later(system: System) -> 
 
 
 def test_two_at_a_time_are_one_too_many(system: System) -> None:
+    system.forget()
+    system.label(range(400, 400 + N_LABELS))
     first = subprocess.Popen(
         system.command("--force"),
         cwd=system.folder,
