@@ -199,7 +199,7 @@ def read_card(archive_path: Path) -> card.ModelCard:
     """The model card in an archive. Raises RollOverError if there is none."""
     try:
         with zipfile.ZipFile(archive_path) as archive:
-            return card.ModelCard.parse(archive.read(card.FILE_NAME).decode())
+            return card.ModelCard.parse(archive.read(card.FILE_NAME))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise RollOverError(f"{archive_path} is no archive of a crack model ({error}).") from error
 
