@@ -26,6 +26,7 @@ DOORS = {
     "onnxruntime": "model/inference",
     "openvino": "model/inference",
     "nncf": "export",
+    "ts": "handler",
     "mlflow": "retrain",
     "gradio": "gradio_app",
 }
@@ -112,13 +113,6 @@ def test_torch_is_not_reached_from_where_it_is_not_wanted(package: str) -> None:
 def test_torch_is_reached_from_training() -> None:
     """So that the test above would find it."""
     assert any(lies_in(name, "torch") for name in reachable_names("export"))
-
-
-def test_nothing_of_ours_imports_torchserve() -> None:
-    importing = [
-        path.name for folder in FOLDERS for path in sources(folder) for name in imported_names(path) if lies_in(name, "ts")
-    ]
-    assert importing == []
 
 
 @pytest.mark.parametrize("third_party", DOORS)
