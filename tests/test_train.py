@@ -341,8 +341,11 @@ sys.path.insert(0, ".")
 import crack_handler
 import yaml
 from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 context = Context("crack", ".", {}, 1, None, None)
 context.model_yaml_config = yaml.safe_load(open("model-config.yaml"))
+context.metrics = MetricsCacheYamlImpl(sys.argv[2])
+context.metrics.initialize_cache()
 context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor({})]
 handler = crack_handler.CrackHandler()
 handler.initialize(context)
@@ -352,7 +355,11 @@ assert all(getattr(module, "__file__", None) is None or not module.__file__.star
            for name, module in sys.modules.items() if name.split(".")[0] in ("model", "handler", "export"))
 """
     finished = subprocess.run(
-        [sys.executable, "-I", "-c", script, str(ROOT)], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-c", script, str(ROOT), str(ROOT / "handler" / "metrics.yaml")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert finished.returncode == 0, finished.stderr
     assert json.loads(finished.stdout)["shape"] == [90, 111]
