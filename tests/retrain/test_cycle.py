@@ -122,12 +122,9 @@ class System:
             assert answer.json()["state"] == "accepted"
 
     def forget(self) -> None:
-        for state in ("accepted",):
-            items = requests.get(f"{self.sidecar.url}/feedback", params={"state": state, "limit": 500}, timeout=60).json()[
-                "items"
-            ]
-            for item in items:
-                requests.delete(f"{self.sidecar.url}/feedback/{item['id']}", timeout=60).raise_for_status()
+        accepted = {"state": "accepted", "limit": "500"}
+        for item in requests.get(f"{self.sidecar.url}/feedback", params=accepted, timeout=60).json()["items"]:
+            requests.delete(f"{self.sidecar.url}/feedback/{item['id']}", timeout=60).raise_for_status()
 
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "retrain", *arguments]
