@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export retrain bench samples clean
+.PHONY: help setup up test lint train evaluate export retrain monitor bench samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,7 +55,8 @@ models/2-deepcrack/.done: | models/1-drawn/.done
 	$(call stage,$(@D),--from models/1-drawn $(DEEPCRACK))
 	touch $@
 
-stage = if ls $(1)/*.unfinished > /dev/null 2>&1; then $(TRAIN) --resume --out $(1); else $(TRAIN) --out $(1) $(2); fi
+stage = { if ls $(1)/*.unfinished > /dev/null 2>&1; then $(TRAIN) --resume --out $(1); else $(TRAIN) --out $(1) $(2); fi; } \
+  && $(BIN)/python -m retrain track --checkpoint $(1)
 TRAIN = OMP_NUM_THREADS=$$(( $$(nproc) / $(PROCESSES) )) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m model.train
 # One process a GPU or, without any, up to four that share the cores: two on 2 cores train 1.3 times as fast as one on both.
 PROCESSES ?= $(shell n=$$(nvidia-smi --list-gpus 2> /dev/null | wc -l); \
@@ -69,6 +70,10 @@ export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
 
 retrain: $(READY) ## retrain from the accepted corrections, judge, and roll over if every rule holds
 	$(BIN)/python -m retrain
+
+monitor: $(READY) ## install Prometheus and its node-exporter, and start them beside a running make up
+	@sh deploy/install-prometheus.sh
+	@$(BIN)/python deploy/up.py prometheus prometheus-node-exporter
 
 bench: $(READY) ## measure serving: against its limit and what one would use instead, and where the milliseconds go
 	$(BIN)/python -m benchmarks.serving

@@ -148,15 +148,21 @@ def make_environment(key: str) -> Path:
 
 
 @contextlib.contextmanager
-def start_torchserve(backend: Backend | None) -> Iterator[Server]:
-    """This system, as `make up` starts it, on free ports; `backend=None` lets it choose. It may not be READY yet."""
+def start_torchserve(backend: Backend | None, model_store: Path | None = None) -> Iterator[Server]:
+    """This system, as `make up` starts it, on free ports; `backend=None` lets it choose. It may not be READY yet.
+
+    Args:
+        model_store: with another archive than the released one.
+    """
     ports = free_ports(5)
     names = ("inference_address", "management_address", "metrics_address")
     settings = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
     settings |= {"grpc_inference_port": str(ports[3]), "grpc_management_port": str(ports[4])}
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
         if backend is not None:
-            settings["model_store"] = str(with_backend(Path(work), backend))
+            model_store = with_backend(Path(work), backend)
+        if model_store is not None:
+            settings["model_store"] = str(model_store)
         server = Server(Path("config.properties"), Path(work, "logs"), settings)
         try:
             yield server
@@ -189,10 +195,10 @@ def sidecar(backend: Backend | None) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def process(command: Sequence[str], settings: dict[str, str], ping_url: str) -> Iterator[None]:
+def process(command: Sequence[str], settings: dict[str, str], ping_url: str, cwd: Path | None = None) -> Iterator[None]:
     """A server and all its processes, from its first answer to `ping_url`."""
     with tempfile.TemporaryFile() as log:
-        started = psutil.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=log, start_new_session=True)
+        started = psutil.Popen(command, env={**os.environ, **settings}, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
         try:
             deadline = time.monotonic() + START_TIMEOUT_S
             while True:

@@ -30,14 +30,23 @@ from model.dataset import (
 from model.inference.card import ModelCard
 from model.machine import Machine, leave_processes
 from model.params import DataParams, Params, read_params
-from model.trainer import DRAWN, Trainer
+from model.trainer import DRAWN, Report, Trainer
 
 logger = logging.getLogger("model.train")
 
 UNFINISHED = ".unfinished"
 
 
-def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None = None, parent: Path | None = None) -> Path:
+def train(
+    params: Params,
+    data_dir: Path,
+    out_dir: Path,
+    *,
+    resume: Path | None = None,
+    parent: Path | None = None,
+    most_alarms: int | None = None,
+    report: Report = lambda done, of: None,
+) -> Path:
     """Train, or go on with a training that was stopped.
 
     Args:
@@ -46,6 +55,8 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
         out_dir: where `attention_unet_<version>.pth` and its card are written.
         resume: the `.unfinished` file of the stopped training.
         parent: a finished checkpoint or an archive whose weights to begin with, instead of random ones.
+        most_alarms: crack-free validation photographs with a false alarm that its threshold may cause, if one can be chosen so.
+        report: is told how far it is, after each step.
 
     Returns:
         The path of the finished checkpoint.
@@ -62,7 +73,7 @@ def train(params: Params, data_dir: Path, out_dir: Path, *, resume: Path | None 
     train = read_photographs([pair for pair in pairs if params.data.sets[pair.set_name]], "reading")
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
-    trainer = Trainer(params, version, train, read_photographs(held_out, "reading validation"))
+    trainer = Trainer(params, version, train, read_photographs(held_out, "reading validation"), most_alarms, report)
     if ancestor:
         trainer.begin_with(*ancestor)
     if state:

@@ -41,6 +41,8 @@ logger = logging.getLogger("model.train")
 
 DRAWN = "drawn surfaces"
 STATISTICS_BATCHES = 32
+Report = Callable[[int, int], None]
+"""Is told, by the first process, after each step, how many are done, and of how many."""
 
 
 class Trainer:
@@ -52,6 +54,8 @@ class Trainer:
         version: str,
         train: Mapping[str, Sequence[LabelledPhotograph]],
         validation: Mapping[str, Sequence[LabelledPhotograph]],
+        most_alarms: int | None = None,
+        report: Report = lambda done, of: None,
     ) -> None:
         self.params = params
         self.version = version
@@ -63,6 +67,8 @@ class Trainer:
         self.history: list[dict[str, Any]] = []
         self.parent: dict[str, Any] | None = None
         self._validation = validation
+        self._most_alarms = most_alarms
+        self._report = report
         shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
         self._crops = CropDataset(train, shares, params.training, params.augmentation)
         random.seed(params.training.seed)
@@ -103,6 +109,8 @@ class Trainer:
                 self.seconds = time.monotonic() - started
                 progress.update()
                 is_stopped = self.machine.any_of_all(is_asked_to_stop())
+                if self.machine.is_first:
+                    self._report(self.step, training.steps)
                 is_validated = self.step % training.validate_every == 0 or self.step == training.steps
                 if is_validated and self.machine.is_first:
                     self._validate(float(np.mean(losses)))
@@ -191,7 +199,7 @@ class Trainer:
         update_bn((self._normalise(image_u8) for image_u8, _ in batches), self.averaged)
         network = checkpoint.rounded(self.averaged.module)
         segmenter = Segmenter(self.card(threshold=0.5), checkpoint.as_run(network))
-        choice = validate(segmenter, self._validation)
+        choice = validate(segmenter, self._validation, self._most_alarms)
         self.history.append({"step": self.step, "loss": loss, **asdict(choice)})
         logger.info("step %d: loss %.4f, validation %s", self.step, loss, choice)
         if choice.score > self.best["score"]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from model import checkpoint
 from model.inference.card import ModelCard
 from model.params import read_params
-from retrain.cycle import BusyError, Outcome, alone, golden_photographs, retrain
+from retrain import metrics
+from retrain.cycle import BusyError, Outcome, Result, alone, golden_photographs, retrain
 from retrain.jobs import Jobs
-from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_back, settle
+from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
 from retrain.tracking import Tracking, adopt
@@ -20,6 +21,7 @@ from retrain.tracking import Tracking, adopt
 logger = logging.getLogger("retrain")
 
 WATCH_S = 10.0
+RETRY_S = 600.0  # after a failure, the first time
 PARAMS = Path("params.yaml")
 
 
@@ -56,40 +58,49 @@ def _line(job: dict[str, object]) -> str:
 def _roll_back(settings: Settings) -> str:
     server = ModelServer(settings.management_url, settings.torchserve_url)
     with alone(settings.workspace):
-        for sentence in settle(settings.model_store, server):
+        for sentence in settle(settings.model_store, server, settings.drain_s):
             logger.warning("%s", sentence)
         golden = golden_photographs(settings, read_params(PARAMS))
         version = roll_back(settings.model_store, server, golden, settings.drain_s)
-        Tracking(settings.mlflow_url, settings.workspace).swap_champion()
+        Tracking(settings.mlflow_url, settings.workspace).name_served(*served_versions(settings.model_store))
     return f"Version {version} is in production again."
 
 
 def _adopt(settings: Settings) -> str:
     archive = settings.model_store / Serving.read(settings.model_store).default
-    with alone(settings.workspace):
-        is_there = adopt(Tracking(settings.mlflow_url, settings.workspace), archive)
+    previous = served_versions(settings.model_store)[1]
+    is_there = adopt(Tracking(settings.mlflow_url, settings.workspace), archive, previous)
     return f"{archive} is the champion in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
 
 
 def _track(settings: Settings, path: Path) -> str:
     path = checkpoint.newest(path) if path.is_dir() else path
     card = ModelCard.read(path.with_suffix(".json"))
-    with alone(settings.workspace):
-        is_there = Tracking(settings.mlflow_url, settings.workspace).record(card, {}, {"outcome": "trained"}, {path.name: path})
+    is_there = Tracking(settings.mlflow_url, settings.workspace).record(card, {}, {"outcome": "trained"}, {path.name: path})
     return f"{path} is recorded in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
 
 
 def _watch(settings: Settings) -> None:
-    """Retrain whenever it is due; what failed or was not promoted is not tried again until there is something new."""
+    """Retrain whenever it is due. What was not promoted is not tried again until there is something new, what failed is after a
+    pause that doubles. Nothing but a signal ends it.
+    """
     logger.info("waiting for %d new labels, or for somebody to ask", settings.after_labels)
-    jobs, tried = Jobs(settings.feedback_dir), -1
+    metrics.serve(settings)
+    jobs, tried, n_failures, not_before = Jobs(settings.feedback_dir), -1, 0, 0.0
     while True:
         n_labels = len(read_labels(settings.feedback_dir))
         is_due = n_labels - jobs.n_labels_judged() >= settings.after_labels and n_labels != tried
-        if is_due or jobs.is_asked():
-            tried = n_labels
-            result = retrain(settings, PARAMS, read_params(PARAMS), RetrainParams.read(PARAMS), who="watch")
+        if (is_due and time.monotonic() >= not_before) or jobs.is_asked():
+            try:
+                result = retrain(settings, PARAMS, read_params(PARAMS), RetrainParams.read(PARAMS), who="watch")
+            except (BusyError, OSError, ValueError) as error:
+                result = Result(Outcome.FAILED, str(error))
             logger.info("%s: %s", result.outcome.name.lower(), result.summary)
+            if result.outcome == Outcome.FAILED:
+                not_before = time.monotonic() + RETRY_S * 2 ** min(n_failures, 7)
+                n_failures += 1
+            else:
+                tried, n_failures = n_labels, 0
         time.sleep(WATCH_S)
 
 
@@ -151,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     is_forced=options.force,
                     is_small_gain_accepted=options.yes,
                 )
-                print(result.summary)
+                print(f"{result.table}\n{result.summary}".strip())
                 return result.outcome
     except BusyError as error:
         logger.error("%s", error)

@@ -22,11 +22,11 @@ from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
 from retrain.jobs import Jobs
-from retrain.judge import VERDICT_FILE, Verdict
-from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_over, settle
+from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
-from retrain.tracking import Tracking
+from retrain.tracking import Tracking, adopt
+from retrain.verdict import VERDICT_FILE, Verdict
 from retrain.workspace import Workspace, WorkspaceError
 
 logger = logging.getLogger("retrain")
@@ -47,10 +47,11 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How a retraining ended, and a sentence about it."""
+    """How a retraining ended, a sentence about it, and, where models were judged, a table of both."""
 
     outcome: Outcome
     summary: str
+    table: str = ""
 
 
 class BusyError(RuntimeError):
@@ -99,8 +100,9 @@ def retrain(
     with alone(settings.workspace):
         jobs, server = Jobs(settings.feedback_dir), ModelServer(settings.management_url, settings.torchserve_url)
         try:
-            workspace = Workspace(settings.workspace, settings.dvc_remote)
-            cleaned = [*jobs.fail_interrupted(), *workspace.clean(), *settle(settings.model_store, server)]
+            stores_feedback = {"CRACK_FEEDBACK_DIR": str(settings.feedback_dir.resolve())}  # stages run in another folder
+            workspace = Workspace(settings.workspace, settings.dvc_remote, stores_feedback)
+            cleaned = [*jobs.fail_interrupted(), *workspace.clean(), *settle(settings.model_store, server, settings.drain_s)]
         except (OSError, RollOverError, WorkspaceError) as error:
             return Result(Outcome.FAILED, f"Nothing was begun: {error}")
         for sentence in cleaned:
@@ -144,7 +146,7 @@ def _run(
     job: _Job,
     is_small_gain_accepted: bool,
 ) -> tuple[Result, int | None]:
-    started = time.monotonic()
+    started, seconds = time.monotonic(), dict[str, float]()
     folder = workspace.folder
     champion = settings.model_store / Serving.read(settings.model_store).default
     job.tell(0.0, "taking a snapshot of the labels")
@@ -152,37 +154,50 @@ def _run(
     snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, list(params.data.sets), rules, folder / stages.DATA)
     if snapshot.n_labels == 0:
         return Result(Outcome.NOTHING_TO_DO, "No label is accepted, so there is nothing to learn."), None
-    shutil.copy(champion, folder / stages.CHAMPION)
+    champion_copy = folder / stages.CHAMPION
+    shutil.copy(champion, champion_copy)
     workspace.keep_snapshot()
-    verdict = stages.doubts(folder / stages.DATA, snapshot, rules)
+    verdict = stages.doubts(folder / stages.DATA, snapshot, rules, is_accepted=is_small_gain_accepted)
     if verdict:
         verdict.write(folder / stages.REPORT)
     else:
-        job.tell(0.05, f"training on {snapshot.n_labels - snapshot.n_held_out} labels and the original sets")
-        workspace.run("train")
+        job.tell(stages.PROGRESS[0], f"training on {snapshot.n_labels - snapshot.n_held_out} labels and the original sets")
+        seconds["train"] = workspace.run("train")
         job.tell(0.65, f"judging on the gate set and {snapshot.n_held_out} held-out labels")
-        workspace.run("judge", {stages.ACCEPTED: "1"} if is_small_gain_accepted else {})
+        seconds["judge"] = workspace.run("judge", {stages.ACCEPTED: "1"} if is_small_gain_accepted else {})
         verdict = Verdict.read(folder / stages.REPORT / VERDICT_FILE)
     archive_hash = None
     if verdict.is_promoted:
         job.tell(0.8, "building the archive")
-        workspace.run("archive")
+        seconds["archive"] = workspace.run("archive")
         archive_hash = content_hash(folder / stages.ARCHIVE)
     outcome = Outcome.PROMOTED if verdict.is_promoted else Outcome.NOT_PROMOTED
     revision = workspace.commit(_message(outcome, verdict, snapshot))
     if archive_hash:
         job.tell(0.9, "rolling over")
         golden = golden_photographs(settings, params)
+        rolling = time.monotonic()
         roll_over(folder / stages.ARCHIVE, archive_hash, settings.model_store, server, golden, settings.drain_s)
+        seconds["roll-over"] = time.monotonic() - rolling
         summary = f"Version {verdict.challenger} is in production in place of {verdict.champion}: {verdict.reason}."
     else:
-        summary = f"Version {read_card(champion).version} stays: {verdict.reason}."
+        summary = f"Version {read_card(champion_copy).version} stays: {verdict.reason}."
     job.tell(0.97, "recording it in MLflow")
-    minutes = (time.monotonic() - started) / 60
-    tags = {"outcome": outcome.name.lower(), "revision": revision, "reason": verdict.reason}
-    if not _record(Tracking(settings.mlflow_url, folder), folder, verdict, snapshot, minutes, tags, archive_hash):
+    seconds["all"] = time.monotonic() - started
+    tags = {
+        "outcome": outcome.name.lower(),
+        "revision": revision,
+        "data": workspace.data_hash(),
+        "labels": snapshot.digest,
+        "reason": verdict.reason,
+    }
+    tracking = Tracking(settings.mlflow_url, folder)
+    if tracking.lacks(read_card(champion_copy).version):
+        adopt(tracking, champion_copy, None)
+    if not _record(tracking, folder, verdict, snapshot, seconds, tags, archive_hash):
         summary += " MLflow was away: the record waits for the next retraining."
-    return Result(outcome, summary), snapshot.n_labels
+    tracking.name_served(*served_versions(settings.model_store))
+    return Result(outcome, summary, _table(verdict, seconds["all"], folder / stages.REPORT)), snapshot.n_labels
 
 
 def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
@@ -196,7 +211,7 @@ def _record(
     folder: Path,
     verdict: Verdict,
     snapshot: Snapshot,
-    minutes: float,
+    seconds: dict[str, float],
     tags: dict[str, str],
     archive_hash: str | None,
 ) -> bool:
@@ -204,14 +219,24 @@ def _record(
     if not verdict.figures:
         return tracking.send_waiting()
     challenger = checkpoint.newest(folder / stages.MODELS)
-    figures = {"labels": snapshot.n_labels, "labels held out": snapshot.n_held_out, "minutes": minutes}
-    for name, (before, after) in verdict.figures.items():
-        figures |= {f"champion {name}": before, f"challenger {name}": after}
+    figures = {"labels": float(snapshot.n_labels), "labels held out": float(snapshot.n_held_out)}
+    figures |= {f"seconds {name}": value for name, value in seconds.items()}
+    for name, of_both in verdict.figures.items():
+        for model, value, (low, high) in zip(("champion", "challenger"), of_both, verdict.intervals[name], strict=True):
+            figures |= {f"{model} {name}": value, f"{model} {name} low": low, f"{model} {name} high": high}
     files = {"report": folder / stages.REPORT, challenger.name: challenger}
     if archive_hash:
         files[stages.ARCHIVE.name] = folder / stages.ARCHIVE
         tags = {**tags, "archive_hash": archive_hash}
     return tracking.record(ModelCard.read(challenger.with_suffix(".json")), figures, tags, files)
+
+
+def _table(verdict: Verdict, seconds: float, report: Path) -> str:
+    width = max(map(len, verdict.figures), default=0)
+    lines = [f"{'':{width}}  champion  challenger"] if verdict.figures else []
+    for name, (before, after) in verdict.figures.items():
+        lines.append(f"{name:{width}}  {before:8.4f}  {after:10.4f}  {after - before:+.4f}")
+    return "\n".join([*lines, f"{seconds / 60:.1f} minutes; why, and pictures: {report / 'verdict.html'}"])
 
 
 def _message(outcome: Outcome, verdict: Verdict, snapshot: Snapshot) -> str:

@@ -49,6 +49,11 @@ class Jobs:
                 (state, progress, message, n_labels, _now(), job),
             )
 
+    def advance(self, progress: float) -> None:
+        """How far the job that runs is."""
+        with self._index() as index:
+            index.execute("UPDATE jobs SET progress = ?, updated_at = ? WHERE state = ?", (progress, _now(), RUNNING))
+
     def fail_interrupted(self) -> list[str]:
         """What is running although nobody holds the job's lock was killed; sentences about each."""
         with self._index() as index:

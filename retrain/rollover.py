@@ -1,8 +1,10 @@
-"""Put an archive into production without losing a request, and take it back.
+"""Put an archive into production without losing a request, and take it back: at one TorchServe, or at every replica of it.
 
 What is served, and what was before it, stands in `model_store/serving.json`, by which TorchServe also starts. Writing it is the
 moment at which a roll-over counts: killed before, it never was, and `settle` removes what it left; killed after, `settle`
-finishes it. Left to others: which archive deserves it (`retrain.judge`).
+finishes it. Replicas share the model store and are the addresses of one name; an archive is loaded and checked at every one of
+them before that moment, and what fails at one is taken back at all. Left to others: which archive deserves it
+(`retrain.judge`).
 """
 
 import io
@@ -10,13 +12,15 @@ import json
 import logging
 import os
 import shutil
+import socket
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import requests
@@ -68,15 +72,18 @@ class Serving:
         _sync(model_store)
 
 
-class ModelServer:
-    """TorchServe's management of the one model, and its predictions by version.
+@dataclass(frozen=True)
+class Replica:
+    """One TorchServe: its management of the one model, and its predictions by version.
 
     Methods raise RollOverError where it does not answer, or refuses.
     """
 
-    def __init__(self, management_url: str, inference_url: str) -> None:
-        self._models_url = f"{management_url}/models"
-        self._predictions_url = f"{inference_url}/predictions/{MODEL_NAME}"
+    management_url: str
+    inference_url: str
+
+    def __str__(self) -> str:
+        return f"TorchServe at {self.management_url}"
 
     def default_version(self) -> str:
         return str(self._ask("GET", f"/{MODEL_NAME}")[0]["modelVersion"])
@@ -106,8 +113,9 @@ class ModelServer:
     def probability(self, image: bytes, version: str) -> NDArray[np.uint8]:
         """The crack probability that this version answers, uint8 (height, width)."""
         headers = {"Content-Type": "application/octet-stream", "X-Crack-Response": "probability"}
+        url = f"{self.inference_url}/predictions/{MODEL_NAME}/{version}"
         try:
-            answer = requests.post(f"{self._predictions_url}/{version}", image, headers=headers, timeout=ANSWER_TIMEOUT_S)
+            answer = requests.post(url, image, headers=headers, timeout=ANSWER_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException as error:
             raise RollOverError(f"Version {version} does not answer: {error}.") from error
@@ -115,12 +123,38 @@ class ModelServer:
 
     def _ask(self, method: str, path: str, parameters: dict[str, Any] | None = None, timeout_s: float = 30) -> Any:
         try:
-            answer = requests.request(method, self._models_url + path, params=parameters, timeout=timeout_s)
+            answer = requests.request(method, f"{self.management_url}/models{path}", params=parameters, timeout=timeout_s)
         except requests.RequestException as error:
-            raise RollOverError(f"TorchServe's management API does not answer: {error}.") from error
+            raise RollOverError(f"{self} does not answer: {error}.") from error
         if answer.status_code != 200:
-            raise RollOverError(f"TorchServe refused {method} /models{path}: {answer.status_code} {answer.text.strip()}")
+            raise RollOverError(f"{self} refused {method} /models{path}: {answer.status_code} {answer.text.strip()}.")
         return answer.json()
+
+
+class ModelServer:
+    """What stands behind the two URLs: each address that the management's name has is a replica, with the ports of the URLs."""
+
+    def __init__(self, management_url: str, inference_url: str) -> None:
+        self._management_url, self._inference_url = management_url, inference_url
+
+    def replicas(self) -> list[Replica]:
+        """Those that there are now, at least one. Raises RollOverError where the name has no address."""
+        name = urlsplit(self._management_url).hostname or ""
+        try:
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise RollOverError(
+                f"{self._management_url}: {name!r} has no address ({error}), so no TorchServe is up."
+            ) from error
+        family = min(kind for kind, *_ in found)  # where a replica has an IPv4 address and an IPv6 one, it counts once
+        addresses = sorted({str(address[0]) for kind, _, _, _, address in found if kind == family})
+        return [Replica(_at(self._management_url, each), _at(self._inference_url, each)) for each in addresses]
+
+
+def _at(url: str, address: str) -> str:
+    port = urlsplit(url).port
+    host = f"[{address}]" if ":" in address else address
+    return urlsplit(url)._replace(netloc=host if port is None else f"{host}:{port}").geturl()
 
 
 def roll_over(
@@ -146,11 +180,7 @@ def roll_over(
     if name == before.default:
         raise RollOverError(f"Version {version} is served already.")
     _copy(archive_path, model_store / name)
-    try:
-        _serve(name, version, before, model_store, server, golden, drain_s)
-    except RollOverError:
-        settle(model_store, server)
-        raise
+    _serve(name, version, before, model_store, server, golden, drain_s)
 
 
 def roll_back(model_store: Path, server: ModelServer, golden: Sequence[bytes], drain_s: float) -> str:
@@ -159,19 +189,20 @@ def roll_back(model_store: Path, server: ModelServer, golden: Sequence[bytes], d
     if before.previous is None or not (model_store / before.previous).is_file():
         raise RollOverError("Nothing was served before, so there is no way back.")
     version = read_card(model_store / before.previous).version
-    try:
-        _serve(before.previous, version, before, model_store, server, golden, drain_s)
-    except RollOverError:
-        settle(model_store, server)
-        raise
+    _serve(before.previous, version, before, model_store, server, golden, drain_s)
     return version
 
 
-def settle(model_store: Path, server: ModelServer | None) -> list[str]:
-    """Bring model store and TorchServe to what `serving.json` says, whatever was killed; sentences about what was done.
+def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) -> list[str]:
+    """Bring model store and replicas to what `serving.json` says, whatever was killed; sentences about what was done.
 
     Args:
         server: None where TorchServe is not to be asked; it starts by `serving.json` by itself.
+        drain_s: seconds that a version is kept after it was the default and nothing waits for it any more, for what it is
+            answering: TorchServe doesn't tell of that.
+
+    Raises:
+        RollOverError: a replica does not answer, or refuses; the others are as they should be.
     """
     done = []
     serving = Serving.read(model_store)
@@ -182,17 +213,35 @@ def settle(model_store: Path, server: ModelServer | None) -> list[str]:
     if server is None:
         return done
     version = read_card(model_store / serving.default).version
-    registered = server.versions()
-    if version not in registered:
-        server.register(serving.default, server.n_workers())
-        done.append(f"Loaded version {version}, which was to be served.")
-    if server.default_version() != version:
-        server.set_default(version)
-        done.append(f"Made version {version} the default, as it was to be.")
-    for other in sorted(registered - {version}):
-        server.unregister(other)
-        done.append(f"Unloaded version {other}, which is not served.")
+    failures: dict[Replica, str] = {}
+
+    def at_each(act: Callable[[Replica], list[str]]) -> list[str]:
+        sentences = []
+        for replica in server.replicas():
+            if replica not in failures:
+                try:
+                    sentences += act(replica)
+                except RollOverError as error:
+                    failures[replica] = str(error)
+        return sentences
+
+    while switched := at_each(
+        lambda replica: _switch(replica, serving.default, version)
+    ):  # again for those that came meanwhile
+        done += switched
+        at_each(lambda replica: _drain(replica, version))
+        time.sleep(drain_s)
+    done += at_each(lambda replica: _unload_others(replica, version))
+    if failures:
+        raise RollOverError(" ".join(failures.values()))
     return done
+
+
+def served_versions(model_store: Path) -> tuple[str, str | None]:
+    """The version that is served and the one that was before it. Raises RollOverError where an archive is missing."""
+    serving = Serving.read(model_store)
+    previous = read_card(model_store / serving.previous).version if serving.previous else None
+    return read_card(model_store / serving.default).version, previous
 
 
 def read_card(archive_path: Path) -> card.ModelCard:
@@ -213,44 +262,85 @@ def _serve(
     golden: Sequence[bytes],
     drain_s: float,
 ) -> None:
-    former = server.default_version()
-    if version not in server.versions():
-        server.register(name, server.n_workers())
-    _check_answers(model_store / name, version, server, golden)
+    try:
+        _load_everywhere(model_store / name, version, server, golden)
+    except RollOverError:
+        try:
+            settle(model_store, server)
+        except RollOverError as error:
+            logger.warning("%s It starts with what is served.", error)
+        raise
     Serving(default=name, previous=before.default).write(model_store)  # from here on there is only the way forward
     try:
-        server.set_default(version)
-        logger.info("version %s is served; %s answers what it has begun", version, former)
-        _drain(former, server, drain_s)
-        server.unregister(former)
+        settle(model_store, server, drain_s)
     except RollOverError as error:
         logger.warning("%s Version %s is in production all the same: TorchServe starts with it.", error, version)
-    settle(model_store, server=None)  # removes what was served before the former one
 
 
-def _check_answers(archive_path: Path, version: str, server: ModelServer, golden: Sequence[bytes]) -> None:
+def _load_everywhere(archive_path: Path, version: str, server: ModelServer, golden: Sequence[bytes]) -> None:
+    """At each replica that there is in the end; one whose address is gone when it fails was taken away, and isn't missed."""
+    expected = _network_answers(archive_path, golden)
+    loaded: set[Replica] = set()
+    while waiting := [replica for replica in server.replicas() if replica not in loaded]:
+        replica = waiting[0]
+        try:
+            if version not in replica.versions():
+                replica.register(archive_path.name, replica.n_workers())
+            _check_answers(replica, version, golden, expected)
+        except RollOverError as error:
+            if replica in server.replicas():
+                raise
+            logger.warning("%s It was taken away meanwhile.", error)
+        else:
+            loaded.add(replica)
+
+
+def _network_answers(archive_path: Path, golden: Sequence[bytes]) -> list[NDArray[np.uint8]]:
+    """The crack probability of each photograph by the archive's own float32 network, uint8 (height, width)."""
     with tempfile.TemporaryDirectory(prefix="crack-golden-") as work:
         with zipfile.ZipFile(archive_path) as archive:
             archive.extractall(work)
         segmenter = Segmenter(read_card(archive_path), runtime.load(Path(work), REFERENCE, 1))
-        for number, image in enumerate(golden):
-            expected = segmenter.probability(decode(image))
-            answered = server.probability(image, version)
-            if answered.shape != expected.shape:
-                raise RollOverError(f"Version {version}: golden photograph {number} came back with {answered.shape} pixels.")
-            difference = float(np.abs(answered.astype(np.int16) - expected).mean())
-            if difference > LARGEST_MEAN_DIFFERENCE:
-                raise RollOverError(
-                    f"Version {version} answers golden photograph {number} {difference:.2f} levels of 255 off what its network "
-                    f"computes, at most {LARGEST_MEAN_DIFFERENCE} are accepted. It was not served."
-                )
+        return [segmenter.probability(decode(image)) for image in golden]
 
 
-def _drain(version: str, server: ModelServer, drain_s: float) -> None:
-    """Wait until nothing waits for a version, and then for what its workers are answering: TorchServe doesn't tell of that."""
-    while server.n_pending(version):
-        time.sleep(0.2)
-    time.sleep(drain_s)
+def _check_answers(
+    replica: Replica, version: str, golden: Sequence[bytes], network_answers: Sequence[NDArray[np.uint8]]
+) -> None:
+    for number, (image, expected) in enumerate(zip(golden, network_answers, strict=True)):
+        answered = replica.probability(image, version)
+        if answered.shape != expected.shape:
+            raise RollOverError(f"Version {version}: golden photograph {number} came back with {answered.shape} pixels.")
+        difference = float(np.abs(answered.astype(np.int16) - expected).mean())
+        if difference > LARGEST_MEAN_DIFFERENCE:
+            raise RollOverError(
+                f"Version {version} answers golden photograph {number} {difference:.2f} levels of 255 off what its network "
+                f"computes, at most {LARGEST_MEAN_DIFFERENCE} are accepted. It was not served."
+            )
+
+
+def _switch(replica: Replica, archive_name: str, version: str) -> list[str]:
+    if replica.default_version() == version:
+        return []
+    if version not in replica.versions():
+        replica.register(archive_name, replica.n_workers())
+    replica.set_default(version)
+    return [f"Made version {version} the default of {replica}."]
+
+
+def _drain(replica: Replica, version: str) -> list[str]:
+    """Wait until nothing waits for any other version."""
+    for other in replica.versions() - {version}:
+        while replica.n_pending(other):
+            time.sleep(0.2)
+    return []
+
+
+def _unload_others(replica: Replica, version: str) -> list[str]:
+    others = sorted(replica.versions() - {version})
+    for other in others:
+        replica.unregister(other)
+    return [f"Unloaded version {other}, which is not served, from {replica}." for other in others]
 
 
 def _copy(source: Path, target: Path) -> None:

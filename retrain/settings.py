@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,8 @@ class Settings:
     mlflow_url: str = "http://127.0.0.1:5000"
     after_labels: int = 50
     drain_s: float = 60.0
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 8083
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -41,6 +43,8 @@ class Settings:
             mlflow_url=environment.get("MLFLOW_TRACKING_URI", cls.mlflow_url),
             after_labels=int(_number(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.after_labels)),
             drain_s=_number(environment, "CRACK_DRAIN_S", cls.drain_s),
+            metrics_host=environment.get("CRACK_RETRAIN_METRICS_HOST", cls.metrics_host),
+            metrics_port=int(_number(environment, "CRACK_RETRAIN_METRICS_PORT", cls.metrics_port)),
         )
 
 
@@ -51,7 +55,9 @@ class RetrainParams(BaseModel):
 
     steps: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
+    sets: dict[str, Annotated[float, Field(ge=0)]]
     feedback_share: float = Field(gt=0)
+    most_forgotten: float = Field(ge=0)
     held_out_ratio: float = Field(gt=0, lt=1)
     least_held_out: int = Field(ge=1)
     gate_margin: float = Field(ge=0)

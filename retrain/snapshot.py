@@ -1,8 +1,8 @@
 """What a retraining learns from and is judged by, copied at one moment: the original sets, and the accepted corrections.
 
 The corrections become one more set, `feedback`, in the form of the others (`model.dataset`). Its split `held-out` is never
-learned from: near copies stay on one side, and what was held out once and isn't any more can only have moved to `train`, as the
-share that is held out never grows.
+learned from: near copies stay on one side, and what a retraining has ever learned from, which the snapshots hand on, never
+comes back to it.
 """
 
 import csv
@@ -11,6 +11,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from retrain.settings import RetrainParams
 FEEDBACK = "feedback"
 HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
+LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 _MORE_THAN_NEEDED = 1.5  # groups differ in size
 
 
@@ -75,7 +77,10 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
                 f"{data_dir / name} holds no split.csv. Set CRACK_DATA_DIR to the folder of the original sets."
             )
         shutil.copytree(data_dir / name, building / name)
-    held_out = held_out_ids(labels, params)
+    learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
+    held_out = held_out_ids(labels, params, learned)
+    learned |= {label.id for label in labels} - held_out
+    (building / LEARNED_FILE).write_text(json.dumps(sorted(learned)) + "\n")
     for folder in ("images", "masks"):
         (building / FEEDBACK / folder).mkdir(parents=True)
     with (building / FEEDBACK / "split.csv").open("w", newline="") as file:
@@ -94,12 +99,15 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     return found
 
 
-def held_out_ids(labels: Sequence[Label], params: RetrainParams) -> set[str]:
-    """Ids of about as many labels as a claim of gain needs, but not more than a share of them, by whole groups."""
+def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:
+    """Ids of about as many labels as a claim of gain needs, but not more than a share of them, by whole groups, of which none
+    was `learned`.
+    """
     if not labels:
         return set()
     ratio = min(params.held_out_ratio, _MORE_THAN_NEEDED * params.least_held_out / len(labels))
-    return {label.id for label in labels if _share(label.group) < ratio}
+    known = {label.group for label in labels if label.id in learned}
+    return {label.id for label in labels if _share(label.group) < ratio and label.group not in known}
 
 
 def _share(group: str) -> float:

@@ -5,13 +5,15 @@ They know files alone: `data/` and `champion.mar` (the snapshot), `models/` (the
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,34 +24,60 @@ from model import checkpoint
 from model.dataset import Pair, read_pairs, read_training_pairs
 from model.params import Params, read_params
 from model.train import train
-from retrain.judge import Judged, Rule, Verdict, draw_comparison, judge
-from retrain.settings import RetrainParams
+from retrain.jobs import Jobs
+from retrain.judge import Model, draw_comparison, judge, slowdown
+from retrain.mixture import mix
+from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import FEEDBACK, HELD_OUT, Snapshot
-from retrain.workspace import JOB_PID
+from retrain.verdict import PICTURES, Rule, Verdict
+from retrain.workspace import JOB_PID, REASON_FILE
 
 DATA, CHAMPION, MODELS, REPORT, ARCHIVE = map(Path, ("data", "champion.mar", "models", "report", "challenger.mar"))
 PARAMS = Path("params.yaml")
+PROGRESS = 0.05, 0.6  # of the whole retraining, from the training's beginning to its end
 N_PICTURES = 6
+CRACK_FREE_FEEDBACK = f"{FEEDBACK} without crack"
 ACCEPTED = "CRACK_SMALL_GAIN_ACCEPTED"  # a person's yes, for one run
 
 
 def learn() -> None:
     """Train from the champion's weights, the original sets mixed in, on the corrections that aren't held out."""
-    params = recipe(read_params(PARAMS), RetrainParams.read(PARAMS), Snapshot.read(DATA))
+    rules = RetrainParams.read(PARAMS)
+    params = recipe(read_params(PARAMS), rules, Snapshot.read(DATA))
     shutil.rmtree(MODELS, ignore_errors=True)
-    train(params, DATA, MODELS, parent=CHAMPION)
+    validation = read_training_pairs(DATA, params.data)[1]
+    found = Model(CHAMPION).find(validation)
+    most_alarms = found.alarms()[0] + rules.most_new_alarms
+    report = _tell_job if JOB_PID in os.environ else lambda done, of: None
+    path = train(params, DATA, MODELS, parent=CHAMPION, most_alarms=most_alarms, report=report)
+    mix(CHAMPION, path, found, validation, most_alarms, rules.most_forgotten)
+
+
+def _tell_job(done: int, of: int) -> None:
+    if done % 20 == 0:
+        start, end = PROGRESS
+        Jobs(Settings.from_environment().feedback_dir).advance(start + (end - start) * done / of)
 
 
 def compare() -> None:
     """Judge champion and challenger."""
     params, rules, snapshot = read_params(PARAMS), RetrainParams.read(PARAMS), Snapshot.read(DATA)
     gate = read_training_pairs(DATA, params.data)[1]
-    held_out = read_pairs(DATA, [FEEDBACK], HELD_OUT) if snapshot.n_held_out else []
+    held_out = _with_and_without_crack(read_pairs(DATA, [FEEDBACK], HELD_OUT)) if snapshot.n_held_out else []
     pairs = [*gate, *held_out]
-    champion, challenger = Judged(CHAMPION, pairs), Judged(checkpoint.newest(MODELS), pairs)
-    is_accepted = bool(os.environ.get(ACCEPTED))
-    judge(champion, challenger, gate, held_out, rules, is_small_gain_accepted=is_accepted).write(REPORT)
-    draw_comparison(champion, challenger, (held_out or gate)[:N_PICTURES], REPORT / "pictures")
+    champion, challenger = Model(CHAMPION), Model(checkpoint.newest(MODELS))
+    verdict = judge(
+        champion.find(pairs),
+        challenger.find(pairs),
+        slowdown(champion, challenger),
+        gate,
+        held_out,
+        rules,
+        is_small_gain_accepted=bool(os.environ.get(ACCEPTED)),
+    )
+    shutil.rmtree(REPORT, ignore_errors=True)
+    draw_comparison(champion, challenger, (held_out or gate)[:N_PICTURES], REPORT / PICTURES)
+    verdict.write(REPORT)
 
 
 def archive() -> None:
@@ -57,9 +85,14 @@ def archive() -> None:
     export(checkpoint.newest(MODELS), DATA, ARCHIVE, read_params(PARAMS).export)
 
 
+def _with_and_without_crack(pairs: Sequence[Pair]) -> list[Pair]:
+    """Each kind as a set of its own: found cracks and spared walls are two figures, neither of which may pay for the other."""
+    return [pair if pair.read().mask_hw.any() else replace(pair, set_name=CRACK_FREE_FEEDBACK) for pair in pairs]
+
+
 def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
     """The recipe of the original training with the corrections mixed in, shorter and gentler."""
-    sets = dict(params.data.sets)
+    sets = params.data.sets | {name: share for name, share in rules.sets.items() if name in params.data.sets}
     if snapshot.n_labels > snapshot.n_held_out:
         sets[FEEDBACK] = rules.feedback_share
     training = params.training.model_copy(
@@ -73,19 +106,29 @@ def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
     return params.model_copy(update={"data": params.data.model_copy(update={"sets": sets}), "training": training})
 
 
-def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams) -> Verdict | None:
-    """A verdict before any training, where labels call more of a photograph crack than cracks can be."""
+def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams, *, is_accepted: bool) -> Verdict | None:
+    """A verdict before any training, where labels call more of a photograph crack than cracks can be, or none of them any.
+
+    Args:
+        is_accepted: whether a person said yes to labels none of which shows a crack.
+    """
     splits = ["train"] * (snapshot.n_labels > snapshot.n_held_out) + [HELD_OUT] * (snapshot.n_held_out > 0)
     pairs: list[Pair] = [pair for split in splits for pair in read_pairs(data_dir, [FEEDBACK], split)]
     ratios = [float(np.mean(pair.read().mask_hw)) for pair in pairs]
     n_doubtful = sum(ratio > rules.largest_crack_ratio for ratio in ratios)
-    if n_doubtful == 0:
+    if n_doubtful:
+        found = (
+            f"{n_doubtful} of {len(ratios)} call more than {rules.largest_crack_ratio:.0%} of their photograph crack, "
+            "as inverted masks do; reject them in Review"
+        )
+    elif not any(ratios) and not is_accepted:
+        found = (
+            f"none of {len(ratios)} shows a crack, so a network that finds none would be right on all of them; add some with "
+            "cracks or, if their photographs show none indeed, say yes (--yes)"
+        )
+    else:
         return None
-    found = (
-        f"{n_doubtful} of {len(ratios)} call more than {rules.largest_crack_ratio:.0%} of their photograph crack, "
-        "as inverted masks do; reject them in Review"
-    )
-    return Verdict("champion", "no challenger", (Rule("labels that look like cracks", False, found),), {})
+    return Verdict("champion", "no challenger", (Rule("labels that look like cracks", False, found),), {}, {})
 
 
 STAGES: dict[str, Callable[[], None]] = {"train": learn, "judge": compare, "archive": archive}
@@ -109,7 +152,12 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if JOB_PID in os.environ:
         end_with(int(os.environ[JOB_PID]))
-    STAGES[stage]()
+    try:
+        STAGES[stage]()
+    except (OSError, ValueError) as error:
+        with contextlib.suppress(OSError):  # the disk may be full
+            Path(REASON_FILE).write_text(str(error))
+        raise
     return 0
 
 

@@ -3,15 +3,17 @@
 MLflow being away stops nothing: what could not be recorded waits in the folder `unrecorded/` and goes there with the next one.
 """
 
+import fcntl
 import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import mlflow
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from model.inference.card import ModelCard
@@ -21,6 +23,8 @@ logger = logging.getLogger("retrain.tracking")
 
 NAME = "crack"  # of the experiment, and of the registered model
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+REGISTERED = ("promoted", "not_promoted", "adopted")
+VERSION_TAG = "version"
 RECORD_FILE, CARD_FILE, FILES = "record.json", "card.json", "files"
 
 # A server that is away should cost seconds, not the minutes of MLflow's own patience.
@@ -29,7 +33,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
 class Tracking:
-    """Records in the MLflow server at `url`; `folder` holds what waits for it."""
+    """Records in the MLflow server at `url`; the workspace in `folder` holds what waits for it."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self._client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
@@ -42,8 +46,7 @@ class Tracking:
         Args:
             card: of the model that came out of it, with its parameters and curves.
             figures: beside the card's own.
-            tags: `outcome` says what to do in the registry: "promoted" and "adopted" make a champion, "not_promoted" a
-                challenger, anything else registers nothing.
+            tags: of the run; what its `outcome` is decides whether the model is registered, which makes it the challenger.
             files: what to keep with it, by its place there; folders or files.
         """
         folder = self._waiting / card.version
@@ -59,30 +62,47 @@ class Tracking:
 
     def send_waiting(self) -> bool:
         """Whether nothing waits any more."""
-        for record in sorted(self._waiting.glob(f"*/{RECORD_FILE}")):  # written last, so the folder is whole
-            try:
-                self._send(record.parent, **json.loads(record.read_text()))
-            except (MlflowException, OSError) as error:
-                logger.warning("MLflow at %s took no record (%s); it waits in %s", self._url, _first_line(error), record.parent)
-                return False
-            shutil.rmtree(record.parent)
+        self._waiting.mkdir(parents=True, exist_ok=True)
+        with (self._waiting / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a training by hand may end beside a retraining
+            for record in sorted(self._waiting.glob(f"*/{RECORD_FILE}")):  # written last, so the folder is whole
+                try:
+                    self._send(record.parent, **json.loads(record.read_text()))
+                except (MlflowException, OSError) as error:
+                    logger.warning(
+                        "MLflow at %s took no record (%s); it waits in %s", self._url, _first_line(error), record.parent
+                    )
+                    return False
+                shutil.rmtree(record.parent)
         return True
 
-    def swap_champion(self) -> None:
-        """After a rollback: the previous model is the champion, and the other way round. Only warns if MLflow is away."""
+    def name_served(self, champion: str, previous: str | None) -> None:
+        """Give the aliases to the models of these versions, as far as they are registered. Only warns if MLflow is away; the
+        next call makes up for it.
+        """
         try:
-            registered = self._client.get_registered_model(NAME).aliases
-            for alias, other in ((CHAMPION, PREVIOUS), (PREVIOUS, CHAMPION)):
-                if other in registered:
-                    self._client.set_registered_model_alias(NAME, alias, registered[other])
+            for alias, version in ((CHAMPION, champion), (PREVIOUS, previous)):
+                numbers = [int(found.version) for found in self._registered() if found.tags[VERSION_TAG] == version]
+                if numbers:
+                    self._client.set_registered_model_alias(NAME, alias, str(max(numbers)))
         except MlflowException as error:
-            logger.warning("MLflow at %s did not change the champion (%s)", self._url, _first_line(error))
+            logger.warning("MLflow at %s did not take the aliases (%s)", self._url, _first_line(error))
+
+    def lacks(self, version: str) -> bool:
+        """Whether MLflow is there and has no model of this version."""
+        try:
+            return all(found.tags[VERSION_TAG] != version for found in self._registered())
+        except MlflowException:
+            return False
 
     def _send(self, folder: Path, figures: dict[str, float], tags: dict[str, str]) -> None:
         card = ModelCard.read(folder / CARD_FILE)
         experiment = self._client.get_experiment_by_name(NAME)
         experiment_id = experiment.experiment_id if experiment else self._client.create_experiment(NAME)
-        run = self._client.create_run(experiment_id, run_name=card.version, tags=tags).info.run_id
+        if self._is_sent(experiment_id, card.version, tags["outcome"]):
+            return
+        origin = {str(name): str(card.training[name]) for name in ("git_commit", "machine") if name in card.training}
+        run = self._client.create_run(experiment_id, run_name=card.version, tags={**origin, **tags}).info.run_id
         for name, value in _flat(card.training.get("params", {})):
             self._client.log_param(run, name, str(value)[:500])
         for point in card.training.get("history", []):
@@ -93,33 +113,46 @@ class Tracking:
             self._client.log_metric(run, name, value)
         self._client.log_artifacts(run, str(folder / FILES))
         self._client.log_artifact(run, str(folder / CARD_FILE))
-        self._register(run, tags.get("outcome", ""))
+        if tags["outcome"] in REGISTERED:
+            self._register(run, card.version)
         self._client.set_terminated(run)
 
-    def _register(self, run: str, outcome: str) -> None:
-        if outcome not in ("promoted", "adopted", "not_promoted"):
-            return
+    def _is_sent(self, experiment_id: str, version: str, outcome: str) -> bool:
+        """Whether this record is there whole; half of one, which a kill left, is removed."""
+        of_version = f"tags.`mlflow.runName` = '{version}' AND tags.outcome = '{outcome}'"
+        for run in self._client.search_runs([experiment_id], of_version):
+            if run.info.status == "FINISHED":
+                return True
+            for found in self._registered():
+                if found.run_id == run.info.run_id:
+                    self._client.delete_model_version(NAME, found.version)
+            self._client.delete_run(run.info.run_id)
+        return False
+
+    def _registered(self) -> Iterable[ModelVersion]:
+        return self._client.search_model_versions(f"name = '{NAME}'", max_results=1000)
+
+    def _register(self, run: str, version: str) -> None:
         try:
-            aliases = dict(self._client.get_registered_model(NAME).aliases)
+            self._client.get_registered_model(NAME)
         except MlflowException:
             self._client.create_registered_model(NAME)
-            aliases = {}
         source = self._client.get_run(run).info.artifact_uri
-        version = self._client.create_model_version(NAME, source=source, run_id=run).version
-        if outcome == "not_promoted":
-            self._client.set_registered_model_alias(NAME, CHALLENGER, version)
-            return
-        if CHAMPION in aliases:
-            self._client.set_registered_model_alias(NAME, PREVIOUS, aliases[CHAMPION])
-        self._client.set_registered_model_alias(NAME, CHAMPION, version)
-        self._client.set_registered_model_alias(NAME, CHALLENGER, version)
+        registered = self._client.create_model_version(NAME, source=source, run_id=run, tags={VERSION_TAG: version})
+        self._client.set_registered_model_alias(NAME, CHALLENGER, registered.version)
 
 
-def adopt(tracking: Tracking, archive_path: Path) -> bool:
-    """Record a released archive as the champion; whether MLflow has it."""
+def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
+    """Record the archive that is served as the champion; whether MLflow has it.
+
+    Args:
+        previous: the version that was served before it.
+    """
     card = read_card(archive_path)
     figures = {f"{name} F1": found["f1"] for name, found in card.figures.items() if isinstance(found, dict) and "f1" in found}
-    return tracking.record(card, figures, {"outcome": "adopted"}, {archive_path.name: archive_path})
+    is_there = tracking.record(card, figures, {"outcome": "adopted"}, {archive_path.name: archive_path})
+    tracking.name_served(card.version, previous)
+    return is_there
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -8,8 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+import yaml
+
+REASON_FILE = "reason.txt"  # in which a stage that fails says why
 JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
 _ROOT = Path(__file__).resolve().parent.parent
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
@@ -25,16 +31,18 @@ class Workspace:
 
     Args:
         remote: where DVC pushes: a folder, or an address that DVC knows.
+        environment: what the stages get beside this process's.
     """
 
-    def __init__(self, folder: Path, remote: str) -> None:
+    def __init__(self, folder: Path, remote: str, environment: Mapping[str, str]) -> None:
         self.folder = folder.resolve()
+        self._environment = {**environment, JOB_PID: str(os.getpid())}
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / ".dvc" / "config").is_file():
             self._git("init", "--quiet", "--initial-branch=main")
             self._dvc("init", "--quiet", "--force")
             self._dvc("config", "core.analytics", "false")
-            (self.folder / ".gitignore").write_text("/lock\n/data.tmp\n")
+            (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
         where = remote if "://" in remote else str(Path(remote).resolve())
         self._dvc("remote", "add", "--force", "--default", "storage", where)
 
@@ -56,12 +64,26 @@ class Workspace:
     def keep_snapshot(self) -> None:
         self._dvc("commit", "--force", "snapshot")
 
-    def run(self, stage: str, environment: dict[str, str] | None = None) -> None:
+    def run(self, stage: str, environment: Mapping[str, str] = MappingProxyType({})) -> float:
         """Run one stage unless nothing that it depends on has changed, or in any case with an environment of its own; its
-        output goes to this process's.
+        output goes to this process's. Returns the seconds that it took.
+
+        Raises WorkspaceError with what the stage itself gave as the reason, if it did.
         """
+        started = time.monotonic()
+        reason = self.folder / REASON_FILE
+        reason.unlink(missing_ok=True)
         is_forced = ["--force"] if environment else []
-        self._dvc("repro", *is_forced, "--single-item", stage, environment=environment, is_shown=True)
+        try:
+            self._dvc("repro", *is_forced, "--single-item", stage, environment=environment, is_shown=True)
+        except WorkspaceError as error:
+            raise WorkspaceError(f"{stage}: {reason.read_text()}" if reason.is_file() else str(error)) from error
+        return time.monotonic() - started
+
+    def data_hash(self) -> str:
+        """DVC's hash of the snapshot."""
+        outs = yaml.safe_load((self.folder / "dvc.lock").read_text())["stages"]["snapshot"]["outs"]
+        return str(next(out["md5"] for out in outs if out["path"] == "data"))
 
     def commit(self, message: str) -> str:
         """Push to the remote and commit what there is; the revision."""
@@ -80,12 +102,12 @@ class Workspace:
     def _git(self, *arguments: str) -> str:
         return self._run(["git", *arguments], {}, is_shown=False)
 
-    def _dvc(self, *arguments: str, environment: dict[str, str] | None = None, is_shown: bool = False) -> str:
-        return self._run([sys.executable, "-m", "dvc", *arguments], environment or {}, is_shown=is_shown)
+    def _dvc(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({}), is_shown: bool = False) -> str:
+        return self._run([sys.executable, "-m", "dvc", *arguments], environment, is_shown=is_shown)
 
-    def _run(self, command: list[str], environment: dict[str, str], *, is_shown: bool) -> str:
+    def _run(self, command: list[str], environment: Mapping[str, str], *, is_shown: bool) -> str:
         search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", JOB_PID: str(os.getpid())}
+        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", **self._environment}
         finished = subprocess.run(
             command,
             cwd=self.folder,

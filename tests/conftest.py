@@ -1,4 +1,4 @@
-"""What tests share: the real TorchServe with the released archive, and the real photographs where they are."""
+"""What tests share: the real TorchServe with the released archive, the real photographs where they are, a tiny network."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from export.build import export
 from handler.serve import Server
+from model import train
+from model.params import Params, read_params
+from model.synthetic import write_data_set
 from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
+from tests.tiny import EXPORT, TINY
 
 ROOT = Path(__file__).parent.parent
 ARCHIVE = ROOT / "model_store" / "crack.mar"
@@ -62,3 +67,29 @@ def data_dir() -> Path:
     if not folder or not Path(folder, "deepcrack", "split.csv").is_file():
         pytest.skip("CRACK_DATA_DIR names no folder that holds the set 'deepcrack'")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with one set, `synthetic`."""
+    folder = tmp_path_factory.mktemp("data")
+    write_data_set(folder / "synthetic", n_surfaces=20, seed=1, size_hw=(97, 131))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_params() -> Params:
+    return read_params(ROOT / "params.yaml", TINY)
+
+
+@pytest.fixture(scope="session")
+def trained(surfaces: Path, tiny_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished checkpoint of a tiny network."""
+    return train.train(tiny_params, surfaces, tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def archive(trained: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "crack.mar"
+    export(trained, surfaces, path, EXPORT)
+    return path

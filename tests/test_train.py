@@ -9,71 +9,19 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from export.archive import ArchiveError, content_hash, repack
-from export.build import export
-from export.quantisation import passed
 from model import checkpoint, train
 from model.dataset import is_held_out, read_pairs, read_training_pairs
-from model.inference import card, runtime
-from model.inference.card import Backend
-from model.inference.segmenter import Segmenter
 from model.machine import Machine
-from model.params import ExportParams, Params, read_params
-from model.synthetic import draw_surface, write_data_set
-from tests.conftest import ARCHIVE, ROOT
-from tests.photographs import png
-
-TINY = {
-    "data.sets": "{synthetic: 1}",
-    "data.synthetic_share": "0",
-    "data.n_synthetic": "0",
-    "data.validation_ratio": "0.3",
-    "network.width": "4",
-    "network.depth": "2",
-    "training.steps": "40",
-    "training.batch": "4",
-    "training.crop_px": "64",
-    "training.warmup_steps": "5",
-    "training.learning_rate": "0.02",
-    "training.ema_decay": "0.8",
-    "training.validate_every": "10",
-}
-
-EXPORT = ExportParams(tolerance=1e-4, n_calibration=6, largest_iou_loss=0.02)
-
-
-@pytest.fixture(scope="module")
-def surfaces(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data folder with one set, `synthetic`."""
-    folder = tmp_path_factory.mktemp("data")
-    write_data_set(folder / "synthetic", n_surfaces=20, seed=1, size_hw=(97, 131))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tiny_params() -> Params:
-    return read_params(ROOT / "params.yaml", TINY)
-
-
-@pytest.fixture(scope="module")
-def trained(surfaces: Path, tiny_params: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished checkpoint of a tiny network."""
-    return train.train(tiny_params, surfaces, tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture(scope="module")
-def archive(trained: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("store") / "crack.mar"
-    export(trained, surfaces, path, EXPORT)
-    return path
+from model.params import Params, read_params
+from model.synthetic import write_data_set
+from tests.conftest import ROOT
+from tests.tiny import TINY
 
 
 def command(*arguments: object) -> list[str]:
@@ -99,7 +47,9 @@ def test_a_training_learns(trained: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_weights(trained: Path, surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
-    again = train.train(tiny_params, surfaces, tmp_path)
+    told: list[tuple[int, int]] = []
+    again = train.train(tiny_params, surfaces, tmp_path, report=lambda done, of: told.append((done, of)))
+    assert told == [(step, 40) for step in range(1, 41)]
     assert_same_weights(again, trained)
 
 
@@ -316,118 +266,3 @@ def test_a_training_begins_with_what_an_archive_holds(trained: Path, archive: Pa
     assert child.training["parent"]["version"] == model_card.version
     assert child.mean == model_card.mean
     assert child.figures["validation"]["score"] == pytest.approx(model_card.figures["validation"]["score"], abs=0.02)
-
-
-def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archive: Path, tmp_path: Path) -> None:
-    network, _ = checkpoint.load(trained)
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
-    model_card = card.ModelCard.read(tmp_path / card.FILE_NAME)
-    surface = draw_surface(seed=3, size_hw=(150, 201)).image_hwc_u8
-    by_onnx = Segmenter(model_card, runtime.load(tmp_path, checkpoint.REFERENCE, n_threads=1)).probability(surface)
-    by_torch = Segmenter(model_card, checkpoint.as_run(network)).probability(surface)
-    assert np.abs(by_onnx.astype(int) - by_torch).max() <= 1
-    assert model_card.figures["parity"]["largest_difference"] < 1e-4
-
-
-def test_the_archive_answers_with_nothing_but_itself_on_the_path(archive: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
-    (tmp_path / "photograph.png").write_bytes(png(draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8))
-    # What TorchServe does with an archive, and its context where the server would stand.
-    script = """
-import sys
-sys.path.insert(0, ".")
-import crack_handler
-import yaml
-from ts.context import Context, RequestProcessor
-from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
-context = Context("crack", ".", {}, 1, None, None)
-context.model_yaml_config = yaml.safe_load(open("model-config.yaml"))
-context.metrics = MetricsCacheYamlImpl(sys.argv[2])
-context.metrics.initialize_cache()
-context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor({})]
-handler = crack_handler.CrackHandler()
-handler.initialize(context)
-parts = {"image": bytearray(open("photograph.png", "rb").read()), "response": bytearray(b"full")}
-print(handler.handle([parts], context)[0].decode())
-assert all(getattr(module, "__file__", None) is None or not module.__file__.startswith(sys.argv[1])
-           for name, module in sys.modules.items() if name.split(".")[0] in ("model", "handler", "export"))
-"""
-    finished = subprocess.run(
-        [sys.executable, "-I", "-c", script, str(ROOT), str(ROOT / "handler" / "metrics.yaml")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    *_, answered = finished.stdout.splitlines()  # after the metrics, which TorchServe reads there
-    assert json.loads(answered)["shape"] == [90, 111]
-
-
-def test_each_backend_of_the_archive_draws_the_masks_of_pytorch_but_for_rounding(
-    archive: Path, trained: Path, tmp_path: Path
-) -> None:
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
-    model_card = card.ModelCard.read(tmp_path / card.FILE_NAME)
-    network, _ = checkpoint.load(trained)
-    surface = draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8
-    expected = Segmenter(model_card, checkpoint.as_run(network)).probability(surface).astype(int)
-    assert checkpoint.REFERENCE in model_card.backends
-    for backend in filter(runtime.is_usable, model_card.backends):
-        probability = Segmenter(model_card, runtime.load(tmp_path, backend, n_threads=1)).probability(surface)
-        # of 255; a network of four channels loses more to int8 than one worth serving, and what counts is the gate
-        largest_mean = {"fp32": 0.1, "bf16": 6}.get(backend.precision, 30)
-        assert np.abs(probability - expected).mean() < largest_mean, backend
-        assert model_card.figures["backends"][str(backend)]["is_served"]
-
-
-def test_what_loses_more_than_is_allowed_is_not_served() -> None:
-    iou = {checkpoint.REFERENCE: 0.7, Backend("openvino", "int8"): 0.694, Backend("openvino", "bf16"): 0.696}
-    assert passed(iou, largest_loss=0.005) == (checkpoint.REFERENCE, Backend("openvino", "bf16"))
-
-
-def test_equal_content_has_equal_hashes_and_other_weights_have_not(archive: Path, trained: Path, surfaces: Path) -> None:
-    again = archive.with_name("again.mar")
-    export(trained, surfaces, again, EXPORT)
-    assert content_hash(again) == content_hash(archive)
-    assert content_hash(ARCHIVE) != content_hash(archive)
-
-
-def test_repacking_keeps_network_and_card(archive: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "crack.mar"
-    copy.write_bytes(archive.read_bytes())
-    repack(copy)
-    assert content_hash(copy) == content_hash(archive)
-
-
-def test_what_is_no_archive_is_not_repacked(tmp_path: Path) -> None:
-    path = tmp_path / "crack.mar"
-    path.write_bytes(b"something else")
-    with pytest.raises(ArchiveError, match="is no archive of a crack model"):
-        repack(path)
-    assert path.read_bytes() == b"something else"
-
-
-def test_the_released_archive_holds_the_code_of_this_repository() -> None:
-    """Where it doesn't, `python -m export --repack` mends it."""
-    sources = {
-        "crack_handler.py": ROOT / "handler" / "crack_handler.py",
-        "model-config.yaml": ROOT / "handler" / "model-config.yaml",
-    }
-    for path in [ROOT / "model" / "__init__.py", *(ROOT / "model" / "inference").glob("*.py")]:
-        sources[path.relative_to(ROOT).as_posix()] = path
-    with zipfile.ZipFile(ARCHIVE) as archive:
-        assert {name for name in archive.namelist() if name.endswith((".py", ".yaml"))} == set(sources)
-        assert [name for name, path in sources.items() if archive.read(name) != path.read_bytes()] == []
-
-
-def test_an_archive_that_differs_from_its_checkpoint_is_not_built(trained: Path, surfaces: Path, archive: Path) -> None:
-    strict = EXPORT.model_copy(update={"tolerance": 1e-12})
-    before = archive.read_bytes()
-    with pytest.raises(ValueError, match=r"ONNX differs from PyTorch by .* tolerance 1\.0e-12 .* The archive was not built\."):
-        export(trained, surfaces, archive, strict)
-    assert archive.read_bytes() == before
-    assert [path.name for path in archive.parent.iterdir() if path.is_dir()] == []

@@ -28,6 +28,15 @@ def test_a_false_alarm_moves_the_threshold_above_it() -> None:
     assert choice.by_set == {"cracked": pytest.approx(16 / 17), "walls": 1}
 
 
+def test_only_thresholds_with_few_enough_false_alarms_are_considered() -> None:
+    cracked = levels_of([200] * 100 + [140] * 5000 + [100] * 4900, [1] * 10000)
+    walls = [levels_of([level] * 100 + [0] * 9900, [0] * 10000) for level in (120, 150)]
+    levels = {"cracked": np.concatenate([cracked, *walls])}
+    assert choose_threshold(levels).threshold * 255 <= 100
+    assert 120 < choose_threshold(levels, 1).threshold * 255 <= 140
+    assert 150 < choose_threshold(levels, 0).threshold * 255 <= 200
+
+
 def test_without_any_crack_nothing_can_be_chosen() -> None:
     with pytest.raises(ValueError, match="No validation photograph of wall shows a crack"):
         choose_threshold({"wall": levels_of([3, 4], [0, 0])})

@@ -5,9 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from retrain.judge import Rule, Verdict, figure, paired_differences
+from model.dataset import Pair
+from retrain.judge import Findings, chance_of_exchanged, figure, judge, paired_differences
+from retrain.settings import RetrainParams
+from retrain.verdict import Rule, Verdict
+from tests.conftest import ROOT
 
-GOOD, BAD = [90, 10, 10], [50, 50, 50]
+GOOD, BAD, QUIET, LOUD = [90, 10, 10], [50, 50, 50], [0, 0, 0], [0, 500, 0]
+RULES = RetrainParams.read(ROOT / "params.yaml")
+GATE = [Pair("gate", Path(), Path(), "train", str(number)) for number in range(20)]
+FEEDBACK = [
+    *(Pair("feedback", Path(), Path(), "held-out", str(number)) for number in range(20)),
+    *(Pair("feedback without crack", Path(), Path(), "held-out", f"wall {number}") for number in range(10)),
+]
 
 
 def test_pixels_are_pooled_and_crack_free_sets_count_alarms() -> None:
@@ -36,9 +46,49 @@ def test_the_same_model_differs_from_itself_by_nothing() -> None:
 
 def test_a_verdict_comes_back_as_it_was_written_and_says_why(tmp_path: Path) -> None:
     rules = (Rule("no loss", True, "+0.01"), Rule("a gain <here>", False, "-0.02"))
-    verdict = Verdict("1", "2", rules, {"one": (0.5, 0.6)})
+    verdict = Verdict("1", "2", rules, {"one": (0.5, 0.6)}, {"one": ((0.4, 0.6), (0.5, 0.7))})
     verdict.write(tmp_path)
     assert Verdict.read(tmp_path / "verdict.json") == verdict
     assert not verdict.is_promoted
     assert verdict.reason == "a gain <here>: -0.02"
     assert "a gain &lt;here&gt;" in (tmp_path / "verdict.html").read_text()
+
+
+def test_masks_of_other_photographs_are_told_from_their_own() -> None:
+    rng = np.random.default_rng(5)
+    marked = rng.random((20, 128, 128)) < 0.02
+    found = marked & (rng.random(marked.shape) < 0.3) | (rng.random(marked.shape) < 0.02)
+    assert chance_of_exchanged(found, marked) <= 0.001
+    assert chance_of_exchanged(found, np.roll(marked, 1, axis=0)) > 0.05
+
+
+def findings(gate: list[int], feedback: list[int], walls: list[int], *, is_exchanged: bool = False) -> Findings:
+    counts = {"gate": [gate] * 20, "feedback": [feedback] * 20, "feedback without crack": [walls] * 10}
+    marked = {name: np.random.default_rng(1).random((len(of), 128, 128)) < 0.02 for name, of in counts.items()}
+    marked["feedback without crack"][:] = False
+    found = {name: np.roll(cells, 1, axis=0) if is_exchanged else cells for name, cells in marked.items()}
+    return Findings("1", {name: np.array(of) for name, of in counts.items()}, found, marked)
+
+
+@pytest.mark.parametrize(
+    ("challenger", "slower", "failed"),
+    [
+        (findings(GOOD, GOOD, QUIET), 1.0, set()),
+        (findings(GOOD, BAD, QUIET), 1.0, {"a gain on held-out feedback"}),
+        (findings(BAD, GOOD, QUIET), 1.0, {"no loss on the gate set"}),
+        (findings(GOOD, GOOD, LOUD), 1.0, {"a gain on held-out feedback", "no more false alarms"}),
+        (findings(GOOD, GOOD, QUIET, is_exchanged=True), 1.0, {"labels of their own photographs"}),
+        (findings(GOOD, GOOD, QUIET), 1.5, {"speed"}),
+    ],
+    ids=["better", "no gain", "forgets", "sees cracks on walls", "labels exchanged", "slow"],
+)
+def test_each_rule_fails_for_its_own_reason(challenger: Findings, slower: float, failed: set[str]) -> None:
+    champion = findings(GOOD, BAD, QUIET)
+    verdict = judge(champion, challenger, slower, GATE, FEEDBACK, RULES, is_small_gain_accepted=False)
+    assert {rule.name for rule in verdict.rules if not rule.holds} == failed
+
+
+def test_cracks_no_longer_found_are_not_paid_for_by_quiet_walls() -> None:
+    champion, challenger = findings(GOOD, GOOD, LOUD), findings(GOOD, BAD, QUIET)
+    verdict = judge(champion, challenger, 1.0, GATE, FEEDBACK, RULES, is_small_gain_accepted=True)
+    assert "worse on those with crack" in verdict.reason

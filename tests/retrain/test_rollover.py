@@ -1,15 +1,20 @@
-"""Roll-over and the way back at the real TorchServe, under load; nothing is lost, and a kill leaves nothing."""
+"""Roll-over and the way back at the real TorchServe and two replicas, under load: nothing is lost, a kill leaves nothing."""
 
+import contextlib
 import dataclasses
+import socket
 import threading
+import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+import psutil
 import pytest
 import requests
 
@@ -19,6 +24,7 @@ from model.synthetic import draw_surface
 from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_back, roll_over, settle
 from tests.conftest import ARCHIVE, start_server
 from tests.photographs import jpeg
+from tests.ports import free_ports
 
 GOLDEN = [jpeg(draw_surface(seed, (384, 544)).image_hwc_u8) for seed in (20, 21)]
 DRAIN_S = 3.0
@@ -37,18 +43,33 @@ def next_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class System:
-    """A TorchServe with a model store of its own."""
+    """A TorchServe, and the model store in `folder`, which several may share; `settings` as `start_server` takes them."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.store = folder, folder / "model_store"
-        self.store.mkdir()
-        (self.store / ARCHIVE.name).write_bytes(ARCHIVE.read_bytes())
+    def __init__(self, folder: Path, name: str = "logs", settings: Mapping[str, str] | None = None) -> None:
+        self.logs, self.store = folder / name, folder / "model_store"
+        self._settings = {**(settings or {}), "model_store": str(self.store)}
+        if not self.store.is_dir():
+            self.store.mkdir()
+            (self.store / ARCHIVE.name).write_bytes(ARCHIVE.read_bytes())
         self.start()
 
     def start(self) -> None:
-        self.server: Server = start_server(self.folder / "logs", {"model_store": str(self.store)})
+        self.server: Server = start_server(self.logs, self._settings)
         self.server.wait_until_ready()
         self.models = ModelServer(self.server.management_url, self.server.inference_url)
+        (self.replica,) = self.models.replicas()
+
+    def n_loaded(self) -> int:
+        """Archives that it ever unpacked, each before its workers start; from its log, as its API may wait meanwhile."""
+        return (self.logs / "ts_log.log").read_text().count("Model crack loaded")
+
+    def kill(self) -> None:
+        """At once, as a machine's end would."""
+        family = self.server._process.children(recursive=True)
+        for process in [*family, self.server._process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.server.stop()
 
     def predict(self) -> requests.Response:
         return requests.post(f"{self.server.inference_url}/predictions/crack", data=GOLDEN[0], timeout=60)
@@ -67,9 +88,15 @@ class System:
 
         def send() -> None:
             while not is_over.is_set():
-                answer = self.predict()
+                try:
+                    answer = self.predict()
+                except requests.RequestException:  # counts as an answer that nobody got
+                    time.sleep(0.05)
+                    found = (0, "")
+                else:
+                    found = (answer.status_code, answer.headers.get("X-Crack-Model-Version", ""))
                 with lock:
-                    answers[answer.status_code, answer.headers.get("X-Crack-Model-Version", "")] += 1
+                    answers[found] += 1
 
         clients = [threading.Thread(target=send) for _ in range(concurrency)]
         for client in clients:
@@ -96,7 +123,7 @@ def test_under_load_no_request_is_lost_there_and_back_and_a_restart_serves_the_p
     with system.load(concurrency=8) as answers:
         roll_over(next_archive, content_hash(next_archive), system.store, system.models, GOLDEN, DRAIN_S)
     assert answers.keys() == {(200, released), (200, NEXT)}
-    assert system.models.versions() == {NEXT}
+    assert system.replica.versions() == {NEXT}
     system.server.stop()
     system.start()
     assert system.version() == NEXT
@@ -132,7 +159,7 @@ def test_workers_that_answer_otherwise_than_their_network_are_not_served(
     with pytest.raises(RollOverError, match="golden photograph 0"):
         roll_over(spoiled, content_hash(spoiled), system.store, system.models, GOLDEN, DRAIN_S)
     assert (system.version(), system.archives()) == (released, {"crack.mar"})
-    assert system.models.versions() == {released}
+    assert system.replica.versions() == {released}
 
 
 def test_what_a_kill_left_is_cleared_away(system: System, next_archive: Path) -> None:
@@ -140,10 +167,10 @@ def test_what_a_kill_left_is_cleared_away(system: System, next_archive: Path) ->
     released = system.version()
     (system.store / f"crack-{NEXT}.mar").write_bytes(next_archive.read_bytes())
     (system.store / f".crack-{NEXT}.mar.tmp").write_bytes(b"half")
-    system.models.register(f"crack-{NEXT}.mar", 1)
+    system.replica.register(f"crack-{NEXT}.mar", 1)
     done = settle(system.store, system.models)
     assert len(done) == 3
-    assert (system.models.versions(), system.archives()) == ({released}, {"crack.mar"})
+    assert (system.replica.versions(), system.archives()) == ({released}, {"crack.mar"})
 
 
 def test_what_a_kill_cut_off_is_finished(system: System, next_archive: Path) -> None:
@@ -151,9 +178,133 @@ def test_what_a_kill_cut_off_is_finished(system: System, next_archive: Path) -> 
     (system.store / f"crack-{NEXT}.mar").write_bytes(next_archive.read_bytes())
     Serving(f"crack-{NEXT}.mar", "crack.mar").write(system.store)
     settle(system.store, system.models)
-    assert (system.version(), system.models.versions()) == (NEXT, {NEXT})
+    assert (system.version(), system.replica.versions()) == (NEXT, {NEXT})
 
 
 def test_without_a_former_version_there_is_no_way_back(system: System) -> None:
     with pytest.raises(RollOverError, match="no way back"):
         roll_back(system.store, system.models, GOLDEN, DRAIN_S)
+
+
+NAME, ADDRESSES = "replicas.test", ("127.0.0.2", "127.0.0.3")
+WAIT_S = 300
+
+
+class Replicas:
+    """Two TorchServes that share a model store, at the same ports of two addresses, which are those of one name."""
+
+    def __init__(self, folder: Path) -> None:
+        inference_port, management_port = free_ports(2)
+        self.addresses = list(ADDRESSES)
+        self.all = [
+            System(
+                folder,
+                address,
+                {
+                    "inference_address": f"http://{address}:{inference_port}",
+                    "management_address": f"http://{address}:{management_port}",
+                    "default_workers_per_model": "1",
+                },
+            )
+            for address in ADDRESSES
+        ]
+        self.store = self.all[0].store
+        self.models = ModelServer(f"http://{NAME}:{management_port}", f"http://{NAME}:{inference_port}")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replicas]:
+    running = Replicas(tmp_path_factory.mktemp("replicas"))
+    yield running
+    for system in running.all:
+        system.server.stop()
+
+
+@pytest.fixture
+def replicas(pair: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
+    """Both of them running, with the released archive."""
+    resolve = socket.getaddrinfo
+
+    def resolved(host: str, *arguments: Any, **named: Any) -> list[Any]:
+        hosts = pair.addresses if host == NAME else [host]
+        return [found for each in hosts for found in resolve(each, *arguments, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)  # in place of a name server
+    pair.addresses[:] = ADDRESSES
+    (pair.store / "serving.json").unlink(missing_ok=True)
+    for system in pair.all:
+        if not system.server.is_ready():
+            system.start()
+    settle(pair.store, pair.models)
+    return pair
+
+
+@contextmanager
+def killed_when(moment: Callable[[], bool], victim: System) -> Iterator[None]:
+    """Kill it at that moment, which must come while the body runs."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + WAIT_S
+        while not moment():
+            if time.monotonic() > deadline:
+                return
+            time.sleep(0.01)
+        victim.kill()
+        is_killed.set()
+
+    is_killed, watcher = threading.Event(), threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    yield
+    watcher.join()
+    assert is_killed.is_set()
+
+
+def test_every_replica_is_rolled_over_and_one_that_is_killed_after_it_counted_starts_with_what_is_served(
+    replicas: Replicas, next_archive: Path
+) -> None:
+    first, second = replicas.all
+    released = first.version()
+    with first.load(concurrency=4) as answers, second.load(concurrency=4) as others:
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
+    assert answers.keys() == others.keys() == {(200, released), (200, NEXT)}
+    assert first.replica.versions() == second.replica.versions() == {NEXT}
+    with (
+        first.load(concurrency=4) as answers,
+        killed_when(lambda: Serving.read(replicas.store).default == ARCHIVE.name, second),
+    ):
+        assert roll_back(replicas.store, replicas.models, GOLDEN, DRAIN_S) == released
+    assert answers.keys() == {(200, released), (200, NEXT)}
+    assert first.replica.versions() == {released}
+    second.start()
+    assert second.version() == released
+
+
+def test_what_fails_at_one_replica_is_taken_back_at_all(replicas: Replicas, next_archive: Path) -> None:
+    """One is killed while it loads what the other has loaded."""
+    first, second = replicas.all
+    released, n_before = first.version(), second.n_loaded()
+    with (
+        first.load(concurrency=4) as answers,
+        killed_when(lambda: second.n_loaded() > n_before, second),
+        pytest.raises(RollOverError, match=ADDRESSES[1]),
+    ):
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
+    assert answers.keys() == {(200, released)}
+    assert (first.replica.versions(), first.archives()) == ({released}, {ARCHIVE.name})
+
+
+def test_a_replica_that_was_taken_away_is_not_missed(replicas: Replicas, next_archive: Path) -> None:
+    """Killed while it loads, and its address no longer the name's, as when there are to be fewer."""
+    first, second = replicas.all
+    n_before = second.n_loaded()
+
+    def is_taken_away() -> bool:
+        if second.n_loaded() == n_before:
+            return False
+        replicas.addresses.remove(ADDRESSES[1])
+        return True
+
+    with first.load(concurrency=4) as answers, killed_when(is_taken_away, second):
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
+    assert (200, NEXT) in answers
+    assert {status for status, _ in answers} == {200}

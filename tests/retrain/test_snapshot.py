@@ -66,6 +66,14 @@ def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() 
     assert all(len(side) == 1 for side in sides.values())
 
 
+def test_what_was_learned_from_is_not_held_out_when_others_are_forgotten() -> None:
+    labels = [Label(str(number), "", "", str(number)) for number in range(300)]
+    learned = {label.id for label in labels} - held_out_ids(labels, RULES)
+    left = labels[:40]
+    assert held_out_ids(left, RULES) & learned
+    assert not held_out_ids(left, RULES, learned) & learned
+
+
 def test_no_store_has_no_labels(tmp_path: Path) -> None:
     assert read_labels(tmp_path) == []
 

@@ -1,0 +1,91 @@
+"""What Prometheus scrapes from `python -m retrain --watch`: read from jobs and the newest verdict, so no restart loses it."""
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from retrain.jobs import QUEUED, RUNNING, Jobs
+from retrain.settings import Settings
+from retrain.snapshot import read_labels
+from retrain.stages import REPORT
+from retrain.verdict import VERDICT_FILE, Verdict
+
+logger = logging.getLogger("retrain.metrics")
+
+OUTCOMES = ("promoted", "not_promoted", "nothing_to_do", "failed")
+
+
+def serve(settings: Settings) -> None:
+    """Answer at the settings' address from a thread of its own. Raises ValueError where that cannot be listened on."""
+    registry = CollectorRegistry()
+    registry.register(_RetrainCollector(settings))
+    try:
+        start_http_server(settings.metrics_port, settings.metrics_host, registry)
+    except OSError as error:
+        raise ValueError(
+            f"Metrics cannot be served at {settings.metrics_host}:{settings.metrics_port} ({error}). "
+            "Set CRACK_RETRAIN_METRICS_HOST and CRACK_RETRAIN_METRICS_PORT to a free address."
+        ) from error
+
+
+class _RetrainCollector(Collector):
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._jobs = Jobs(settings.feedback_dir)
+
+    def collect(self) -> Iterator[Metric]:
+        history = self._jobs.history()
+        running = [job for job in history if job["state"] == RUNNING]
+        ended = [job for job in history if job["state"] in OUTCOMES]
+        n_new = len(read_labels(self._settings.feedback_dir)) - self._jobs.n_labels_judged()
+        for name, what, value in (
+            ("queued", "Retrainings that somebody asked for and that wait", sum(job["state"] == QUEUED for job in history)),
+            ("running", "Retrainings that run", len(running)),
+            ("progress_ratio", "How far the running one is", running[0]["progress"] if running else 0),
+            ("new_labels", "Accepted labels that no retraining has judged yet", n_new),
+            ("after_labels", "New labels with which a retraining starts by itself", self._settings.after_labels),
+        ):
+            yield GaugeMetricFamily(f"crack_retrain_{name}", what, value=value)
+        by_outcome = CounterMetricFamily("crack_retrain_ended", "Retrainings that ended, by how", labels=["outcome"])
+        last = GaugeMetricFamily("crack_retrain_last_outcome", "1 for how the newest that ended did", labels=["outcome"])
+        for outcome in OUTCOMES:
+            by_outcome.add_metric([outcome], sum(job["state"] == outcome for job in ended))
+            last.add_metric([outcome], bool(ended) and ended[0]["state"] == outcome)
+        yield by_outcome
+        yield last
+        yield from _newest(ended[0]) if ended else ()
+        yield from self._verdict()
+
+    def _verdict(self) -> Iterator[Metric]:
+        path = self._settings.workspace / REPORT / VERDICT_FILE
+        if not path.is_file():
+            return
+        try:
+            verdict = Verdict.read(path)
+        except (OSError, KeyError, ValueError) as error:  # it is being written, or comes from another version of the program
+            logger.warning("%s cannot be read (%r): its figures are not published", path, error)
+            return
+        figures = GaugeMetricFamily(
+            "crack_retrain_figure_ratio",
+            "F1 by set (or, without cracks, the share without a false alarm) in the newest verdict",
+            labels=["set", "model", "version"],
+        )
+        for name, (before, after) in verdict.figures.items():
+            figures.add_metric([name, "champion", verdict.champion], before)
+            figures.add_metric([name, "challenger", verdict.challenger], after)
+        yield figures
+        rules = GaugeMetricFamily("crack_retrain_rule_holds", "Whether a rule of the newest verdict holds", labels=["rule"])
+        for rule in verdict.rules:
+            rules.add_metric([rule.name], rule.holds)
+        yield rules
+
+
+def _newest(job: dict[str, Any]) -> Iterator[Metric]:
+    asked, ended = (datetime.fromisoformat(job[name]).timestamp() for name in ("asked_at", "updated_at"))
+    yield GaugeMetricFamily("crack_retrain_last_end_timestamp_seconds", "When the newest that ended did", value=ended)
+    yield GaugeMetricFamily("crack_retrain_last_duration_seconds", "From its being asked for to its end", value=ended - asked)

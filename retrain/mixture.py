@@ -1,0 +1,66 @@
+"""How far to go from the champion's weights to the trained ones.
+
+On the straight line between a network and the same network trained further lie networks that keep more of what was known and
+take up less of what is new (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
+"""
+
+import copy
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model import checkpoint
+from model.attention_unet import AttentionUNet
+from model.dataset import Pair, read_photographs
+from model.inference.segmenter import Segmenter
+from model.validation import validate
+from retrain.judge import Findings, figure
+from retrain.snapshot import FEEDBACK
+
+logger = logging.getLogger("retrain.mixture")
+
+SHARES = (1.0, 0.75, 0.5, 0.25)  # of the trained weights
+
+
+def mix(champion_path: Path, trained_path: Path, found: Findings, pairs: Sequence[Pair], most_alarms: int, most: float) -> None:
+    """Replace the trained checkpoint by what lies as near to it as may be.
+
+    Args:
+        found: by the champion, on the validation photographs `pairs`.
+        most_alarms: as in `model.validation.choose_threshold`.
+        most: that may be lost of the mean F1 of the original sets; where each mixture loses more, the one nearest to the
+            champion is taken, and the judge will have its say.
+    """
+    champion, _ = checkpoint.load(champion_path)
+    trained, card = checkpoint.load(trained_path)
+    photographs = read_photographs(pairs, "reading validation")
+    names = [name for name, marked in found.marked.items() if name != FEEDBACK and marked.any()]
+    before = float(np.mean([figure(found.counts[name]) for name in names]))
+    for share in SHARES:
+        network = _between(champion, trained, share)
+        choice = validate(Segmenter(card, checkpoint.as_run(checkpoint.rounded(network))), photographs, most_alarms)
+        lost = before - float(np.mean([choice.by_set[name] for name in names]))
+        logger.info("%d%% of the way: validation %s, %+.4f on the original sets", 100 * share, choice, -lost)
+        if lost <= most:
+            break
+    figures = {"score": choice.score, "by_set": choice.by_set, "threshold": choice.threshold, "n_photographs": len(pairs)}
+    checkpoint.save(
+        trained_path,
+        network,
+        dataclasses.replace(
+            card,
+            threshold=choice.threshold,
+            training={**card.training, "share_of_trained_weights": share},
+            figures={**card.figures, "validation": figures},
+        ),
+    )
+
+
+def _between(champion: AttentionUNet, trained: AttentionUNet, share: float) -> AttentionUNet:
+    network, old, new = copy.deepcopy(trained), champion.state_dict(), trained.state_dict()
+    counters = {name for name in new if not new[name].is_floating_point()}
+    network.load_state_dict({name: new[name] if name in counters else old[name].lerp(new[name], share) for name in new})
+    return network

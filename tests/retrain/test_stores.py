@@ -1,0 +1,132 @@
+"""MLflow on PostgreSQL and S3, and DVC on S3, by settings alone: a real PostgreSQL, and a server that speaks S3."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+import requests
+from mlflow import MlflowClient
+
+from retrain.tracking import Tracking, adopt
+from retrain.workspace import Workspace
+from tests.conftest import ARCHIVE, ROOT
+from tests.ports import free_ports
+
+TIMEOUT_S = 120
+BUCKET = "cracks"
+
+
+def start(
+    command: list[str], is_up: Callable[[], bool], environment: dict[str, str], log_path: Path
+) -> subprocess.Popen[bytes]:
+    with log_path.open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + TIMEOUT_S
+    while not is_up():
+        assert process.poll() is None, log_path.read_text()
+        assert time.monotonic() < deadline, log_path.read_text()
+        time.sleep(0.2)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    os.killpg(process.pid, signal.SIGTERM)
+    process.wait(60)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture
+def postgresql(tmp_path: Path) -> Iterator[str]:
+    """The address of a database of its own."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("Debian's package postgresql is not installed")
+    is_root = os.geteuid() == 0  # which PostgreSQL refuses to run as
+    as_user = ["runuser", "-u", "postgres", "--"] if is_root else []
+    folder = Path(tempfile.mkdtemp(prefix="crack-postgresql-"))  # pytest's own folders are root's alone
+    if is_root:
+        owner = pwd.getpwnam("postgres")
+        os.chown(folder, owner.pw_uid, owner.pw_gid)
+    (port,) = free_ports(1)
+    initdb = [*as_user, str(programs[-1] / "initdb"), "-D", str(folder / "data"), "-U", "mlflow", "--auth=trust"]
+    subprocess.run(initdb, check=True, capture_output=True)
+    server = [*as_user, str(programs[-1] / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
+    is_ready = [str(programs[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+    process = start(server, lambda: subprocess.run(is_ready, check=False).returncode == 0, {}, tmp_path / "postgresql.log")
+    yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
+    stop(process)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an S3 server with a bucket; its keys are in the environment, as AWS's would be."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = start(command, lambda: answers(f"{url}/moto-api/"), {}, tmp_path / "s3.log")
+    settings = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+        "MLFLOW_S3_ENDPOINT_URL": url,
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    yield url
+    stop(process)
+
+
+def keys(prefix: str) -> list[str]:
+    found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+    return [entry["Key"] for entry in found.get("Contents", [])]
+
+
+def test_mlflow_keeps_its_records_in_postgresql_and_its_files_in_s3(postgresql: str, s3: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    settings = {"MLFLOW_BACKEND_STORE_URI": postgresql, "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/mlflow"}
+    procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    command = ["sh", "-c", procfile["mlflow"].replace("--port 5000", f"--port {port}")]
+    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    server = start(command, lambda: answers(f"{url}/health"), {**settings, **path}, tmp_path / "mlflow.log")
+    try:
+        assert adopt(Tracking(url, tmp_path), ARCHIVE, None)
+        client = MlflowClient(tracking_uri=url)
+        champion = client.get_model_version_by_alias("crack", "champion")
+        assert champion.run_id is not None
+        copy = client.download_artifacts(champion.run_id, ARCHIVE.name, str(tmp_path))
+    finally:
+        stop(server)
+    assert Path(copy).read_bytes() == ARCHIVE.read_bytes()
+    assert any(key.endswith(ARCHIVE.name) for key in keys("mlflow/"))
+
+
+def test_dvc_pushes_to_s3_and_pulls_from_it(s3: str, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", f"s3://{BUCKET}/dvc", {})
+    shutil.copy(ROOT / "params.yaml", workspace.folder)
+    (workspace.folder / "dvc.yaml").write_text("stages: {copy: {cmd: cp params.yaml kept.yaml, outs: [kept.yaml]}}\n")
+    workspace.run("copy")
+    workspace.commit("kept")
+    assert keys("dvc/")
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(workspace.folder), str(clone)], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet"], cwd=clone, check=True)
+    assert (clone / "kept.yaml").read_bytes() == (ROOT / "params.yaml").read_bytes()
