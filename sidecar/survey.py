@@ -1,0 +1,218 @@
+"""A survey's folder: masks, overlays, a journal of what was answered, and the table and contact sheet made from it.
+
+The journal, `cracks.jsonl`, gets a line a photograph once its pictures are in place. A line that a kill has torn is cut off
+when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking (`batch`).
+"""
+
+import csv
+import fcntl
+import heapq
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+
+JOURNAL = "cracks.jsonl"
+TABLE = "cracks.csv"
+SHEET = "index.html"
+COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error")
+MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
+_INCOMING = ".cracks-incoming"
+
+
+class Status(StrEnum):
+    """What became of a photograph."""
+
+    PREDICTED = "predicted"
+    REFUSED = "refused"  # it would be again: too large, torn, no photograph
+    FAILED = "failed"  # this time
+    UNANSWERED = "unanswered"  # the server was away or busy to the last try
+
+
+FINAL = (Status.PREDICTED, Status.REFUSED)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One photograph. `seconds` count from asking to the answer, tries included; what was not predicted has `error` alone."""
+
+    file: str  # below the folder of photographs, with /
+    status: Status
+    n_bytes: int
+    mtime_ns: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+    crack_ratio: float | None = None
+    threshold: float | None = None
+    model_version: str = ""
+    seconds: float | None = None
+    error: str = ""
+    thumbnail: str = ""  # JPEG, base64
+
+
+class Survey:
+    """The folder, held by one process at a time; created where it does not exist.
+
+    Args:
+        question: what is asked of each photograph, such as threshold and quality. A folder has one for all of its life.
+
+    Raises:
+        ValueError: what is there was asked with another `question`, or is no survey.
+        BlockingIOError: another process has it open.
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, folder: Path, question: dict[str, Any]) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._offsets = self._read(question)
+        except BaseException:
+            self._journal.close()
+            raise
+        shutil.rmtree(folder / _INCOMING, ignore_errors=True)
+        (folder / _INCOMING).mkdir()
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder / _INCOMING, ignore_errors=True)
+        self._journal.close()
+
+    def find(self, file: str) -> Row | None:
+        """What the journal says last about a photograph."""
+        offset = self._offsets.get(file)
+        if offset is None:
+            return None
+        self._journal.seek(offset)
+        fields = json.loads(self._journal.readline())
+        return Row(**fields | {"status": Status(fields["status"])})
+
+    def rows(self, files: Iterable[str]) -> Iterator[Row]:
+        """What the journal says of those of `files` that it knows, in their order."""
+        for file in files:
+            row = self.find(file)
+            if row is not None:
+                yield row
+
+    def has_pictures(self, file: str) -> bool:
+        """Whether mask and overlay lie there, and not as the empty files that a power cut leaves."""
+        return all(path.is_file() and path.stat().st_size for path in (self._mask(file), self._overlay(file)))
+
+    def keep(self, file: str, mask_png: bytes, overlay_jpeg: bytes) -> None:
+        """Write a photograph's pictures, each whole or not at all, in the place of earlier ones. Any thread may."""
+        for path, content in ((self._mask(file), mask_png), (self._overlay(file), overlay_jpeg)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            incoming = self._incoming()
+            incoming.write_bytes(content)
+            incoming.replace(path)
+
+    def append(self, row: Row) -> None:
+        """Note what became of a photograph whose pictures are in place; where it was refused, earlier ones are removed."""
+        if row.status is Status.REFUSED:
+            for path in (self._mask(row.file), self._overlay(row.file)):
+                path.unlink(missing_ok=True)
+        self._offsets[row.file] = self._append(asdict(row))
+
+    def write_table(self, files: Iterable[str]) -> Path:
+        """`cracks.csv`, a line for each of `files` that the journal knows, in their order."""
+        path, incoming = self.folder / TABLE, self._incoming()
+        with incoming.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(COLUMNS)
+            lines.writerows([getattr(row, column) for column in COLUMNS] for row in self.rows(files))
+        return incoming.replace(path)
+
+    def write_sheet(self, files: Iterable[str], title: str, asked: str) -> Path:
+        """`index.html`, thumbnails within it: the most cracked first, then what was not predicted, with the reason.
+
+        Args:
+            title: what was surveyed.
+            asked: a line about how.
+        """
+        predicted: list[tuple[float, str]] = []
+        missing: list[str] = []
+        for row in self.rows(files):
+            if row.status is Status.PREDICTED:
+                predicted.append((-(row.crack_ratio or 0.0), row.file))
+            else:
+                missing.append(row.file)
+        shown = heapq.nsmallest(MAX_SHOWN, predicted)
+        path, incoming = self.folder / SHEET, self._incoming()
+        (
+            jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+            .from_string(Path(__file__).with_name("survey.html").read_text(encoding="utf-8"))
+            .stream(
+                title=title,
+                asked=asked,
+                n_predicted=len(predicted),
+                n_missing=len(missing),
+                n_shown=len(shown),
+                table=TABLE,
+                rows=({"row": row, **self._links(row.file)} for row in self.rows(file for _, file in shown)),
+                missing=self.rows(missing),
+            )
+            .dump(str(incoming), encoding="utf-8", errors="replace")
+        )
+        return incoming.replace(path)
+
+    def _read(self, question: dict[str, Any]) -> dict[str, int]:
+        """Where each photograph's last line begins; without a journal one is begun."""
+        offsets: dict[str, int] = {}
+        offset = 0
+        self._journal.seek(0)
+        for line in self._journal:
+            if not line.endswith(b"\n"):
+                self._journal.truncate(offset)
+                break
+            try:
+                entry = json.loads(line)
+                if offset == 0:
+                    _check_question(self.folder, entry["question"], question)
+                else:
+                    offsets[entry["file"]] = offset
+            except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{self.folder / JOURNAL}: the line at byte {offset} is none of a survey's. Remove that line, or choose "
+                    "another folder by --out."
+                ) from error
+            offset += len(line)
+        if offset == 0:
+            self._append({"question": question})
+        return offsets
+
+    def _append(self, entry: dict[str, Any]) -> int:
+        offset = self._journal.seek(0, os.SEEK_END)
+        self._journal.write(json.dumps(entry).encode() + b"\n")
+        self._journal.flush()
+        return offset
+
+    def _links(self, file: str) -> dict[str, str]:
+        paths = {"mask": self._mask(file), "overlay": self._overlay(file)}
+        return {name: quote(os.fsencode(path.relative_to(self.folder).as_posix())) for name, path in paths.items()}
+
+    def _mask(self, file: str) -> Path:
+        return self.folder / "masks" / f"{file}.png"  # the suffix stays: wall.jpg and wall.png are two photographs
+
+    def _overlay(self, file: str) -> Path:
+        return self.folder / "overlays" / f"{file}.jpg"
+
+    def _incoming(self) -> Path:
+        return self.folder / _INCOMING / str(threading.get_ident())
+
+
+def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
+    if found != expected:
+        told = [", ".join(f"{name} {value}" for name, value in question.items()) for question in (found, expected)]
+        raise ValueError(
+            f"{folder} holds a survey with {told[0]}; this one has {told[1]}. Ask as before, or choose another folder by --out."
+        )

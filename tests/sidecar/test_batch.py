@@ -1,0 +1,437 @@
+"""Surveys with the real sidecar and TorchServe, killed, stopped and gone on with; their contact sheet in a real Chromium."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+
+from model.synthetic import draw_surface
+from sidecar.batch import thumbnail
+from sidecar.keys import KeyRing, Right
+from sidecar.survey import Row, Status, Survey
+from tests.conftest import ROOT
+from tests.photographs import jpeg, png, with_orientation
+from tests.sidecars import Sidecar, StartSidecar
+
+TIMEOUT_S = 120
+N_SURFACES = 6
+SURFACES = [draw_surface(seed, (96, 160)).image_hwc_u8 for seed in range(N_SURFACES)]
+QUESTION = {"quality": "normal", "threshold": "of the model"}
+
+
+class Front(ThreadingHTTPServer):
+    """What may stand between: it refuses as often as it is told, and holds back photographs once it has passed on so many."""
+
+    daemon_threads = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.upstream = urlsplit(url).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.refusals: deque[int] = deque()
+        self.n_let_through = 10**9
+        self.n_asked = self.n_held = self.n_cut_off = 0
+        self.may_go_on = threading.Event()
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no fault here."""
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Front
+
+    def do_GET(self) -> None:
+        self._pass_on(b"")
+
+    def do_POST(self) -> None:
+        photograph, front = self.rfile.read(int(self.headers["Content-Length"])), self.server
+        with front.lock:
+            front.n_asked += 1
+            status = front.refusals.popleft() if front.refusals else None
+            is_held = status is None and front.n_let_through <= 0
+            front.n_let_through -= status is None
+            front.n_held += is_held
+        if status is not None:
+            self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
+        elif is_held and not front.may_go_on.wait(TIMEOUT_S):
+            return
+        else:
+            self._pass_on(photograph)
+
+    def _pass_on(self, body: bytes) -> None:
+        connection = HTTPConnection(self.server.upstream, timeout=TIMEOUT_S)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            self._answer(answer.status, answer.read(), dict(answer.headers))
+        except OSError:
+            self.server.n_cut_off += 1
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: pytest shows what counts."""
+
+
+@pytest.fixture
+def sidecar(start_sidecar: StartSidecar) -> Sidecar:
+    return start_sidecar()
+
+
+@pytest.fixture
+def front(sidecar: Sidecar) -> Iterator[Front]:
+    with Front(sidecar.url) as front:
+        yield front
+        front.may_go_on.set()
+        front.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Six photographs."""
+    folder = tmp_path / "bridge"
+    folder.mkdir()
+    for number, surface in enumerate(SURFACES):
+        (folder / f"{number}.jpg").write_bytes(jpeg(surface))
+    return folder
+
+
+def begin(folder: Path, url: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "sidecar.batch", str(folder), "--url", url, "--concurrency", "2", *options],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "CRACK_API_KEY"} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    said, _ = process.communicate(timeout=TIMEOUT_S)
+    return process.returncode, said
+
+
+def run(folder: Path, url: str, *options: str, **environment: str) -> tuple[int, str]:
+    return end(begin(folder, url, *options, **environment))
+
+
+def eventually(check: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT_S
+    while not check():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def table(folder: Path) -> dict[str, dict[str, str]]:
+    with (results(folder) / "cracks.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["file"] for row in rows}) == len(rows)
+    return {row["file"]: row for row in rows}
+
+
+def results(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}-cracks")
+
+
+def n_noted(folder: Path) -> int:
+    """Photographs in the journal, of which a survey may be in the middle."""
+    journal = results(folder) / "cracks.jsonl"
+    return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+
+
+def n_predictions(sidecar: Sidecar) -> int:
+    return sidecar.log_path.read_text().count("route=/predict")
+
+
+def test_of_a_survey_that_is_killed_each_photograph_is_asked_about_once(sidecar: Sidecar, front: Front, tmp_path: Path) -> None:
+    folder = tmp_path / "survey"
+    (folder / "span 1" / "north").mkdir(parents=True)
+    names = [f"span 1/north/{number}.jpg" for number in range(12)]
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(jpeg(SURFACES[number % N_SURFACES], quality=80 + number))
+    others = {
+        "wall.png": png(SURFACES[0]),
+        "wall.jpg": jpeg(SURFACES[0]),
+        "wall #1 100% <b>.JPEG": jpeg(SURFACES[1]),
+        os.fsdecode(b"m\xfcr.jpg"): jpeg(SURFACES[2]),
+        "upright.jpg": with_orientation(SURFACES[3], 6),
+        "torn.jpg": jpeg(SURFACES[4])[:2000],
+        "notes.txt": b"none",
+        ".hidden.jpg": b"none",
+    }
+    for name, content in others.items():
+        (folder / name).write_bytes(content)
+    surveyed = sorted([*names, *(name for name in others if name not in ("notes.txt", ".hidden.jpg"))])
+
+    front.n_let_through = 8
+    process = begin(folder, front.url)
+    eventually(lambda: front.n_held == 2 and n_noted(folder) == 8)
+    process.kill()
+    end(process)
+    with (results(folder) / "cracks.jsonl").open("ab") as journal:
+        journal.write(b'{"file": "span 1/nor')
+
+    code, said = run(folder, sidecar.url)
+    assert code == 1
+    assert "18 photographs, 8 of them done" in said
+    assert "1 .txt" in said
+    assert "17 predicted, 1 refused" in said
+    assert n_predictions(sidecar) == 18
+
+    rows = table(folder)
+    assert list(rows) == surveyed
+    assert rows["torn.jpg"]["status"] == "refused"
+    assert "torn or corrupt" in rows["torn.jpg"]["error"]
+    assert (rows["upright.jpg"]["width"], rows["upright.jpg"]["height"]) == ("96", "160")
+    pictures = {
+        kind: sorted(path.relative_to(results(folder) / kind).as_posix() for path in (results(folder) / kind).rglob("*.*"))
+        for kind in ("masks", "overlays")
+    }
+    predicted = [name for name in surveyed if name != "torn.jpg"]
+    assert pictures == {
+        "masks": sorted(f"{name}.png" for name in predicted),
+        "overlays": sorted(f"{name}.jpg" for name in predicted),
+    }
+    for name in ("span 1/north/3.jpg", "upright.jpg", "wall.png"):
+        photograph = (folder / name).read_bytes()
+        for kind, suffix in (("mask", "png"), ("overlay", "jpg")):
+            answer = requests.post(f"{sidecar.url}/predict?response={kind}", data=photograph, timeout=TIMEOUT_S)
+            assert (results(folder) / f"{kind}s" / f"{name}.{suffix}").read_bytes() == answer.content
+        assert rows[name]["crack_ratio"] == str(float(answer.headers["X-Crack-Ratio"]))
+        assert rows[name]["model_version"] == answer.headers["X-Crack-Model-Version"]
+
+    n_before, sheet = n_predictions(sidecar), (results(folder) / "index.html").read_bytes()
+    code, said = run(folder, sidecar.url)
+    assert (code, n_predictions(sidecar)) == (1, n_before)
+    assert (results(folder) / "index.html").read_bytes() == sheet
+
+
+def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refused(sidecar: Sidecar, folder: Path) -> None:
+    assert run(folder, sidecar.url)[0] == 0
+    before = table(folder)
+    (folder / "0.jpg").write_bytes(jpeg(SURFACES[1]))
+    os.utime(folder / "1.jpg", (0, 0))  # copied, but the same
+    (folder / "new.jpg").write_bytes(jpeg(SURFACES[2], quality=70))
+    (results(folder) / "masks" / "3.jpg.png").unlink()
+    (folder / "4.jpg").write_bytes(b"torn")
+    code, said = run(folder, sidecar.url)
+    assert code == 1
+    assert "7 photographs, 3 of them done" in said
+    assert "2 have changed since they were asked about, and are again: 0.jpg, 4.jpg" in said
+    assert n_predictions(sidecar) == 6 + 4
+    assert table(folder)["0.jpg"]["crack_ratio"] == before["1.jpg"]["crack_ratio"]
+    assert sorted(path.name[0] for path in (results(folder) / "masks").iterdir()) == ["0", "1", "2", "3", "5", "n"]
+
+    code, said = run(folder, sidecar.url, "--threshold", "0.5")
+    assert code == 2
+    assert "holds a survey with quality normal, threshold of the model; this one has quality normal, threshold 0.5" in said
+    assert n_predictions(sidecar) == 6 + 4
+    out = str(folder.parent / "strict")
+    assert run(folder, sidecar.url, "--threshold", "0.5", "--out", out)[0] == 1
+    assert '"threshold": 0.5' in (Path(out) / "cracks.jsonl").read_text()
+
+
+def test_a_busy_server_is_asked_again(front: Front, folder: Path) -> None:
+    front.refusals.extend([503, 429, 502])
+    assert run(folder, front.url)[0] == 0
+    assert front.n_asked == 6 + 3
+
+
+def test_a_survey_outlives_the_server(sidecar: Sidecar, front: Front, folder: Path) -> None:
+    front.n_let_through = 2
+    process = begin(folder, front.url)
+    eventually(lambda: front.n_held == 2)
+    sidecar.kill()
+    front.may_go_on.set()
+    eventually(lambda: front.n_cut_off >= 2)
+    sidecar.start()
+    code, said = end(process)
+    assert code == 0, said
+    assert {row["status"] for row in table(folder).values()} == {"predicted"}
+
+
+def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: Sidecar, front: Front, folder: Path) -> None:
+    front.n_let_through = 2
+    process = begin(folder, front.url, "--retries", "1")
+    eventually(lambda: front.n_held == 2)
+    sidecar.kill()
+    front.may_go_on.set()
+    code, said = end(process)
+    assert code == 2
+    assert "has answered none of the last 3 photographs. Go on with: python -m sidecar.batch" in said
+    assert "unanswered" in {row["status"] for row in table(folder).values()}
+    code, said = run(folder, sidecar.url, "--retries", "1")
+    assert code == 2
+    assert "does not answer" in said
+    sidecar.start()
+    assert run(folder, sidecar.url)[0] == 0
+    assert {row["status"] for row in table(folder).values()} == {"predicted"}
+
+
+def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(sidecar: Sidecar, front: Front, folder: Path) -> None:
+    front.n_let_through = 2
+    process = begin(folder, front.url)
+    eventually(lambda: front.n_held == 2 and n_noted(folder) == 2)
+    code, said = run(folder, front.url)
+    assert code == 2
+    assert "Another survey is writing" in said
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    front.may_go_on.set()
+    code, said = end(process)
+    assert code == 130
+    assert "Stopped, 2 remain. Go on with: python -m sidecar.batch" in said
+    assert len(table(folder)) == 4
+    assert run(folder, sidecar.url)[0] == 0
+    assert n_predictions(sidecar) == 6
+
+
+def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, folder: Path, tmp_path: Path) -> None:
+    key = KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
+    sidecar = start_sidecar(CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
+    code, said = run(folder, sidecar.url, CRACK_API_KEY="wrong")
+    assert code == 2
+    assert "No valid API key was sent" in said
+    assert n_noted(folder) == 0
+    (tmp_path / "crew-7.key").write_text(f"{key}\n")
+    assert run(folder, sidecar.url, "--key-file", str(tmp_path / "crew-7.key"))[0] == 0
+    assert run(folder, sidecar.url, "--out", str(tmp_path / "other"), CRACK_API_KEY=key)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--threshold", "2"], "threshold='2': expected a number between 0 and 1"),
+        (["--concurrency", "0"], "'0': expected a positive whole number"),
+        (["--url", "cracks.example"], "'cracks.example' is no address of a server"),
+    ],
+)
+def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) -> None:
+    code, said = run(folder, "http://127.0.0.1:9", *options)
+    assert code == 2
+    assert sentence in said
+
+
+def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "scan.tif").write_bytes(b"II*")
+    code, said = run(tmp_path, "http://127.0.0.1:9", "--out", str(tmp_path / "out"))
+    assert code == 2
+    assert "holds no JPEG or PNG, by their suffixes (1 .tif)" in said
+
+
+def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> None:
+    survey = Survey(tmp_path, QUESTION)
+    for number in range(3):
+        survey.append(Row(str(number), Status.REFUSED, 1, 1, "", error="torn"))
+    survey.close()
+    whole = (tmp_path / "cracks.jsonl").read_bytes()
+    for n_bytes in range(len(whole) + 1):
+        (tmp_path / "cracks.jsonl").write_bytes(whole[:n_bytes])
+        survey = Survey(tmp_path, QUESTION)
+        n_left = max(0, whole[:n_bytes].count(b"\n") - 1)
+        assert [found.file for found in survey.rows("012")] == ["0", "1", "2"][:n_left]
+        survey.append(Row("2", Status.FAILED, 1, 1, "", error="new"))
+        survey.close()
+        lines = (tmp_path / "cracks.jsonl").read_bytes().splitlines()
+        assert [json.loads(line).get("file") for line in lines] == [*[None, "0", "1", "2"][: n_left + 1], "2"]
+
+
+def test_a_thin_crack_shows_in_the_thumbnail() -> None:
+    image_hwc_u8, mask_hw = np.full((2000, 3000, 3), 128, np.uint8), np.zeros((2000, 3000), np.bool_)
+    mask_hw[1003] = True
+    small_hwc = np.asarray(Image.open(io.BytesIO(thumbnail(image_hwc_u8, mask_hw)))).astype(int)
+    assert small_hwc.shape == (128, 192, 3)
+    assert (small_hwc[1003 * 128 // 2000, :, 0] - small_hwc[1003 * 128 // 2000, :, 1] > 60).all()
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, Service(driver)) as chrome:
+        yield chrome
+
+
+def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark(
+    browser: webdriver.Chrome, sidecar: Sidecar, folder: Path
+) -> None:
+    shutil.copy(folder / "0.jpg", folder / "wall #1 100% <b>x<b>.jpg")
+    (folder / "torn.jpg").write_bytes(b"<script>")
+    assert run(folder, sidecar.url)[0] == 1
+    browser.get(f"file://{results(folder)}/index.html")
+
+    def shown() -> list[str]:
+        figures = browser.find_elements(By.TAG_NAME, "figure")
+        return [str(figure.get_attribute("data-file")) for figure in figures if figure.is_displayed()]
+
+    rows = table(folder)
+    shares = {name: float(row["crack_ratio"]) for name, row in rows.items() if row["crack_ratio"]}
+    assert [shares[name] for name in shown()] == sorted(shares.values(), reverse=True)
+    for link in browser.find_elements(By.CSS_SELECTOR, "figure a"):
+        content = browser.execute_async_script(
+            "const done = arguments[1], image = new Image();"
+            "image.onload = () => done(image.naturalWidth); image.onerror = () => done(0); image.src = arguments[0];",
+            link.get_attribute("href"),
+        )
+        assert content == 160, link.get_attribute("href")
+    for image in browser.find_elements(By.TAG_NAME, "img"):
+        browser.execute_script("arguments[0].scrollIntoView()", image)
+        eventually(lambda image=image: browser.execute_script("return arguments[0].naturalWidth", image) == 160)
+    browser.find_element(By.TAG_NAME, "summary").click()
+    assert "torn.jpg: The image starts with the bytes b'<script>'" in browser.find_element(By.TAG_NAME, "details").text
+
+    browser.find_element(By.ID, "name").send_keys("WALL #1")
+    assert shown() == ["wall #1 100% <b>x<b>.jpg"]
+    browser.find_element(By.ID, "name").clear()
+    share = browser.find_element(By.ID, "share")
+    share.clear()
+    share.send_keys("1")
+    assert shown() == [name for name, ratio in sorted(shares.items(), key=lambda item: (-item[1], item[0])) if ratio >= 0.01]
+    assert browser.find_element(By.ID, "count").text == f"{len(shown())} shown"
+
+    backgrounds = []
+    for scheme in ("light", "dark"):
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+        backgrounds.append(browser.find_element(By.TAG_NAME, "form").value_of_css_property("background-color"))
+    assert backgrounds[0] != backgrounds[1]
+    metrics = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    width, visible = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert width <= visible == 360
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
