@@ -27,7 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if login and ":" not in login:
         parser.exit(2, f"error: CRACK_PAGE_LOGIN={login!r}: expected NAME:PASSWORD.\n")
     user, _, password = (login or "").partition(":")
-    backend = Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), os.environ.get("CRACK_API_KEY"))
+    key, key_file = os.environ.get("CRACK_API_KEY"), os.environ.get("CRACK_API_KEY_FILE")
+    try:
+        key = Path(key_file).read_text().strip() if key_file else key
+    except OSError as error:
+        parser.exit(2, f"error: CRACK_API_KEY_FILE={key_file!r} cannot be read ({error}). Put the page's key there.\n")
+    backend = Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), key)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers are stopped with ends it as Ctrl-C does
     with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
         build(Page(backend, Path(folder))).queue(default_concurrency_limit=4).launch(

@@ -62,13 +62,13 @@ class KeyRing:
                     found = caller
         return found
 
-    def add(self, name: str, rights: Sequence[Right]) -> str:
-        """Make a key; it is shown this once. Raises ValueError if the name is taken."""
+    def add(self, name: str, rights: Sequence[Right], key: str | None = None) -> str:
+        """Make a key, shown this once, or enter one made elsewhere. Raises ValueError if the name is taken."""
         with self._lock:
             self._refresh()
             if name in {caller.name for caller in self._callers.values()}:
                 raise ValueError(f"{name!r} has a key already. Remove it first, or choose another name.")
-            key = secrets.token_urlsafe(32)
+            key = key or secrets.token_urlsafe(32)
             self._write(self._callers | {_digest(key): Caller(name, frozenset(rights))})
         return key
 
