@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.archive import ArchiveError, content_hash, repack
-from export.build import export
+from export.build import export, renew_reference
 from export.network import ParityError
 from model import checkpoint
 from model.dataset import add_data_option
@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     source.add_argument(
         "--repack", action="store_true", help="keep the network and card of --out, renew the code packed with them"
     )
+    source.add_argument(
+        "--reference",
+        action="store_true",
+        help="as --repack, and measure anew, on validation photographs, what drift in production is measured against",
+    )
     add_data_option(parser)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="its section export (default: params.yaml)")
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
@@ -39,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.repack:
             card = repack(options.out)
+        elif options.reference:
+            card = renew_reference(options.out, options.data)
         else:
             params = read_params(options.params).export
             card = export(options.checkpoint or checkpoint.newest(Path("models")), options.data, options.out, params)

@@ -63,14 +63,20 @@ def repack(archive_path: Path) -> card.ModelCard:
         ArchiveError: the file is no archive of ours, or the archiver refused; it is untouched then.
     """
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
-        try:
-            with zipfile.ZipFile(archive_path) as archive:
-                model_card = card.ModelCard.read(Path(archive.extract(card.FILE_NAME, work)))
-                for name in _network_files(model_card):
-                    archive.extract(name, work)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-            raise ArchiveError(f"{archive_path} is no archive of a crack model ({error}).") from error
+        model_card = unpack(archive_path, Path(work))
         write_archive(Path(work), model_card, archive_path)
+    return model_card
+
+
+def unpack(archive_path: Path, folder: Path) -> card.ModelCard:
+    """Put an archive's networks into a folder; returns its card. Raises ArchiveError if the file is no archive of ours."""
+    try:
+        with zipfile.ZipFile(archive_path) as archive:
+            model_card = card.ModelCard.read(Path(archive.extract(card.FILE_NAME, folder)))
+            for name in _network_files(model_card):
+                archive.extract(name, folder)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ArchiveError(f"{archive_path} is no archive of a crack model ({error}).") from error
     return model_card
 
 

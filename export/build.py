@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from export.archive import write_archive
+from export.archive import unpack, write_archive
 from export.network import OPSET, check_parity, write_onnx
 from export.quantisation import measure, passed, write_int8
+from export.reference import measure_reference
 from model import checkpoint
 from model.checkpoint import REFERENCE
-from model.dataset import read_photographs, read_training_pairs
+from model.dataset import LabelledPhotograph, Pair, read_photographs, read_training_pairs
 from model.inference import runtime
 from model.inference.card import Backend, ModelCard
 from model.inference.processors import n_usable_cores
+from model.inference.segmenter import Segmenter
 from model.params import DataParams, ExportParams
 from model.synthetic import draw_surface
 
@@ -35,8 +37,7 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: Ex
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
         logging.getLogger(name).setLevel(logging.ERROR)
     network, card = checkpoint.load(checkpoint_path)
-    train, validation = read_training_pairs(data_dir, DataParams.model_validate(card.training["params"]["data"]))
-    photographs = [photo for photos in read_photographs(validation, "reading validation").values() for photo in photos]
+    train, photographs = _training_data(data_dir, card)
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
         write_onnx(network, Path(work, runtime.file_name(REFERENCE)))
         side_px = card.tile_px + card.stride
@@ -56,10 +57,32 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: Ex
             "backends": {
                 str(backend): {"validation_iou": value, "is_served": backend in backends} for backend, value in iou.items()
             },
+            "reference": measure_reference(Segmenter(card, candidate), photographs),
         }
         card = dataclasses.replace(card, figures=card.figures | figures, backends=backends)
         write_archive(Path(work), card, archive_path)
     return card
+
+
+def renew_reference(archive_path: Path, data_dir: Path) -> ModelCard:
+    """Measure anew what drift is measured against, and repack the archive with it; returns the card inside it.
+
+    Raises as `export` does.
+    """
+    with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
+        card = unpack(archive_path, Path(work))
+        segmenter = Segmenter(card, runtime.load(Path(work), REFERENCE, n_usable_cores()))
+        reference = measure_reference(segmenter, _training_data(data_dir, card)[1])
+        card = dataclasses.replace(card, figures=card.figures | {"reference": reference})
+        write_archive(Path(work), card, archive_path)
+    return card
+
+
+def _training_data(data_dir: Path, card: ModelCard) -> tuple[list[Pair], list[LabelledPhotograph]]:
+    """What the model learned from, and the validation photographs in memory."""
+    train, validation = read_training_pairs(data_dir, DataParams.model_validate(card.training["params"]["data"]))
+    photographs = read_photographs(validation, "reading validation")
+    return train, [photograph for members in photographs.values() for photograph in members]
 
 
 def _spread(items: Sequence[T], n_items: int) -> Sequence[T]:

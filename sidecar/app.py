@@ -19,7 +19,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
 from PIL import Image
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
@@ -43,7 +43,7 @@ from sidecar.documents import (
     Saved,
 )
 from sidecar.envelope import Envelope
-from sidecar.feedback import FeedbackStore, State, Submission
+from sidecar.feedback import WAITING, FeedbackStore, State, Submission
 from sidecar.keys import LOCAL, Caller, KeyRing, Right
 from sidecar.labels import Photograph, Verdict, read_mask
 from sidecar.metrics import Metrics
@@ -59,7 +59,6 @@ MAX_FIELD_CHARACTERS = 2000
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
 _TINY_SIDE_PX = 32
-WAITING = (State.NEEDS_LABEL, State.LABELLED)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -82,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
         is_review_required=settings.is_review_required,
         reserved=Reserved(settings.data_dir),
     )
-    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store)
+    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store)
     tiny_photograph = _grey_png(_TINY_SIDE_PX)
     limiter, rate = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerMinute(settings.requests_per_minute)
 
@@ -136,7 +135,7 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/ready", tags=["service"])
     async def ready() -> Ready:
         """200 only when a tiny prediction succeeds, else 503."""
-        prediction = await torchserve.predict(tiny_photograph)
+        prediction = await torchserve.predict(tiny_photograph, is_probe=True)
         if prediction.status != 200:
             raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
         return Ready(status="ready", model_version=prediction.model_version)
@@ -185,7 +184,7 @@ def create_app(settings: Settings) -> FastAPI:
         )
         stored = image if settings.is_position_kept else await run_in_threadpool(photograph.without_position)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
-        metrics.feedback.labels(item.verdict or "none", item.state.value).inc()
+        metrics.count_feedback(item)
         return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=_counts(store))
 
     @app.get("/feedback", tags=["feedback"], dependencies=[may_review])
@@ -254,7 +253,11 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get("/metrics", tags=["service"], response_class=Response)
     async def get_metrics() -> Response:
         """Figures for Prometheus."""
-        return Response(await run_in_threadpool(generate_latest, metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        try:
+            served = await torchserve.served()
+        except RequestError:
+            served = None
+        return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
 
     _answer_errors_in_one_form(app)
     if settings.is_on_loopback and not len(keys):  # else a page elsewhere could have its own name point here
@@ -349,7 +352,7 @@ async def _announce(torchserve: TorchServe, photograph: bytes, settings: Setting
     """Say where to go, once that is of use."""
     while True:
         with contextlib.suppress(RequestError):
-            if (await torchserve.predict(photograph)).status == 200:
+            if (await torchserve.predict(photograph, is_probe=True)).status == 200:
                 break
         await asyncio.sleep(0.5)
     url = f"http://{settings.host}:{settings.port}"
@@ -359,7 +362,8 @@ async def _announce(torchserve: TorchServe, photograph: bytes, settings: Setting
         f"  predictions and feedback  {url}/predict, {url}/save-for-retrain\n"
         f"  their description         {url}/docs\n"
         f"  metrics                   {url}/metrics\n"
-        "Try it:\n"
+        + (f"  Prometheus, with alerts   {settings.prometheus_url}\n" if settings.prometheus_url else "")
+        + "Try it:\n"
         f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg {url}/predict"
     )
 

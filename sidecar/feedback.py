@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +43,9 @@ class State(StrEnum):
     ACCEPTED = "accepted"  # trains
     REJECTED = "rejected"
     QUARANTINED = "quarantined"  # lies in a set that models are judged by
+
+
+WAITING = (State.NEEDS_LABEL, State.LABELLED)  # for a person
 
 
 @dataclass(frozen=True)
@@ -262,6 +266,24 @@ class FeedbackStore:
     def n_bytes(self) -> int:
         """What images and masks take on disk."""
         return self._files.n_bytes
+
+    @property
+    def quota_bytes(self) -> int:
+        return self._files.quota_bytes
+
+    def n_free_bytes(self) -> int:
+        """What is free on the disk that the store lies on."""
+        return shutil.disk_usage(self._folder).free
+
+    def oldest_at(self, states: Sequence[State]) -> str | None:
+        """When what was longest left alone of the items in these states was touched; None where there is none."""
+        marks = ", ".join("?" * len(states))
+        with self._lock:
+            row = self._index.execute(
+                f"SELECT MIN(updated_at) FROM items WHERE state IN ({marks})",  # noqa: S608  # marks are question marks
+                states,
+            ).fetchone()
+        return None if row[0] is None else str(row[0])
 
     def newest_label_at(self) -> str | None:
         with self._lock:

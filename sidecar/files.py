@@ -25,7 +25,7 @@ class DurableFiles:
     def __init__(self, folder: Path, sub_folders: Collection[str], quota_bytes: int) -> None:
         self._folder = folder
         self._sub_folders = (*sub_folders, INCOMING)
-        self._quota_bytes = quota_bytes
+        self.quota_bytes = quota_bytes
         for name in self._sub_folders:
             (folder / name).mkdir(parents=True, exist_ok=True)
         sync(folder)
@@ -40,10 +40,10 @@ class DurableFiles:
         """
         new = {file: content for file, content in contents.items() if not (self._folder / file).exists()}
         n_new = sum(map(len, new.values()))
-        if self.n_bytes + n_new > self._quota_bytes:
+        if self.n_bytes + n_new > self.quota_bytes:
             raise RequestError(
                 ErrorCode.STORAGE_FULL,
-                f"The feedback store holds {self.n_bytes / 1e6:.1f} MB of at most {self._quota_bytes / 1e6:.1f}, and this is "
+                f"The feedback store holds {self.n_bytes / 1e6:.1f} MB of at most {self.quota_bytes / 1e6:.1f}, and this is "
                 f"{n_new / 1e6:.1f} more. Nothing was saved. Delete feedback, or have CRACK_QUOTA_GB raised.",
             )
         for file, content in new.items():

@@ -1,34 +1,114 @@
-"""What Prometheus scrapes from the sidecar: requests, feedback and the store."""
+"""What Prometheus scrapes from the sidecar: requests, feedback and the store, and what TorchServe does not tell of itself."""
 
+import logging
+import os
+import zipfile
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.feedback import FeedbackStore
+from model.inference.card import FILE_NAME, ModelCard
+from sidecar.feedback import WAITING, FeedbackStore, Item
+from sidecar.torchserve import Served
+
+logger = logging.getLogger("sidecar.metrics")
 
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+SERVING_FILE = "serving.json"  # a promotion, or a rollback, is the moment at which it is written
 
 
 class Metrics:
     """Counts for one application. Labels hold routes and versions, never names of files or ids."""
 
-    def __init__(self, store: FeedbackStore) -> None:
-        self.registry = CollectorRegistry()
-        self.requests = Counter("crack_requests", "Requests by route and status", ["route", "code"], registry=self.registry)
+    def __init__(self, store: FeedbackStore, model_store: Path) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter("crack_requests", "Requests by route and status", ["route", "code"], registry=self._registry)
         self.seconds = Histogram(
             "crack_request_duration_seconds",
             "From the request's head to the end of its answer",
-            ["route", "model_version"],
+            ["route", "version"],
             buckets=BUCKETS_S,
-            registry=self.registry,
+            registry=self._registry,
         )
-        self.feedback = Counter(
-            "crack_feedback", "Feedback saved, by verdict and the state it got", ["verdict", "state"], registry=self.registry
+        self._feedback = Counter(
+            "crack_feedback",
+            "Feedback saved, by verdict, the state it got, and the version whose answer it is about",
+            ["verdict", "state", "version"],
+            registry=self._registry,
         )
-        self.registry.register(_StoreCollector(store))
+        self._served = _ServedCollector(model_store)
+        self._registry.register(_StoreCollector(store))
+        self._registry.register(self._served)
+
+    def count_feedback(self, item: Item) -> None:
+        """A client names the version: what was not served while this process ran is counted as unknown."""
+        version = item.model_version if item.model_version in self._served.versions else "unknown"
+        self._feedback.labels(item.verdict or "none", item.state.value, version).inc()
+
+    def exposition(self, served: Served | None) -> bytes:
+        """Everything, in Prometheus's text format; `served`: as TorchServe says now, None where it does not."""
+        self._served.update(served)
+        return generate_latest(self._registry)
+
+
+class _ServedCollector(Collector):
+    """Workers, queues, and the served version with the reference of its card, which drift is measured against."""
+
+    def __init__(self, model_store: Path) -> None:
+        self.versions: set[str] = set()
+        self._model_store = model_store
+        self._served: Served | None = None
+        self._default: tuple[str, str] | None = None
+        self._since, self._reference = 0.0, dict[str, dict[str, float]]()
+
+    def update(self, served: Served | None) -> None:
+        self._served = served
+        if served and (served.default, served.archive) != self._default:
+            self._default = served.default, served.archive
+            self.versions |= {served.default}
+            self._since, self._reference = _since_and_reference(self._model_store, served.archive)
+
+    def collect(self) -> Iterator[Metric]:
+        served = self._served
+        yield GaugeMetricFamily(
+            "crack_ready_workers",
+            "Workers that can predict; 0 if TorchServe does not answer",
+            value=served.n_ready if served else 0,
+        )
+        if served is None:
+            return
+        waiting = GaugeMetricFamily("crack_waiting_requests", "Requests that wait for a worker", labels=["version"])
+        for version, n_waiting in served.n_waiting.items():
+            waiting.add_metric([version], n_waiting)
+        yield waiting
+        since = GaugeMetricFamily(
+            "crack_served_since_timestamp_seconds", "When what is served was put into production", labels=["version"]
+        )
+        since.add_metric([served.default], self._since)
+        yield since
+        for name, histogram in self._reference.items():
+            family = HistogramMetricFamily(
+                f"crack_reference_{name}", f"crack_{name} as on the served version's validation photographs", labels=["version"]
+            )
+            buckets = [(le, n) for le, n in histogram.items() if le != "sum"]
+            family.add_metric([served.default], buckets, sum_value=histogram["sum"])
+            yield family
+
+
+def _since_and_reference(model_store: Path, archive: str) -> tuple[float, dict[str, dict[str, float]]]:
+    """Both are empty where the sidecar does not see TorchServe's model store."""
+    serving = model_store / SERVING_FILE
+    try:
+        since = os.path.getmtime(serving if serving.is_file() else model_store / archive)
+        with zipfile.ZipFile(model_store / archive) as packed:
+            return since, ModelCard.parse(packed.read(FILE_NAME)).figures.get("reference", {})
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        logger.warning("the card in %s cannot be read (%s): drift has no reference", model_store / archive, error)
+        return 0.0, {}
 
 
 class _StoreCollector(Collector):
@@ -42,10 +122,16 @@ class _StoreCollector(Collector):
         for state, count in self._store.counts().items():
             items.add_metric([state.value], count)
         yield items
-        yield GaugeMetricFamily("crack_feedback_store_bytes", "What photographs and masks take", value=self._store.n_bytes())
-        newest = self._store.newest_label_at()
-        if newest:
-            seconds = datetime.fromisoformat(newest).timestamp()
-            yield GaugeMetricFamily(
-                "crack_feedback_newest_label_timestamp_seconds", "When the newest label came", value=seconds
-            )
+        for name, what, value in (
+            ("store_bytes", "What photographs and masks take", self._store.n_bytes()),
+            ("quota_bytes", "What they may take", self._store.quota_bytes),
+            ("disk_free_bytes", "What is free on the disk that they lie on", self._store.n_free_bytes()),
+        ):
+            yield GaugeMetricFamily(f"crack_feedback_{name}", what, value=value)
+        for name, what, at in (
+            ("newest_label", "When the newest label came", self._store.newest_label_at()),
+            ("oldest_waiting", "Since when the oldest that waits for a person was not touched", self._store.oldest_at(WAITING)),
+        ):
+            if at:
+                seconds = datetime.fromisoformat(at).timestamp()
+                yield GaugeMetricFamily(f"crack_feedback_{name}_timestamp_seconds", what, value=seconds)

@@ -28,6 +28,7 @@ class Settings:
     is_review_required: bool = True
     is_position_kept: bool = False
     page_port: int = 8500
+    prometheus_url: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -47,6 +48,7 @@ class Settings:
             retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT", cls.page_port),
+            prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
         )
 

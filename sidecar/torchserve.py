@@ -36,6 +36,18 @@ class Prediction:
         return self.headers.get("x-request-id", "")
 
 
+@dataclass(frozen=True)
+class Served:
+    """What TorchServe has loaded: the version that clients get and its archive's name; workers that can predict, of all
+    versions; by version, requests that wait for one.
+    """
+
+    default: str
+    archive: str
+    n_ready: int
+    n_waiting: dict[str, int]
+
+
 class TorchServe:
     """Asks one TorchServe, or several behind one address."""
 
@@ -43,14 +55,28 @@ class TorchServe:
         self._predictions_url = f"{inference_url}/predictions/crack"
         self._model_url = f"{management_url}/models/crack"
         # TorchServe bounds its queue itself, and says so within milliseconds.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        # A connection that is kept stays with the TorchServe that it began with, and one that joins gets nothing to
+        # do; a fresh one for each request was measured to take no more processor time.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def predict(self, image: bytes, options: Options = Options()) -> Prediction:  # noqa: B008
-        """Raises RequestError: MODEL_UNAVAILABLE, IMAGE_TOO_LARGE, PREDICTION_FAILED, where TorchServe answered for itself."""
+    async def predict(
+        self,
+        image: bytes,
+        options: Options = Options(),  # noqa: B008
+        is_probe: bool = False,
+    ) -> Prediction:
+        """Predict one photograph.
+
+        Args:
+            is_probe: it only asks whether there is an answer, and is not counted among those that drift is seen in.
+
+        Raises:
+            RequestError: MODEL_UNAVAILABLE, IMAGE_TOO_LARGE, PREDICTION_FAILED, where TorchServe answered for itself.
+        """
         headers = {
             "Content-Type": "application/octet-stream",  # without one TorchServe looks for a form
             "X-Crack-Response": options.response.value,
@@ -58,6 +84,8 @@ class TorchServe:
         }
         if options.threshold is not None:
             headers["X-Crack-Threshold"] = repr(options.threshold)
+        if is_probe:
+            headers["X-Crack-Probe"] = "1"
         try:
             answer = await self._client.post(self._predictions_url, content=image, headers=headers)
         except httpx.TransportError as error:
@@ -78,13 +106,26 @@ class TorchServe:
 
     async def describe(self) -> dict[str, Any]:
         """The default version as the management API describes it. Raises RequestError, MODEL_UNAVAILABLE."""
+        (model,) = await self._versions("")
+        return model
+
+    async def served(self) -> Served:
+        """Raises RequestError, MODEL_UNAVAILABLE."""
+        default, versions = await self.describe(), await self._versions("/all")
+        return Served(
+            default=str(default["modelVersion"]),
+            archive=str(default["modelUrl"]),
+            n_ready=sum(worker["status"] == "READY" for version in versions for worker in version["workers"]),
+            n_waiting={str(version["modelVersion"]): version["jobQueueStatus"]["pendingRequests"] for version in versions},
+        )
+
+    async def _versions(self, path: str) -> list[dict[str, Any]]:
         try:
-            answer = await self._client.get(self._model_url, timeout=5.0)
+            answer = await self._client.get(self._model_url + path, timeout=5.0)
             answer.raise_for_status()
-            (model,) = answer.json()
+            return [dict(version) for version in answer.json()]
         except (httpx.HTTPError, ValueError) as error:
             raise _unavailable(f"The model server does not say what it serves ({type(error).__name__})") from error
-        return dict(model)
 
 
 def _is_own_error(answer: httpx.Response) -> bool:
