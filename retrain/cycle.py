@@ -219,11 +219,11 @@ def _record(
     if not verdict.figures:
         return tracking.send_waiting()
     challenger = checkpoint.newest(folder / stages.MODELS)
-    figures = {"labels": float(snapshot.n_labels), "labels held out": float(snapshot.n_held_out)}
-    figures |= {f"seconds {name}": value for name, value in seconds.items()}
+    figures = {"labels/all": float(snapshot.n_labels), "labels/held out": float(snapshot.n_held_out)}
+    figures |= {f"seconds/{name}": value for name, value in seconds.items()}
     for name, of_both in verdict.figures.items():
         for model, value, (low, high) in zip(("champion", "challenger"), of_both, verdict.intervals[name], strict=True):
-            figures |= {f"{model} {name}": value, f"{model} {name} low": low, f"{model} {name} high": high}
+            figures |= {f"{model}/{name}": value, f"{model}/{name} low": low, f"{model}/{name} high": high}
     files = {"report": folder / stages.REPORT, challenger.name: challenger}
     if archive_hash:
         files[stages.ARCHIVE.name] = folder / stages.ARCHIVE

@@ -45,7 +45,7 @@ class Tracking:
 
         Args:
             card: of the model that came out of it, with its parameters and curves.
-            figures: beside the card's own.
+            figures: beside the card's own; what shares a name before "/" is drawn together.
             tags: of the run; what its `outcome` is decides whether the model is registered, which makes it the challenger.
             files: what to keep with it, by its place there; folders or files.
         """
@@ -106,8 +106,8 @@ class Tracking:
         for name, value in _flat(card.training.get("params", {})):
             self._client.log_param(run, name, str(value)[:500])
         for point in card.training.get("history", []):
-            curves = {"loss": point["loss"], "validation score": point["score"], "validation threshold": point["threshold"]}
-            for name, value in {**curves, **{f"validation {key}": of_set for key, of_set in point["by_set"].items()}}.items():
+            curves = {"loss": point["loss"], "validation/score": point["score"], "validation/threshold": point["threshold"]}
+            for name, value in {**curves, **{f"validation/{key}": of_set for key, of_set in point["by_set"].items()}}.items():
                 self._client.log_metric(run, name, value, step=point["step"])
         for name, value in figures.items():
             self._client.log_metric(run, name, value)
