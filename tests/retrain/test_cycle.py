@@ -38,6 +38,7 @@ RULES = {
     "steps": 60,
     "learning_rate": 0.01,
     "least_held_out": 100,
+    "most_forgotten": 1.0,
     "gate_margin": 0.5,
     "most_new_alarms": 99,
     "largest_slowdown": 9.0,
