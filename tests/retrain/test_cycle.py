@@ -133,6 +133,14 @@ class System:
         for item in requests.get(f"{self.sidecar.url}/feedback", params=accepted, timeout=60).json()["items"]:
             requests.delete(f"{self.sidecar.url}/feedback/{item['id']}", timeout=60).raise_for_status()
 
+    def begin_anew(self, seeds: range) -> None:
+        """With new labels, and the champion that has hardly learned anything."""
+        self.forget()
+        self.label(seeds)
+        if self.version() != self.first:
+            assert self.run("rollback").returncode == 0
+            assert self.version() == self.first
+
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "retrain", *arguments]
 
@@ -286,10 +294,7 @@ MOMENTS = [
 def test_killed_at_any_moment_it_leaves_what_serves_and_the_next_run_succeeds(
     system: System, moment: str, delay_s: float
 ) -> None:
-    system.forget()
-    system.label(range(300, 300 + N_LABELS))
-    if system.version() != system.first:
-        assert system.run("rollback").returncode == 0
+    system.begin_anew(range(300, 300 + N_LABELS))
     with system.begin("--force", "--yes") as running:
         wait_for(moment, running)
         time.sleep(delay_s)
@@ -318,8 +323,7 @@ def check_whole(system: System) -> None:
 
 
 def test_torchserve_gone_in_the_middle_leaves_the_model_for_the_next_run(system: System) -> None:
-    system.forget()
-    system.label(range(330, 330 + N_LABELS))
+    system.begin_anew(range(330, 330 + N_LABELS))
     serving, server = Serving.read(system.store), system.server
     with system.begin("--force", "--yes") as running:
         wait_for("training on", running)
@@ -335,8 +339,7 @@ def test_torchserve_gone_in_the_middle_leaves_the_model_for_the_next_run(system:
 
 
 def test_a_full_disk_while_archiving_fails_it_and_the_next_run_succeeds(system: System) -> None:
-    system.forget()
-    system.label(range(360, 360 + N_LABELS))
+    system.begin_anew(range(360, 360 + N_LABELS))
     version = system.version()
     small = system.folder / "small"
     small.mkdir()
