@@ -1,6 +1,7 @@
 """Retrain from the accepted corrections, and see or take back what a retraining did: `python -m retrain --help`."""
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -87,6 +88,9 @@ def _watch(settings: Settings) -> None:
     logger.info("waiting for %d new labels, or for somebody to ask", settings.after_labels)
     metrics.serve(settings)
     jobs, tried, n_failures, not_before = Jobs(settings.feedback_dir), -1, 0, 0.0
+    with contextlib.suppress(BusyError), alone(settings.workspace):  # else what was killed would count as running for good
+        for sentence in jobs.fail_interrupted():
+            logger.warning("%s", sentence)
     while True:
         n_labels = len(read_labels(settings.feedback_dir))
         is_due = n_labels - jobs.n_labels_judged() >= settings.after_labels and n_labels != tried

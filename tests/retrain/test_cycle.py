@@ -33,6 +33,7 @@ from tests.tiny import EXPORT, TINY
 
 TIMEOUT_S = 300
 N_LABELS = 12
+PROMOTED = range(100, 100 + N_LABELS)  # surfaces from which the challenger learns enough
 TOLERANCE = 0.05  # of an F1, between two trainings with the same seed
 RULES = {
     "steps": 60,
@@ -204,7 +205,7 @@ def test_a_retraining_from_nothing_to_do_to_production_and_back(system: System) 
     assert adopted.returncode == 0, adopted.stderr
     assert system.run().returncode == 4
 
-    system.label(range(100, 100 + N_LABELS))
+    system.label(PROMOTED)
     plan = system.run("--dry-run")
     assert f"{N_LABELS} labels are accepted" in plan.stdout
     done = system.run("--force", "--yes")
@@ -323,23 +324,25 @@ def check_whole(system: System) -> None:
 
 
 def test_torchserve_gone_in_the_middle_leaves_the_model_for_the_next_run(system: System) -> None:
-    system.begin_anew(range(330, 330 + N_LABELS))
+    system.begin_anew(PROMOTED)
     serving, server = Serving.read(system.store), system.server
-    with system.begin("--force", "--yes") as running:
-        wait_for("training on", running)
-        server.stop()
-        said, _ = running.communicate(timeout=TIMEOUT_S)
+    try:
+        with system.begin("--force", "--yes") as running:
+            wait_for("training on", running)
+            server.stop()
+            said, _ = running.communicate(timeout=TIMEOUT_S)
+    finally:
+        system.start_torchserve(inference_address=server.inference_url, management_address=server.management_url)
     assert running.returncode == 1, said
     assert "does not answer" in said
     assert Serving.read(system.store) == serving
-    system.start_torchserve(inference_address=server.inference_url, management_address=server.management_url)
     done = system.run("--force", "--yes")
     assert done.returncode == 0, done.stdout + done.stderr
     check_whole(system)
 
 
 def test_a_full_disk_while_archiving_fails_it_and_the_next_run_succeeds(system: System) -> None:
-    system.begin_anew(range(360, 360 + N_LABELS))
+    system.begin_anew(PROMOTED)
     version = system.version()
     small = system.folder / "small"
     small.mkdir()
