@@ -18,6 +18,7 @@ import yaml
 REASON_FILE = "reason.txt"  # in which a stage that fails says why
 JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
 _ROOT = Path(__file__).resolve().parent.parent
+_FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
 
@@ -77,7 +78,10 @@ class Workspace:
         try:
             self._dvc("repro", *is_forced, "--single-item", stage, environment=environment, is_shown=True)
         except WorkspaceError as error:
-            raise WorkspaceError(f"{stage}: {reason.read_text()}" if reason.is_file() else str(error)) from error
+            said = reason.read_text() if reason.is_file() else ""
+            if not said and shutil.disk_usage(self.folder).free < _FULL_BYTES:  # then there is none for the reason either
+                said = f"no space is left on the disk of {self.folder}. Make room there."
+            raise WorkspaceError(f"{stage}: {said}" if said else str(error)) from error
         return time.monotonic() - started
 
     def data_hash(self) -> str:
