@@ -279,7 +279,7 @@ def test_a_clone_of_the_workspace_brings_back_data_and_models_and_repeats_the_fi
 SLOW = pytest.mark.slow
 MOMENTS = [
     pytest.param("taking a snapshot", 0.0, marks=SLOW),
-    pytest.param("training on", 0.7),
+    pytest.param("training on", 0.7, marks=SLOW),
     pytest.param("training on", 5.0, marks=SLOW),
     pytest.param("judging", 1.0, marks=SLOW),
     pytest.param("building", 0.7, marks=SLOW),
@@ -341,6 +341,7 @@ def test_torchserve_gone_in_the_middle_leaves_the_model_for_the_next_run(system:
     check_whole(system)
 
 
+@SLOW
 def test_a_full_disk_while_archiving_fails_it_and_the_next_run_succeeds(system: System) -> None:
     system.begin_anew(PROMOTED)
     version = system.version()
