@@ -101,6 +101,7 @@ def _watch(settings: Settings) -> None:
                 result = Result(Outcome.FAILED, str(error))
             logger.info("%s: %s", result.outcome.name.lower(), result.summary)
             if result.outcome == Outcome.FAILED:
+                jobs.tell_waiting(f"waits, and tries again: {result.summary}")
                 not_before = time.monotonic() + RETRY_S * 2 ** min(n_failures, 7)
                 n_failures += 1
             else:

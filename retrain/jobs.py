@@ -49,6 +49,11 @@ class Jobs:
                 (state, progress, message, n_labels, _now(), job),
             )
 
+    def tell_waiting(self, message: str) -> None:
+        """Why what was asked for has not begun."""
+        with self._index() as index:
+            index.execute("UPDATE jobs SET message = ?, updated_at = ? WHERE state = ?", (message, _now(), QUEUED))
+
     def advance(self, progress: float) -> None:
         """How far the job that runs is."""
         with self._index() as index:

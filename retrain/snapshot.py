@@ -22,7 +22,6 @@ FEEDBACK = "feedback"
 HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
-_MORE_THAN_NEEDED = 1.5  # groups differ in size
 
 
 @dataclass(frozen=True)
@@ -100,15 +99,22 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
 
 
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:
-    """Ids of about as many labels as a claim of gain needs, but not more than a share of them, by whole groups, of which none
-    was `learned`.
+    """Ids of as many labels as a claim of gain needs, but not more than a share of them, by whole groups, of which none was
+    `learned`.
     """
-    if not labels:
-        return set()
-    ratio = min(params.held_out_ratio, _MORE_THAN_NEEDED * params.least_held_out / len(labels))
     known = {label.group for label in labels if label.id in learned}
-    return {label.id for label in labels if _share(label.group) < ratio and label.group not in known}
+    groups: dict[str, set[str]] = {}
+    for label in labels:
+        if label.group not in known:
+            groups.setdefault(label.group, set()).add(label.id)
+    most = params.held_out_ratio * len(labels)
+    held_out: set[str] = set()
+    for group in sorted(groups, key=_rank):
+        if len(held_out) < params.least_held_out and len(held_out | groups[group]) <= most:
+            held_out |= groups[group]
+    return held_out
 
 
-def _share(group: str) -> float:
-    return int.from_bytes(hashlib.sha256(f"held-out/{group}".encode()).digest()[:8], "big") / 2**64
+def _rank(group: str) -> bytes:
+    """As if by chance, and the same in each retraining."""
+    return hashlib.sha256(f"held-out/{group}".encode()).digest()

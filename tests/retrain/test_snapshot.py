@@ -57,13 +57,24 @@ def test_the_same_labels_give_the_same_snapshot_and_replace_the_former(feedback_
 def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() -> None:
     labels = [Label(str(number), "", "", f"wall {number // 3}") for number in range(300)]
     few, many = held_out_ids(labels[:60], RULES), held_out_ids(labels, RULES)
-    assert 15 <= len(few) <= 45
-    assert 15 <= len(many) <= 60
+    assert 20 <= len(few) <= 22
+    assert 20 <= len(many) <= 22
     assert {label.id for label in labels[:60]} & many <= few
     sides: dict[str, set[bool]] = {}
     for label in labels:
         sides.setdefault(label.group, set()).add(label.id in many)
     assert all(len(side) == 1 for side in sides.values())
+
+
+@pytest.mark.parametrize(("n_labels", "n_held_out"), [(0, 0), (1, 0), (2, 1), (39, 19), (40, 20), (1000, 20)])
+def test_no_more_are_held_out_than_a_claim_needs_and_never_more_than_half(n_labels: int, n_held_out: int) -> None:
+    labels = [Label(str(number), "", "", str(number)) for number in range(n_labels)]
+    assert len(held_out_ids(labels, RULES)) == n_held_out
+
+
+def test_a_group_that_is_most_of_the_labels_is_learned_from() -> None:
+    labels = [Label(str(number), "", "", "one wall" if number < 30 else str(number)) for number in range(40)]
+    assert held_out_ids(labels, RULES) == {str(number) for number in range(30, 40)}
 
 
 def test_what_was_learned_from_is_not_held_out_when_others_are_forgotten() -> None:
