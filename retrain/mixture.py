@@ -22,7 +22,7 @@ from retrain.snapshot import FEEDBACK
 
 logger = logging.getLogger("retrain.mixture")
 
-SHARES = (1.0, 0.75, 0.5, 0.25)  # of the trained weights
+SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # of the trained weights
 
 
 def mix(champion_path: Path, trained_path: Path, found: Findings, pairs: Sequence[Pair], most_alarms: int, most: float) -> None:
