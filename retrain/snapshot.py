@@ -68,14 +68,15 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     """
     labels = read_labels(feedback_dir)
     building = out_dir.with_name(out_dir.name + ".tmp")
-    shutil.rmtree(building, ignore_errors=True)
+    if building.exists():
+        shutil.rmtree(building)
     building.mkdir(parents=True)
     for name in sets:
         if not (data_dir / name / "split.csv").is_file():
             raise FileNotFoundError(
                 f"{data_dir / name} holds no split.csv. Set CRACK_DATA_DIR to the folder of the original sets."
             )
-        shutil.copytree(data_dir / name, building / name)
+        _copy_set(data_dir / name, building / name)
     learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
@@ -93,9 +94,19 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
     found = Snapshot(len(labels), len(held_out), digest)
     (building / FACTS_FILE).write_text(json.dumps(asdict(found)) + "\n")
-    shutil.rmtree(out_dir, ignore_errors=True)
+    if out_dir.exists():
+        shutil.rmtree(out_dir)
     building.replace(out_dir)
     return found
+
+
+def _copy_set(source: Path, target: Path) -> None:
+    """The content alone: what may not be written in the original may be replaced in the copy."""
+    for folder in ("images", "masks"):
+        (target / folder).mkdir(parents=True)
+        for path in (source / folder).iterdir():
+            shutil.copyfile(path, target / folder / path.name)
+    shutil.copyfile(source / "split.csv", target / "split.csv")
 
 
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:

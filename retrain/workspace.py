@@ -37,15 +37,15 @@ class Workspace:
 
     def __init__(self, folder: Path, remote: str, environment: Mapping[str, str]) -> None:
         self.folder = folder.resolve()
-        self._environment = {**environment, JOB_PID: str(os.getpid())}
+        self._remote = remote if "://" in remote else str(Path(remote).resolve())
+        bars = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}  # in a log they are one endless line
+        self._environment = {**environment, **bars, JOB_PID: str(os.getpid())}
         self.folder.mkdir(parents=True, exist_ok=True)
         if not (self.folder / ".dvc" / "config").is_file():
             self._git("init", "--quiet", "--initial-branch=main")
             self._dvc("init", "--quiet", "--force")
             self._dvc("config", "core.analytics", "false")
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
-        where = remote if "://" in remote else str(Path(remote).resolve())
-        self._dvc("remote", "add", "--force", "--default", "storage", where)
 
     def clean(self) -> list[str]:
         """Take back what a killed retraining left; sentences about it."""
@@ -58,7 +58,8 @@ class Workspace:
         return ["Took back what an unfinished retraining had changed in the workspace."]
 
     def prepare(self, params: Path) -> None:
-        """Put the recipe and the stages of this version of the program in place."""
+        """Put the remote, the recipe and the stages of this version of the program in place."""
+        self._dvc("remote", "add", "--force", "--default", "storage", self._remote)
         shutil.copy(params, self.folder / "params.yaml")
         shutil.copy(Path(__file__).with_name("dvc.yaml"), self.folder)
 

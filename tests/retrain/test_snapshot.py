@@ -1,5 +1,6 @@
 """A snapshot of the real feedback store: the accepted corrections alone, near copies on one side of the cut."""
 
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +53,18 @@ def test_the_same_labels_give_the_same_snapshot_and_replace_the_former(feedback_
     (out / "stray").touch()
     assert take_snapshot(feedback_dir, tmp_path / "data", [], RULES, out) == first
     assert not (out / "stray").exists()
+
+
+def test_sets_that_may_not_be_written_are_copied_and_the_copy_replaced(feedback_dir: Path, tmp_path: Path) -> None:
+    original = tmp_path / "data" / "synthetic"
+    write_data_set(original, n_surfaces=3, seed=1, size_hw=(64, 80))
+    for path in (original / "images", original / "masks", original):
+        path.chmod(0o555)
+    out = tmp_path / "snapshot"
+    first = take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out)
+    for folder in (out / "synthetic", out / "synthetic" / "images"):
+        assert folder.stat().st_mode & stat.S_IWUSR  # root may write anywhere, a container's user may not
+    assert take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out) == first
 
 
 def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() -> None:

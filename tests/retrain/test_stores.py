@@ -121,7 +121,7 @@ def test_mlflow_keeps_its_records_in_postgresql_and_its_files_in_s3(postgresql: 
 
 def test_dvc_pushes_to_s3_and_pulls_from_it(s3: str, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "workspace", f"s3://{BUCKET}/dvc", {})
-    shutil.copy(ROOT / "params.yaml", workspace.folder)
+    workspace.prepare(ROOT / "params.yaml")
     (workspace.folder / "dvc.yaml").write_text("stages: {copy: {cmd: cp params.yaml kept.yaml, outs: [kept.yaml]}}\n")
     workspace.run("copy")
     workspace.commit("kept")
