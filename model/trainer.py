@@ -100,7 +100,7 @@ class Trainer:
             desc="training",
             unit="step",
             smoothing=0.05,
-            disable=not self.machine.is_first,
+            disable=None if self.machine.is_first else True,
         )
         with progress, logging_redirect_tqdm(), _interruption_held_back() as is_asked_to_stop:
             for image_u8, truth in self.batches(draws):

@@ -270,9 +270,11 @@ def _serve(
         except RollOverError as error:
             logger.warning("%s It starts with what is served.", error)
         raise
-    Serving(default=name, previous=before.default).write(model_store)  # from here on there is only the way forward
+    Serving(default=name, previous=before.default).write(model_store)
+    logger.info("from here on %s is to be served, and %s is the way back", name, before.default)
     try:
-        settle(model_store, server, drain_s)
+        for sentence in settle(model_store, server, drain_s):
+            logger.info("%s", sentence)
     except RollOverError as error:
         logger.warning("%s Version %s is in production all the same: TorchServe starts with it.", error, version)
 

@@ -286,7 +286,7 @@ MOMENTS = [
     pytest.param("building", 6.0, marks=SLOW),
     pytest.param("rolling over", 0.7),
     pytest.param("rolling over", 3.0, marks=SLOW),
-    pytest.param("is served;", 0.2, marks=SLOW),
+    pytest.param("from here on", 0.2, marks=SLOW),
     pytest.param("recording", 0.2, marks=SLOW),
 ]
 
