@@ -67,6 +67,21 @@ def load(request: Request, *, concurrency: int, seconds: float) -> Load:
     return _measure([send] * concurrency, request)
 
 
+def each(requests: Sequence[Request], *, concurrency: int) -> Load:
+    """Send each of them once, all to one server."""
+    remaining, lock = iter(requests), threading.Lock()
+
+    def send(connection: http.client.HTTPConnection, note: Note) -> None:
+        while True:
+            with lock:
+                request = next(remaining, None)
+            if request is None:
+                return
+            note(time.perf_counter(), _post(connection, request)[0])
+
+    return _measure([send] * concurrency, requests[0])
+
+
 def paced(request: Request, *, per_second: float, seconds: float) -> Load:
     """Send as many a second whether or not earlier ones were answered, at random moments (a Poisson process, seeded).
 
