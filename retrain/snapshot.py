@@ -68,7 +68,9 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     """
     labels = read_labels(feedback_dir)
     building = out_dir.with_name(out_dir.name + ".tmp")
-    if building.exists():
+    if (building / FACTS_FILE).is_file():  # killed while it took the former's place, whose record of what was learned may be gone
+        _replace(out_dir, building)
+    elif building.exists():
         shutil.rmtree(building)
     building.mkdir(parents=True)
     for name in sets:
@@ -93,11 +95,16 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
             rows.writerow([image.name, mask.name, HELD_OUT if label.id in held_out else "train", label.group])
     digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
     found = Snapshot(len(labels), len(held_out), digest)
+    # Written last: with it, the snapshot is whole.
     (building / FACTS_FILE).write_text(json.dumps(asdict(found)) + "\n")
+    _replace(out_dir, building)
+    return found
+
+
+def _replace(out_dir: Path, building: Path) -> None:
     if out_dir.exists():
         shutil.rmtree(out_dir)
     building.replace(out_dir)
-    return found
 
 
 def _copy_set(source: Path, target: Path) -> None:

@@ -51,7 +51,6 @@ class Workspace:
         """Take back what a killed retraining left; sentences about it."""
         for lock in ("index.lock", "HEAD.lock"):
             (self.folder / ".git" / lock).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "data.tmp", ignore_errors=True)
         if self.revision() is None or not self._git("status", "--porcelain"):
             return []
         self._git("reset", "--hard", "--quiet")

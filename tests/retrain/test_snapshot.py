@@ -1,5 +1,6 @@
 """A snapshot of the real feedback store: the accepted corrections alone, near copies on one side of the cut."""
 
+import json
 import stat
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from model.dataset import read_pairs
 from model.inference.photograph import Limits
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
-from retrain.snapshot import FEEDBACK, HELD_OUT, Label, held_out_ids, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore, Submission
 from sidecar.labels import Photograph, Verdict
 from tests.conftest import ROOT
@@ -65,6 +66,21 @@ def test_sets_that_may_not_be_written_are_copied_and_the_copy_replaced(feedback_
     for folder in (out / "synthetic", out / "synthetic" / "images"):
         assert folder.stat().st_mode & stat.S_IWUSR  # root may write anywhere, a container's user may not
     assert take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out) == first
+
+
+@pytest.mark.parametrize("is_former_there", [True, False])
+def test_killed_while_it_takes_the_formers_place_it_forgets_nothing(
+    feedback_dir: Path, tmp_path: Path, is_former_there: bool
+) -> None:
+    out = tmp_path / "snapshot"
+    (tmp_path / "data").mkdir()
+    take_snapshot(feedback_dir, tmp_path / "data", [], RULES, out)
+    out.rename(tmp_path / "snapshot.tmp")
+    learned = [label.id for label in read_labels(feedback_dir)]
+    (tmp_path / "snapshot.tmp" / LEARNED_FILE).write_text(json.dumps(learned))
+    if is_former_there:  # in part: its record of what was learned went first
+        out.mkdir()
+    assert take_snapshot(feedback_dir, tmp_path / "data", [], RULES, out).n_held_out == 0
 
 
 def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() -> None:
