@@ -68,7 +68,7 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     """
     labels = read_labels(feedback_dir)
     building = out_dir.with_name(out_dir.name + ".tmp")
-    if (building / FACTS_FILE).is_file():  # killed while it took the former's place, whose record of what was learned may be gone
+    if (building / FACTS_FILE).is_file():  # killed before it had taken the place of the former, which may be gone in part
         _replace(out_dir, building)
     elif building.exists():
         shutil.rmtree(building)
