@@ -10,37 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import cycle, islice
 from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.contenders import process, start_torchserve
+from benchmarks.contenders import sidecar
 from benchmarks.load import Request, each
 from model.dataset import add_data_option, read_pairs
-from tests.ports import free_ports
 
 SETS = ("deepcrack", "crack500")
-
-
-@contextmanager
-def running_sidecar(work: Path) -> Iterator[str]:
-    """TorchServe and a sidecar before it; yields the sidecar's address."""
-    with start_torchserve(None) as behind:
-        behind.wait_until_ready()
-        (port,) = free_ports(1)
-        settings = {
-            "CRACK_SIDECAR_PORT": str(port),
-            "CRACK_FEEDBACK_DIR": str(work / "feedback"),
-            "CRACK_DATA_DIR": "",
-            "CRACK_REQUESTS_PER_MINUTE": "1000000",
-            "TORCHSERVE_URL": behind.inference_url,
-        }
-        url = f"http://127.0.0.1:{port}"
-        with process([sys.executable, "-m", "sidecar"], settings, f"{url}/ping"):
-            yield url
 
 
 def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
@@ -71,15 +50,13 @@ def main() -> None:
         folder.mkdir()
         for number, pair in enumerate(islice(cycle(pairs), options.n)):
             shutil.copy(pair.image_path, folder / f"{number:05d}{pair.image_path.suffix}")
-        with running_sidecar(work) as url:
-            headers = {"Content-Type": "application/octet-stream"}
-            requests = [
-                Request(f"{url}/predict?response=mask", path.read_bytes(), headers) for path in sorted(folder.iterdir())
-            ]
+        with sidecar(None) as predict_url:
+            address, headers = f"{predict_url}?response=mask", {"Content-Type": "application/octet-stream"}
+            requests = [Request(address, path.read_bytes(), headers) for path in sorted(folder.iterdir())]
             each(requests[:50], concurrency=options.concurrency)  # warm-up
             for number in tqdm(range(options.rounds), desc="rounds", disable=None):
                 limit = each(requests, concurrency=options.concurrency)
-                rate = survey(folder, work / f"out-{number}", url, options.concurrency)
+                rate = survey(folder, work / f"out-{number}", predict_url.removesuffix("/predict"), options.concurrency)
                 rates.append((limit.per_second, rate))
                 if set(limit.codes) != {200}:
                     raise RuntimeError(f"Expected 200 for each photograph, found {limit.codes}.")
