@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader
 
-from model.attention_unet import AttentionUNet
+from model.attention_unet import network_of
 from model.dataset import CropDataset, LabelledPhotograph, Pair, add_data_option, read_pairs
 from model.inference.processors import n_usable_cores
 from model.losses import segmentation_loss
@@ -43,7 +43,7 @@ class _FromDisk(list[Pair]):
 
 def plain(params: Params, pairs: list[Pair]) -> Loop:
     device = Machine.here().device
-    network = AttentionUNet(params.network.width, params.network.depth).to(device)
+    network = network_of(params.network).to(device)
     optimizer = torch.optim.AdamW(network.parameters())
     crops = CropDataset({"deepcrack": _FromDisk(pairs)}, {"deepcrack": 1}, params.training, params.augmentation)
 

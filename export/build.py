@@ -13,7 +13,7 @@ from export.quantisation import measure, passed, write_int8
 from export.reference import measure_reference
 from model import checkpoint
 from model.checkpoint import REFERENCE
-from model.dataset import LabelledPhotograph, Pair, read_photographs, read_training_pairs
+from model.dataset import LabelledPhotograph, Pair, read_parts, read_photographs
 from model.inference import runtime
 from model.inference.card import Backend, ModelCard
 from model.inference.processors import n_usable_cores
@@ -80,9 +80,9 @@ def renew_reference(archive_path: Path, data_dir: Path) -> ModelCard:
 
 def _training_data(data_dir: Path, card: ModelCard) -> tuple[list[Pair], list[LabelledPhotograph]]:
     """What the model learned from, and the validation photographs in memory."""
-    train, validation = read_training_pairs(data_dir, DataParams.model_validate(card.training["params"]["data"]))
-    photographs = read_photographs(validation, "reading validation")
-    return train, [photograph for members in photographs.values() for photograph in members]
+    parts = read_parts(data_dir, DataParams.model_validate(card.training["params"]["data"]))
+    photographs = read_photographs(parts.choosing, "reading validation")
+    return parts.learning, [photograph for members in photographs.values() for photograph in members]
 
 
 def _spread(items: Sequence[T], n_items: int) -> Sequence[T]:

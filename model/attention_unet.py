@@ -1,28 +1,27 @@
 """The Attention U-Net of Oktay et al. (2018), https://arxiv.org/abs/1804.03999, for one class: crack.
 
-A U-Net whose skip connections pass through additive attention gates: before an encoder's features are joined to the decoder's,
-each of their pixels is weighted by how much the coarser, decoded features ask for it. The network ends in logits; the
-sigmoid, the threshold, tiles and sizes are the business of those who call it.
+A U-Net whose skip connections pass through additive attention gates: before the encoder's features are joined to the decoder's,
+each of their pixels is weighted by how much the coarser, decoded features ask for it. The encoder is EfficientNet-Lite. The
+network ends in logits; the sigmoid, the threshold, tiles and sizes are the business of those who call it.
 """
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-MOST_TIMES_WIDTH = 8
+from model.efficientnet_lite import EfficientNetLite
+from model.params import NetworkParams
 
 
 class ConvBlock(nn.Sequential):
-    """Two 3x3 convolutions, each followed by batch normalisation and ReLU.
+    """Two 3x3 convolutions, each followed by batch normalisation and ReLU."""
 
-    The first sees 3x3 blocks of `block_px` a side; height and width shrink by that.
-    """
-
-    def __init__(self, n_in: int, n_out: int, block_px: int = 1) -> None:
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(
-            nn.Conv2d(n_in, n_out, kernel_size=3 * block_px, stride=block_px, padding=block_px, bias=False),
+            nn.Conv2d(n_in, n_out, kernel_size=3, padding=1, bias=False),
             nn.BatchNorm2d(n_out),
             nn.ReLU(inplace=True),
             nn.Conv2d(n_out, n_out, kernel_size=3, padding=1, bias=False),
@@ -51,44 +50,44 @@ class AttentionGate(nn.Module):
 class DecoderStep(nn.Module):
     """From one level to the next finer one: gate the skip, upsample what was decoded, join them, convolve."""
 
-    def __init__(self, n_coarse: int, n_fine: int) -> None:
+    def __init__(self, n_coarse: int, n_skip: int, n_out: int) -> None:
         super().__init__()
-        self.gate = AttentionGate(n_skip=n_fine, n_gating=n_coarse, n_hidden=max(n_fine // 2, 1))
-        self.upsample = nn.ConvTranspose2d(n_coarse, n_fine, kernel_size=2, stride=2)
-        self.block = ConvBlock(2 * n_fine, n_fine)
+        self.gate = AttentionGate(n_skip, n_gating=n_coarse, n_hidden=max(n_skip // 2, 1))
+        self.upsample = nn.ConvTranspose2d(n_coarse, n_out, kernel_size=2, stride=2)
+        self.block = ConvBlock(n_skip + n_out, n_out)
 
     def forward(self, coarse: Tensor, skip: Tensor) -> Tensor:
-        gated = self.gate(skip, coarse)  # N, fine, H, W
-        upsampled = self.upsample(coarse)  # N, fine, H, W
-        decoded: Tensor = self.block(torch.cat([gated, upsampled], dim=1))  # N, fine, H, W
+        gated = self.gate(skip, coarse)  # N, skip, H, W
+        upsampled = self.upsample(coarse)  # N, out, H, W
+        decoded: Tensor = self.block(torch.cat([gated, upsampled], dim=1))  # N, out, H, W
         return decoded
 
 
 class AttentionUNet(nn.Module):
     """Crack logits for RGB photographs.
 
-    It works at half the photograph's resolution: the first convolution sees 6x6 pixels and strides by two, the head gives each
-    2x2 pixels their logits. That is a 3x3 convolution over blocks of pixels and the sub-pixel convolution of Shi et al. (2016,
-    https://arxiv.org/abs/1609.05158), and for the same time allows more than twice the channels.
+    Its finest level is half the photograph's resolution; the head gives each 2x2 pixels their four logits (the sub-pixel
+    convolution of Shi et al. 2016, https://arxiv.org/abs/1609.05158; as a transposed convolution it took a tenth of the time).
 
     Args:
-        width: channels at half resolution; each halving doubles them, up to `MOST_TIMES_WIDTH` times.
-        depth: number of further halvings. Height and width of the input must be multiples of `stride` = 2**(depth + 1).
+        width, depth: of the encoder, how many times those of EfficientNet-Lite0.
+        decoder: channels at 1/16, 1/8, 1/4 and 1/2 of the resolution.
     """
 
-    def __init__(self, width: int = 24, depth: int = 4) -> None:
+    stride = EfficientNetLite.STRIDE  # height and width of the input must be multiples of it
+
+    def __init__(self, width: float = 1.0, depth: float = 1.0, decoder: Sequence[int] = (96, 64, 48, 32)) -> None:
         super().__init__()
-        if width < 1 or depth < 1:
-            raise ValueError(f"width={width!r}, depth={depth!r}: both must be at least 1.")
-        self.size = (width, depth)
-        self.stride = 2 ** (depth + 1)
-        channels = [width * min(2**level, MOST_TIMES_WIDTH) for level in range(depth + 1)]
-        stem = ConvBlock(3, width, block_px=2)
-        self.encoder = nn.ModuleList([stem, *(ConvBlock(n_in, n_out) for n_in, n_out in itertools.pairwise(channels))])
+        self.size = (width, depth, tuple(decoder))
+        self.encoder = EfficientNetLite(width, depth)
+        *skips, coarsest = self.encoder.channels
+        if len(decoder) != len(skips) or min(decoder) < 1:
+            raise ValueError(f"decoder={tuple(decoder)}: expected {len(skips)} numbers of channels, each at least 1.")
+        sizes = itertools.pairwise((coarsest, *decoder))
         self.decoder = nn.ModuleList(
-            DecoderStep(n_coarse, n_fine) for n_coarse, n_fine in itertools.pairwise(reversed(channels))
+            DecoderStep(n_coarse, n_skip, n_out) for (n_coarse, n_out), n_skip in zip(sizes, reversed(skips), strict=True)
         )
-        self.head = nn.ConvTranspose2d(width, 1, kernel_size=2, stride=2)
+        self.head = nn.Conv2d(decoder[-1], 4, kernel_size=1)
 
     def forward(self, batch_nchw: Tensor) -> Tensor:
         """Logits, float, N, 1, H, W, for a normalised float batch N, 3, H, W.
@@ -97,18 +96,11 @@ class AttentionUNet(nn.Module):
             ValueError: height or width is no multiple of `stride`.
         """
         self._check_size(batch_nchw)
-        skips: list[Tensor] = []
-        features = batch_nchw
-        for level, block in enumerate(self.encoder):
-            if level > 0:
-                features = functional.max_pool2d(features, kernel_size=2)
-            features = block(features)  # N, channels[level], H / 2**(level + 1), W / 2**(level + 1)
-            skips.append(features)
-        skips.pop()  # the coarsest features are what the decoder starts from, not a skip
+        *skips, features = self.encoder(batch_nchw)
         for step in self.decoder:
-            features = step(features, skips.pop())  # N, channels[level - 1], 2 * height, 2 * width
-        logits: Tensor = self.head(features)  # N, 1, H, W
-        return logits
+            features = step(features, skips.pop())  # N, decoder[i], 2 * height, 2 * width
+        logits_of_blocks: Tensor = self.head(features)  # N, 4, H/2, W/2
+        return functional.pixel_shuffle(logits_of_blocks, 2)  # N, 1, H, W
 
     def _check_size(self, batch_nchw: Tensor) -> None:
         height, width = batch_nchw.shape[-2:]
@@ -120,3 +112,8 @@ class AttentionUNet(nn.Module):
                 f"Expected height and width to be multiples of {self.stride}, but got {height}x{width}. "
                 f"Pad to {fitting[0]}x{fitting[1]}."
             )
+
+
+def network_of(params: NetworkParams) -> AttentionUNet:
+    """A new network of this size."""
+    return AttentionUNet(params.width, params.depth, params.decoder)

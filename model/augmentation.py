@@ -31,6 +31,10 @@ def cut(
     matrix, is_exact = _warp(rng, image_hwc_u8.shape[:2], centre, crop_px, params)
     interpolation = cv2.INTER_NEAREST if is_exact else cv2.INTER_LINEAR
 
+    scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if scale < 1:  # what becomes finer than a pixel is averaged, as in a camera further away
+        image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), 0.5 * np.sqrt(scale**-2 - 1)), np.uint8)
+
     def warped(plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
         crop = cv2.warpAffine(plane, matrix, (crop_px, crop_px), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(crop, np.uint8)
@@ -38,7 +42,7 @@ def cut(
     mask_u8 = mask_hw.astype(np.uint8) * 255
     truth = warped(mask_u8) > 127
     if not is_exact:
-        truth |= _warped_hairlines(mask_u8, float(np.sqrt(abs(np.linalg.det(matrix[:, :2])))), warped)
+        truth |= _warped_hairlines(mask_u8, scale, warped)
     return warped(image_hwc_u8), truth
 
 

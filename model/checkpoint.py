@@ -64,7 +64,12 @@ def load(path: Path) -> tuple[AttentionUNet, ModelCard]:
         if not path.with_suffix(".json").is_file():
             raise ValueError(f"{path.with_suffix('.json')} does not exist. A checkpoint needs its model card beside it.")
         weights, card = torch.load(path, map_location="cpu", weights_only=True), ModelCard.read(path.with_suffix(".json"))
-    network = AttentionUNet(card.architecture["width"], card.architecture["depth"])
+    if "decoder" not in card.architecture:
+        raise ValueError(
+            f"{path}: version {card.version} has the network of the first releases, which can be served and judged, but not "
+            "trained any more. Begin with the released archive, model_store/crack.mar."
+        )
+    network = AttentionUNet(card.architecture["width"], card.architecture["depth"], card.architecture["decoder"])
     counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith("num_batches_tracked")}
     try:
         network.load_state_dict(counters | weights)

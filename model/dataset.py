@@ -39,9 +39,14 @@ TERMS = {
     "sut130": "unclear",
     "uav75": "GPL-3.0",
     "negatives": "none stated",
+    "uavkaggle": "CC0, as its publisher says",
+    "riss": "none stated",
+    "volker": "none stated",
+    "masonry": "GPL-3.0",
+    "cracktile": "MIT",
+    "cracktree": "none stated",
+    "neg_brick": "none stated",
 }
-
-MOST_OF_A_GROUP = 8
 
 
 @dataclass(frozen=True)
@@ -118,16 +123,27 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
     return pairs
 
 
-def read_training_pairs(data_dir: Path, data: DataParams) -> tuple[list[Pair], list[Pair]]:
-    """What a model learns from, and what its checkpoint and threshold are chosen on. Raises as `read_pairs` does."""
+@dataclass(frozen=True)
+class Parts:
+    """Photographs by what they are for, every group whole in one part: a model learns from some, its checkpoint, threshold and
+    mixture are chosen on others, and others again, which have had a say in nothing, judge it.
+    """
+
+    learning: list[Pair]
+    choosing: list[Pair]
+    judging: list[Pair]
+
+
+def read_parts(data_dir: Path, data: DataParams) -> Parts:
+    """What a model learns from, is chosen on and is judged by. Raises as `read_pairs` and `cut_by_group` do."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
-    return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data.validation_ratio, data.seed)
+    return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data)
 
 
 def learned_from(pairs: Sequence[Pair], data: DataParams) -> set[Pair]:
     """Which of these pairs, given by whole groups, a training by `data` learns from."""
     offered = [pair for pair in pairs if data.sets.get(pair.set_name) and not is_held_out(pair, data)]
-    return set(_cut(offered, data.validation_ratio, data.seed)[0])
+    return set(_cut(offered, data).learning)
 
 
 def is_held_out(pair: Pair, data: DataParams) -> bool:
@@ -176,36 +192,42 @@ def add_data_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def cut_by_group(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """Cut pairs in two, (the rest, about `ratio` of them), with every group whole on one side.
+def cut_by_group(pairs: Sequence[Pair], data: DataParams) -> Parts:
+    """Cut pairs in three, about `judging_ratio` and `validation_ratio` of them and the rest.
 
-    A group's side depends on its name, its size and the seed, so it stays where it is when other sets come or go. A group of
-    more than `MOST_OF_A_GROUP` photographs is never cut off: it alone would decide what is measured there.
+    A group's part depends on its name, its size and the seed, so it stays where it is when other sets come or go. A group of
+    more than `largest_group` photographs is learned from: it alone would decide what is measured elsewhere. Of a set in
+    `judged_elsewhere` nothing judges.
 
-    Raises ValueError where one side would be empty.
+    Raises ValueError where a part that is asked for would be empty.
     """
-    rest, cut = _cut(pairs, ratio, seed)
-    if not rest or not cut:
+    parts = _cut(pairs, data)
+    if not parts.learning or not parts.choosing or (data.judging_ratio and not parts.judging):
         n_groups = len({(pair.set_name, pair.group) for pair in pairs})
         raise ValueError(
-            f"{n_groups} groups cannot be cut with ratio={ratio!r}, seed={seed!r}: one side stays empty. "
-            "Use more groups, another ratio or another seed."
+            f"{n_groups} groups cannot be cut with data.validation_ratio={data.validation_ratio!r}, "
+            f"data.judging_ratio={data.judging_ratio!r}, data.seed={data.seed!r}: a part stays empty. "
+            "Use more groups, other ratios or another seed."
         )
-    return rest, cut
+    return parts
 
 
-def _cut(pairs: Sequence[Pair], ratio: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+def _cut(pairs: Sequence[Pair], data: DataParams) -> Parts:
     by_group: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_group[pair.set_name, pair.group].append(pair)
-    rest: list[Pair] = []
-    cut: list[Pair] = []
+    parts = Parts([], [], [])
     for (set_name, group), members in sorted(by_group.items()):
-        share = int.from_bytes(_digest(str(seed), set_name, group)[:8], "big") / 2**64
-        is_cut = len(members) <= MOST_OF_A_GROUP and share < ratio
-        side = cut if is_cut else rest
-        side.extend(members)
-    return rest, cut
+        share = int.from_bytes(_digest(str(data.seed), set_name, group)[:8], "big") / 2**64
+        is_cut = len(members) <= data.largest_group and share < data.judging_ratio + data.validation_ratio
+        is_judging = share < data.judging_ratio
+        if not is_cut or (is_judging and set_name in data.judged_elsewhere):
+            parts.learning.extend(members)
+        elif is_judging:
+            parts.judging.extend(members)
+        else:
+            parts.choosing.extend(members)
+    return parts
 
 
 def _digest(*words: str) -> bytes:

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from model import checkpoint
-from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_training_pairs
+from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter, threshold_level
@@ -85,7 +85,7 @@ def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | No
         raise ValueError(f"--split {split} is cut as the checkpoint's training did: give --checkpoint, not --url.")
     data = Params.model_validate(card.training["params"]).data
     if split == "validation":
-        return read_training_pairs(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)}))[1]
+        return read_parts(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)})).choosing
     if not set(sets) <= data.held_out_folds.keys():
         raise ValueError(f"The training held out no fold of {', '.join(sets)}: held_out_folds={data.held_out_folds!r}.")
     return [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]

@@ -1,5 +1,6 @@
 """params.yaml as typed, checked, frozen sections: all that changes a model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -20,6 +21,9 @@ class DataParams(_Section):
     synthetic_share: float = Field(ge=0)
     n_synthetic: int = Field(ge=0)
     validation_ratio: float = Field(gt=0, lt=1)
+    judging_ratio: float = Field(default=0, ge=0, lt=1)  # cards of the first releases don't have it
+    largest_group: int = Field(default=8, ge=1)  # nor this
+    judged_elsewhere: tuple[str, ...] = ()
     seed: int
 
     @model_validator(mode="after")
@@ -28,6 +32,8 @@ class DataParams(_Section):
             raise ValueError("synthetic_share and n_synthetic: expected both to be 0 or neither")
         if not self.n_synthetic and not any(self.sets.values()):
             raise ValueError("every share is 0: expected something to train on")
+        if self.validation_ratio + self.judging_ratio >= 1:
+            raise ValueError("validation_ratio and judging_ratio: expected less than 1 together, the rest is learned from")
         for name, (fold, n_folds) in self.held_out_folds.items():
             if fold >= n_folds:
                 raise ValueError(f"held_out_folds {name}: [{fold}, {n_folds}]: expected a fold from 0 to {n_folds - 1}")
@@ -35,8 +41,10 @@ class DataParams(_Section):
 
 
 class NetworkParams(_Section):
-    width: int = Count
-    depth: int = Count
+    width: float = Field(gt=0)
+    depth: float = Field(gt=0)
+    decoder: tuple[Annotated[int, Count], ...]
+    is_from_imagenet: bool
 
 
 class TrainingParams(_Section):
@@ -45,6 +53,7 @@ class TrainingParams(_Section):
     crop_px: int = Count
     on_crack_ratio: float = Ratio
     learning_rate: float = Field(gt=0)
+    encoder_rate: float = Ratio
     warmup_steps: int = Field(ge=0)
     weight_decay: float = Field(ge=0)
     dice_weight: float = Ratio
@@ -92,18 +101,24 @@ class Params(_Section):
     export: ExportParams
 
 
-def read_params(path: Path, overrides: dict[str, str] | None = None) -> Params:
+def read_params(path: Path, overrides: Mapping[str, str] | None = None, recipe: Path | None = None) -> Params:
     """Read params.yaml.
 
     Args:
         path: the file.
         overrides: single values to put in place of the file's, `{"training.steps": "100"}`, each written as in YAML.
+        recipe: a file of the same form with what differs from the first: a stage of a training (`recipes/`).
 
     Raises:
-        ValueError: the file or a value is no YAML, or a value is missing, unknown or out of range; each is named.
+        ValueError: a file or a value is no YAML, or a value is missing, unknown or out of range; each is named.
     """
     values: dict[str, dict[str, Any]] = _read_yaml(path.read_text(), str(path))
     values.pop("retrain", None)  # how a retraining goes about it: read by `retrain.settings`, no part of a recipe
+    for section, others in (_read_yaml(recipe.read_text(), str(recipe)) or {} if recipe else {}).items():
+        for key, value in others.items():
+            if key not in values.get(section, {}):
+                raise ValueError(f"{recipe}: {section}.{key} is not in {path}.")
+            values[section][key] = value
     for name, text in (overrides or {}).items():
         section, _, key = name.partition(".")
         if key not in values.get(section, {}):

@@ -16,16 +16,16 @@ from typing import Any
 import torch
 
 from model import checkpoint
-from model.attention_unet import AttentionUNet
+from model.attention_unet import AttentionUNet, network_of
 from model.dataset import (
-    Pair,
+    Parts,
     add_data_option,
     draw_photographs,
     is_held_out,
     learned_from,
     read_pairs,
+    read_parts,
     read_photographs,
-    read_training_pairs,
 )
 from model.inference.card import ModelCard
 from model.machine import Machine, leave_processes
@@ -67,33 +67,35 @@ def train(
     version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _check(params)
     ancestor = checkpoint.load(parent) if parent else None
-    pairs, held_out = read_training_pairs(data_dir, params.data)
+    parts = read_parts(data_dir, params.data)
     if ancestor:
-        _check_unseen(ancestor[1], data_dir, params.data, held_out)
-    train = read_photographs([pair for pair in pairs if params.data.sets[pair.set_name]], "reading")
+        _check_unseen(ancestor[1], data_dir, params.data, parts)
+    train = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
-    trainer = Trainer(params, version, train, read_photographs(held_out, "reading validation"), most_alarms, report)
+    trainer = Trainer(params, version, train, read_photographs(parts.choosing, "reading validation"), most_alarms, report)
     if ancestor:
         trainer.begin_with(*ancestor)
+    elif params.network.is_from_imagenet:
+        trainer.begin_with_imagenet()
     if state:
         trainer.restore(state)
     counts = ", ".join(f"{len(photographs)} {name}" for name, photographs in train.items())
-    logger.info("learning from %s; %d photographs to validate on; version %s", counts, len(held_out), version)
+    logger.info("learning from %s; %d photographs to choose on; version %s", counts, len(parts.choosing), version)
     out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / checkpoint.FILE_PATTERN.format(version=version)
     unfinished = path.with_name(path.name + UNFINISHED)
     trainer.run(unfinished)
     if trainer.machine.is_first:
         best = trainer.best
-        network = AttentionUNet(params.network.width, params.network.depth)
+        network = network_of(params.network)
         network.load_state_dict(best["weights"])
         card = trainer.card(best["threshold"])
         card.figures["validation"] = {
             "score": best["score"],
             "by_set": best["by_set"],
             "threshold": best["threshold"],
-            "n_photographs": len(held_out),
+            "n_photographs": len(parts.choosing),
         }
         checkpoint.save(path, network, card)
         unfinished.unlink(missing_ok=True)
@@ -103,18 +105,18 @@ def train(
 
 def _check(params: Params) -> None:
     """Raise ValueError for what would fail only after the data is read, or at the first validation."""
-    stride = AttentionUNet(params.network.width, params.network.depth).stride
+    stride = AttentionUNet.stride
     if params.training.crop_px % stride:
-        raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride} at this network.depth.")
+        raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride}.")
     Machine.here().own_draws(range(0), params.training.batch)
     tiles = params.inference.tile_px, params.inference.overlap_px
     ModelCard("", (0, 0, 0), (1, 1, 1), stride, *tiles, threshold=0.5, architecture={}, training={})
 
 
-def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, validation: Sequence[Pair]) -> None:
+def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, parts: Parts) -> None:
     """Raise ValueError if the model, or one that it began with, learned from what this training is to be judged by."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
-    judges = {*validation, *(pair for pair in pairs if is_held_out(pair, data))}
+    judges = {*parts.choosing, *parts.judging, *(pair for pair in pairs if is_held_out(pair, data))}
     training: dict[str, Any] = card.training
     version = card.version
     while True:
@@ -123,7 +125,7 @@ def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, validation:
             raise ValueError(
                 f"version {version} was trained on {len(seen)} photographs that this training is to be judged by, "
                 f"{min(pair.image_path.name for pair in seen)} among them. Begin with a model of the same data.seed, "
-                "data.validation_ratio and data.held_out_folds."
+                "data.validation_ratio, data.judging_ratio and data.held_out_folds."
             )
         if not training["parent"]:
             return
@@ -151,6 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     add_data_option(parser)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe (default: params.yaml)")
+    parser.add_argument(
+        "--recipe", type=Path, metavar="FILE", help="what differs from --params, such as recipes/release/1-learn.yaml"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -183,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        params = read_params(options.params, dict(override.split("=", 1) for override in options.set))
+        params = read_params(options.params, dict(override.split("=", 1) for override in options.set), options.recipe)
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
         out_dir = resume.parent if resume else options.out
         parent = checkpoint.newest(options.parent) if options.parent and options.parent.is_dir() else options.parent

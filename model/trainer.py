@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.data import DataLoader
@@ -27,8 +26,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
-from model.attention_unet import AttentionUNet
+from model.attention_unet import AttentionUNet, network_of
 from model.dataset import TERMS, CropDataset, LabelledPhotograph, set_up_process
+from model.efficientnet_lite import DEVIATION, MEAN, imagenet_weights
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
@@ -41,6 +41,7 @@ logger = logging.getLogger("model.train")
 
 DRAWN = "drawn surfaces"
 STATISTICS_BATCHES = 32
+CHECKPOINT_S = 300.0
 Report = Callable[[int, int], None]
 """Is told, by the first process, after each step, how many are done, and of how many."""
 
@@ -73,15 +74,18 @@ class Trainer:
         self._crops = CropDataset(train, shares, params.training, params.augmentation)
         random.seed(params.training.seed)
         torch.manual_seed(params.training.seed)
-        self.mean, self.deviation = _channel_statistics(
-            [photograph for photographs in train.values() for photograph in photographs]
-        )
-        self.network = AttentionUNet(params.network.width, params.network.depth)
+        self.mean, self.deviation = MEAN, DEVIATION
+        self.network = network_of(params.network)
         self.network.to(self.machine.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._parallel = self.machine.parallel(self.network)
         averaging = get_ema_multi_avg_fn(params.training.ema_decay)  # type: ignore[no-untyped-call]
         self.averaged = AveragedModel(self.network, multi_avg_fn=averaging)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), weight_decay=params.training.weight_decay, fused=True)
+        encoder, others = (
+            self.network.encoder.parameters(),
+            [*self.network.decoder.parameters(), *self.network.head.parameters()],
+        )
+        groups = [{"params": encoder, "rate": params.training.encoder_rate}, {"params": others, "rate": 1.0}]
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=params.training.weight_decay, fused=True)
 
     def run(self, unfinished: Path) -> None:
         """Train to the last step; validate and write the state to `unfinished` on the way, and at Ctrl-C.
@@ -91,7 +95,8 @@ class Trainer:
         """
         training = self.params.training
         logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
-        started = time.monotonic() - self.seconds
+        written = time.monotonic()
+        started = written - self.seconds
         draws = self.machine.own_draws(range(self.step * training.batch, training.steps * training.batch), training.batch)
         losses: list[float] = []
         progress = tqdm(
@@ -115,18 +120,26 @@ class Trainer:
                 if is_validated and self.machine.is_first:
                     self._validate(float(np.mean(losses)))
                     losses.clear()
-                if (is_validated or is_stopped) and self.machine.is_first:
+                is_due = is_validated or is_stopped or time.monotonic() - written > CHECKPOINT_S
+                if is_due and self.machine.is_first:
                     checkpoint.write_whole(unfinished, self._state())
+                    written = time.monotonic()
                 if is_stopped:
                     if self.machine.is_first:
                         logger.warning("stopped; go on with: python -m model.train --resume %s", unfinished)
                     raise KeyboardInterrupt
 
+    def begin_with_imagenet(self) -> None:
+        """Take over what the encoder of this size learned from ImageNet. Raises as `imagenet_weights` does."""
+        weights = imagenet_weights(self.params.network.width, self.params.network.depth)
+        self.network.encoder.load_imagenet(weights)
+        self.averaged.module.load_state_dict(self.network.state_dict())
+
     def begin_with(self, network: AttentionUNet, card: ModelCard) -> None:
         """Take over the weights of a finished training. Raises ValueError if its network is another."""
         if network.size != self.network.size:
             raise ValueError(
-                f"version {card.version}: width and depth {network.size}, expected {self.network.size}. Set them under network."
+                f"version {card.version}: a network of {network.size}, expected {self.network.size}. Set it under network."
             )
         self.mean, self.deviation = card.mean, card.deviation
         self.network.load_state_dict(network.state_dict())
@@ -176,7 +189,7 @@ class Trainer:
     def optimise(self, image_u8: Tensor, truth: Tensor) -> float:
         """One step on one batch; returns its loss."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.params.training)
+            group["lr"] = group["rate"] * learning_rate(self.step, self.params.training)
         device = self.machine.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
             logits = self._parallel(self._normalise(image_u8))
@@ -218,8 +231,10 @@ class Trainer:
             threshold=threshold,
             architecture={
                 "name": "Attention U-Net (Oktay et al. 2018)",
+                "encoder": "EfficientNet-Lite (Tan and Le 2019)",
                 "width": network.width,
                 "depth": network.depth,
+                "decoder": network.decoder,
                 "n_parameters": sum(parameter.numel() for parameter in self.network.parameters()),
             },
             training={
@@ -241,16 +256,6 @@ def learning_rate(step: int, training: TrainingParams) -> float:
         return training.learning_rate * (step + 1) / training.warmup_steps
     progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
     return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
-
-
-def _channel_statistics(
-    photographs: Sequence[LabelledPhotograph],
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and deviation of R, G, B over all pixels, in 0..255."""
-    pixels: NDArray[np.uint8] = np.concatenate([photo.image_hwc_u8[::4, ::4].reshape(-1, 3) for photo in photographs])
-    mean = [round(float(value), 2) for value in pixels.mean(axis=0)]
-    deviation = [round(max(float(value), 1.0), 2) for value in pixels.std(axis=0)]
-    return (mean[0], mean[1], mean[2]), (deviation[0], deviation[1], deviation[2])
 
 
 @contextmanager

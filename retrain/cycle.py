@@ -17,7 +17,7 @@ from pathlib import Path
 
 from export.archive import content_hash
 from model import checkpoint
-from model.dataset import read_training_pairs
+from model.dataset import read_parts
 from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
@@ -202,7 +202,7 @@ def _run(
 
 def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
     """The first photographs of the gate set, on which what is served must agree with its archive."""
-    gate = read_training_pairs(settings.data_dir, params.data)[1]
+    gate = read_parts(settings.data_dir, params.data).judging
     return [pair.image_path.read_bytes() for pair in gate[:N_GOLDEN]]
 
 

@@ -21,7 +21,7 @@ import psutil
 
 from export.build import export
 from model import checkpoint
-from model.dataset import Pair, read_pairs, read_training_pairs
+from model.dataset import Pair, read_pairs, read_parts
 from model.params import Params, read_params
 from model.train import train
 from retrain.jobs import Jobs
@@ -45,7 +45,7 @@ def learn() -> None:
     rules = RetrainParams.read(PARAMS)
     params = recipe(read_params(PARAMS), rules, Snapshot.read(DATA))
     shutil.rmtree(MODELS, ignore_errors=True)
-    validation = read_training_pairs(DATA, params.data)[1]
+    validation = read_parts(DATA, params.data).choosing
     found = Model(CHAMPION).find(validation)
     most_alarms = found.alarms()[0] + rules.most_new_alarms
     report = _tell_job if JOB_PID in os.environ else lambda done, of: None
@@ -62,7 +62,7 @@ def _tell_job(done: int, of: int) -> None:
 def compare() -> None:
     """Judge champion and challenger."""
     params, rules, snapshot = read_params(PARAMS), RetrainParams.read(PARAMS), Snapshot.read(DATA)
-    gate = read_training_pairs(DATA, params.data)[1]
+    gate = read_parts(DATA, params.data).judging
     held_out = _with_and_without_crack(read_pairs(DATA, [FEEDBACK], HELD_OUT)) if snapshot.n_held_out else []
     pairs = [*gate, *held_out]
     champion, challenger = Model(CHAMPION), Model(checkpoint.newest(MODELS))
