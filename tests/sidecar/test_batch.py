@@ -8,14 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -30,76 +25,13 @@ from sidecar.batch import thumbnail
 from sidecar.keys import KeyRing, Right
 from sidecar.survey import Row, Status, Survey
 from tests.conftest import ROOT
+from tests.front import TIMEOUT_S, Front
 from tests.photographs import jpeg, png, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
 
-TIMEOUT_S = 120
 N_SURFACES = 6
 SURFACES = [draw_surface(seed, (96, 160)).image_hwc_u8 for seed in range(N_SURFACES)]
 QUESTION = {"quality": "normal", "threshold": "of the model"}
-
-
-class Front(ThreadingHTTPServer):
-    """What may stand between: it refuses as often as it is told, and holds back photographs once it has passed on so many."""
-
-    daemon_threads = True
-
-    def __init__(self, url: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Passing)
-        self.upstream = urlsplit(url).netloc
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.refusals: deque[int] = deque()
-        self.n_let_through = 10**9
-        self.n_asked = self.n_held = self.n_cut_off = 0
-        self.may_go_on = threading.Event()
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no fault here."""
-
-
-class _Passing(BaseHTTPRequestHandler):
-    server: Front
-
-    def do_GET(self) -> None:
-        self._pass_on(b"")
-
-    def do_POST(self) -> None:
-        photograph, front = self.rfile.read(int(self.headers["Content-Length"])), self.server
-        with front.lock:
-            front.n_asked += 1
-            status = front.refusals.popleft() if front.refusals else None
-            is_held = status is None and front.n_let_through <= 0
-            front.n_let_through -= status is None
-            front.n_held += is_held
-        if status is not None:
-            self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
-        elif is_held and not front.may_go_on.wait(TIMEOUT_S):
-            return
-        else:
-            self._pass_on(photograph)
-
-    def _pass_on(self, body: bytes) -> None:
-        connection = HTTPConnection(self.server.upstream, timeout=TIMEOUT_S)
-        try:
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            self._answer(answer.status, answer.read(), dict(answer.headers))
-        except OSError:
-            self.server.n_cut_off += 1
-        finally:
-            connection.close()
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what counts."""
 
 
 @pytest.fixture
