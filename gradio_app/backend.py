@@ -22,6 +22,8 @@ class Prediction:
     crack_ratio: float
     model_version: str
     request_id: str
+    crack_score: float | None
+    """How sure the model is that there is a crack at all; None where its archive was made before that was told."""
 
 
 class Backend:
@@ -35,12 +37,14 @@ class Backend:
 
     def predict(self, image: bytes, quality: str = "normal") -> Prediction:
         answer = self._ask("POST", "/predict", files={"image": image}, data={"response": "probability", "quality": quality})
+        score = answer.headers.get("X-Crack-Score")
         return Prediction(
             answer.content,
             float(answer.headers["X-Crack-Threshold"]),
             float(answer.headers["X-Crack-Ratio"]),
             answer.headers["X-Crack-Model-Version"],
             answer.headers["X-Request-Id"],
+            None if score is None else float(score),
         )
 
     def save(self, image: bytes, mask_png: bytes | None, **fields: str | None) -> dict[str, Any]:

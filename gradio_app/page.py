@@ -26,8 +26,8 @@ logger = logging.getLogger("gradio_app")
 
 REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
-HEADERS = ["photograph", "crack, % of area", "model", "seconds", "problem"]
-COLUMNS = ["name", "crack_ratio", "threshold", "model_version", "request_id"]
+HEADERS = ["photograph", "crack score, 0 to 1", "crack, % of area", "model", "seconds", "problem"]
+COLUMNS = ["name", "crack_ratio", "threshold", "model_version", "request_id", "crack_score"]
 _HERE = Path(__file__).parent
 _STYLE = (_HERE / "viewer.css").read_text()
 _VIEWER = (_HERE / "viewer.js").read_text()
@@ -37,7 +37,8 @@ _REVIEW = (
     '<div class="waiting" role="list" aria-label="What waits for a review"></div></div><div class="crack"></div></div>'
 )
 Result = dict[str, Any]
-"""What the viewer shows of one photograph: name, image_path, image_url, levels_url, threshold, model_version, request_id."""
+"""What the viewer shows of one photograph: name, image_path, image_url, levels_url, threshold, model_version, request_id,
+crack_score."""
 
 
 class Page:
@@ -62,7 +63,7 @@ class Page:
                 result = self._result(path, self._backend.predict(path.read_bytes(), quality))
             except BackendError as error:
                 logger.warning("%s: %s", path.name, error)
-                rows.append([path.name, None, "", round(time.monotonic() - started, 1), str(error)])
+                rows.append([path.name, None, None, "", round(time.monotonic() - started, 1), str(error)])
                 if len(paths or []) == 1:
                     gr.Warning(str(error))
                 yield rows, results, gr.skip(), {"error": str(error)} if not results else gr.skip()
@@ -71,7 +72,7 @@ class Page:
                 result["name"] = f"{path.stem} ({len(rows) + 1}){path.suffix}"
             results.append(result)
             share, seconds = round(100 * result["crack_ratio"], 2), round(time.monotonic() - started, 1)
-            rows.append([result["name"], share, result["model_version"], seconds, ""])
+            rows.append([result["name"], result["crack_score"], share, result["model_version"], seconds, ""])
             names = [each["name"] for each in results]
             if len(results) == 1:
                 yield rows, results, gr.Dropdown(choices=names, value=names[0]), result
@@ -197,6 +198,7 @@ class Page:
             "crack_ratio": prediction.crack_ratio,
             "model_version": prediction.model_version,
             "request_id": prediction.request_id,
+            "crack_score": prediction.crack_score,
         }
 
     def _kept(self, content: bytes, suffix: str) -> Path:

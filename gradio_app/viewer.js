@@ -111,6 +111,7 @@ function createViewer(root, kind) {
     let n = 0;
     for (let index = 0; index < mask.length; index++) n += mask[index];
     say(`${shown.name}: ${((100 * n) / mask.length).toFixed(2)} % crack, ${width} × ${height} pixels` +
+      (shown.crack_score == null ? "" : `, crack score ${shown.crack_score.toFixed(3)}`) +
       (shown.model_version ? `, model ${shown.model_version}` : "") + (isTouched ? ", corrected by you" : ""));
   };
   const keepForUndo = () => {

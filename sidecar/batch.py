@@ -91,6 +91,7 @@ class Surveyor:
             width=mask_hw.shape[1],
             height=mask_hw.shape[0],
             crack_ratio=float(answer.headers["X-Crack-Ratio"]),
+            crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
             threshold=float(answer.headers["X-Crack-Threshold"]),
             model_version=answer.headers["X-Crack-Model-Version"],
             seconds=seconds,
@@ -206,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sidecar.batch",
         description="Find the cracks in each JPEG and PNG of a folder and its sub-folders, by a running sidecar.\n\n"
-        f"OUT then holds masks/, overlays/, {TABLE}, and {SHEET}, a contact sheet with the most cracked first.\n"
+        f"OUT then holds masks/, overlays/, {TABLE}, and {SHEET}, a contact sheet with the surest cracks first.\n"
         "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
         "asked about, and nothing else again.",
         epilog="examples:\n"

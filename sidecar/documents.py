@@ -82,6 +82,16 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "quality": {"type": "string", "enum": list(Quality), "default": Quality.NORMAL},
 }
+_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {"schema": {"type": "string"}},
+    "X-Crack-Model-Version": {"schema": {"type": "string"}},
+    "X-Crack-Threshold": {"schema": {"type": "number"}, "description": "probability from which a pixel is called crack"},
+    "X-Crack-Ratio": {"schema": {"type": "number"}, "description": "share of the pixels called crack"},
+    "X-Crack-Score": {
+        "schema": {"type": "number", "minimum": 0, "maximum": 1},
+        "description": "how sure the model is that the photograph shows a crack at all, whatever the threshold",
+    },
+}
 
 PREDICT_BODY: dict[str, Any] = {
     "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _OPTIONS.items()],
@@ -96,6 +106,7 @@ PREDICT_BODY: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "The cracks.",
+            "headers": _HEADERS,
             "content": {
                 "application/json": {
                     "schema": {"type": "object"},
@@ -108,6 +119,7 @@ PREDICT_BODY: dict[str, Any] = {
                         "crack_ratio": 0.0488,
                         "model": {"name": "crack", "version": "20261124-090000", "runtime": "openvino", "precision": "int8"},
                         "request_id": "bb33316f-498e-4c64-a6fd-65eda493eb74",
+                        "crack_score": 0.98315,
                     },
                 },
                 "image/png": {"schema": _FILE},

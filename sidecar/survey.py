@@ -8,6 +8,7 @@ import csv
 import fcntl
 import heapq
 import json
+import math
 import os
 import shutil
 import threading
@@ -23,7 +24,7 @@ import jinja2
 JOURNAL = "cracks.jsonl"
 TABLE = "cracks.csv"
 SHEET = "index.html"
-COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error")
+COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
 MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
 _INCOMING = ".cracks-incoming"
 
@@ -57,6 +58,7 @@ class Row:
     seconds: float | None = None
     error: str = ""
     thumbnail: str = ""  # JPEG, base64
+    crack_score: float | None = None  # none where a model or a survey from before there was one answered
 
 
 class Survey:
@@ -133,17 +135,19 @@ class Survey:
         return incoming.replace(path)
 
     def write_sheet(self, files: Iterable[str], title: str, asked: str) -> Path:
-        """`index.html`, thumbnails within it: the most cracked first, then what was not predicted, with the reason.
+        """`index.html`, thumbnails within it: by `crack_score`, the highest first; after them what has none, by its share of
+        crack; then what was not predicted, with the reason.
 
         Args:
             title: what was surveyed.
             asked: a line about how.
         """
-        predicted: list[tuple[float, str]] = []
+        predicted: list[tuple[float, float, str]] = []
         missing: list[str] = []
         for row in self.rows(files):
             if row.status is Status.PREDICTED:
-                predicted.append((-(row.crack_ratio or 0.0), row.file))
+                rank = math.inf if row.crack_score is None else -row.crack_score
+                predicted.append((rank, -(row.crack_ratio or 0.0), row.file))
             else:
                 missing.append(row.file)
         shown = heapq.nsmallest(MAX_SHOWN, predicted)
@@ -157,8 +161,9 @@ class Survey:
                 n_predicted=len(predicted),
                 n_missing=len(missing),
                 n_shown=len(shown),
+                n_without_score=sum(rank == math.inf for rank, _, _ in predicted),
                 table=TABLE,
-                rows=({"row": row, **self._links(row.file)} for row in self.rows(file for _, file in shown)),
+                rows=({"row": row, **self._links(row.file)} for row in self.rows(file for _, _, file in shown)),
                 missing=self.rows(missing),
             )
             .dump(str(incoming), encoding="utf-8", errors="replace")

@@ -16,7 +16,8 @@ from model.inference.errors import ErrorCode, RequestError
 RETRY_AFTER_S = 2
 # A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer.
 _TIMEOUT = httpx.Timeout(600.0, connect=2.0, pool=10.0)
-_PASSED_ON = ("content-type", "x-request-id", "x-crack-model-version", "x-crack-threshold", "x-crack-ratio")
+# What an archive made before one of them was thought of does not send, its clients don't get.
+_PASSED_ON = ("content-type", "x-request-id", "x-crack-model-version", "x-crack-threshold", "x-crack-ratio", "x-crack-score")
 
 
 @dataclass(frozen=True)

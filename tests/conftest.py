@@ -11,6 +11,7 @@ from handler.serve import Server
 from model import train
 from model.params import Params, read_params
 from model.synthetic import write_data_set
+from tests.front import Front
 from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.tiny import EXPORT, TINY
@@ -58,6 +59,15 @@ def start_sidecar(server: Server, tmp_path: Path) -> Iterator[StartSidecar]:
     yield start
     for sidecar in running:
         sidecar.stop()
+
+
+@pytest.fixture
+def former_sidecar(server: Server, start_sidecar: StartSidecar) -> Iterator[Sidecar]:
+    """A sidecar whose TorchServe answers as archives did that knew no crack score: pictures have no header for it."""
+    with Front(server.inference_url) as front:
+        front.withheld = {"X-Crack-Score"}
+        yield start_sidecar(torchserve_url=front.url)
+        front.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from handler.serve import Server
 from model.dataset import read_pairs
 from model.inference import card, runtime
 from model.inference.photograph import decode
+from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
 from model.synthetic import draw_surface
 from tests.conftest import ARCHIVE
@@ -130,6 +131,15 @@ def test_headers_of_a_picture_name_request_model_threshold_and_ratio(server: Ser
     assert answer.headers["X-Crack-Model-Version"] == released.version
     assert float(answer.headers["X-Crack-Threshold"]) == pytest.approx(released.threshold, abs=1e-6)
     assert float(answer.headers["X-Crack-Ratio"]) == pytest.approx((picture(answer) > 0).mean(), abs=1e-6)
+
+
+@pytest.mark.parametrize("response", ["json", "full", "mask", "probability", "overlay"])
+def test_every_answer_has_the_score_of_its_probabilities(server: Server, response: str) -> None:
+    expected = f"{crack_score(picture(ask(server, response='probability'))):.6f}"
+    answer = ask(server, response=response, threshold="0.9")
+    assert answer.headers["X-Crack-Score"] == expected
+    if answer.headers["Content-Type"] == "application/json":
+        assert f"{answer.json()['crack_score']:.6f}" == expected
 
 
 def test_high_quality_is_answered_and_differs_little(server: Server) -> None:

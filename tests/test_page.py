@@ -1,11 +1,14 @@
 """The page in a real Chromium, as an inspector uses it, and through gradio_client."""
 
+import csv
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +27,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
 from gradio_app.backend import Backend
-from gradio_app.page import Page
+from gradio_app.page import HEADERS, Page, Result
 from model.synthetic import draw_surface
 from sidecar.labels import encode_mask
 from tests.conftest import ROOT
@@ -153,6 +156,7 @@ def test_a_photograph_is_inspected_corrected_and_accepted_pixel_by_pixel(
     upload(browser, photograph)
     said = says(browser, "#inspect-viewer", "% crack")
     assert photograph.name in said
+    assert re.search(r"crack score [01]\.\d{3},", said)
     answer = requests.post(
         f"{sidecar.url}/predict", files={"image": photograph.read_bytes(), "response": (None, "mask")}, timeout=60
     )
@@ -253,6 +257,31 @@ def test_the_same_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_pat
     assert "waits for a reviewer" in saved["text"]
     (item,) = requests.get(f"{sidecar.url}/feedback", timeout=60).json()["items"]
     assert (item["verdict"], item["state"]) == ("other", "labelled")
+
+
+def test_the_score_that_the_sidecar_told_is_in_the_table_and_in_the_zips(sidecar: Sidecar, tmp_path: Path) -> None:
+    path, page = tmp_path / "wall.png", Page(Backend(sidecar.url), tmp_path)
+    path.write_bytes(png(SURFACE.image_hwc_u8))
+    score = requests.post(f"{sidecar.url}/predict", data=path.read_bytes(), timeout=60).json()["crack_score"]
+    *_, (rows, results, _, _) = page.inspect([str(path)], "normal")
+    assert rows[0][HEADERS.index("crack score, 0 to 1")] == score
+    assert packed_table(page, results)[0]["crack_score"] == str(score)
+
+
+def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, tmp_path: Path) -> None:
+    path, page = tmp_path / "wall.png", Page(Backend(former_sidecar.url), tmp_path)
+    path.write_bytes(png(SURFACE.image_hwc_u8))
+    *_, (rows, results, _, _) = page.inspect([str(path)], "normal")
+    assert rows[0][HEADERS.index("crack score, 0 to 1")] is None
+    assert packed_table(page, results)[0]["crack_score"] == ""
+
+
+def packed_table(page: Page, results: list[Result]) -> list[dict[str, str]]:
+    """The table in the ZIP of all results."""
+    path = page.archive(results)
+    assert path is not None
+    with zipfile.ZipFile(path) as packed:
+        return list(csv.DictReader(io.StringIO(packed.read("cracks.csv").decode())))
 
 
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:

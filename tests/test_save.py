@@ -62,7 +62,7 @@ def test_a_prediction_is_torchserves_own_byte_for_byte(sidecar: Sidecar, server:
         passed_on = post(sidecar, "/predict", image=PHOTOGRAPH, response=response)
         assert passed_on.status_code == 200
         assert passed_on.content == direct.content
-        for name in ("Content-Type", "X-Crack-Model-Version", "X-Crack-Threshold", "X-Crack-Ratio"):
+        for name in ("Content-Type", "X-Crack-Model-Version", "X-Crack-Threshold", "X-Crack-Ratio", "X-Crack-Score"):
             assert passed_on.headers[name] == direct.headers[name]
         assert passed_on.headers["X-Request-Id"]
 
@@ -72,6 +72,13 @@ def test_options_may_stand_in_the_query_and_the_photograph_be_the_body(sidecar: 
     by_query = requests.post(f"{sidecar.url}/predict?response=mask&threshold=0.3", data=PHOTOGRAPH, timeout=TIMEOUT_S)
     assert by_query.content == by_form.content
     assert by_query.headers["X-Crack-Threshold"] == "0.3"
+
+
+def test_what_a_former_archive_answers_without_a_score_is_passed_on(former_sidecar: Sidecar) -> None:
+    answer = post(former_sidecar, "/predict", image=PHOTOGRAPH, response="mask")
+    assert answer.status_code == 200
+    assert "X-Crack-Ratio" in answer.headers
+    assert "X-Crack-Score" not in answer.headers
 
 
 def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
@@ -256,6 +263,13 @@ def test_every_error_the_description_promises_is_in_one_form(sidecar: Sidecar) -
         description["paths"]
     )
     assert "image_undecodable" in json.dumps(description["components"]["schemas"]["ErrorCode"])
+
+
+def test_the_description_shows_the_keys_and_headers_of_a_real_answer(sidecar: Sidecar) -> None:
+    described = get(sidecar, "/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]
+    answer = post(sidecar, "/predict", image=PHOTOGRAPH)
+    assert list(described["content"]["application/json"]["example"]) == list(answer.json())
+    assert all(name in answer.headers for name in described["headers"])
 
 
 def test_each_request_is_one_line_of_the_log(sidecar: Sidecar) -> None:

@@ -20,6 +20,7 @@ from model.inference.card import Backend
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.observation import Observation, brightness, confidence, sharpness
 from model.inference.photograph import MEGAPIXEL, Limits, decode
+from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
 
 GRID_CELLS = 128
@@ -104,6 +105,7 @@ def answer(
     threshold = segmenter.card.threshold if options.threshold is None else options.threshold
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
     crack_ratio = round(float(mask_hw.mean()), 6)
+    score = round(crack_score(prob_hw_u8), 6)
     match options.response:
         case Response.MASK:
             body, content_type = _png(mask_hw.astype(np.uint8) * 255), "image/png"
@@ -123,12 +125,14 @@ def answer(
                     "precision": backend.precision,
                 },
                 "request_id": request_id,
+                "crack_score": score,
             }
             body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
     headers = {
         "X-Crack-Model-Version": segmenter.card.version,
         "X-Crack-Threshold": repr(threshold),
         "X-Crack-Ratio": f"{crack_ratio:.6f}",
+        "X-Crack-Score": f"{score:.6f}",
     }
     observation = Observation(
         decode_s=decoded - started,

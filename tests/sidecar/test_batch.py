@@ -4,18 +4,14 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -30,76 +26,13 @@ from sidecar.batch import thumbnail
 from sidecar.keys import KeyRing, Right
 from sidecar.survey import Row, Status, Survey
 from tests.conftest import ROOT
+from tests.front import TIMEOUT_S, Front
 from tests.photographs import jpeg, png, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
 
-TIMEOUT_S = 120
 N_SURFACES = 6
 SURFACES = [draw_surface(seed, (96, 160)).image_hwc_u8 for seed in range(N_SURFACES)]
 QUESTION = {"quality": "normal", "threshold": "of the model"}
-
-
-class Front(ThreadingHTTPServer):
-    """What may stand between: it refuses as often as it is told, and holds back photographs once it has passed on so many."""
-
-    daemon_threads = True
-
-    def __init__(self, url: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Passing)
-        self.upstream = urlsplit(url).netloc
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.refusals: deque[int] = deque()
-        self.n_let_through = 10**9
-        self.n_asked = self.n_held = self.n_cut_off = 0
-        self.may_go_on = threading.Event()
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no fault here."""
-
-
-class _Passing(BaseHTTPRequestHandler):
-    server: Front
-
-    def do_GET(self) -> None:
-        self._pass_on(b"")
-
-    def do_POST(self) -> None:
-        photograph, front = self.rfile.read(int(self.headers["Content-Length"])), self.server
-        with front.lock:
-            front.n_asked += 1
-            status = front.refusals.popleft() if front.refusals else None
-            is_held = status is None and front.n_let_through <= 0
-            front.n_let_through -= status is None
-            front.n_held += is_held
-        if status is not None:
-            self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
-        elif is_held and not front.may_go_on.wait(TIMEOUT_S):
-            return
-        else:
-            self._pass_on(photograph)
-
-    def _pass_on(self, body: bytes) -> None:
-        connection = HTTPConnection(self.server.upstream, timeout=TIMEOUT_S)
-        try:
-            connection.request(self.command, self.path, body, dict(self.headers))
-            answer = connection.getresponse()
-            self._answer(answer.status, answer.read(), dict(answer.headers))
-        except OSError:
-            self.server.n_cut_off += 1
-        finally:
-            connection.close()
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(len(body))}).items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: pytest shows what counts."""
 
 
 @pytest.fixture
@@ -228,6 +161,7 @@ def test_of_a_survey_that_is_killed_each_photograph_is_asked_about_once(sidecar:
             answer = requests.post(f"{sidecar.url}/predict?response={kind}", data=photograph, timeout=TIMEOUT_S)
             assert (results(folder) / f"{kind}s" / f"{name}.{suffix}").read_bytes() == answer.content
         assert rows[name]["crack_ratio"] == str(float(answer.headers["X-Crack-Ratio"]))
+        assert rows[name]["crack_score"] == str(float(answer.headers["X-Crack-Score"]))
         assert rows[name]["model_version"] == answer.headers["X-Crack-Model-Version"]
 
     n_before, sheet = n_predictions(sidecar), (results(folder) / "index.html").read_bytes()
@@ -366,6 +300,39 @@ def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> N
         assert [json.loads(line).get("file") for line in lines] == [*[None, "0", "1", "2"][: n_left + 1], "2"]
 
 
+def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(sidecar: Sidecar, folder: Path) -> None:
+    assert run(folder, sidecar.url)[0] == 0
+    journal, n_before = results(folder) / "cracks.jsonl", n_predictions(sidecar)
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    for entry in entries:
+        entry.pop("crack_score", None)
+    journal.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    (folder / "new.jpg").write_bytes(jpeg(SURFACES[0], quality=70))
+    code, said = run(folder, sidecar.url)
+    assert code == 0, said
+    assert n_predictions(sidecar) == n_before + 1
+    assert [name for name, row in table(folder).items() if row["crack_score"]] == ["new.jpg"]
+
+
+def test_a_survey_by_a_former_archive_has_no_scores(former_sidecar: Sidecar, folder: Path) -> None:
+    code, said = run(folder, former_sidecar.url)
+    assert code == 0, said
+    assert {row["crack_score"] for row in table(folder).values()} == {""}
+    assert "6 have no score" in (results(folder) / "index.html").read_text()
+
+
+def test_the_contact_sheet_ranks_by_score_and_what_has_none_by_its_share_at_the_end(tmp_path: Path) -> None:
+    survey = Survey(tmp_path, QUESTION)
+    figures = {"a": (0.5, 0.2), "b": (0.01, 0.9), "c": (0.3, None), "d": (0.9, None), "e": (0.0, 0.0), "f": (0.6, 0.2)}
+    for file, (ratio, score) in figures.items():
+        survey.append(Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=score))
+    sheet = survey.write_sheet(figures, "bridge", "").read_text()
+    survey.close()
+    assert re.findall(r'data-file="(.)"', sheet) == ["b", "f", "a", "e", "d", "c"]
+    assert re.findall(r"<b>(.*?)</b>", sheet) == ["0.900", "0.200", "0.200", "0.000", "no score", "no score"]
+    assert "2 have no score" in sheet
+
+
 def test_a_thin_crack_shows_in_the_thumbnail() -> None:
     image_hwc_u8, mask_hw = np.full((2000, 3000, 3), 128, np.uint8), np.zeros((2000, 3000), np.bool_)
     mask_hw[1003] = True
@@ -402,7 +369,12 @@ def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark
 
     rows = table(folder)
     shares = {name: float(row["crack_ratio"]) for name, row in rows.items() if row["crack_ratio"]}
-    assert [shares[name] for name in shown()] == sorted(shares.values(), reverse=True)
+    scores = {name: float(rows[name]["crack_score"]) for name in shares}
+    ranked = sorted(shares, key=lambda name: (-scores[name], -shares[name], name))
+    assert shown() == ranked
+    assert ranked != sorted(shares, key=lambda name: -shares[name])
+    for figure, name in zip(browser.find_elements(By.TAG_NAME, "figure"), ranked, strict=True):
+        assert f"{scores[name]:.3f} {100 * shares[name]:.2f}% crack" in figure.text
     for link in browser.find_elements(By.CSS_SELECTOR, "figure a"):
         content = browser.execute_async_script(
             "const done = arguments[1], image = new Image();"
@@ -422,7 +394,7 @@ def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark
     share = browser.find_element(By.ID, "share")
     share.clear()
     share.send_keys("1")
-    assert shown() == [name for name, ratio in sorted(shares.items(), key=lambda item: (-item[1], item[0])) if ratio >= 0.01]
+    assert shown() == [name for name in ranked if shares[name] >= 0.01]
     assert browser.find_element(By.ID, "count").text == f"{len(shown())} shown"
 
     backgrounds = []

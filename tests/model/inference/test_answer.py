@@ -113,13 +113,31 @@ def test_the_answer_holds_every_key_that_clients_are_promised() -> None:
     assert body["threshold"] == CARD.threshold
     assert body["model"] == {"name": "crack", "version": CARD.version, "runtime": "openvino", "precision": "int8"}
     assert body["request_id"] == "r-1"
-    assert {"prediction", "shape", "crack_ratio"} <= body.keys()
+    assert {"prediction", "shape", "crack_ratio", "crack_score"} <= body.keys()
 
 
 def test_crack_ratio_is_the_share_of_crack_pixels() -> None:
     image_hwc_u8 = np.zeros((40, 60, 3), np.uint8)
     image_hwc_u8[10:20, 3:15] = 255
     assert ask_json(png(image_hwc_u8))["crack_ratio"] == 10 * 12 / (40 * 60)
+
+
+def test_a_key_that_came_later_leaves_the_others_in_their_places() -> None:
+    assert list(ask_json(png(noise(40, 60))))[-3:] == ["model", "request_id", "crack_score"]
+
+
+def test_the_score_is_of_the_whole_photograph_and_has_six_decimals() -> None:
+    image_hwc_u8 = np.zeros((300, 700, 3), np.uint8)
+    image_hwc_u8[:2, :128] = 100
+    image_hwc_u8[-1, -128:] = 255  # so that a third of the strongest 512 is none
+    assert ask_json(png(image_hwc_u8))["crack_score"] == round((256 * 100 + 128 * 255) / (512 * 255), 6)
+
+
+@pytest.mark.parametrize("response", list(Response))
+def test_no_threshold_changes_the_score_of_any_response(response: Response) -> None:
+    image = png(noise(40, 60) // 2)
+    scores = {ask(image, response=response, threshold=text).headers["X-Crack-Score"] for text in ("0.001", "0.5", "0.999")}
+    assert scores == {f"{ask_json(image)['crack_score']:.6f}"}
 
 
 @pytest.mark.parametrize("size_hw", [(16, 16), (17, 31), (90, 61)])
@@ -189,13 +207,14 @@ def test_draw_overlay_tints_cracks_red_and_leaves_every_other_pixel_and_its_inpu
 
 
 @pytest.mark.parametrize("response", list(Response))
-def test_headers_tell_version_threshold_and_crack_ratio_of_every_response(response: Response) -> None:
+def test_headers_tell_version_threshold_crack_ratio_and_score_of_every_response(response: Response) -> None:
     image_hwc_u8 = np.zeros((40, 60, 3), np.uint8)
     image_hwc_u8[:10] = 255
     assert ask(png(image_hwc_u8), response=response, threshold="0.25").headers == {
         "X-Crack-Model-Version": CARD.version,
         "X-Crack-Threshold": "0.25",
         "X-Crack-Ratio": "0.250000",
+        "X-Crack-Score": "1.000000",
     }
 
 

@@ -1,0 +1,74 @@
+"""What may stand between a client and a real server: a proxy that is busy, slow or older than what is behind it."""
+
+import threading
+from collections import deque
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+TIMEOUT_S = 120
+
+
+class Front(ThreadingHTTPServer):
+    """Refuses as often as it is told, holds back photographs once it has passed on so many, and withholds headers."""
+
+    daemon_threads = True
+
+    def __init__(self, url: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.upstream = urlsplit(url).netloc
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.refusals: deque[int] = deque()
+        self.n_let_through = 10**9
+        self.n_asked = self.n_held = self.n_cut_off = 0
+        self.may_go_on = threading.Event()
+        self.withheld: set[str] = set()
+        self.lock = threading.Lock()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no fault here."""
+
+
+class _Passing(BaseHTTPRequestHandler):
+    server: Front
+
+    def do_GET(self) -> None:
+        self._pass_on(b"")
+
+    def do_POST(self) -> None:
+        photograph, front = self.rfile.read(int(self.headers["Content-Length"])), self.server
+        with front.lock:
+            front.n_asked += 1
+            status = front.refusals.popleft() if front.refusals else None
+            is_held = status is None and front.n_let_through <= 0
+            front.n_let_through -= status is None
+            front.n_held += is_held
+        if status is not None:
+            self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
+        elif is_held and not front.may_go_on.wait(TIMEOUT_S):
+            return
+        else:
+            self._pass_on(photograph)
+
+    def _pass_on(self, body: bytes) -> None:
+        connection = HTTPConnection(self.server.upstream, timeout=TIMEOUT_S)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers))
+            answer = connection.getresponse()
+            headers = {name: value for name, value in answer.headers.items() if name not in self.server.withheld}
+            self._answer(answer.status, answer.read(), headers)
+        except OSError:
+            self.server.n_cut_off += 1
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in (headers | {"Content-Length": str(len(body))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: pytest shows what counts."""
