@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -28,6 +29,7 @@ from model.augmentation import change_look, cut, transplant
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
+from model.inference.segmenter import Segmenter, threshold_level
 from model.params import AugmentationParams, DataParams, TrainingParams
 from model.synthetic import draw_surface
 
@@ -47,6 +49,12 @@ TERMS = {
     "cracktree": "none stated",
     "neg_brick": "none stated",
 }
+
+
+ALARM_WEIGHT = 3.0  # how often a crack-free photograph with a false alarm is drawn, compared with one without
+Pixels = NDArray[np.intp]
+"""Flat indices of some of a photograph's pixels."""
+_NOWHERE: Pixels = np.zeros(0, np.intp)
 
 
 @dataclass(frozen=True)
@@ -243,6 +251,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     Args:
         sets: the photographs of each set.
         shares: how often a set is drawn from, by its name and in proportion to the others' shares.
+        alarms: for each set some of whose photographs show no crack, as `find_alarms` gives them: where the network that the
+            training begins with is wrong. Those photographs are drawn `ALARM_WEIGHT` times as often, and there.
     """
 
     def __init__(
@@ -251,11 +261,12 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
         shares: Mapping[str, float],
         training: TrainingParams,
         augmentation: AugmentationParams,
+        alarms: Mapping[str, Sequence[Pixels]] = MappingProxyType({}),
     ) -> None:
-        self._sets = list(sets.values())
+        self._sets = [_Set(photographs, alarms.get(name, ())) for name, photographs in sets.items()]
         self._chances = _normalised([shares[name] for name in sets])
         cracked = {name: [photo for photo in sets[name] if photo.mask_hw.any()] for name in sets if shares[name]}
-        self._cracked = [photographs for photographs in cracked.values() if photographs]
+        self._cracked = [_Set(photographs, ()) for photographs in cracked.values() if photographs]
         self._cracked_chances = _normalised([shares[name] for name in cracked if cracked[name]])
         self._training = training
         self._augmentation = augmentation
@@ -274,13 +285,12 @@ class CropDataset(Dataset[tuple[Tensor, Tensor]]):
     def _cut(
         self,
         rng: np.random.Generator,
-        sets: Sequence[Sequence[LabelledPhotograph]],
+        sets: Sequence["_Set"],
         chances: NDArray[np.float64],
         is_on_crack: bool,
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        photographs = sets[rng.choice(len(sets), p=chances)]
-        photograph = photographs[int(rng.integers(len(photographs)))]
-        centre = _centre(rng, photograph.mask_hw, is_on_crack)
+        photograph, alarms = sets[rng.choice(len(sets), p=chances)].draw(rng)
+        centre = _centre(rng, photograph.mask_hw, is_on_crack, alarms)
         return cut(photograph.image_hwc_u8, photograph.mask_hw, self._training.crop_px, centre, self._augmentation, rng)
 
 
@@ -288,11 +298,44 @@ def _normalised(shares: Sequence[float]) -> NDArray[np.float64]:
     return np.array(shares) / sum(shares)
 
 
-def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: bool) -> tuple[float, float]:
-    """Row and column that a crop is placed around: of some crack pixel if there is one and it is asked for."""
+def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: bool, alarms: Pixels) -> tuple[float, float]:
+    """Row and column to place a crop around: of some crack pixel or, without any, of a false alarm, if it is asked for."""
     height, width = mask_hw.shape
-    crack_pixels = np.flatnonzero(mask_hw) if is_on_crack else ()
+    crack_pixels = np.flatnonzero(mask_hw) if is_on_crack else _NOWHERE
+    if is_on_crack and not len(crack_pixels):
+        crack_pixels = alarms
     if len(crack_pixels):
         row, column = divmod(int(rng.choice(crack_pixels)), width)
         return float(row), float(column)
     return rng.uniform(0, height - 1), rng.uniform(0, width - 1)
+
+
+class _Set:
+    """The photographs of one set, those with a false alarm drawn more often."""
+
+    def __init__(self, photographs: Sequence[LabelledPhotograph], alarms: Sequence[Pixels]) -> None:
+        self._photographs = photographs
+        self._alarms = alarms or [_NOWHERE] * len(photographs)
+        self._chances = _normalised([ALARM_WEIGHT if len(pixels) else 1 for pixels in self._alarms])
+
+    def draw(self, rng: np.random.Generator) -> tuple[LabelledPhotograph, Pixels]:
+        """A photograph, and the pixels of its false alarms."""
+        index = int(rng.choice(len(self._photographs), p=self._chances))
+        return self._photographs[index], self._alarms[index]
+
+
+def find_alarms(segmenter: Segmenter, sets: Mapping[str, Sequence[LabelledPhotograph]]) -> dict[str, list[Pixels]]:
+    """For each set of which some photographs show no crack, the pixels of each of those that are called crack.
+
+    Left to others: which network to ask. Photographs with cracks have no pixels here: who labels a crack misses some.
+    """
+    level = threshold_level(segmenter.card.threshold)
+    crack_free = {name: [not photo.mask_hw.any() for photo in photographs] for name, photographs in sets.items()}
+    found: dict[str, list[Pixels]] = {name: [] for name, are_free in crack_free.items() if any(are_free)}
+    with tqdm(total=sum(len(sets[name]) for name in found), desc="looking for false alarms", unit="photo", leave=False) as bar:
+        for name, pixels in found.items():
+            for photograph, is_free in zip(sets[name], crack_free[name], strict=True):
+                is_alarm = segmenter.probability(photograph.image_hwc_u8) >= level if is_free else _NOWHERE
+                pixels.append(np.flatnonzero(is_alarm))
+                bar.update()
+    return found

@@ -21,6 +21,7 @@ from model.dataset import (
     Parts,
     add_data_option,
     draw_photographs,
+    find_alarms,
     is_held_out,
     learned_from,
     read_pairs,
@@ -28,6 +29,7 @@ from model.dataset import (
     read_photographs,
 )
 from model.inference.card import ModelCard
+from model.inference.segmenter import Segmenter
 from model.machine import Machine, leave_processes
 from model.params import DataParams, Params, read_params
 from model.trainer import DRAWN, Report, Trainer
@@ -71,9 +73,12 @@ def train(
     if ancestor:
         _check_unseen(ancestor[1], data_dir, params.data, parts)
     train = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
+    alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train) if ancestor else {}
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
-    trainer = Trainer(params, version, train, read_photographs(parts.choosing, "reading validation"), most_alarms, report)
+    trainer = Trainer(
+        params, version, train, read_photographs(parts.choosing, "reading validation"), most_alarms, report, alarms
+    )
     if ancestor:
         trainer.begin_with(*ancestor)
     elif params.network.is_from_imagenet:

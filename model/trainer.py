@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet, network_of
-from model.dataset import TERMS, CropDataset, LabelledPhotograph, set_up_process
+from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pixels, set_up_process
 from model.efficientnet_lite import DEVIATION, MEAN, imagenet_weights
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores
@@ -57,6 +58,7 @@ class Trainer:
         validation: Mapping[str, Sequence[LabelledPhotograph]],
         most_alarms: int | None = None,
         report: Report = lambda done, of: None,
+        alarms: Mapping[str, Sequence[Pixels]] = MappingProxyType({}),
     ) -> None:
         self.params = params
         self.version = version
@@ -71,7 +73,7 @@ class Trainer:
         self._most_alarms = most_alarms
         self._report = report
         shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
-        self._crops = CropDataset(train, shares, params.training, params.augmentation)
+        self._crops = CropDataset(train, shares, params.training, params.augmentation, alarms)
         random.seed(params.training.seed)
         torch.manual_seed(params.training.seed)
         self.mean, self.deviation = MEAN, DEVIATION
