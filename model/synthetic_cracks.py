@@ -119,8 +119,10 @@ def trace_cracks(rng: Rng, wall: Wall) -> Float:
     coverage_hw = cv2.resize(fine_u8, (width, height), interpolation=cv2.INTER_AREA) / np.float32(255)
     coverage_hw = np.where(centre_u8 > 0, np.maximum(coverage_hw, np.float32(0.5)), coverage_hw)
     if wall.covered_hw.any():
-        coverage_hw = np.where(wall.covered_hw > 0, 0, coverage_hw)
-        coverage_hw = np.where(_find_slivers(coverage_hw >= 0.5), 0, coverage_hw)
+        seen_hw = np.where(wall.covered_hw > 0, 0, coverage_hw)
+        seen_hw = np.where(_find_slivers(seen_hw >= 0.5), 0, seen_hw)
+        if (seen_hw >= 0.5).any():  # else, in a tiny picture, the crack goes through what would hide it all
+            coverage_hw = seen_hw
     return np.asarray(coverage_hw, np.float32)
 
 

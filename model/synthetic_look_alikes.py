@@ -11,7 +11,7 @@ from model.synthetic_wall import Float, Rng, Size, Wall, blur, fractal, noise, r
 
 BRIGHT_PAINT = (0.86, 0.86, 0.84)
 YELLOW_PAINT = (0.83, 0.66, 0.24)
-GRASS_TONES = [(0.24, 0.33, 0.12), (0.32, 0.37, 0.16), (0.47, 0.43, 0.24)]  # lush, common, dry
+GRASS_TONES = [(0.19, 0.25, 0.12), (0.25, 0.28, 0.15), (0.38, 0.35, 0.23)]  # lush, common, dry
 
 
 def add_look_alikes(rng: Rng, wall: Wall) -> None:
@@ -168,7 +168,7 @@ def seal_joints(rng: Rng, wall: Wall) -> None:
     for _ in range(int(rng.integers(1, 4))):
         is_turned = rng.random() < 0.3
         line_hw, along_hw = _line_frame(rng, wall.size_hw, is_upright != is_turned, rng.uniform(0, 1))
-        line_hw = line_hw + winding_px * _noise_along(rng, along_hw, 200, 25)
+        line_hw = line_hw + winding_px * _noise_along(rng, along_hw, 250, 60)
         width_hw = half_px * (1 + 0.15 * _noise_along(rng, along_hw, 60, 6)) + 0.3 * noise(rng, wall.size_hw, 5)
         band_hw = ramp(width_hw - np.abs(line_hw), -0.7, 0.7)
         wall.cover(alpha * band_hw, tone * np.array([1, 1, 1.04]))
