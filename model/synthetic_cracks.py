@@ -145,10 +145,11 @@ def cut_cracks(rng: Rng, wall: Wall, coverage_hw: Float) -> None:
     core_hw = ramp(blur(coverage_hw, 1.2), 0.1, 0.9)  # light reaches the bottom near an edge
     dark_hw = coverage_hw * depth_hw * (0.55 + 0.45 * core_hw)
     filling = rng.choice(["none", "in places", "whole"], p=[0.75, 0.13, 0.12])
-    if filling != "none":  # sand, lime or sealant, often lighter than the surface
+    if filling != "none":  # sand, lime or sealant lighter than a dark surface, dirt on a light one: else nobody would see it
         filled_hw = 1.0 if filling == "whole" else ramp(fractal(rng, size_hw, 60, 2), 0.2, 1.2)
         dark_hw = dark_hw * (1 - 0.85 * filled_hw)
-        grain_hw = rng.uniform(1.15, 1.7) * wall.albedo_hwc.mean(axis=(0, 1)) * (1, 0.96, 0.85)
-        wall.cover(rng.uniform(0.5, 0.9) * coverage_hw * filled_hw, np.minimum(grain_hw, 0.9))
+        tone = wall.albedo_hwc.mean(axis=(0, 1))
+        contrast = rng.uniform(1.4, 1.8) if tone.mean() < 0.5 else rng.uniform(0.45, 0.75)
+        wall.cover(rng.uniform(0.5, 0.9) * coverage_hw * filled_hw, np.minimum(contrast * tone * (1, 0.96, 0.85), 0.9))
     wall.darken(dark_hw)
     wall.relief_hw -= 0.8 * chipped_hw + rng.uniform(0.3, 1.2) * blur(coverage_hw, 0.8)
