@@ -7,8 +7,9 @@ OpenCV and Pillow; reads no file. Reading a data set back and training on it are
 does the latter from a shell. A side under 16 px, an unknown material, a negative seed or no surfaces at all
 raise `ValueError`; a folder that already holds a `split.csv` raises `FileExistsError` and keeps what it has.
 
-How a picture comes about: a material gives colour and relief, look-alikes (joints, streaks, paint ...) change
-both, cracks are cut into them, light falls on the relief, a camera takes it. Lengths are in pixels.
+How a picture comes about: a material gives colour and relief, look-alikes (joints, kerbs, paint, cables ...) change
+both, every third surface is then seen in perspective, cracks are cut into it, light falls on the relief, a camera
+takes it. Lengths are in pixels.
 """
 
 import argparse
@@ -25,9 +26,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from model.synthetic_cracks import cut_cracks, direction, fracture, trace_cracks
-from model.synthetic_wall import MATERIALS, Float, Rng, Size, Wall, add_look_alikes, blur, build_wall, fractal, ramp
+from model.synthetic_look_alikes import add_look_alikes
+from model.synthetic_view import choose_view, look_at
+from model.synthetic_wall import MATERIALS, Float, Rng, Size, Wall, blur, build_wall, fractal, ramp
 
 MIN_SIDE_PX = 16
+PERSPECTIVE_RATIO = 1 / 3
 JPEG_QUALITY = 92
 
 
@@ -61,10 +65,14 @@ def draw_surface(
         raise ValueError(f"material is {material!r}, expected one of {MATERIALS} or None. Choose one.")
     if seed < 0:
         raise ValueError(f"seed is {seed!r}, expected 0 or more. Choose a seed that is not negative.")
-    wall_rng, crack_rng, light_rng, camera_rng = np.random.default_rng(seed).spawn(4)
+    wall_rng, crack_rng, light_rng, camera_rng, view_rng = np.random.default_rng(seed).spawn(5)
     drawn_material = str(wall_rng.choice(MATERIALS))  # even if one is given, so that later draws agree
-    wall = build_wall(wall_rng, size_hw, material or drawn_material)
+    material = material or drawn_material
+    view = choose_view(view_rng, size_hw, material) if view_rng.random() < PERSPECTIVE_RATIO else None
+    wall = build_wall(wall_rng, view.flat_hw if view else size_hw, material)
     add_look_alikes(wall_rng, wall)
+    if view:
+        look_at(wall, view)
     mask_hw = np.zeros(size_hw, np.bool_)
     if is_cracked:
         coverage_hw = trace_cracks(crack_rng, wall)
@@ -117,8 +125,10 @@ def _light(rng: Rng, wall: Wall) -> Float:
 
 
 def _cast_shadow(rng: Rng, size_hw: Size, away_hw: Float) -> Float:
-    """0 in the light, 1 in the shadow of leaves, of a straight edge, of twigs or of hanging cables."""
-    kind = rng.choice(["leaves", "edge", "twigs", "cables"])
+    """0 in the light, 1 in the shadow of leaves, of a straight edge, of twigs, of hanging cables, of a railing or of poles."""
+    kind = rng.choice(["leaves", "edge", "twigs", "cables", "railing", "poles"], p=[0.2, 0.15, 0.15, 0.15, 0.2, 0.15])
+    if kind in ("railing", "poles"):
+        return _cast_bars(rng, size_hw, n_bars=0 if kind == "railing" else int(rng.integers(1, 4)))
     if kind == "leaves":
         leaves_hw = fractal(rng, size_hw, min(size_hw) / 3, 12)
         return blur(ramp(leaves_hw, rng.uniform(-0.3, 0.3), 0.8), rng.uniform(1.5, 6))
@@ -133,6 +143,27 @@ def _cast_shadow(rng: Rng, size_hw: Size, away_hw: Float) -> Float:
         points, width_px = (path_xy * 16).round().astype(np.int32), int(rng.integers(2, 7))
         cv2.polylines(canvas_u8, [points], False, 255, width_px, cv2.LINE_AA, 4)
     return blur(canvas_u8 / np.float32(255), rng.uniform(1.2, 2.5))
+
+
+def _cast_bars(rng: Rng, size_hw: Size, n_bars: int) -> Float:
+    """The soft shadow of `n_bars` poles, or for 0 of a railing: as many bars as fit, often with a rail across them."""
+    side, turn = min(size_hw), rng.uniform(0, np.pi)
+    y, x = (np.arange(n, dtype=np.float32) - np.float32(n / 2) for n in size_hw)
+    across_hw = x * np.float32(np.cos(turn)) + y[:, None] * np.float32(np.sin(turn))
+    along_hw = y[:, None] * np.float32(np.cos(turn)) - x * np.float32(np.sin(turn))
+    across_hw = across_hw / (1 + rng.uniform(0, 0.5) * along_hw / np.hypot(*size_hw))  # bars draw apart with the distance
+    soft_px = rng.uniform(0.6, 3)
+    if n_bars:
+        edges_px = side * rng.uniform(-0.5, 0.5, n_bars), side * rng.uniform(0.01, 0.05, n_bars)
+        bars = [ramp(half_px - np.abs(across_hw - at_px), -soft_px, soft_px) for at_px, half_px in zip(*edges_px, strict=True)]
+        return np.asarray(np.max(bars, axis=0))
+    pitch_px = max(6, side * rng.uniform(0.05, 0.2))
+    half_px = pitch_px * rng.uniform(0.08, 0.25)
+    from_bar_hw = np.abs((across_hw + rng.uniform(0, pitch_px)) % pitch_px - pitch_px / 2)
+    if rng.random() < 0.6:  # the rail
+        from_rail_hw = np.abs(along_hw - side * rng.uniform(-0.4, 0.4)) - rng.uniform(0.5, 2) * half_px
+        from_bar_hw = np.minimum(from_bar_hw, from_rail_hw + half_px)
+    return ramp(half_px - from_bar_hw, -soft_px, soft_px)
 
 
 def _photograph(rng: Rng, light_hwc: Float) -> NDArray[np.uint8]:

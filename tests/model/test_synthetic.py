@@ -81,6 +81,13 @@ def test_crack_pixels_are_darker_than_their_surroundings(cracked_surfaces: list[
     assert sum(is_darker(surface) for surface in cracked_surfaces) >= 18
 
 
+def test_each_crack_is_seen_even_if_something_fills_it(cracked_surfaces: list[Surface]) -> None:
+    for seed, cracked in enumerate(cracked_surfaces):
+        whole = draw_surface(seed, (192, 256), is_cracked=False)
+        change_hw = np.abs(cracked.image_hwc_u8.astype(int) - whole.image_hwc_u8).mean(axis=2)
+        assert change_hw[cracked.mask_hw].mean() > 12, seed
+
+
 def test_hairlines_stay_connected(cracked_surfaces: list[Surface]) -> None:
     n_specks = 0
     for surface in cracked_surfaces:
