@@ -32,31 +32,10 @@ lint: $(READY) ## check style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# A network learns in three stages, each beginning with the weights that the one before it left (docs/recipe.md).
-DRAWN := --set data.sets="{deepcrack: 0}" --set data.synthetic_share=1 --set data.n_synthetic=800 \
-  --set training.steps=2400 --set training.learning_rate=2.0e-3 --set training.warmup_steps=200 \
-  --set training.crop_px=256 --set training.batch=8 --set training.validate_every=800 --set augmentation.negative_ratio=0.1 \
-  --set augmentation.scale_range="[0.5, 1.5]" --set augmentation.tone=0.3 --set augmentation.shadow_ratio=0.2 \
-  --set augmentation.transplant_ratio=0
-DEEPCRACK := --set data.sets="{deepcrack: 1}" --set data.synthetic_share=0 --set data.n_synthetic=0 \
-  --set training.learning_rate=2.0e-3 --set training.validate_every=700 --set augmentation.warp_ratio=0.45 \
-  --set augmentation.scale_range="[0.65, 1.45]" --set augmentation.transplant_ratio=0 --set augmentation.tone=0.22 \
-  --set augmentation.shadow_ratio=0.1 --set augmentation.blur_ratio=0.12 --set augmentation.noise_ratio=0.12 \
-  --set augmentation.grey_ratio=0.05 --set augmentation.negative_ratio=0
+train: $(READY) ## train a model on $CRACK_DATA_DIR by the recipes in recipes/release; goes on where it was stopped
+	$(TRAIN) --recipe recipes/release
+	for folder in models models/*/; do $(BIN)/python -m retrain track --checkpoint $$folder || exit; done
 
-train: $(READY) models/1-drawn/.done models/2-deepcrack/.done ## train a model on $CRACK_DATA_DIR in three stages; goes on where it was stopped
-	$(call stage,models,--from models/2-deepcrack)
-
-models/1-drawn/.done: | $(READY)
-	$(call stage,$(@D),$(DRAWN))
-	touch $@
-
-models/2-deepcrack/.done: | models/1-drawn/.done
-	$(call stage,$(@D),--from models/1-drawn $(DEEPCRACK))
-	touch $@
-
-stage = { if ls $(1)/*.unfinished > /dev/null 2>&1; then $(TRAIN) --resume --out $(1); else $(TRAIN) --out $(1) $(2); fi; } \
-  && $(BIN)/python -m retrain track --checkpoint $(1)
 TRAIN = OMP_NUM_THREADS=$$(( $$(nproc) / $(PROCESSES) )) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m model.train
 # One process a GPU or, without any, up to four that share the cores: two on 2 cores train 1.3 times as fast as one on both.
 PROCESSES ?= $(shell n=$$(nvidia-smi --list-gpus 2> /dev/null | wc -l); \

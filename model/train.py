@@ -8,7 +8,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,52 @@ def train(
         checkpoint.save(path, network, card)
         unfinished.unlink(missing_ok=True)
         logger.info("wrote %s: validation %.4f, threshold %.3f", path, best["score"], best["threshold"])
+    trainer.machine.any_of_all(False)  # the others wait until it is written
     return path
+
+
+def train_stages(
+    recipes: Path, params_path: Path, overrides: Mapping[str, str], data_dir: Path, out_dir: Path, parent: Path | None = None
+) -> Path:
+    """Train by each recipe of a folder, in the order of their names, each beginning with the weights that the one before left.
+
+    The last one's checkpoint lies in `out_dir`, each other's in a folder of its own there. What is finished is left alone and
+    what was stopped is gone on with, so that the same command goes on, here or on another machine that `out_dir` was copied to.
+
+    Args:
+        parent: what the first stage begins with; as for `train`.
+
+    Returns:
+        The path of the last stage's checkpoint.
+    """
+    stages = sorted(recipes.glob("*.yaml"))
+    if not stages:
+        raise FileNotFoundError(f"{recipes}: no *.yaml, expected a recipe for each stage.")
+    recipe_of = {stage: read_params(params_path, overrides, stage) for stage in stages}  # all of them before any is trained
+    for number, (stage, params) in enumerate(recipe_of.items(), start=1):
+        folder = out_dir if stage == stages[-1] else out_dir / stage.stem
+        finished = _child(folder, parent)
+        unfinished = sorted(folder.glob(f"*{UNFINISHED}"))
+        if finished:
+            logger.info("stage %d of %d, %s: %s is there", number, len(stages), stage.stem, finished)
+        else:
+            logger.info("stage %d of %d, %s", number, len(stages), stage.stem)
+            resume = unfinished[-1] if unfinished else None
+            finished = train(params, data_dir, folder, resume=resume, parent=None if resume else parent)
+        parent = finished
+    if parent is None:
+        raise FileNotFoundError(f"{recipes}: no stage.")
+    return parent
+
+
+def _child(folder: Path, parent: Path | None) -> Path | None:
+    """The newest checkpoint in the folder that was trained from `parent`."""
+    version = ModelCard.read(parent.with_suffix(".json")).version if parent and parent.suffix == ".pth" else None
+    for path in sorted(folder.glob(checkpoint.FILE_PATTERN.format(version="*")), reverse=True):
+        ancestor = ModelCard.read(path.with_suffix(".json")).training["parent"]
+        if version is None or (ancestor and ancestor["version"] == version):
+            return path
+    return None
 
 
 def _check(params: Params) -> None:
@@ -150,7 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Train the Attention U-Net. Ctrl-C stops it; --resume goes on with it.",
         epilog="examples:\n"
         "  python -m model.train --data ~/cracks\n"
-        "  python -m model.train --data ~/cracks --set training.steps=1000 --set network.width=8\n"
+        "  python -m model.train --data ~/cracks --recipe recipes/release\n"
+        "  python -m model.train --data ~/cracks --set training.steps=1000\n"
         "  python -m model.train --data ~/cracks --from models/2-deepcrack\n"
         "  python -m model.train --data ~/cracks --resume\n"
         "  torchrun --nproc-per-node 4 -m model.train --data ~/cracks\n",
@@ -159,7 +205,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_data_option(parser)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe (default: params.yaml)")
     parser.add_argument(
-        "--recipe", type=Path, metavar="FILE", help="what differs from --params, such as recipes/release/1-learn.yaml"
+        "--recipe",
+        type=Path,
+        metavar="PATH",
+        help="a file with what differs from --params, or a folder of such files: stages, trained in the order of their names; "
+        "given again, the command goes on where it was stopped",
     )
     parser.add_argument(
         "--set",
@@ -188,16 +238,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.resume and options.set:
         parser.error("--resume goes on with the recipe that the training began with: leave out --set")
+    if options.resume and options.recipe:
+        parser.error("--resume goes on with the recipe that the training began with: leave out --recipe")
     if any("=" not in override for override in options.set):
         parser.error("--set: expected SECTION.KEY=VALUE, such as training.steps=1000")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        params = read_params(options.params, dict(override.split("=", 1) for override in options.set), options.recipe)
+        overrides = dict(override.split("=", 1) for override in options.set)
         resume = _find_unfinished(options.out) if options.resume is True else options.resume
         out_dir = resume.parent if resume else options.out
         parent = checkpoint.newest(options.parent) if options.parent and options.parent.is_dir() else options.parent
-        train(params, options.data, out_dir, resume=resume, parent=parent)
+        if options.recipe and options.recipe.is_dir():
+            train_stages(options.recipe, options.params, overrides, options.data, out_dir, parent)
+        else:
+            params = read_params(options.params, overrides, options.recipe)
+            train(params, options.data, out_dir, resume=resume, parent=parent)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     except KeyboardInterrupt:

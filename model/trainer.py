@@ -230,6 +230,9 @@ class Trainer:
             stride=self.network.stride,
             tile_px=inference.tile_px,
             overlap_px=inference.overlap_px,
+            reductions=inference.reductions,
+            least_px=inference.least_px,
+            wide_px=inference.wide_px,
             threshold=threshold,
             architecture={
                 "name": "Attention U-Net (Oktay et al. 2018)",

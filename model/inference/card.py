@@ -33,6 +33,7 @@ class ModelCard:
         threshold: in (0, 1); a pixel is crack where its probability is at least this; chosen on validation photographs.
         training: recipe, lineage, data with their publishers' terms.
         figures: measured quality, by data set and split.
+        reductions, least_px, wide_px: the passes over the reduced photograph, as `scales.predict_scales` takes them.
         backends: what may compute the network; at export its masks with each of them were held against labels.
     """
 
@@ -48,6 +49,9 @@ class ModelCard:
     figures: dict[str, Any] = field(default_factory=dict)
     name: str = "crack"
     backends: tuple[Backend, ...] = (Backend("onnxruntime", "fp32"),)
+    reductions: tuple[int, ...] = ()  # the first releases looked at a photograph's own size alone
+    least_px: int = 256
+    wide_px: int = 5
     use: str = (
         "Research and evaluation only: the publishers of the training photographs allow no more, or state no terms. "
         "A mask is a hint for an inspector, not a finding."
@@ -82,6 +86,7 @@ class ModelCard:
         try:
             values = json.loads(text)
             values["mean"], values["deviation"] = tuple(values["mean"]), tuple(values["deviation"])
+            values["reductions"] = tuple(values.get("reductions", ()))
             values["backends"] = tuple(Backend(*pair) for pair in values["backends"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:

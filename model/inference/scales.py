@@ -1,0 +1,57 @@
+"""Cracks of every width: passes over the photograph at its own size and reduced, joined by how wide a crack is.
+
+A network sees some hundred pixels around each pixel. A crack wider than a tenth of that looks to it like a dark surface with two
+edges; in the photograph reduced by 2, 4 or 8 it is a crack again. Hairlines can be seen at full size alone, and a reduced pass
+that sees one paints it too wide. So a reduced pass adds what is at least some of its own pixels wide, and nothing finer.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Plane = NDArray[np.uint8]
+
+
+def predict_scales(
+    image_hwc_u8: Plane, predict: Callable[[Plane], Plane], factors: tuple[int, ...], least_px: int, wide_px: int
+) -> Plane:
+    """Crack probability at the photograph's own size, uint8 (height, width), 255 = certain.
+
+    Args:
+        image_hwc_u8: any height and width.
+        predict: from a photograph to its probability, of the same height and width; called once for each pass.
+        factors: by how much the photograph is reduced for the passes after the one at its own size, smallest first.
+        least_px: a pass whose longer side would be shorter is left out.
+        wide_px: how wide, in its own pixels, what a reduced pass adds must be; odd.
+    """
+    prob_hw_u8 = predict(image_hwc_u8)
+    image = Image.fromarray(image_hwc_u8)
+    for factor in factors:
+        if max(image.size) < factor * least_px:
+            break
+        reduced = predict(np.asarray(image.reduce(factor)))
+        enlarged = Image.fromarray(_opened(reduced, wide_px)).resize(
+            image.size, Image.Resampling.BILINEAR, box=(0, 0, image.width / factor, image.height / factor)
+        )
+        prob_hw_u8 = np.maximum(prob_hw_u8, np.asarray(enlarged))
+    return prob_hw_u8
+
+
+def _opened(plane_hw: Plane, side_px: int) -> Plane:
+    """Grey opening by a square (Serra 1982): what is narrower than `side_px` is gone, what is wider keeps its shape."""
+    eroded = _over_square(plane_hw, side_px, np.minimum, 255)
+    return _over_square(eroded, side_px, np.maximum, 0)
+
+
+def _over_square(plane_hw: Plane, side_px: int, extreme: np.ufunc, beyond: int) -> Plane:
+    """The smallest or largest value in the square around each pixel; `beyond` the edge there is nothing to count."""
+    reach = side_px // 2
+    for _ in range(2):  # rows, then columns
+        padded = np.pad(plane_hw, ((reach, reach), (0, 0)), constant_values=beyond)
+        found = padded[: len(plane_hw)]
+        for shift in range(1, side_px):
+            found = extreme(found, padded[shift : shift + len(plane_hw)])
+        plane_hw = found.T
+    return plane_hw
