@@ -59,13 +59,14 @@ _NOWHERE: Pixels = np.zeros(0, np.intp)
 
 @dataclass(frozen=True)
 class Pair:
-    """One photograph, its mask, and where they belong."""
+    """One photograph, its mask, and where they belong; read as many times larger as `enlargement` says."""
 
     set_name: str
     image_path: Path
     mask_path: Path
     split: str
     group: str
+    enlargement: int = 1
 
     def read(self) -> "LabelledPhotograph":
         """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
@@ -85,7 +86,17 @@ class Pair:
         values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
         if not set(values) <= {0, 255}:
             raise ValueError(f"{self.mask_path}: values {values[:5].tolist()}..., expected 0 and 255 alone.")
+        if self.enlargement > 1:
+            size_wh = tuple(side * self.enlargement for side in mask_hw_u8.shape[::-1])
+            image_hwc_u8 = np.asarray(cv2.resize(image_hwc_u8, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
+            mask_hw_u8 = np.asarray(cv2.resize(mask_hw_u8, size_wh, interpolation=cv2.INTER_NEAREST), np.uint8)
         return LabelledPhotograph(image_hwc_u8, mask_hw_u8 > 0)
+
+    def encoded(self) -> bytes:
+        """The photograph as a file: its own bytes or, enlarged, a PNG."""
+        if self.enlargement == 1:
+            return self.image_path.read_bytes()
+        return bytes(cv2.imencode(".png", cv2.cvtColor(self.read().image_hwc_u8, cv2.COLOR_RGB2BGR))[1])
 
 
 @dataclass(frozen=True)

@@ -23,15 +23,16 @@ from model import checkpoint
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
+from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
-from model.metrics import count_levels, count_skeletons, false_alarms, report
+from model.metrics import auroc, count_levels, count_near, count_skeletons, false_alarms, near_f1, report
 from model.params import Params
-from model.report import MIN_ALARM_PX, Evaluation, Predict
+from model.report import MIN_ALARM_PX, TOLERANCE_PX, Evaluation, Predict
 
 logger = logging.getLogger("model.evaluate")
 
 REQUEST_TIMEOUT_S = 600
-SPLITS_BY_CHECKPOINT = ("validation", "held-out")
+CHOOSING, JUDGING, HELD_OUT = SPLITS_BY_CHECKPOINT = ("validation", "judging", "held-out")
 
 
 def by_checkpoint(path: Path, is_high_quality: bool = False) -> tuple[Predict, ModelCard]:
@@ -61,20 +62,26 @@ def by_server(url: str, is_high_quality: bool = False) -> Predict:
 
 def evaluate(predict: Predict, pairs: Sequence[Pair]) -> Evaluation:
     """Score every pair at the threshold that the predictions come with."""
-    levels, skeletons, threshold = [], [], 0.0
+    levels, skeletons, near, scores, threshold = [], [], [], [], 0.0
     for pair in tqdm(pairs, desc="evaluating", unit="photo"):
         mask_hw = pair.read().mask_hw
-        prob_hw_u8, threshold = predict(pair.image_path.read_bytes())
+        prob_hw_u8, threshold = predict(pair.encoded())
+        called_hw = prob_hw_u8 >= threshold_level(threshold)
         levels.append(count_levels(prob_hw_u8, mask_hw))
-        skeletons.append(count_skeletons(prob_hw_u8 >= threshold_level(threshold), mask_hw))
-    levels_n_2_256, threshold_u8 = np.stack(levels), threshold_level(threshold)
+        skeletons.append(count_skeletons(called_hw, mask_hw))
+        near.append(count_near(called_hw, mask_hw, TOLERANCE_PX))
+        scores.append(crack_score(prob_hw_u8))
+    levels_n_2_256, threshold_u8, crack_scores = np.stack(levels), threshold_level(threshold), np.array(scores)
     has_crack = levels_n_2_256[:, 1].any(axis=1)
     return Evaluation(
         pairs,
         levels_n_2_256,
         threshold,
-        report(levels_n_2_256, np.array(skeletons), threshold_u8) if has_crack.any() else None,
-        None if has_crack.all() else false_alarms(levels_n_2_256, threshold_u8, MIN_ALARM_PX),
+        scores,
+        report=report(levels_n_2_256, np.array(skeletons), threshold_u8) if has_crack.any() else None,
+        near_f1=near_f1(np.array(near)) if has_crack.any() else None,
+        false_alarms=None if has_crack.all() else false_alarms(levels_n_2_256, threshold_u8, MIN_ALARM_PX),
+        auroc=auroc(crack_scores[has_crack], crack_scores[~has_crack]) if has_crack.any() and not has_crack.all() else None,
     )
 
 
@@ -84,11 +91,12 @@ def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | No
     if card is None:
         raise ValueError(f"--split {split} is cut as the checkpoint's training did: give --checkpoint, not --url.")
     data = Params.model_validate(card.training["params"]).data
-    if split == "validation":
-        return read_parts(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)})).choosing
-    if not set(sets) <= data.held_out_folds.keys():
-        raise ValueError(f"The training held out no fold of {', '.join(sets)}: held_out_folds={data.held_out_folds!r}.")
-    return [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]
+    if split == HELD_OUT:
+        if not set(sets) <= data.held_out_folds.keys():
+            raise ValueError(f"The training held out no fold of {', '.join(sets)}: held_out_folds={data.held_out_folds!r}.")
+        return [pair for pair in read_pairs(data_dir, sets, "train") if is_held_out(pair, data)]
+    parts = read_parts(data_dir, data.model_copy(update={"sets": dict.fromkeys(sets, 1.0)}))
+    return parts.choosing if split == CHOOSING else parts.judging
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,7 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--split",
         default="test",
-        help="train, val or test, or as the checkpoint's training cut them: validation, held-out (default: test)",
+        help=f"train, val or test, or as the checkpoint's training cut them: {', '.join(SPLITS_BY_CHECKPOINT)} (default: test)",
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="measure each N-th photograph alone (default: 1, all)"
+    )
+    parser.add_argument(
+        "--enlarge", type=int, default=1, metavar="N", help="enlarge the photographs N times first, as if taken from closer"
     )
     parser.add_argument("--high-quality", action="store_true", help="average over mirror images and quarter turns")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the report goes (default: a folder in reports/)")
@@ -126,8 +140,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             path = path or checkpoint.newest(Path("models"))
             predict, card = by_checkpoint(path, options.high_quality)
-        figures = evaluate(predict, _pairs(options.data, options.sets, options.split, card))
+        pairs = _pairs(options.data, options.sets, options.split, card)[:: options.every]
+        figures = evaluate(predict, [replace(pair, enlargement=options.enlarge) for pair in pairs])
         name = f"{'+'.join(options.sets)}/{options.split}" + (" high quality" if options.high_quality else "")
+        name += (f" every {options.every}" if options.every > 1 else "") + (
+            f" x{options.enlarge}" if options.enlarge > 1 else ""
+        )
         model = options.url if card is None else f"{path}, version {card.version}"
         folder = options.out or Path(
             "reports", f"{card.version if card else 'server'} {name}".replace("/", "-").replace(" ", "-")

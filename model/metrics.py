@@ -24,7 +24,7 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.morphology import skeletonize
+from skimage.morphology import isotropic_dilation, skeletonize
 
 Counts: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
@@ -206,9 +206,47 @@ def cl_dice(skeletons_n_4: Counts) -> float:
     """
     if skeletons_n_4.ndim != 2 or skeletons_n_4.shape[0] == 0 or skeletons_n_4.shape[1] != 4:
         raise ValueError(f"Skeleton counts have shape {skeletons_n_4.shape}, expected (n, 4) with n >= 1.")
-    kept, n_predicted, found, n_true = skeletons_n_4.sum(axis=0)
-    precision, sensitivity = float(_ratio(kept, n_predicted)), float(_ratio(found, n_true))
-    return 2 * precision * sensitivity / (precision + sensitivity) if precision + sensitivity else 0.0
+    return _harmonic_mean(skeletons_n_4)
+
+
+def count_near(predicted_hw: Mask, true_hw: Mask, tolerance_px: float) -> tuple[int, int, int, int]:
+    """Count pixels of one photograph for an F1 that forgives a line drawn beside the crack.
+
+    Returns predicted pixels within `tolerance_px` of the truth, all predicted ones, those of the truth within it of the
+    prediction, all of the truth. Raises ValueError when types or shapes are others.
+    """
+    _require_pair(predicted_hw, true_hw, np.bool_)
+    kept = np.count_nonzero(predicted_hw & isotropic_dilation(true_hw, tolerance_px))  # type: ignore[no-untyped-call]
+    found = np.count_nonzero(true_hw & isotropic_dilation(predicted_hw, tolerance_px))  # type: ignore[no-untyped-call]
+    return int(kept), int(np.count_nonzero(predicted_hw)), int(found), int(np.count_nonzero(true_hw))
+
+
+def near_f1(near_n_4: Counts) -> float:
+    """Return the F1 of `count_near` rows, added over photographs first. It isn't comparable with the strict figures."""
+    return _harmonic_mean(near_n_4)
+
+
+def auroc(of_cracked: Curve, of_crack_free: Curve) -> float:
+    """Return how often a photograph with a crack scores higher than one without; a tie counts half.
+
+    The area under the ROC curve, as the statistic of Mann and Whitney (Hanley and McNeil, Radiology 143, 1982). Raises
+    ValueError where either kind is missing.
+    """
+    if not len(of_cracked) or not len(of_crack_free):
+        raise ValueError(f"{len(of_cracked)} photographs with a crack and {len(of_crack_free)} without, expected some of both.")
+    difference = np.asarray(of_cracked)[:, None] - np.asarray(of_crack_free)[None]
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+def alarm_curve(levels_n_2_256: Counts, min_pixels: int = 100) -> tuple[Curve, Curve]:
+    """Return for thresholds 1 to 255 the pooled recall, and the share of crack-free photographs with an alarm.
+
+    Raises ValueError where no photograph, or every one, shows a crack.
+    """
+    _require_levels(levels_n_2_256, needs_crack=True)
+    _, recall, _ = _curves(levels_n_2_256.sum(axis=0))
+    alarms = [false_alarms(levels_n_2_256, level, min_pixels) for level in range(1, N_LEVELS)]
+    return recall[1:], np.array([found.n_with_alarm / found.n_photographs for found in alarms])
 
 
 def bootstrap_interval(
@@ -286,6 +324,12 @@ def report(
         average_precision=average_precision(levels_n_2_256),
         cl_dice=cl_dice(skeletons_n_4),
     )
+
+
+def _harmonic_mean(counts_n_4: Counts) -> float:
+    kept, n_predicted, found, n_true = counts_n_4.sum(axis=0)
+    precision, recall = float(_ratio(kept, n_predicted)), float(_ratio(found, n_true))
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 
 def _curves(levels_2_256: Counts) -> tuple[Curve, Curve, Curve]:

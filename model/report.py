@@ -20,10 +20,20 @@ from tqdm import tqdm
 
 from model.dataset import Pair
 from model.inference.segmenter import threshold_level
-from model.metrics import Counts, FalseAlarms, Report, Scores, counts_at, pooled_scores, precision_recall_curve
+from model.metrics import (
+    Counts,
+    FalseAlarms,
+    Report,
+    Scores,
+    alarm_curve,
+    counts_at,
+    pooled_scores,
+    precision_recall_curve,
+)
 
 N_SHOWN = 10
 MIN_ALARM_PX = 100
+TOLERANCE_PX = 2
 
 # RGB, as in report.html
 HIT, INVENTED, MISSED = (46, 204, 113), (255, 90, 79), (74, 163, 255)
@@ -37,21 +47,32 @@ Predict = Callable[[bytes], tuple[NDArray[np.uint8], float]]
 class Evaluation:
     """What was measured: `report` where photographs hold a crack, `false_alarms` where some hold none.
 
-    `levels_n_2_256` are the counts of `count_levels`, a row for each of `pairs`, cut at `threshold`.
+    `levels_n_2_256` are the counts of `count_levels`, a row for each of `pairs`, cut at `threshold`. `near_f1` forgives
+    `TOLERANCE_PX`; `auroc` says how well `crack_scores` tell photographs with a crack from those without, where there are both.
     """
 
     pairs: Sequence[Pair]
     levels_n_2_256: Counts
     threshold: float
+    crack_scores: Sequence[float]
     report: Report | None
+    near_f1: float | None
     false_alarms: FalseAlarms | None
+    auroc: float | None
 
     def to_dict(self) -> dict[str, Any]:
         figures: dict[str, Any] = dict(self.report.to_dict()) if self.report else {}
-        return figures | ({"false_alarms": asdict(self.false_alarms)} if self.false_alarms else {})
+        for name, value in (
+            (f"f1_within_{TOLERANCE_PX}_px", self.near_f1),
+            ("false_alarms", asdict(self.false_alarms) if self.false_alarms else None),
+            ("crack_score_auroc", self.auroc),
+        ):
+            if value is not None:
+                figures[name] = value
+        return figures
 
     def to_markdown(self) -> str:
-        return "\n".join([*([self.report.to_markdown()] if self.report else []), *self._alarms()])
+        return "\n".join([*([self.report.to_markdown()] if self.report else []), *self._sentences()])
 
     def write(self, folder: Path, title: str, model: str, predict: Predict) -> Path:
         """Write the folder, over what lies there; returns the path of its page. What is shown is predicted once more.
@@ -67,12 +88,14 @@ class Evaluation:
         (folder / "figures.md").write_text(f"# {title}\n\n{model}\n\n{self.to_markdown()}")
         if self.report:
             self._draw_curve(self.report, folder / "precision_recall.png")
+        if self.auroc is not None:
+            self._draw_alarms(folder / "alarms.png")
         ranking = self._ranking()
         with (folder / "photographs.csv").open("w", newline="") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["set", "image", "f1", "precision", "recall", "iou"])
+            rows.writerow(["set", "image", "f1", "precision", "recall", "iou", "crack_score"])
             for index, scores in ranking:
-                values = (scores.f1, scores.precision, scores.recall, scores.iou)
+                values = (scores.f1, scores.precision, scores.recall, scores.iou, self.crack_scores[index])
                 rows.writerow(
                     [self.pairs[index].set_name, self.pairs[index].image_path.name, *(f"{value:.4f}" for value in values)]
                 )
@@ -91,7 +114,8 @@ class Evaluation:
                 n_photographs=len(self.pairs),
                 threshold=self.threshold,
                 rows=self.report.rows() if self.report else [],
-                alarms=" ".join(self._alarms()),
+                sentences=self._sentences(),
+                has_alarms=self.auroc is not None,
                 **{
                     name: [
                         {"name": self.pairs[index].image_path.name, "picture": pictures[index], **asdict(scores)}
@@ -105,14 +129,21 @@ class Evaluation:
         path.write_text(page)
         return path
 
-    def _alarms(self) -> list[str]:
-        if not self.false_alarms:
-            return []
-        alarms = self.false_alarms
-        return [
-            f"{alarms.n_photographs} photographs without a crack: {alarms.n_with_alarm} with {MIN_ALARM_PX} or more pixels "
-            f"called crack, {alarms.area_ratio:.3%} of their area.\n"
-        ]
+    def _sentences(self) -> list[str]:
+        sentences = []
+        if self.near_f1 is not None:
+            sentences.append(f"F1 where a line may be up to {TOLERANCE_PX} pixels beside the crack: {self.near_f1:.3f}.\n")
+        if self.false_alarms:
+            alarms = self.false_alarms
+            sentences.append(
+                f"{alarms.n_photographs} photographs without a crack: {alarms.n_with_alarm} with {MIN_ALARM_PX} or more pixels "
+                f"called crack, {alarms.area_ratio:.3%} of their area.\n"
+            )
+        if self.auroc is not None:
+            sentences.append(
+                f"Photographs with a crack told from those without by their crack score: AUROC {self.auroc:.4f}.\n"
+            )
+        return sentences
 
     def _ranking(self) -> list[tuple[int, Scores]]:
         """The photographs' indices and scores, the lowest F1 first; of those without a crack, the most called crack first."""
@@ -138,10 +169,21 @@ class Evaluation:
         axes.legend(loc="lower left")
         figure.savefig(path, dpi=160)
 
+    def _draw_alarms(self, path: Path) -> None:
+        recall, alarms = alarm_curve(self.levels_n_2_256, MIN_ALARM_PX)
+        at = threshold_level(self.threshold) - 1
+        figure = Figure(figsize=(5, 5), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(alarms, recall, color="tab:blue")
+        axes.plot(alarms[at], recall[at], "o", color="tab:red", label=f"threshold {self.threshold:.3f}")
+        axes.set(xlabel="crack-free photographs with a false alarm", ylabel="recall", xlim=(-0.01, 1), ylim=(0, 1))
+        axes.legend(loc="lower right")
+        figure.savefig(path, dpi=160)
+
     def _picture(self, folder: Path, pair: Pair, predict: Predict) -> str:
         """Write the photograph beside what was found on it; returns the file's name."""
         photograph = pair.read()
-        prob_hw_u8, threshold = predict(pair.image_path.read_bytes())
+        prob_hw_u8, threshold = predict(pair.encoded())
         called_hw = prob_hw_u8 >= threshold_level(threshold)
         painted = photograph.image_hwc_u8.astype(np.float32)
         for where_hw, colour in (

@@ -1,8 +1,8 @@
 """Cracks of every width: passes over the photograph at its own size and reduced, joined by how wide a crack is.
 
-A network sees some hundred pixels around each pixel. A crack wider than a tenth of that looks to it like a dark surface with two
-edges; in the photograph reduced by 2, 4 or 8 it is a crack again. Hairlines can be seen at full size alone, and a reduced pass
-that sees one paints it too wide. So a reduced pass adds what is at least some of its own pixels wide, and nothing finer.
+A network sees some hundred pixels around each pixel. A crack wider than a tenth of that looks to it like a dark surface with
+two edges; in the photograph reduced by 2, 4 or 8 it is a crack again. Hairlines can be seen at full size alone, and a reduced
+pass that sees one paints it too wide. So a reduced pass adds what is at least some of its own pixels wide, and nothing finer.
 """
 
 from collections.abc import Callable
