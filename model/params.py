@@ -17,7 +17,7 @@ class _Section(BaseModel):
 
 class DataParams(_Section):
     sets: dict[str, Annotated[float, Field(ge=0)]] = Field(min_length=1)
-    held_out_folds: dict[str, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=2)]]]
+    held_out_folds: dict[str, tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]]]
     synthetic_share: float = Field(ge=0)
     n_synthetic: int = Field(ge=0)
     validation_ratio: float = Field(gt=0, lt=1)
