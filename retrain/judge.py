@@ -1,12 +1,14 @@
 """Whether a challenger may take the champion's place: rules, each with what was measured and why it holds or doesn't.
 
-Both models answer the same photographs at their own thresholds. The gate set is what no training learns from, cut by group from
-the original sets; held-out feedback is what neither of the two has learned from. Differences are resampled in pairs, by group
-(the percentile bootstrap of Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Whether labels belong to
-their photographs at all is told by exchanging them (permutation test 1 of Ojala and Garriga, Permutation Tests for Studying
-Classifier Performance, JMLR 11, 2010).
+Both models answer the same photographs at their own thresholds, each by its float32 network in ONNX Runtime, so that a champion
+whose network is no longer trained can be judged, too. The gate set is cut by group from the original sets: neither of the two
+has learned from it, and nothing of the challenger was chosen on it. Held-out feedback is what neither has learned from.
+Differences are resampled in pairs, by group (the percentile bootstrap of Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 13). Whether labels belong to their photographs at all is told by exchanging them (permutation test 1
+of Ojala and Garriga, Permutation Tests for Studying Classifier Performance, JMLR 11, 2010).
 """
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from export.archive import unpack
+from export.network import write_onnx
 from model import checkpoint
 from model.dataset import Pair
+from model.inference import runtime
 from model.inference.answer import crack_grid, draw_overlay
+from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter, threshold_level
 from model.metrics import Counts, count_levels, counts_at
 from model.report import MIN_ALARM_PX
@@ -34,11 +40,16 @@ Mask = NDArray[np.bool_]
 
 
 class Model:
-    """A model, from a checkpoint or an archive, at its own threshold."""
+    """A model, from a checkpoint or an archive, at its own threshold, computed as the archive's float32 network is."""
 
     def __init__(self, path: Path) -> None:
-        network, self.card = checkpoint.load(path)
-        self._run = checkpoint.as_run(network)
+        with tempfile.TemporaryDirectory(prefix="crack-judge-") as work:
+            if path.suffix == ".mar":
+                self.card = unpack(path, Path(work))
+            else:
+                network, self.card = checkpoint.load(path)
+                write_onnx(network, Path(work, runtime.file_name(checkpoint.REFERENCE)))
+            self._run = runtime.load(Path(work), checkpoint.REFERENCE, n_usable_cores())
         self._segmenter = Segmenter(self.card, self._run)
 
     def find(self, pairs: Sequence[Pair]) -> "Findings":
@@ -108,15 +119,17 @@ def judge(
     params: RetrainParams,
     *,
     is_small_gain_accepted: bool,
+    remark: str = "",
 ) -> Verdict:
     """Compare two models that have answered the same photographs.
 
     Args:
         slower: what `slowdown` measured.
-        gate: those of the original sets that neither has learned from.
+        gate: those of the original sets that neither has learned from, with a crack on some of them.
         feedback: the held-out corrections, with set names that `gate` doesn't have: those with crack in one set, those without
             in another; may be none.
         is_small_gain_accepted: whether a person said yes to a challenger that too few of them speak for.
+        remark: as in a `Verdict`.
     """
     pairs = [*gate, *feedback]
     groups = {name: [pair.group for pair in pairs if pair.set_name == name] for name in champion.counts}
@@ -134,7 +147,7 @@ def judge(
         name: (_interval(champion.counts[name], groups[name]), _interval(challenger.counts[name], groups[name]))
         for name in champion.counts
     }
-    return Verdict(champion.version, challenger.version, rules, figures, intervals)
+    return Verdict(champion.version, challenger.version, rules, figures, intervals, remark)
 
 
 def draw_comparison(champion: Model, challenger: Model, pairs: Sequence[Pair], folder: Path) -> None:
