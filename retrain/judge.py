@@ -97,6 +97,13 @@ class Findings:
     found: dict[str, Mask]
     marked: dict[str, Mask]
 
+    def on(self, photographs: Mapping[str, NDArray[np.intp]]) -> "Findings":
+        """What it finds on some of them, given by their indices in each set; one may be given several times."""
+        counts = {name: self.counts[name][chosen] for name, chosen in photographs.items()}
+        found = {name: self.found[name][chosen] for name, chosen in photographs.items()}
+        marked = {name: self.marked[name][chosen] for name, chosen in photographs.items()}
+        return Findings(self.version, counts, found, marked)
+
     def alarms(self) -> tuple[int, int]:
         """Crack-free photographs with a false alarm, of all that are crack-free."""
         free = [counts[(counts[:, 0] + counts[:, 2]) == 0] for counts in self.counts.values()]
@@ -150,6 +157,29 @@ def judge(
     return Verdict(champion.version, challenger.version, rules, figures, intervals, remark)
 
 
+def passing_margins(champion: Findings, challenger: Findings, gate: Sequence[Pair], n_resamplings: int) -> NDArray[np.float64]:
+    """The smallest margin with which the challenger passes on the gate set, for each of some resamplings of its groups; float64
+    (n_resamplings,). Groups are drawn within each set; one drawn twice counts as two.
+    """
+    rng = np.random.default_rng(0)
+    groups = {name: [pair.group for pair in gate if pair.set_name == name] for name in champion.counts}
+    margins = []
+    for _ in tqdm(range(n_resamplings), desc="resampling the gate set", leave=False):
+        drawn = {name: _draw_groups(groups[name], rng) for name in groups}
+        photographs = {name: chosen for name, (chosen, _) in drawn.items()}
+        one, other = champion.on(photographs), challenger.on(photographs)
+        _, low = _compare(one, other, {name: own for name, (_, own) in drawn.items()}, _with_crack(other, list(drawn)))
+        margins.append(max(0.0, -low))
+    return np.array(margins)
+
+
+def _draw_groups(groups: Sequence[str], rng: np.random.Generator) -> tuple[NDArray[np.intp], list[str]]:
+    """Indices of photographs, drawn with replacement by whole groups, and a group for each: that of its draw."""
+    members = _members(groups)
+    drawn = [members[number] for number in rng.integers(len(members), size=len(members))]
+    return np.concatenate(drawn), [str(draw) for draw, photographs in enumerate(drawn) for _ in photographs]
+
+
 def draw_comparison(champion: Model, challenger: Model, pairs: Sequence[Pair], folder: Path) -> None:
     """For some photographs: the label, what the champion and what the challenger call crack, side by side, as JPEGs."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,10 +227,15 @@ def chance_of_exchanged(found_n_hw: Mask, marked_n_hw: Mask) -> float:
 
 def _resamples(groups: Sequence[str], n_resamples: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
     """Indices of photographs, drawn with replacement by whole groups."""
-    members = [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
+    members = _members(groups)
     return [
         np.concatenate([members[drawn] for drawn in rng.integers(len(members), size=len(members))]) for _ in range(n_resamples)
     ]
+
+
+def _members(groups: Sequence[str]) -> list[NDArray[np.intp]]:
+    """Indices of the photographs of each group."""
+    return [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
 
 
 def _interval(counts_n_3: Counts, groups: Sequence[str]) -> Interval:
