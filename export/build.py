@@ -34,8 +34,6 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: Ex
         ParityError, ArchiveError: the archive was not built, a former one at `archive_path` is untouched.
         ValueError, FileNotFoundError: checkpoint or data are not what they should be.
     """
-    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
-        logging.getLogger(name).setLevel(logging.ERROR)
     network, card = checkpoint.load(checkpoint_path)
     train, photographs = _training_data(data_dir, card)
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:

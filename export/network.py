@@ -1,5 +1,6 @@
 """A trained network as an ONNX file, and the proof that it computes what PyTorch computes."""
 
+import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -51,6 +52,8 @@ def to_onnx(network: AttentionUNet, *, is_folded: bool = False) -> onnx.ModelPro
 
     With `is_folded`, batch normalisation is part of the convolutions before it; runtimes do that too when they load a network.
     """
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
+        logging.getLogger(name).setLevel(logging.ERROR)
     stride = network.stride
     height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
     with warnings.catch_warnings():

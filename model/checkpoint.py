@@ -64,7 +64,7 @@ def load(path: Path) -> tuple[AttentionUNet, ModelCard]:
         if not path.with_suffix(".json").is_file():
             raise ValueError(f"{path.with_suffix('.json')} does not exist. A checkpoint needs its model card beside it.")
         weights, card = torch.load(path, map_location="cpu", weights_only=True), ModelCard.read(path.with_suffix(".json"))
-    if "decoder" not in card.architecture:
+    if is_former(card):
         raise ValueError(
             f"{path}: version {card.version} has the network of the first releases, which can be served and judged, but not "
             "trained any more. Begin with the released archive, model_store/crack.mar."
@@ -76,6 +76,11 @@ def load(path: Path) -> tuple[AttentionUNet, ModelCard]:
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the network of its card ({error}).") from error
     return network.eval(), card
+
+
+def is_former(card: ModelCard) -> bool:
+    """Whether it is a network of the first releases: its archive can be served and judged, its weights no longer trained."""
+    return "decoder" not in card.architecture
 
 
 def _kept(network: nn.Module) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from model.augmentation import change_look, cut, transplant
+from model.inference.card import ModelCard
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
@@ -159,8 +161,22 @@ def read_parts(data_dir: Path, data: DataParams) -> Parts:
     return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data)
 
 
-def learned_from(pairs: Sequence[Pair], data: DataParams) -> set[Pair]:
-    """Which of these pairs, given by whole groups, a training by `data` learns from."""
+def learned_by(card: ModelCard, pairs: Sequence[Pair]) -> dict[str, set[Pair]]:
+    """By version, which of these pairs a model, and each model that it began with, learned from by the cut of its own training.
+
+    Pairs are given by whole groups.
+    """
+    learned: dict[str, set[Pair]] = {}
+    version, training = card.version, card.training
+    while True:
+        learned[version] = _learned_from(pairs, DataParams.model_validate(training["params"]["data"]))
+        parent: dict[str, Any] | None = training["parent"]
+        if not parent:
+            return learned
+        version, training = parent["version"], parent["training"]
+
+
+def _learned_from(pairs: Sequence[Pair], data: DataParams) -> set[Pair]:
     offered = [pair for pair in pairs if data.sets.get(pair.set_name) and not is_held_out(pair, data)]
     return set(_cut(offered, data).learning)
 

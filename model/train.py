@@ -11,7 +11,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ from model.dataset import (
     draw_photographs,
     find_alarms,
     is_held_out,
-    learned_from,
+    learned_by,
     read_pairs,
     read_parts,
     read_photographs,
@@ -167,19 +166,14 @@ def _check_unseen(card: ModelCard, data_dir: Path, data: DataParams, parts: Part
     """Raise ValueError if the model, or one that it began with, learned from what this training is to be judged by."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
     judges = {*parts.choosing, *parts.judging, *(pair for pair in pairs if is_held_out(pair, data))}
-    training: dict[str, Any] = card.training
-    version = card.version
-    while True:
-        seen = judges & learned_from(pairs, DataParams.model_validate(training["params"]["data"]))
+    for version, learned in learned_by(card, pairs).items():
+        seen = judges & learned
         if seen:
             raise ValueError(
                 f"version {version} was trained on {len(seen)} photographs that this training is to be judged by, "
                 f"{min(pair.image_path.name for pair in seen)} among them. Begin with a model of the same data.seed, "
                 "data.validation_ratio, data.judging_ratio and data.held_out_folds."
             )
-        if not training["parent"]:
-            return
-        version, training = training["parent"]["version"], training["parent"]["training"]
 
 
 def _find_unfinished(folder: Path) -> Path:

@@ -22,7 +22,7 @@ from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
 from retrain.jobs import Jobs
-from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_over, served_versions, settle
+from retrain.rollover import RELEASED, ModelServer, RollOverError, Serving, read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt
@@ -154,14 +154,17 @@ def _run(
     snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, list(params.data.sets), rules, folder / stages.DATA)
     if snapshot.n_labels == 0:
         return Result(Outcome.NOTHING_TO_DO, "No label is accepted, so there is nothing to learn."), None
-    champion_copy = folder / stages.CHAMPION
+    champion_copy, start_copy = folder / stages.CHAMPION, folder / stages.START
     shutil.copy(champion, champion_copy)
+    shutil.copy(choose_start(champion, settings.model_store / RELEASED), start_copy)
+    began_with = stages.began_with(read_card(champion_copy), read_card(start_copy))
     workspace.keep_snapshot()
     verdict = stages.doubts(folder / stages.DATA, snapshot, rules, is_accepted=is_small_gain_accepted)
     if verdict:
         verdict.write(folder / stages.REPORT)
     else:
-        job.tell(stages.PROGRESS[0], f"training on {snapshot.n_labels - snapshot.n_held_out} labels and the original sets")
+        n_learned = snapshot.n_labels - snapshot.n_held_out
+        job.tell(stages.PROGRESS[0], f"training on {n_learned} labels and the original sets. {began_with}".rstrip(". "))
         seconds["train"] = workspace.run("train")
         job.tell(0.65, f"judging on the gate set and {snapshot.n_held_out} held-out labels")
         seconds["judge"] = workspace.run("judge", {stages.ACCEPTED: "1"} if is_small_gain_accepted else {})
@@ -182,6 +185,7 @@ def _run(
         summary = f"Version {verdict.challenger} is in production in place of {verdict.champion}: {verdict.reason}."
     else:
         summary = f"Version {read_card(champion_copy).version} stays: {verdict.reason}."
+    summary = f"{summary} {verdict.remark}".rstrip()
     job.tell(0.97, "recording it in MLflow")
     seconds["all"] = time.monotonic() - started
     tags = {
@@ -198,6 +202,22 @@ def _run(
         summary += " MLflow was away: the record waits for the next retraining."
     tracking.name_served(*served_versions(settings.model_store))
     return Result(outcome, summary, _table(verdict, seconds["all"], folder / stages.REPORT)), snapshot.n_labels
+
+
+def choose_start(champion: Path, released: Path) -> Path:
+    """The archive whose weights a training begins with: the champion's or, where these can't be trained, the released one's.
+
+    Raises ValueError where neither can.
+    """
+    cards = {path: read_card(path) for path in (champion, released)}
+    for path, card in cards.items():
+        if not checkpoint.is_former(card):
+            return path
+    raise ValueError(
+        f"The champion, version {cards[champion].version}, and the released archive {released}, version "
+        f"{cards[released].version}, have the network of the first releases, which can't be trained any more. Put the archive "
+        f"that this version of the program was released with at {released}."
+    )
 
 
 def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
@@ -242,4 +262,5 @@ def _table(verdict: Verdict, seconds: float, report: Path) -> str:
 def _message(outcome: Outcome, verdict: Verdict, snapshot: Snapshot) -> str:
     figures = "\n".join(f"{name}: {before:.4f} -> {after:.4f}" for name, (before, after) in verdict.figures.items())
     head = f"{verdict.challenger}: {outcome.name.lower().replace('_', ' ')}"
-    return f"{head}\n\n{snapshot.n_labels} labels, {snapshot.n_held_out} held out. {verdict.reason}.\n\n{figures}\n"
+    said = f"{snapshot.n_labels} labels, {snapshot.n_held_out} held out. {verdict.reason}. {verdict.remark}".rstrip()
+    return f"{head}\n\n{said}\n\n{figures}\n"

@@ -1,12 +1,14 @@
 """Whether a challenger may take the champion's place: rules, each with what was measured and why it holds or doesn't.
 
-Both models answer the same photographs at their own thresholds. The gate set is what no training learns from, cut by group from
-the original sets; held-out feedback is what neither of the two has learned from. Differences are resampled in pairs, by group
-(the percentile bootstrap of Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). Whether labels belong to
-their photographs at all is told by exchanging them (permutation test 1 of Ojala and Garriga, Permutation Tests for Studying
-Classifier Performance, JMLR 11, 2010).
+Both models answer the same photographs at their own thresholds, each by its float32 network in ONNX Runtime, so that a champion
+whose network is no longer trained can be judged, too. The gate set is cut by group from the original sets: neither of the two
+has learned from it, and nothing of the challenger was chosen on it. Held-out feedback is what neither has learned from.
+Differences are resampled in pairs, by group (the percentile bootstrap of Efron and Tibshirani, An Introduction to the
+Bootstrap, 1993, chapter 13). Whether labels belong to their photographs at all is told by exchanging them (permutation test 1
+of Ojala and Garriga, Permutation Tests for Studying Classifier Performance, JMLR 11, 2010).
 """
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from export.archive import unpack
+from export.network import write_onnx
 from model import checkpoint
 from model.dataset import Pair
+from model.inference import runtime
 from model.inference.answer import crack_grid, draw_overlay
+from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter, threshold_level
 from model.metrics import Counts, count_levels, counts_at
 from model.report import MIN_ALARM_PX
@@ -34,11 +40,16 @@ Mask = NDArray[np.bool_]
 
 
 class Model:
-    """A model, from a checkpoint or an archive, at its own threshold."""
+    """A model, from a checkpoint or an archive, at its own threshold, computed as the archive's float32 network is."""
 
     def __init__(self, path: Path) -> None:
-        network, self.card = checkpoint.load(path)
-        self._run = checkpoint.as_run(network)
+        with tempfile.TemporaryDirectory(prefix="crack-judge-") as work:
+            if path.suffix == ".mar":
+                self.card = unpack(path, Path(work))
+            else:
+                network, self.card = checkpoint.load(path)
+                write_onnx(network, Path(work, runtime.file_name(checkpoint.REFERENCE)))
+            self._run = runtime.load(Path(work), checkpoint.REFERENCE, n_usable_cores())
         self._segmenter = Segmenter(self.card, self._run)
 
     def find(self, pairs: Sequence[Pair]) -> "Findings":
@@ -86,6 +97,13 @@ class Findings:
     found: dict[str, Mask]
     marked: dict[str, Mask]
 
+    def on(self, photographs: Mapping[str, NDArray[np.intp]]) -> "Findings":
+        """What it finds on some of them, given by their indices in each set; one may be given several times."""
+        counts = {name: self.counts[name][chosen] for name, chosen in photographs.items()}
+        found = {name: self.found[name][chosen] for name, chosen in photographs.items()}
+        marked = {name: self.marked[name][chosen] for name, chosen in photographs.items()}
+        return Findings(self.version, counts, found, marked)
+
     def alarms(self) -> tuple[int, int]:
         """Crack-free photographs with a false alarm, of all that are crack-free."""
         free = [counts[(counts[:, 0] + counts[:, 2]) == 0] for counts in self.counts.values()]
@@ -108,15 +126,17 @@ def judge(
     params: RetrainParams,
     *,
     is_small_gain_accepted: bool,
+    remark: str = "",
 ) -> Verdict:
     """Compare two models that have answered the same photographs.
 
     Args:
         slower: what `slowdown` measured.
-        gate: those of the original sets that neither has learned from.
+        gate: those of the original sets that neither has learned from, with a crack on some of them.
         feedback: the held-out corrections, with set names that `gate` doesn't have: those with crack in one set, those without
             in another; may be none.
         is_small_gain_accepted: whether a person said yes to a challenger that too few of them speak for.
+        remark: as in a `Verdict`.
     """
     pairs = [*gate, *feedback]
     groups = {name: [pair.group for pair in pairs if pair.set_name == name] for name in champion.counts}
@@ -134,7 +154,30 @@ def judge(
         name: (_interval(champion.counts[name], groups[name]), _interval(challenger.counts[name], groups[name]))
         for name in champion.counts
     }
-    return Verdict(champion.version, challenger.version, rules, figures, intervals)
+    return Verdict(champion.version, challenger.version, rules, figures, intervals, remark)
+
+
+def passing_margins(champion: Findings, challenger: Findings, gate: Sequence[Pair], n_resamplings: int) -> NDArray[np.float64]:
+    """The smallest margin with which the challenger passes on the gate set, for each of some resamplings of its groups; float64
+    (n_resamplings,). Groups are drawn within each set; one drawn twice counts as two.
+    """
+    rng = np.random.default_rng(0)
+    groups = {name: [pair.group for pair in gate if pair.set_name == name] for name in champion.counts}
+    margins = []
+    for _ in tqdm(range(n_resamplings), desc="resampling the gate set", leave=False):
+        drawn = {name: _draw_groups(groups[name], rng) for name in groups}
+        photographs = {name: chosen for name, (chosen, _) in drawn.items()}
+        one, other = champion.on(photographs), challenger.on(photographs)
+        _, low = _compare(one, other, {name: own for name, (_, own) in drawn.items()}, _with_crack(other, list(drawn)))
+        margins.append(max(0.0, -low))
+    return np.array(margins)
+
+
+def _draw_groups(groups: Sequence[str], rng: np.random.Generator) -> tuple[NDArray[np.intp], list[str]]:
+    """Indices of photographs, drawn with replacement by whole groups, and a group for each: that of its draw."""
+    members = _members(groups)
+    drawn = [members[number] for number in rng.integers(len(members), size=len(members))]
+    return np.concatenate(drawn), [str(draw) for draw, photographs in enumerate(drawn) for _ in photographs]
 
 
 def draw_comparison(champion: Model, challenger: Model, pairs: Sequence[Pair], folder: Path) -> None:
@@ -184,10 +227,15 @@ def chance_of_exchanged(found_n_hw: Mask, marked_n_hw: Mask) -> float:
 
 def _resamples(groups: Sequence[str], n_resamples: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
     """Indices of photographs, drawn with replacement by whole groups."""
-    members = [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
+    members = _members(groups)
     return [
         np.concatenate([members[drawn] for drawn in rng.integers(len(members), size=len(members))]) for _ in range(n_resamples)
     ]
+
+
+def _members(groups: Sequence[str]) -> list[NDArray[np.intp]]:
+    """Indices of the photographs of each group."""
+    return [np.flatnonzero(np.asarray(groups) == group) for group in dict.fromkeys(groups)]
 
 
 def _interval(counts_n_3: Counts, groups: Sequence[str]) -> Interval:

@@ -1,4 +1,4 @@
-"""How far to go from the champion's weights to the trained ones.
+"""How far to go from the weights that a training began with to the trained ones.
 
 On the straight line between a network and the same network trained further lie networks that keep more of what was known and
 take up less of what is new (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
@@ -25,22 +25,23 @@ logger = logging.getLogger("retrain.mixture")
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)  # of the trained weights
 
 
-def mix(champion_path: Path, trained_path: Path, found: Findings, pairs: Sequence[Pair], most_alarms: int, most: float) -> None:
+def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[Pair], most_alarms: int, most: float) -> None:
     """Replace the trained checkpoint by what lies as near to it as may be.
 
     Args:
-        found: by the champion, on the validation photographs `pairs`.
+        start_path: what the training began with.
+        found: by that model, on the photographs to choose on, `pairs`.
         most_alarms: as in `model.validation.choose_threshold`.
         most: that may be lost of the mean F1 of the original sets; where each mixture loses more, the one nearest to the
-            champion is taken, and the judge will have its say.
+            start is taken, and the judge will have its say.
     """
-    champion, _ = checkpoint.load(champion_path)
+    start, _ = checkpoint.load(start_path)
     trained, card = checkpoint.load(trained_path)
     photographs = read_photographs(pairs, "reading validation")
     names = [name for name, marked in found.marked.items() if name != FEEDBACK and marked.any()]
     before = float(np.mean([figure(found.counts[name]) for name in names]))
     for share in SHARES:
-        network = _between(champion, trained, share)
+        network = _between(start, trained, share)
         choice = validate(Segmenter(card, checkpoint.as_run(checkpoint.rounded(network))), photographs, most_alarms)
         lost = before - float(np.mean([choice.by_set[name] for name in names]))
         logger.info("%d%% of the way: validation %s, %+.4f on the original sets", 100 * share, choice, -lost)
@@ -59,8 +60,8 @@ def mix(champion_path: Path, trained_path: Path, found: Findings, pairs: Sequenc
     )
 
 
-def _between(champion: AttentionUNet, trained: AttentionUNet, share: float) -> AttentionUNet:
-    network, old, new = copy.deepcopy(trained), champion.state_dict(), trained.state_dict()
+def _between(start: AttentionUNet, trained: AttentionUNet, share: float) -> AttentionUNet:
+    network, old, new = copy.deepcopy(trained), start.state_dict(), trained.state_dict()
     counters = {name for name in new if not new[name].is_floating_point()}
     network.load_state_dict({name: new[name] if name in counters else old[name].lerp(new[name], share) for name in new})
     return network

@@ -1,7 +1,8 @@
 """The steps of one retraining as DVC runs them, each in the workspace's folder: `python -m retrain.stages train`.
 
-They know files alone: `data/` and `champion.mar` (the snapshot), `models/` (the challenger), `report/` (the verdict) and
-`challenger.mar`. Left to others: when they run (`retrain.cycle`), and their order and what each depends on (`dvc.yaml`).
+They know files alone: `data/`, `champion.mar` and `start.mar`, whose weights a training begins with (the snapshot), `models/`
+(the challenger), `report/` (the verdict) and `challenger.mar`. Left to others: when they run (`retrain.cycle`), and their order
+and what each depends on (`dvc.yaml`).
 """
 
 import argparse
@@ -19,38 +20,55 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from export.archive import ArchiveError
 from export.build import export
 from model import checkpoint
-from model.dataset import Pair, read_pairs, read_parts
-from model.params import Params, read_params
+from model.dataset import Pair, learned_by, read_pairs, read_parts
+from model.inference.card import ModelCard
+from model.params import DataParams, Params, read_params
 from model.train import train
+from model.trainer import Report
 from retrain.jobs import Jobs
 from retrain.judge import Model, draw_comparison, judge, slowdown
 from retrain.mixture import mix
+from retrain.rollover import read_card
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import FEEDBACK, HELD_OUT, Snapshot
 from retrain.verdict import PICTURES, Rule, Verdict
 from retrain.workspace import JOB_PID, REASON_FILE
 
-DATA, CHAMPION, MODELS, REPORT, ARCHIVE = map(Path, ("data", "champion.mar", "models", "report", "challenger.mar"))
+DATA, CHAMPION, START = map(Path, ("data", "champion.mar", "start.mar"))
+MODELS, REPORT, ARCHIVE = map(Path, ("models", "report", "challenger.mar"))
 PARAMS = Path("params.yaml")
 PROGRESS = 0.05, 0.6  # of the whole retraining, from the training's beginning to its end
 N_PICTURES = 6
 CRACK_FREE_FEEDBACK = f"{FEEDBACK} without crack"
 ACCEPTED = "CRACK_SMALL_GAIN_ACCEPTED"  # a person's yes, for one run
 
+logger = logging.getLogger("retrain.stages")
+
 
 def learn() -> None:
-    """Train from the champion's weights, the original sets mixed in, on the corrections that aren't held out."""
+    """Train from the weights in `start.mar`, the original sets mixed in, on the corrections that aren't held out."""
     rules = RetrainParams.read(PARAMS)
     params = recipe(read_params(PARAMS), rules, Snapshot.read(DATA))
     shutil.rmtree(MODELS, ignore_errors=True)
-    validation = read_parts(DATA, params.data).choosing
-    found = Model(CHAMPION).find(validation)
+    train_on(START, params, rules, DATA, MODELS, _tell_job if JOB_PID in os.environ else lambda done, of: None)
+
+
+def train_on(
+    start: Path, params: Params, rules: RetrainParams, data_dir: Path, out_dir: Path, report: Report = lambda done, of: None
+) -> Path:
+    """Train on by a `recipe` from the weights of an archive or checkpoint; the path of the challenger.
+
+    Checkpoint, threshold and mixture are chosen on photographs that don't judge.
+    """
+    choosing = read_parts(data_dir, params.data).choosing
+    found = Model(start).find(choosing)
     most_alarms = found.alarms()[0] + rules.most_new_alarms
-    report = _tell_job if JOB_PID in os.environ else lambda done, of: None
-    path = train(params, DATA, MODELS, parent=CHAMPION, most_alarms=most_alarms, report=report)
-    mix(CHAMPION, path, found, validation, most_alarms, rules.most_forgotten)
+    path = train(params, data_dir, out_dir, parent=start, most_alarms=most_alarms, report=report)
+    mix(start, path, found, choosing, most_alarms, rules.most_forgotten)
+    return path
 
 
 def _tell_job(done: int, of: int) -> None:
@@ -62,10 +80,11 @@ def _tell_job(done: int, of: int) -> None:
 def compare() -> None:
     """Judge champion and challenger."""
     params, rules, snapshot = read_params(PARAMS), RetrainParams.read(PARAMS), Snapshot.read(DATA)
-    gate = read_parts(DATA, params.data).judging
+    champion, challenger = Model(CHAMPION), Model(checkpoint.newest(MODELS))
+    gate, remark = read_gate(DATA, params.data, champion.card)
     held_out = _with_and_without_crack(read_pairs(DATA, [FEEDBACK], HELD_OUT)) if snapshot.n_held_out else []
     pairs = [*gate, *held_out]
-    champion, challenger = Model(CHAMPION), Model(checkpoint.newest(MODELS))
+    remark = f"{began_with(champion.card, read_card(START))} {remark}".strip()
     verdict = judge(
         champion.find(pairs),
         challenger.find(pairs),
@@ -74,10 +93,45 @@ def compare() -> None:
         held_out,
         rules,
         is_small_gain_accepted=bool(os.environ.get(ACCEPTED)),
+        remark=remark,
     )
     shutil.rmtree(REPORT, ignore_errors=True)
     draw_comparison(champion, challenger, (held_out or gate)[:N_PICTURES], REPORT / PICTURES)
     verdict.write(REPORT)
+
+
+def read_gate(data_dir: Path, data: DataParams, champion: ModelCard) -> tuple[list[Pair], str]:
+    """The photographs that judge, less those that the champion or a model that it began with has learned from; and a sentence
+    about these, if there are any: a champion of the first releases was trained by another cut.
+
+    Raises ValueError where none with a crack is left.
+    """
+    judging = read_parts(data_dir, data).judging
+    seen = set[Pair]().union(*learned_by(champion, read_pairs(data_dir, list(data.sets), "train")).values())
+    gate = [pair for pair in judging if pair not in seen]
+    if not any(pair.read().mask_hw.any() for pair in gate):
+        raise ValueError(
+            f"Version {champion.version} has not learned from {len(gate)} of the {len(judging)} photographs that judge, and "
+            "none of these shows a crack. Expected one at least: use a larger data.judging_ratio or another data.seed."
+        )
+    n_seen = len(judging) - len(gate)
+    if n_seen == 0:
+        return gate, ""
+    remark = (
+        f"{n_seen} of the {len(judging)} photographs that judge were left out: version {champion.version} learned from them."
+    )
+    logger.warning("%s", remark)
+    return gate, remark
+
+
+def began_with(champion: ModelCard, start: ModelCard) -> str:
+    """A sentence about the weights that a training begins with, empty where they are the champion's."""
+    if start.version == champion.version:
+        return ""
+    return (
+        f"The training began with version {start.version}, the released one: version {champion.version} has the network of the "
+        "first releases, which can't be trained any more."
+    )
 
 
 def archive() -> None:
@@ -91,7 +145,10 @@ def _with_and_without_crack(pairs: Sequence[Pair]) -> list[Pair]:
 
 
 def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
-    """The recipe of the original training with the corrections mixed in, shorter and gentler."""
+    """The recipe of the original training with the corrections mixed in, shorter and gentler.
+
+    Held-out corrections judge, so none of the others is kept back for that.
+    """
     sets = params.data.sets | {name: share for name, share in rules.sets.items() if name in params.data.sets}
     if snapshot.n_labels > snapshot.n_held_out:
         sets[FEEDBACK] = rules.feedback_share
@@ -103,7 +160,8 @@ def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
             "validate_every": max(1, rules.steps // 3),
         }
     )
-    return params.model_copy(update={"data": params.data.model_copy(update={"sets": sets}), "training": training})
+    data = params.data.model_copy(update={"sets": sets, "judged_elsewhere": (*params.data.judged_elsewhere, FEEDBACK)})
+    return params.model_copy(update={"data": data, "training": training})
 
 
 def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams, *, is_accepted: bool) -> Verdict | None:
@@ -154,7 +212,7 @@ def main() -> int:
         end_with(int(os.environ[JOB_PID]))
     try:
         STAGES[stage]()
-    except (OSError, ValueError) as error:
+    except (ArchiveError, OSError, ValueError) as error:
         with contextlib.suppress(OSError):  # the disk may be full
             Path(REASON_FILE).write_text(str(error))
         raise

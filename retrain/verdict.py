@@ -21,13 +21,16 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`figures`: by set, the champion's and the challenger's; `intervals`: the 95% interval of each, from below to above."""
+    """`figures`: by set, the champion's and the challenger's; `intervals`: the 95% interval of each, from below to above;
+    `remark`: sentences on what was unlike other retrainings, if anything was.
+    """
 
     champion: str
     challenger: str
     rules: tuple[Rule, ...]
     figures: dict[str, tuple[float, float]]
     intervals: dict[str, tuple[Interval, Interval]]
+    remark: str = ""
 
     @property
     def is_promoted(self) -> bool:
@@ -45,7 +48,7 @@ class Verdict:
         rules = tuple(Rule(**rule) for rule in found["rules"])
         figures = {name: (before, after) for name, (before, after) in found["figures"].items()}
         intervals = {name: (tuple(before), tuple(after)) for name, (before, after) in found["intervals"].items()}
-        return cls(found["champion"], found["challenger"], rules, figures, intervals)
+        return cls(found["champion"], found["challenger"], rules, figures, intervals, found.get("remark", ""))
 
     def write(self, folder: Path) -> None:
         """As `verdict.json` and, to look at, `verdict.html` with the pictures that lie in `pictures/`."""
@@ -78,7 +81,7 @@ def _page(verdict: Verdict, pictures: Sequence[Path]) -> str:
 <style>body{{font:1rem/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}}
 table{{border-collapse:collapse}} td,th{{text-align:left;padding:.3rem .8rem}} tr{{border-top:1px solid #8884}}
 img{{max-width:100%}} :root{{color-scheme:light dark}}</style>
-<h1>{html.escape(verdict.challenger)} {said}</h1><p>{html.escape(verdict.reason)}.</p>
+<h1>{html.escape(verdict.challenger)} {said}</h1><p>{html.escape(verdict.reason)}. {html.escape(verdict.remark)}</p>
 <h2>Rules</h2><table>{rules}</table>
 <h2>Figures</h2><p>F1 of each set's pooled pixels; of sets without cracks, the share of photographs without a false alarm.
 Small: 95% interval over groups.</p>

@@ -23,11 +23,13 @@ from handler.serve import Server
 from model import train
 from model.params import read_params
 from model.synthetic import draw_surface, write_data_set
-from retrain.rollover import ModelServer, Serving, read_card
+from retrain.rollover import PROMOTED as PROMOTED_ARCHIVE
+from retrain.rollover import ModelServer, Serving, read_card, settle
 from retrain.verdict import Verdict
 from tests.conftest import ROOT, start_server
 from tests.photographs import png
 from tests.ports import free_ports
+from tests.retrain import former
 from tests.sidecars import Sidecar
 from tests.tiny import EXPORT, TINY
 
@@ -379,6 +381,31 @@ def test_mlflow_away_stops_nothing_and_gets_the_record_later(system: System) -> 
     system.start_mlflow()
     system.run("--force", "--yes")
     assert not list((system.folder / "retrain_workspace" / "unrecorded").glob("*/"))
+
+
+def test_where_a_model_of_the_first_releases_serves_training_begins_with_the_released_one_and_it_can_come_back(
+    system: System,
+) -> None:
+    system.forget()
+    system.label(PROMOTED)
+    name = PROMOTED_ARCHIVE.format(version=former.VERSION)
+    former.write_former(system.store / "crack.mar", system.store / name)
+    Serving(default=name, previous="crack.mar").write(system.store)
+    try:
+        done = system.run("--force", "--yes")
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = f"began with version {system.first}, the released one: version {former.VERSION} has the network of the first"
+        assert said in done.stdout
+        assert done.stderr.count(said) == 1  # in the log, as the training begins
+        assert said in system.job()["message"]
+        assert said in Verdict.read(system.folder / "retrain_workspace" / "report" / "verdict.json").remark
+        back = system.run("rollback")
+        assert back.returncode == 0, back.stderr
+        assert system.version() == former.VERSION
+    finally:
+        Serving().write(system.store)
+        settle(system.store, ModelServer(system.server.management_url, system.server.inference_url))
+    assert system.version() == system.first
 
 
 def test_two_at_a_time_are_one_too_many(system: System) -> None:

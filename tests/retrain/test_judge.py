@@ -1,12 +1,13 @@
 """The judge's figures and rules, on counts of which the answer is known."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model.dataset import Pair
-from retrain.judge import Findings, chance_of_exchanged, figure, judge, paired_differences
+from retrain.judge import Findings, chance_of_exchanged, figure, judge, paired_differences, passing_margins
 from retrain.settings import RetrainParams
 from retrain.verdict import Rule, Verdict
 from tests.conftest import ROOT
@@ -86,6 +87,31 @@ def test_each_rule_fails_for_its_own_reason(challenger: Findings, slower: float,
     champion = findings(GOOD, BAD, QUIET)
     verdict = judge(champion, challenger, slower, GATE, FEEDBACK, RULES, is_small_gain_accepted=False)
     assert {rule.name for rule in verdict.rules if not rule.holds} == failed
+
+
+def on_the_gate_set(counts: list[list[int]]) -> Findings:
+    found = findings(GOOD, GOOD, QUIET).on({"gate": np.arange(20)})
+    return dataclasses.replace(found, counts={"gate": np.array(counts)})
+
+
+def test_a_model_needs_no_margin_against_itself_and_one_that_loses_everywhere_needs_what_it_loses() -> None:
+    champion, worse = on_the_gate_set([GOOD] * 20), on_the_gate_set([BAD] * 20)
+    lost = figure(np.array([GOOD])) - figure(np.array([BAD]))
+    assert not passing_margins(champion, champion, GATE, 3).any()
+    assert not passing_margins(worse, champion, GATE, 3).any()
+    assert passing_margins(champion, worse, GATE, 3) == pytest.approx([lost] * 3)
+
+
+def test_a_model_that_loses_in_some_groups_passes_with_the_margin_that_it_needs_and_no_less() -> None:
+    champion, challenger = on_the_gate_set([GOOD] * 20), on_the_gate_set([BAD] * 5 + [GOOD] * 15)
+    margins = passing_margins(champion, challenger, GATE, 40)
+    lost = figure(champion.counts["gate"]) - figure(challenger.counts["gate"])
+    assert np.ptp(margins) > 0.01
+    assert np.mean(margins > lost) > 0.8  # with 95% certainty not below is further down than the mean
+    for margin, is_enough in ((margins.max(), True), (margins.min() / 2, False)):
+        rules = RULES.model_copy(update={"gate_margin": margin})
+        verdict = judge(champion, challenger, 1.0, GATE, [], rules, is_small_gain_accepted=False)
+        assert verdict.rules[0].holds == is_enough
 
 
 def test_cracks_no_longer_found_are_not_paid_for_by_quiet_walls() -> None:
