@@ -193,11 +193,17 @@ STAGES: dict[str, Callable[[], None]] = {"train": learn, "judge": compare, "arch
 
 
 def end_with(pid: int) -> None:
-    """Leave as soon as the retrain job is gone: killed, it cannot stop its stages, and the next one is not to find them."""
+    """Leave as soon as the retrain job is gone: killed, it cannot stop its stages, and the next one is not to find them.
+
+    Gone is also a job that has ended and whose parent has not asked for its exit status: the parent may wait for what stages
+    write first.
+    """
 
     def watch() -> None:
-        while psutil.pid_exists(pid):
-            time.sleep(0.5)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            job = psutil.Process(pid)
+            while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
+import psutil
 import pytest
+import requests
 
 from export.build import export
 from handler.serve import Server
@@ -15,9 +18,15 @@ from tests.front import Front
 from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.tiny import EXPORT, TINY
+from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parent.parent
 ARCHIVE = ROOT / "model_store" / "crack.mar"
+
+hypothesis.settings.register_profile(  # the same examples on every machine, however long it takes to draw them
+    "tests", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 def start_server(log_dir: Path, settings: Mapping[str, str] | None = None) -> Server:
@@ -33,12 +42,33 @@ def start_server(log_dir: Path, settings: Mapping[str, str] | None = None) -> Se
     return Server(ROOT / "config.properties", log_dir, {**own_ports, **(settings or {})})
 
 
+def ready_workers(server: Server) -> set[int]:
+    """Process ids of the workers that can predict."""
+    (version,) = requests.get(f"{server.management_url}/models/crack", timeout=PATIENCE_S).json()
+    return {worker["pid"] for worker in version["workers"] if worker["status"] == "READY"}
+
+
+def wait_until_whole(server: Server) -> None:
+    """Until all workers are READY: `wait_until_ready` waits for one."""
+    server.wait_until_ready(PATIENCE_S)
+    (version,) = requests.get(f"{server.management_url}/models/crack", timeout=PATIENCE_S).json()
+    eventually(lambda: len(ready_workers(server)) == version["minWorkers"])
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also where nobody has asked for its exit status: whose child it became is not ours to say."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running TorchServe with the released archive, READY."""
+    """A running TorchServe with the released archive, each worker READY."""
     running = start_server(tmp_path_factory.mktemp("torchserve"))
     try:
-        running.wait_until_ready()
+        wait_until_whole(running)
         yield running
     finally:
         running.stop()

@@ -1,16 +1,19 @@
 """What may stand between a client and a real server: a proxy that is busy, slow or older than what is behind it."""
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 120
+from tests.waiting import PATIENCE_S
 
 
 class Front(ThreadingHTTPServer):
-    """Refuses as often as it is told, holds back photographs once it has passed on so many, and withholds headers."""
+    """Refuses as often as it is told, holds back photographs once it has passed on so many, and withholds headers.
+
+    It counts how often each photograph was asked about when it is: the sidecar's log has its line after the answer.
+    """
 
     daemon_threads = True
 
@@ -20,7 +23,8 @@ class Front(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.refusals: deque[int] = deque()
         self.n_let_through = 10**9
-        self.n_asked = self.n_held = self.n_cut_off = 0
+        self.asked: Counter[bytes] = Counter()
+        self.n_held = self.n_cut_off = 0
         self.may_go_on = threading.Event()
         self.withheld: set[str] = set()
         self.lock = threading.Lock()
@@ -39,27 +43,28 @@ class _Passing(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         photograph, front = self.rfile.read(int(self.headers["Content-Length"])), self.server
         with front.lock:
-            front.n_asked += 1
+            front.asked[photograph] += 1
             status = front.refusals.popleft() if front.refusals else None
             is_held = status is None and front.n_let_through <= 0
             front.n_let_through -= status is None
             front.n_held += is_held
         if status is not None:
             self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
-        elif is_held and not front.may_go_on.wait(TIMEOUT_S):
             return
-        else:
-            self._pass_on(photograph)
+        if is_held:
+            front.may_go_on.wait()
+        self._pass_on(photograph)
 
     def _pass_on(self, body: bytes) -> None:
-        connection = HTTPConnection(self.server.upstream, timeout=TIMEOUT_S)
+        connection = HTTPConnection(self.server.upstream, timeout=PATIENCE_S)
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
             answer = connection.getresponse()
             headers = {name: value for name, value in answer.headers.items() if name not in self.server.withheld}
             self._answer(answer.status, answer.read(), headers)
         except OSError:
-            self.server.n_cut_off += 1
+            with self.server.lock:
+                self.server.n_cut_off += 1
         finally:
             connection.close()
 

@@ -4,17 +4,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import requests
 
 from tests.ports import free_ports
+from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parent.parent
-
-START_TIMEOUT_S = 60
 
 
 class Sidecar:
@@ -45,15 +43,12 @@ class Sidecar:
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                requests.get(f"{self.url}/ping", timeout=5)
-                return
-            except requests.ConnectionError:
-                assert self.process.poll() is None, self.log_path.read_text()
-                assert time.monotonic() < deadline, self.log_path.read_text()
-                time.sleep(0.05)
+
+        def answers() -> bool:
+            assert self.process.poll() is None, self.log_path.read_text()
+            return requests.get(f"{self.url}/ping", timeout=PATIENCE_S).ok
+
+        eventually(answers, requests.ConnectionError)
 
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
@@ -61,7 +56,7 @@ class Sidecar:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(60)
+        self.process.wait(PATIENCE_S)
 
 
 StartSidecar = Callable[..., Sidecar]

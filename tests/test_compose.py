@@ -16,6 +16,7 @@ import yaml
 from sidecar.keys import KeyRing, Right
 from tests.conftest import ARCHIVE, ROOT
 from tests.test_imports import reachable_names
+from tests.waiting import PATIENCE_S
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -190,7 +191,7 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
 
 

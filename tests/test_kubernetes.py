@@ -15,6 +15,7 @@ import yaml
 
 from handler.serve import Server
 from tests.conftest import ROOT, start_server
+from tests.waiting import PATIENCE_S, eventually
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUBERNETES = "1.37"
@@ -319,13 +320,15 @@ def probe(name: str, server: Server) -> int:
 
 def test_torchserves_probes_tell_a_ready_worker_from_none(lone_server: Server) -> None:
     ready = (0, 0)
-    assert (probe("startupProbe", lone_server), probe("readinessProbe", lone_server)) == ready
+    eventually(lambda: (probe("startupProbe", lone_server), probe("readinessProbe", lone_server)) == ready)
     scale = f"{lone_server.management_url}/models/crack"
-    requests.put(scale, params={"min_worker": 0, "synchronous": "true"}, timeout=60).raise_for_status()
+    requests.put(scale, params={"min_worker": 0, "synchronous": "true"}, timeout=PATIENCE_S).raise_for_status()
     assert 0 not in (probe("startupProbe", lone_server), probe("readinessProbe", lone_server))
-    assert requests.get(f"{lone_server.inference_url}/ping", timeout=5).status_code == 200  # so it isn't restarted for that
-    requests.put(scale, params={"min_worker": 1, "synchronous": "true"}, timeout=60).raise_for_status()
-    assert (probe("startupProbe", lone_server), probe("readinessProbe", lone_server)) == ready
+    assert (
+        requests.get(f"{lone_server.inference_url}/ping", timeout=PATIENCE_S).status_code == 200
+    )  # so it isn't restarted for that
+    requests.put(scale, params={"min_worker": 1, "synchronous": "true"}, timeout=PATIENCE_S).raise_for_status()
+    eventually(lambda: (probe("startupProbe", lone_server), probe("readinessProbe", lone_server)) == ready)
 
 
 def test_the_arithmetic_of_its_page_is_right() -> None:

@@ -1,7 +1,6 @@
 """What is published about each answer, each error and each saved correction, read as Prometheus does."""
 
-import math
-import time
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -10,86 +9,98 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from handler.serve import Server
 from model.synthetic import draw_surface
+from tests.conftest import start_server
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 60
 PHOTOGRAPH = jpeg(draw_surface(seed=5, size_hw=(390, 541), material="concrete").image_hwc_u8)
 HISTOGRAMS = ("area_ratio", "confidence_ratio", "brightness_ratio", "sharpness_ratio", "photograph_megapixels")
 
 
 def value(url: str, name: str, **labels: str) -> float:
     """The sum of a metric's samples with these labels; 0 where there is none yet."""
-    families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=TIMEOUT_S).text)
+    families = text_string_to_metric_families(requests.get(f"{url}/metrics", timeout=PATIENCE_S).text)
     samples = [sample for family in families for sample in family.samples if sample.name == name]
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
-def settled(url: str, name: str, **labels: str) -> float:
-    """A value once it stays: TorchServe reads what its workers publish from their output, which may be after their answer."""
-    before = math.nan
-    while (now := value(url, name, **labels)) != before:
-        before = now
-        time.sleep(0.2)
-    return now
+class Asked:
+    """A TorchServe of one worker that nobody else asks, so that what it has to have counted is known.
+
+    TorchServe reads what a worker publishes from its output, in order, which may be long after the answer.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.n_predicted = self.n_refused = 0
+
+    def predict(self, image: bytes = PHOTOGRAPH) -> requests.Response:
+        url = f"{self.server.inference_url}/predictions/crack"
+        answer = requests.post(url, files={"image": image}, timeout=PATIENCE_S)
+        self.n_predicted += answer.ok
+        self.n_refused += not answer.ok
+        return answer
+
+    def value(self, name: str, **labels: str) -> float:
+        return value(self.server.metrics_url, name, **labels)
+
+    def wait_for(self, expected: float, name: str, **labels: str) -> None:
+        eventually(lambda: self.value(name, **labels) >= expected)
+        assert self.value(name, **labels) == expected
 
 
-def wait_for(expected: float, url: str, name: str, **labels: str) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while value(url, name, **labels) != expected:
-        assert time.monotonic() < deadline, (name, labels, value(url, name, **labels), expected)
-        time.sleep(0.05)
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
+    running = start_server(tmp_path_factory.mktemp("asked"), {"default_workers_per_model": "1"})
+    try:
+        running.wait_until_ready(PATIENCE_S)
+        yield Asked(running)
+    finally:
+        running.stop()
 
 
-def predict(server: Server, image: bytes = PHOTOGRAPH) -> requests.Response:
-    return requests.post(f"{server.inference_url}/predictions/crack", files={"image": image}, timeout=TIMEOUT_S)
-
-
-def test_torchserves_own_counts_are_there_too(server: Server) -> None:
-    before = value(server.metrics_url, "ts_inference_requests_total", model_name="crack")
-    predict(server)
-    assert value(server.metrics_url, "ts_inference_requests_total", model_name="crack") == before + 1
+def test_torchserves_own_counts_are_there_too(asked: Asked) -> None:
+    before = asked.value("ts_inference_requests_total", model_name="crack")
+    asked.predict()
+    asked.wait_for(before + 1, "ts_inference_requests_total", model_name="crack")
 
 
 @pytest.mark.parametrize("name", HISTOGRAMS)
-def test_each_prediction_is_counted_in_each_histogram_by_version(server: Server, name: str) -> None:
-    version = predict(server).headers["X-Crack-Model-Version"]
-    before = settled(server.metrics_url, f"crack_{name}_count", version=version)
-    predict(server)
-    wait_for(before + 1, server.metrics_url, f"crack_{name}_count", version=version)
+def test_each_prediction_is_counted_in_each_histogram_by_version(asked: Asked, name: str) -> None:
+    version = asked.predict().headers["X-Crack-Model-Version"]
+    asked.wait_for(asked.n_predicted, f"crack_{name}_count", version=version)
 
 
 @pytest.mark.parametrize("stage", ["decode", "run", "encode"])
-def test_each_prediction_says_the_seconds_of_each_stage(server: Server, stage: str) -> None:
-    n_before = settled(server.metrics_url, "crack_stage_seconds_count", stage=stage)
-    before = value(server.metrics_url, "crack_stage_seconds_sum", stage=stage)
-    predict(server)
-    wait_for(n_before + 1, server.metrics_url, "crack_stage_seconds_count", stage=stage)
-    assert 0 < value(server.metrics_url, "crack_stage_seconds_sum", stage=stage) - before < TIMEOUT_S
+def test_each_prediction_says_the_seconds_of_each_stage(asked: Asked, stage: str) -> None:
+    asked.wait_for(asked.n_predicted, "crack_stage_seconds_count", stage=stage)
+    before = asked.value("crack_stage_seconds_sum", stage=stage)
+    asked.predict()
+    asked.wait_for(asked.n_predicted, "crack_stage_seconds_count", stage=stage)
+    assert asked.value("crack_stage_seconds_sum", stage=stage) > before
 
 
-def test_answers_are_counted_by_their_code(server: Server) -> None:
-    codes = ("success", "image_unsupported")
-    before = [settled(server.metrics_url, "crack_answers_total", code=code) for code in codes]
-    predict(server)
-    assert predict(server, b"a text").json()["code"] == "image_unsupported"
-    for code, count in zip(codes, before, strict=True):
-        wait_for(count + 1, server.metrics_url, "crack_answers_total", code=code)
+def test_answers_are_counted_by_their_code(asked: Asked) -> None:
+    asked.predict()
+    assert asked.predict(b"a text").json()["code"] == "image_unsupported"
+    asked.wait_for(asked.n_predicted, "crack_answers_total", code="success")
+    asked.wait_for(asked.n_refused, "crack_answers_total", code="image_unsupported")
 
 
-def test_what_computes_the_network_is_published(server: Server) -> None:
-    model = predict(server).json()["model"]
+def test_what_computes_the_network_is_published(asked: Asked) -> None:
+    model = asked.predict().json()["model"]
     labels = {"runtime": model["runtime"], "precision": model["precision"], "version": model["version"]}
-    assert value(server.metrics_url, "crack_backend_info", **labels) == 1
+    asked.wait_for(1, "crack_backend_info", **labels)
 
 
-def test_the_darker_photograph_lowers_the_mean_brightness(server: Server) -> None:
+def test_the_darker_photograph_lowers_the_mean_brightness(asked: Asked) -> None:
     def mean_of_one(image: bytes) -> float:
-        n_before = settled(server.metrics_url, "crack_brightness_ratio_count")
-        before = value(server.metrics_url, "crack_brightness_ratio_sum")
-        predict(server, image)
-        wait_for(n_before + 1, server.metrics_url, "crack_brightness_ratio_count")
-        return value(server.metrics_url, "crack_brightness_ratio_sum") - before
+        asked.wait_for(asked.n_predicted, "crack_brightness_ratio_count")
+        before = asked.value("crack_brightness_ratio_sum")
+        asked.predict(image)
+        asked.wait_for(asked.n_predicted, "crack_brightness_ratio_count")
+        return asked.value("crack_brightness_ratio_sum") - before
 
     surface = draw_surface(seed=5, size_hw=(390, 541), material="concrete").image_hwc_u8
     assert mean_of_one(jpeg(surface // 2)) == pytest.approx(mean_of_one(jpeg(surface)) / 2, rel=0.05)
@@ -98,9 +109,9 @@ def test_the_darker_photograph_lowers_the_mean_brightness(server: Server) -> Non
 def test_the_sidecar_counts_requests_and_feedback(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar()
     correction = {"image": PHOTOGRAPH, "mask": png(np.full((390, 541), 255, np.uint8))}
-    requests.post(f"{sidecar.url}/save-for-retrain", files=correction, data={"verdict": "too_thin"}, timeout=TIMEOUT_S)
+    requests.post(f"{sidecar.url}/save-for-retrain", files=correction, data={"verdict": "too_thin"}, timeout=PATIENCE_S)
     for image in (PHOTOGRAPH, b"a text"):
-        requests.post(f"{sidecar.url}/predict", files={"image": image}, timeout=TIMEOUT_S)
+        requests.post(f"{sidecar.url}/predict", files={"image": image}, timeout=PATIENCE_S)
     assert value(sidecar.url, "crack_requests_total", route="/predict", code="200") == 1
     assert value(sidecar.url, "crack_requests_total", route="/predict", code="415") == 1
     assert value(sidecar.url, "crack_feedback_total", verdict="too_thin", state="labelled") == 1
@@ -108,21 +119,22 @@ def test_the_sidecar_counts_requests_and_feedback(start_sidecar: StartSidecar) -
     assert value(sidecar.url, "crack_feedback_store_bytes") > 0
 
 
-def test_a_health_check_is_no_photograph(server: Server, start_sidecar: StartSidecar) -> None:
-    sidecar = start_sidecar()
-    counted = ("crack_answers_total", "crack_brightness_ratio_count")
-    before = [settled(server.metrics_url, name) for name in counted]
-    assert requests.get(f"{sidecar.url}/ready", timeout=TIMEOUT_S).status_code == 200
-    assert [settled(server.metrics_url, name) for name in counted] == before
+def test_a_health_check_is_no_photograph(asked: Asked, start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(torchserve_url=asked.server.inference_url)
+    assert requests.get(f"{sidecar.url}/ready", timeout=PATIENCE_S).status_code == 200
+    asked.predict(b"a text")  # which the worker publishes after whatever it published about the health check
+    asked.wait_for(asked.n_refused, "crack_answers_total", code="image_unsupported")
+    asked.wait_for(asked.n_predicted, "crack_answers_total", code="success")
+    asked.wait_for(asked.n_predicted, "crack_brightness_ratio_count")
 
 
 def test_each_saved_feedback_is_counted_for_the_version_that_it_is_about(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar()
-    version = requests.get(f"{sidecar.url}/model", timeout=TIMEOUT_S).json()["version"]
+    version = requests.get(f"{sidecar.url}/model", timeout=PATIENCE_S).json()["version"]
     value(sidecar.url, "crack_ready_workers")  # a scrape, with which it learns what is served
     for verdict, about in (("missed_crack", version), ("missed_crack", version), ("false_alarm", "never served")):
         fields = {"verdict": verdict, "model_version": about}
-        answer = requests.post(f"{sidecar.url}/save-for-retrain", files={"image": PHOTOGRAPH}, data=fields, timeout=TIMEOUT_S)
+        answer = requests.post(f"{sidecar.url}/save-for-retrain", files={"image": PHOTOGRAPH}, data=fields, timeout=PATIENCE_S)
         assert answer.status_code == 200, answer.text
     assert value(sidecar.url, "crack_feedback_total", verdict="missed_crack", version=version) == 2
     assert value(sidecar.url, "crack_feedback_total", verdict="false_alarm", version="unknown") == 1
@@ -134,7 +146,7 @@ def test_each_saved_feedback_is_counted_for_the_version_that_it_is_about(start_s
 
 def test_the_sidecar_says_what_is_served_and_what_drift_is_measured_against(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar()
-    described = requests.get(f"{sidecar.url}/model", timeout=TIMEOUT_S).json()
+    described = requests.get(f"{sidecar.url}/model", timeout=PATIENCE_S).json()
     reference = described["card"]["figures"]["reference"]
     assert value(sidecar.url, "crack_ready_workers") > 0
     assert value(sidecar.url, "crack_served_since_timestamp_seconds", version=described["version"]) > 0
@@ -147,7 +159,7 @@ def test_the_sidecar_says_what_is_served_and_what_drift_is_measured_against(star
 
 def test_without_torchserve_no_worker_is_ready_and_nothing_else_is_claimed(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar(TORCHSERVE_MANAGEMENT_URL="http://127.0.0.1:1")
-    families = text_string_to_metric_families(requests.get(f"{sidecar.url}/metrics", timeout=TIMEOUT_S).text)
+    families = text_string_to_metric_families(requests.get(f"{sidecar.url}/metrics", timeout=PATIENCE_S).text)
     samples = {sample.name: sample.value for family in families for sample in family.samples}
     assert samples["crack_ready_workers"] == 0
     assert not {name for name in samples if name.startswith(("crack_served", "crack_waiting", "crack_reference"))}

@@ -11,10 +11,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,14 @@ from tests.conftest import ROOT
 from tests.photographs import jpeg, png
 from tests.ports import free_ports
 from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S, eventually
 
 MONITORING = ROOT / "monitoring"
 PROMETHEUS = MONITORING / "prometheus"
-START_TIMEOUT_S = 240
 SCRAPE_S = 3  # in place of 5: the tests wait for scrapes
+N_SCRAPES = 3  # after a load: a rate needs two, and what workers publish may miss the first
+# About the machine, or how long it takes: on a slow, busy or full one they may well fire.
+OF_THE_MACHINE = {"SlowAnswers", "QueueGrows", "DiskAlmostFull", "FeedbackStoreAlmostFull"}
 # What Grafana puts in their place; a rate's interval depends on the width of the panel.
 VARIABLES = {"$__rate_interval": "2m", "$__range": "1h", "$version": ".*"}
 METRIC = re.compile(r"\b(?:crack|ts|mlflow|node|windows|up)(?:[_:][a-zA-Z0-9_:]+)?\b(?=[\[{ )]|$)")
@@ -187,11 +190,18 @@ class Watched:
         self.ports |= {"node": node, "windows": windows}
         where = f"--storage.tsdb.path={folder}/tsdb --web.listen-address=127.0.0.1:{own}"
         self._start(f"prometheus --config.file={self._configure()} {where}")
-        self._wait(lambda: self.ask("count(up == 1)")[""] == len(self.ports))
+
+        def are_up() -> bool:
+            ended = [number for number, process in enumerate(self.processes) if process.poll() is not None]
+            if ended:
+                pytest.fail("\n".join((folder / f"{number}.log").read_text()[-2000:] for number in ended))
+            return self.ask("count(up == 1)")[""] == len(self.ports)
+
+        eventually(are_up, requests.ConnectionError, AssertionError, KeyError)
 
     def ask(self, expression: str) -> dict[str, float]:
         """Values by labels; what isn't a number is left out."""
-        answer = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=30)
+        answer = requests.get(f"{self.url}/api/v1/query", params={"query": expression}, timeout=PATIENCE_S)
         assert answer.ok, (expression, answer.text)
         found = {
             ",".join(f"{name}={value}" for name, value in sorted(series["metric"].items())): float(series["value"][1])
@@ -210,9 +220,23 @@ class Watched:
             self._post("save-for-retrain", photograph, verdict=verdict, model_version=version)
         mask = png(np.pad(np.full((8, 8), 255, np.uint8), ((0, size_hw[0] - 8), (0, size_hw[1] - 8))))
         files = {"image": photographs[-1], "mask": mask}
-        requests.post(f"{self.sidecar.url}/save-for-retrain", files=files, timeout=60).raise_for_status()
-        requests.get(f"{self.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1", timeout=60).raise_for_status()
-        time.sleep(3 * SCRAPE_S)
+        requests.post(f"{self.sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S).raise_for_status()
+        requests.get(
+            f"{self.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1", timeout=PATIENCE_S
+        ).raise_for_status()
+        for _ in range(N_SCRAPES):
+            self._wait_for("targets", lambda data: [target["lastScrape"] for target in data["activeTargets"]])
+        self._wait_for("rules", lambda data: [group["lastEvaluation"] for group in data["groups"]])
+
+    def _wait_for(self, path: str, pick: Callable[[Any], list[str]]) -> None:
+        """Until each of these moments is later than now."""
+        now = datetime.now(UTC)
+
+        def are_later() -> bool:
+            data = requests.get(f"{self.url}/api/v1/{path}", timeout=PATIENCE_S).json()["data"]
+            return all(datetime.fromisoformat(f"{moment[:19]}+00:00") > now for moment in pick(data))
+
+        eventually(are_later)
 
     def stop(self) -> None:
         for process in self.processes:
@@ -222,7 +246,7 @@ class Watched:
             self.sidecar.stop()
 
     def _post(self, route: str, image: bytes, **fields: str) -> str:
-        answer = requests.post(f"{self.sidecar.url}/{route}", files={"image": image}, data=fields, timeout=60)
+        answer = requests.post(f"{self.sidecar.url}/{route}", files={"image": image}, data=fields, timeout=PATIENCE_S)
         return answer.headers.get("X-Crack-Model-Version", "")
 
     def _judge(self, folder: Path) -> None:
@@ -239,6 +263,7 @@ class Watched:
         shutil.copytree(PROMETHEUS, copy)
         path = copy / "prometheus.yml"
         config = yaml.safe_load(path.read_text())
+        # A scrape that takes longer than this counts as a target that is down; it may not be longer than the interval.
         config["global"] = dict.fromkeys(config["global"], f"{SCRAPE_S}s")
         path.write_text(yaml.safe_dump(config))
         targets = [{"targets": [f"127.0.0.1:{port}"], "labels": {"job": job}} for job, port in self.ports.items()]
@@ -260,17 +285,6 @@ class Watched:
                     start_new_session=True,
                 )
             )
-
-    def _wait(self, is_so: Any) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while True:
-            try:
-                if is_so():
-                    return
-            except (requests.ConnectionError, AssertionError, KeyError):
-                pass
-            assert time.monotonic() < deadline, [path.read_text()[-2000:] for path in sorted(self.folder.glob("*.log"))]
-            time.sleep(0.5)
 
 
 @dataclass(frozen=True)
@@ -320,8 +334,8 @@ def test_a_rules_metrics_are_there(rule: dict[str, Any], seen: Seen) -> None:
 
 @needs_prometheus
 def test_no_alert_fires_on_a_system_that_is_well(seen: Seen) -> None:
-    groups = requests.get(f"{seen.watched.url}/api/v1/rules", timeout=30).json()["data"]["groups"]
+    groups = requests.get(f"{seen.watched.url}/api/v1/rules", timeout=PATIENCE_S).json()["data"]["groups"]
     rules = [rule for group in groups for rule in group["rules"]]
     assert len(rules) == len(RULES)
     assert [rule for rule in rules if rule["health"] != "ok"] == []
-    assert [rule["name"] for rule in rules if rule.get("state") == "firing"] == []
+    assert {rule["name"] for rule in rules if rule.get("state") == "firing"} <= OF_THE_MACHINE

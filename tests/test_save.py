@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -25,21 +26,21 @@ from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
 from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
+from tests.waiting import PATIENCE_S, eventually
 
 SURFACE = draw_surface(seed=5, size_hw=(96, 128))
 PHOTOGRAPH, MASK = png(SURFACE.image_hwc_u8), encode_mask(SURFACE.mask_hw)
-TIMEOUT_S = 60
 
 
 def post(sidecar: Sidecar, route: str, key: str = "", headers: dict[str, str] | None = None, **parts: Any) -> requests.Response:
     """Send bytes as files and text as fields, as multipart."""
     files = {name: (name, value) if isinstance(value, bytes) else (None, value) for name, value in parts.items()}
     headers = (headers or {}) | ({"Authorization": f"Bearer {key}"} if key else {})
-    return requests.post(f"{sidecar.url}{route}", files=files or None, headers=headers, timeout=TIMEOUT_S)
+    return requests.post(f"{sidecar.url}{route}", files=files or None, headers=headers, timeout=PATIENCE_S)
 
 
 def get(sidecar: Sidecar, route: str, key: str = "") -> requests.Response:
-    return requests.get(f"{sidecar.url}{route}", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=TIMEOUT_S)
+    return requests.get(f"{sidecar.url}{route}", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=PATIENCE_S)
 
 
 def assert_refused(answer: requests.Response, status: int, code: str) -> str:
@@ -58,7 +59,7 @@ def sidecar(start_sidecar: StartSidecar) -> Sidecar:
 def test_a_prediction_is_torchserves_own_byte_for_byte(sidecar: Sidecar, server: Server) -> None:
     url = f"{server.inference_url}/predictions/crack"
     for response in ("mask", "probability", "overlay"):
-        direct = requests.post(url, files={"image": PHOTOGRAPH, "response": (None, response)}, timeout=TIMEOUT_S)
+        direct = requests.post(url, files={"image": PHOTOGRAPH, "response": (None, response)}, timeout=PATIENCE_S)
         passed_on = post(sidecar, "/predict", image=PHOTOGRAPH, response=response)
         assert passed_on.status_code == 200
         assert passed_on.content == direct.content
@@ -69,7 +70,7 @@ def test_a_prediction_is_torchserves_own_byte_for_byte(sidecar: Sidecar, server:
 
 def test_options_may_stand_in_the_query_and_the_photograph_be_the_body(sidecar: Sidecar) -> None:
     by_form = post(sidecar, "/predict", image=PHOTOGRAPH, response="mask", threshold="0.3")
-    by_query = requests.post(f"{sidecar.url}/predict?response=mask&threshold=0.3", data=PHOTOGRAPH, timeout=TIMEOUT_S)
+    by_query = requests.post(f"{sidecar.url}/predict?response=mask&threshold=0.3", data=PHOTOGRAPH, timeout=PATIENCE_S)
     assert by_query.content == by_form.content
     assert by_query.headers["X-Crack-Threshold"] == "0.3"
 
@@ -86,7 +87,7 @@ def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
     assert_refused(post(sidecar, "/predict", image=jpeg(noise(90, 90))[:900]), 422, "image_undecodable")
     assert_refused(post(sidecar, "/predict", image=png_with_header(40_000, 40_000)), 413, "image_too_large")
     assert_refused(post(sidecar, "/predict", image=PHOTOGRAPH, threshold="7"), 400, "parameter_invalid")
-    assert_refused(requests.post(f"{sidecar.url}/predict", timeout=TIMEOUT_S), 400, "image_missing")
+    assert_refused(requests.post(f"{sidecar.url}/predict", timeout=PATIENCE_S), 400, "image_missing")
 
 
 def test_more_than_the_limit_is_not_read(sidecar: Sidecar) -> None:
@@ -95,7 +96,7 @@ def test_more_than_the_limit_is_not_read(sidecar: Sidecar) -> None:
             yield bytes(1024 * 1024)
 
     assert_refused(post(sidecar, "/predict", image=bytes(53 * 1024 * 1024)), 413, "image_too_large")
-    chunked = requests.post(f"{sidecar.url}/predict", data=endless(), timeout=TIMEOUT_S)
+    chunked = requests.post(f"{sidecar.url}/predict", data=endless(), timeout=PATIENCE_S)
     assert_refused(chunked, 413, "image_too_large")
 
 
@@ -136,7 +137,7 @@ def test_a_correction_is_kept_reviewed_and_deleted(sidecar: Sidecar) -> None:
     assert [event["state"] for event in reviewed["history"]] == ["labelled", "accepted"]
     assert get(sidecar, "/feedback").json()["items"] == []
 
-    assert requests.delete(f"{sidecar.url}/feedback/{item['id']}", timeout=TIMEOUT_S).json() == {"status": "deleted"}
+    assert requests.delete(f"{sidecar.url}/feedback/{item['id']}", timeout=PATIENCE_S).json() == {"status": "deleted"}
     assert_refused(get(sidecar, f"/feedback/{item['id']}"), 404, "not_found")
 
 
@@ -182,7 +183,7 @@ def test_what_is_no_feedback_is_refused_and_leaves_nothing(
 
 def test_names_of_uploads_are_never_used_as_paths(sidecar: Sidecar, tmp_path: Path) -> None:
     files = {"image": ("../../../outside.png", PHOTOGRAPH), "verdict": (None, "other")}
-    saved = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=TIMEOUT_S).json()
+    saved = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S).json()
     assert [path.name for path in (sidecar.folder / "images").iterdir()] == [f"{saved['id']}.png"]
     assert list(tmp_path.rglob("outside*")) == []
     assert_refused(get(sidecar, "/feedback/..%2F..%2Fkeys.json/image"), 404, "not_found")
@@ -225,7 +226,7 @@ def test_without_a_key_it_listens_to_this_machine_alone(start_sidecar: StartSide
     with pytest.raises(AssertionError, match="without an API key only"):
         start_sidecar(CRACK_SIDECAR_HOST="0.0.0.0")  # noqa: S104
     sidecar = start_sidecar()
-    answer = requests.get(f"{sidecar.url}/ping", headers={"Host": "evil.example"}, timeout=TIMEOUT_S)
+    answer = requests.get(f"{sidecar.url}/ping", headers={"Host": "evil.example"}, timeout=PATIENCE_S)
     assert answer.status_code == 400
 
 
@@ -241,12 +242,17 @@ def test_a_page_elsewhere_may_not_send_anything(sidecar: Sidecar) -> None:
 def test_of_a_thousand_posts_at_once_the_permitted_ones_are_saved_and_the_others_told_to_come_again(
     start_sidecar: StartSidecar,
 ) -> None:
+    """Fifty in each minute that they take, which is one unless the machine is slow."""
     sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="50")
+    started = time.monotonic()
     with ThreadPoolExecutor(32) as clients:
         answers = list(
             clients.map(lambda _: post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="other"), range(1000))
         )
-    assert Counter(answer.status_code for answer in answers) == {200: 50, 429: 950}
+    n_minutes = 1 + int((time.monotonic() - started) // 60)
+    n_saved = sum(answer.status_code == 200 for answer in answers)
+    assert 50 <= n_saved <= 50 * n_minutes
+    assert Counter(answer.status_code for answer in answers) == {200: n_saved, 429: 1000 - n_saved}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert_refused(refused, 429, "rate_limited")
     assert refused.headers["Retry-After"]
@@ -256,7 +262,11 @@ def test_of_a_thousand_posts_at_once_the_permitted_ones_are_saved_and_the_others
 
 
 def test_every_error_the_description_promises_is_in_one_form(sidecar: Sidecar) -> None:
-    for answer in (get(sidecar, "/nowhere"), get(sidecar, "/feedback?limit=0"), requests.put(f"{sidecar.url}/ping", timeout=9)):
+    for answer in (
+        get(sidecar, "/nowhere"),
+        get(sidecar, "/feedback?limit=0"),
+        requests.put(f"{sidecar.url}/ping", timeout=PATIENCE_S),
+    ):
         assert answer.json().keys() == {"status", "code", "message"}
     description = get(sidecar, "/openapi.json").json()
     assert {"/predict", "/save-for-retrain", "/feedback", "/retrain", "/model", "/ready", "/ping", "/metrics"} <= set(
@@ -274,10 +284,8 @@ def test_the_description_shows_the_keys_and_headers_of_a_real_answer(sidecar: Si
 
 def test_each_request_is_one_line_of_the_log(sidecar: Sidecar) -> None:
     answer = post(sidecar, "/predict", image=PHOTOGRAPH)
-    deadline = time.monotonic() + 10  # the line comes after the answer
-    while not (lines := [line for line in sidecar.log_path.read_text().splitlines() if "route=/predict" in line]):
-        assert time.monotonic() < deadline
-    (line,) = lines
+    # The line comes after the answer.
+    (line,) = eventually(lambda: re.findall(r"^.*route=/predict .*\n", sidecar.log_path.read_text(), re.MULTILINE))
     assert f"id={answer.headers['X-Request-Id']}" in line
     assert "code=200" in line
     assert f"model={answer.headers['X-Crack-Model-Version']}" in line
@@ -306,47 +314,48 @@ def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar,
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
     settings = addresses | {"grpc_inference_port": str(ports[3]), "grpc_management_port": str(ports[4])}
     torchserve = start_server(tmp_path / "first", settings)
-    answers: list[requests.Response] = []
+    answers: list[list[requests.Response]] = [[] for _ in range(3)]  # of each client
     is_over = threading.Event()
+
+    def everybody_gets(status: int) -> bool:
+        return all(own and own[-1].status_code == status for own in answers)
+
     try:
         torchserve.wait_until_ready()
         sidecar = start_sidecar(torchserve_url=torchserve.inference_url, CRACK_REQUESTS_PER_MINUTE="100000")
 
-        def ask() -> None:
+        def ask(own: list[requests.Response]) -> None:
             while not is_over.is_set():
-                answers.append(post(sidecar, "/predict", image=PHOTOGRAPH, response="mask"))
+                own.append(post(sidecar, "/predict", image=PHOTOGRAPH, response="mask"))
                 time.sleep(0.02)
 
-        clients = [threading.Thread(target=ask) for _ in range(3)]
+        clients = [threading.Thread(target=ask, args=(own,)) for own in answers]
         for client in clients:
             client.start()
-        time.sleep(1)
+        eventually(lambda: everybody_gets(200))
         torchserve.stop()
-        time.sleep(1)
+        eventually(lambda: everybody_gets(503))
         torchserve = start_server(tmp_path / "second", settings)
         torchserve.wait_until_ready()
-        time.sleep(1)
+        eventually(lambda: everybody_gets(200))
         is_over.set()
         for client in clients:
-            client.join(TIMEOUT_S)
-            assert not client.is_alive()
+            client.join()
     finally:
         is_over.set()
         torchserve.stop()
-    codes = [answer.status_code for answer in answers]
-    assert set(codes) == {200, 503}
-    assert codes[0] == codes[-1] == 200
-    for answer in answers:
-        if answer.status_code == 503:
-            assert_refused(answer, 503, "model_unavailable")
-            assert answer.headers["Retry-After"]
+    assert {answer.status_code for own in answers for answer in own} == {200, 503}
+    assert everybody_gets(200)
+    for answer in (answer for own in answers for answer in own if answer.status_code == 503):
+        assert_refused(answer, 503, "model_unavailable")
+        assert answer.headers["Retry-After"]
     assert sidecar.process.poll() is None
 
 
 def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_killed(
     start_sidecar: StartSidecar, tmp_path: Path
 ) -> None:
-    """500 posts by four clients, twenty kills at random moments."""
+    """500 posts by four clients, twenty kills at random moments between the first and the last."""
     folder, rng = tmp_path / "killed", np.random.default_rng(0)
     sidecar = start_sidecar(folder, CRACK_REQUESTS_PER_MINUTE="100000")
     photographs = [png(noise(24, 24, seed)) for seed in range(500)]
@@ -372,14 +381,12 @@ def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_kille
     clients = [threading.Thread(target=send) for _ in range(4)]
     for client in clients:
         client.start()
-    n_kills = 0
-    while n_kills < 20:
-        time.sleep(rng.uniform(0.02, 0.3))
+    for n_acknowledged in sorted(rng.integers(0, len(photographs) - len(clients), 20)):
+        eventually(lambda n_least=n_acknowledged: len(acknowledged) >= n_least)
         sidecar.kill()
-        n_kills += 1
         sidecar.start()
     for client in clients:
-        client.join(300)
+        client.join()
     assert len(acknowledged) == len(photographs)
     sidecar.kill()
 
@@ -401,7 +408,10 @@ def test_nothing_that_the_description_allows_makes_a_server_error_or_an_answer_i
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{sidecar.url}/openapi.json", "--checks", checks]
     finished = subprocess.run(
-        [*command, "--max-examples", "40", "--seed", "1", "--no-color", "--report-dir", str(tmp_path)],
+        [
+            *[*command, "--max-examples", "40", "--seed", "1", "--no-color", "--report-dir", str(tmp_path)],
+            *["--request-timeout", str(PATIENCE_S), "--suppress-health-check", "too_slow"],
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,

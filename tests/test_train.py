@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from model.trainer import Trainer
 from tests.cards import CARD
 from tests.conftest import ROOT
 from tests.tiny import TINY
+from tests.waiting import PATIENCE_S, eventually
 
 
 def command(*arguments: object) -> list[str]:
@@ -58,18 +58,30 @@ def test_the_same_seed_gives_the_same_weights(trained: Path, surfaces: Path, tin
 
 
 def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(trained: Path, surfaces: Path, tmp_path: Path) -> None:
-    overrides = [f"--set={name}={value}" for name, value in TINY.items()]
-    arguments = ["--data", surfaces, "--out", tmp_path]
-    with subprocess.Popen(command(*arguments, *overrides), cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True) as run:
-        while not list(tmp_path.glob(f"*{train.UNFINISHED}")):
-            assert run.poll() is None, "the training ended before it could be killed"
-            time.sleep(0.01)
-        os.killpg(run.pid, signal.SIGKILL)
-    state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
-    assert 0 < state["step"] < 40
+    script = """
+import os, signal, sys
+from pathlib import Path
+from model.params import read_params
+from model.train import train
 
-    resumed = subprocess.run(command(*arguments, "--resume"), cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"steps {state['step']} to 40" in resumed.stderr
+def kill(done, of):
+    if done == 25:
+        os.killpg(0, signal.SIGKILL)
+
+data, out, *overrides = sys.argv[1:]
+params = read_params(Path("params.yaml"), dict(override.split("=", 1) for override in overrides))
+train(params, Path(data), Path(out), report=kill)
+"""
+    overrides = [f"{name}={value}" for name, value in TINY.items()]
+    killed = [sys.executable, "-c", script, str(surfaces), str(tmp_path), *overrides]
+    finished = subprocess.run(killed, cwd=ROOT, stderr=subprocess.DEVNULL, start_new_session=True, check=False)
+    assert finished.returncode == -signal.SIGKILL
+    state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
+    assert state["step"] == 20
+
+    again = command("--data", surfaces, "--out", tmp_path, "--resume")
+    resumed = subprocess.run(again, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "steps 20 to 40" in resumed.stderr
     finished = checkpoint.newest(tmp_path)
     assert state["version"] in finished.name
     assert_same_weights(finished, trained)
@@ -137,15 +149,17 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
 def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
     overrides = [f"--set={name}={value}" for name, value in {**TINY, "training.steps": 100_000}.items()]
     arguments = command("--data", surfaces, "--out", tmp_path, *overrides)
-    with subprocess.Popen(arguments, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        assert run.stderr is not None
-        while "training on" not in (line := run.stderr.readline()):
-            assert line, "the training ended before it could be stopped"
-        time.sleep(1)
+    log_path = tmp_path / "log"
+    with log_path.open("wb") as log, subprocess.Popen(arguments, cwd=ROOT, stderr=log, start_new_session=True) as run:
+
+        def has_made_steps() -> bool:
+            assert run.poll() is None, log_path.read_text()
+            return bool(list(tmp_path.glob(f"*{train.UNFINISHED}")))
+
+        eventually(has_made_steps)
         os.killpg(run.pid, signal.SIGINT)
-        said = run.stderr.read()
-        assert run.wait(60) == 130
-    assert "python -m model.train --resume" in said
+        assert run.wait(PATIENCE_S) == 130
+    assert "python -m model.train --resume" in log_path.read_text()  # which it says once it has written its last step
     state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
     steps = {int(entry["step"]) for entry in state["optimizer"]["state"].values()}
     assert steps == {state["step"]}

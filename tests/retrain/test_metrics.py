@@ -11,6 +11,7 @@ from retrain.jobs import Jobs
 from retrain.settings import Settings
 from retrain.verdict import Rule, Verdict
 from tests.ports import free_ports
+from tests.waiting import PATIENCE_S
 
 Samples = dict[tuple[str, ...], float]
 
@@ -24,7 +25,7 @@ def serve(folder: Path) -> Settings:
 
 def scrape(settings: Settings) -> Samples:
     """Values by the metric's name and its labels' values."""
-    text = requests.get(f"http://{settings.metrics_host}:{settings.metrics_port}/metrics", timeout=60).text
+    text = requests.get(f"http://{settings.metrics_host}:{settings.metrics_port}/metrics", timeout=PATIENCE_S).text
     families = text_string_to_metric_families(text)
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 

@@ -25,9 +25,11 @@ from retrain.rollover import ModelServer, RollOverError, Serving, read_card, rol
 from tests.conftest import ARCHIVE, start_server
 from tests.photographs import jpeg
 from tests.ports import free_ports
+from tests.waiting import PATIENCE_S, eventually
 
 GOLDEN = [jpeg(draw_surface(seed, (384, 544)).image_hwc_u8) for seed in (20, 21)]
-DRAIN_S = 3.0
+DRAIN_S = 3.0  # at least
+N_BEFORE = 8  # answers that load gets before a test goes on, and by which it knows how long one takes
 NEXT = "20990101-000000"
 
 
@@ -40,6 +42,16 @@ def next_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "packed" / "challenger.mar"
     write_archive(folder, dataclasses.replace(read_card(ARCHIVE), version=NEXT), path)
     return path
+
+
+class Answers(Counter[tuple[int, str]]):
+    """How many requests were answered with which status by which version."""
+
+    longest_s = 0.0
+
+    def drain_s(self) -> float:
+        """Long enough for whatever is being answered when nothing waits any more, on this machine."""
+        return max(DRAIN_S, 10 * self.longest_s)
 
 
 class System:
@@ -55,7 +67,8 @@ class System:
 
     def start(self) -> None:
         self.server: Server = start_server(self.logs, self._settings)
-        self.server.wait_until_ready()
+        self.server.wait_until_ready(PATIENCE_S)
+        self.is_killed = False
         self.models = ModelServer(self.server.management_url, self.server.inference_url)
         (self.replica,) = self.models.replicas()
 
@@ -65,6 +78,7 @@ class System:
 
     def kill(self) -> None:
         """At once, as a machine's end would."""
+        self.is_killed = True
         family = self.server._process.children(recursive=True)
         for process in [*family, self.server._process]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -72,7 +86,7 @@ class System:
         self.server.stop()
 
     def predict(self) -> requests.Response:
-        return requests.post(f"{self.server.inference_url}/predictions/crack", data=GOLDEN[0], timeout=60)
+        return requests.post(f"{self.server.inference_url}/predictions/crack", data=GOLDEN[0], timeout=PATIENCE_S)
 
     def version(self) -> str:
         return self.predict().headers["X-Crack-Model-Version"]
@@ -81,13 +95,14 @@ class System:
         return {path.name for path in self.store.iterdir()} - {"serving.json"}
 
     @contextmanager
-    def load(self, concurrency: int) -> Iterator[Counter[tuple[int, str]]]:
-        """Requests all the while; how many were answered with which status by which version."""
-        answers: Counter[tuple[int, str]] = Counter()
+    def load(self, concurrency: int) -> Iterator["Answers"]:
+        """Requests all the while, with some answers already."""
+        answers = Answers()
         is_over, lock = threading.Event(), threading.Lock()
 
         def send() -> None:
             while not is_over.is_set():
+                begun = time.monotonic()
                 try:
                     answer = self.predict()
                 except requests.RequestException:  # counts as an answer that nobody got
@@ -97,11 +112,13 @@ class System:
                     found = (answer.status_code, answer.headers.get("X-Crack-Model-Version", ""))
                 with lock:
                     answers[found] += 1
+                    answers.longest_s = max(answers.longest_s, time.monotonic() - begun)
 
         clients = [threading.Thread(target=send) for _ in range(concurrency)]
         for client in clients:
             client.start()
         try:
+            eventually(lambda: answers.total() >= N_BEFORE)
             yield answers
         finally:
             is_over.set()
@@ -121,14 +138,16 @@ def test_under_load_no_request_is_lost_there_and_back_and_a_restart_serves_the_p
 ) -> None:
     released = system.version()
     with system.load(concurrency=8) as answers:
-        roll_over(next_archive, content_hash(next_archive), system.store, system.models, GOLDEN, DRAIN_S)
+        roll_over(next_archive, content_hash(next_archive), system.store, system.models, GOLDEN, answers.drain_s())
+        eventually(lambda: answers[200, NEXT])
     assert answers.keys() == {(200, released), (200, NEXT)}
     assert system.replica.versions() == {NEXT}
     system.server.stop()
     system.start()
     assert system.version() == NEXT
     with system.load(concurrency=8) as answers:
-        assert roll_back(system.store, system.models, GOLDEN, DRAIN_S) == released
+        assert roll_back(system.store, system.models, GOLDEN, answers.drain_s()) == released
+        eventually(lambda: answers[200, released])
     assert answers.keys() == {(200, released), (200, NEXT)}
     assert Serving.read(system.store) == Serving("crack.mar", f"crack-{NEXT}.mar")
 
@@ -187,7 +206,6 @@ def test_without_a_former_version_there_is_no_way_back(system: System) -> None:
 
 
 NAME, ADDRESSES = "replicas.test", ("127.0.0.2", "127.0.0.3")
-WAIT_S = 300
 
 
 class Replicas:
@@ -233,7 +251,7 @@ def replicas(pair: Replicas, monkeypatch: pytest.MonkeyPatch) -> Replicas:
     pair.addresses[:] = ADDRESSES
     (pair.store / "serving.json").unlink(missing_ok=True)
     for system in pair.all:
-        if not system.server.is_ready():
+        if system.is_killed:
             system.start()
     settle(pair.store, pair.models)
     return pair
@@ -244,19 +262,14 @@ def killed_when(moment: Callable[[], bool], victim: System) -> Iterator[None]:
     """Kill it at that moment, which must come while the body runs."""
 
     def watch() -> None:
-        deadline = time.monotonic() + WAIT_S
-        while not moment():
-            if time.monotonic() > deadline:
-                return
-            time.sleep(0.01)
+        eventually(moment)
         victim.kill()
-        is_killed.set()
 
-    is_killed, watcher = threading.Event(), threading.Thread(target=watch, daemon=True)
+    watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     yield
     watcher.join()
-    assert is_killed.is_set()
+    assert victim.is_killed
 
 
 def test_every_replica_is_rolled_over_and_one_that_is_killed_after_it_counted_starts_with_what_is_served(
@@ -265,14 +278,17 @@ def test_every_replica_is_rolled_over_and_one_that_is_killed_after_it_counted_st
     first, second = replicas.all
     released = first.version()
     with first.load(concurrency=4) as answers, second.load(concurrency=4) as others:
-        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
+        drain_s = max(answers.drain_s(), others.drain_s())
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, drain_s)
+        eventually(lambda: answers[200, NEXT] and others[200, NEXT])
     assert answers.keys() == others.keys() == {(200, released), (200, NEXT)}
     assert first.replica.versions() == second.replica.versions() == {NEXT}
     with (
         first.load(concurrency=4) as answers,
         killed_when(lambda: Serving.read(replicas.store).default == ARCHIVE.name, second),
     ):
-        assert roll_back(replicas.store, replicas.models, GOLDEN, DRAIN_S) == released
+        assert roll_back(replicas.store, replicas.models, GOLDEN, answers.drain_s()) == released
+        eventually(lambda: answers[200, released])
     assert answers.keys() == {(200, released), (200, NEXT)}
     assert first.replica.versions() == {released}
     second.start()
@@ -288,7 +304,7 @@ def test_what_fails_at_one_replica_is_taken_back_at_all(replicas: Replicas, next
         killed_when(lambda: second.n_loaded() > n_before, second),
         pytest.raises(RollOverError, match=ADDRESSES[1]),
     ):
-        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, answers.drain_s())
     assert answers.keys() == {(200, released)}
     assert (first.replica.versions(), first.archives()) == ({released}, {ARCHIVE.name})
 
@@ -306,6 +322,6 @@ def test_a_replica_that_was_taken_away_is_not_missed(replicas: Replicas, next_ar
         return True
 
     with first.load(concurrency=4) as answers, killed_when(is_taken_away, second):
-        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, DRAIN_S)
-    assert (200, NEXT) in answers
+        roll_over(next_archive, content_hash(next_archive), replicas.store, replicas.models, GOLDEN, answers.drain_s())
+        eventually(lambda: answers[200, NEXT])
     assert {status for status, _ in answers} == {200}

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,8 +19,8 @@ from retrain.tracking import Tracking, adopt
 from retrain.workspace import Workspace
 from tests.conftest import ARCHIVE, ROOT
 from tests.ports import free_ports
+from tests.waiting import PATIENCE_S, eventually
 
-TIMEOUT_S = 120
 BUCKET = "cracks"
 
 
@@ -30,22 +29,23 @@ def start(
 ) -> subprocess.Popen[bytes]:
     with log_path.open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log, start_new_session=True)
-    deadline = time.monotonic() + TIMEOUT_S
-    while not is_up():
+
+    def is_running_and_up() -> bool:
         assert process.poll() is None, log_path.read_text()
-        assert time.monotonic() < deadline, log_path.read_text()
-        time.sleep(0.2)
+        return is_up()
+
+    eventually(is_running_and_up)
     return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGTERM)
-    process.wait(60)
+    process.wait(PATIENCE_S)
 
 
 def answers(url: str) -> bool:
     try:
-        return requests.get(url, timeout=5).ok
+        return requests.get(url, timeout=PATIENCE_S).ok
     except requests.ConnectionError:
         return False
 
@@ -69,7 +69,21 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
     is_ready = [str(programs[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
     process = start(server, lambda: subprocess.run(is_ready, check=False).returncode == 0, {}, tmp_path / "postgresql.log")
     yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
-    stop(process)
+    # "fast" waits for no client, and -w until nothing writes to the folder any more.
+    pg_ctl = [
+        *as_user,
+        str(programs[-1] / "pg_ctl"),
+        "-D",
+        str(folder / "data"),
+        "stop",
+        "-m",
+        "fast",
+        "-w",
+        "-t",
+        str(PATIENCE_S),
+    ]
+    subprocess.run(pg_ctl, check=True, capture_output=True)
+    process.wait()
     shutil.rmtree(folder)
 
 

@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from retrain.jobs import Jobs
 from sidecar.retrain_queue import JobState, RetrainQueue
 from tests.conftest import ROOT
 from tests.ports import free_ports
-
-TIMEOUT_S = 120
+from tests.waiting import eventually
 
 
 @contextmanager
@@ -33,17 +31,11 @@ def watching(folder: Path) -> Iterator[None]:
         job.wait()
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.2)
-
-
 def test_what_was_killed_has_failed_and_another_can_be_asked_for(tmp_path: Path) -> None:
     jobs, queue = Jobs(tmp_path / "feedback"), RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
     jobs.tell(jobs.begin("a test"), "running", 0.05, "training on 4 labels")
     with watching(tmp_path):
-        wait_until(lambda: queue.recent(1)[0].state is not JobState.RUNNING)
+        eventually(lambda: queue.recent(1)[0].state is not JobState.RUNNING)
         (job,) = queue.recent(2)
         assert (job.state, job.message) == (JobState.FAILED, "it was killed while: training on 4 labels")
         assert queue.ask("a test").id == job.id + 1
@@ -56,7 +48,7 @@ def test_what_cannot_begin_says_why(tmp_path: Path) -> None:
     queue = RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
     queue.ask("a test")
     with watching(tmp_path):
-        wait_until(lambda: "gate_margin" in queue.recent(1)[0].message)
+        eventually(lambda: "gate_margin" in queue.recent(1)[0].message)
     (job,) = queue.recent(2)
     assert job.state is JobState.QUEUED
     assert job.message.startswith("waits, and tries again: params.yaml, section 'retrain'")

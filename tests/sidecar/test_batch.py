@@ -9,8 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,10 @@ from sidecar.batch import thumbnail
 from sidecar.keys import KeyRing, Right
 from sidecar.survey import Row, Status, Survey
 from tests.conftest import ROOT
-from tests.front import TIMEOUT_S, Front
+from tests.front import Front
 from tests.photographs import jpeg, png, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
+from tests.waiting import PATIENCE_S, eventually
 
 N_SURFACES = 6
 SURFACES = [draw_surface(seed, (96, 160)).image_hwc_u8 for seed in range(N_SURFACES)]
@@ -69,20 +70,25 @@ def begin(folder: Path, url: str, *options: str, **environment: str) -> "subproc
     )
 
 
+def until_it_says(words: str, process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    said = ""
+    while words not in said:
+        line = process.stdout.readline()
+        assert line, said
+        said += line
+
+
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    said, _ = process.communicate(timeout=TIMEOUT_S)
+    """The exit code, and what it said since it was last listened to."""
+    with process:
+        assert process.stdout is not None
+        said = process.stdout.read()
     return process.returncode, said
 
 
 def run(folder: Path, url: str, *options: str, **environment: str) -> tuple[int, str]:
     return end(begin(folder, url, *options, **environment))
-
-
-def eventually(check: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + TIMEOUT_S
-    while not check():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
@@ -96,17 +102,14 @@ def results(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}-cracks")
 
 
-def n_noted(folder: Path) -> int:
-    """Photographs in the journal, of which a survey may be in the middle."""
+def noted_lines(folder: Path) -> list[bytes]:
+    """Of the journal, a line for each photograph; a survey may be in the middle of another one."""
     journal = results(folder) / "cracks.jsonl"
-    return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+    return journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
 
 
-def n_predictions(sidecar: Sidecar) -> int:
-    return sidecar.log_path.read_text().count("route=/predict")
-
-
-def test_of_a_survey_that_is_killed_each_photograph_is_asked_about_once(sidecar: Sidecar, front: Front, tmp_path: Path) -> None:
+def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Sidecar, front: Front, tmp_path: Path) -> None:
+    """Those that were under way at the kill are asked about again, one for each of its connections."""
     folder = tmp_path / "survey"
     (folder / "span 1" / "north").mkdir(parents=True)
     names = [f"span 1/north/{number}.jpg" for number in range(12)]
@@ -128,18 +131,22 @@ def test_of_a_survey_that_is_killed_each_photograph_is_asked_about_once(sidecar:
 
     front.n_let_through = 8
     process = begin(folder, front.url)
-    eventually(lambda: front.n_held == 2 and n_noted(folder) == 8)
+    eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 8)
     process.kill()
     end(process)
+    under_way = front.asked - Counter((folder / json.loads(line)["file"]).read_bytes() for line in noted_lines(folder))
+    assert under_way.total() == 2
+    front.n_let_through = 10**9
     with (results(folder) / "cracks.jsonl").open("ab") as journal:
         journal.write(b'{"file": "span 1/nor')
 
-    code, said = run(folder, sidecar.url)
+    code, said = run(folder, front.url)
     assert code == 1
     assert "18 photographs, 8 of them done" in said
     assert "1 .txt" in said
     assert "17 predicted, 1 refused" in said
-    assert n_predictions(sidecar) == 18
+    each_once = Counter((folder / name).read_bytes() for name in surveyed)
+    assert front.asked == each_once + under_way
 
     rows = table(folder)
     assert list(rows) == surveyed
@@ -158,47 +165,47 @@ def test_of_a_survey_that_is_killed_each_photograph_is_asked_about_once(sidecar:
     for name in ("span 1/north/3.jpg", "upright.jpg", "wall.png"):
         photograph = (folder / name).read_bytes()
         for kind, suffix in (("mask", "png"), ("overlay", "jpg")):
-            answer = requests.post(f"{sidecar.url}/predict?response={kind}", data=photograph, timeout=TIMEOUT_S)
+            answer = requests.post(f"{sidecar.url}/predict?response={kind}", data=photograph, timeout=PATIENCE_S)
             assert (results(folder) / f"{kind}s" / f"{name}.{suffix}").read_bytes() == answer.content
         assert rows[name]["crack_ratio"] == str(float(answer.headers["X-Crack-Ratio"]))
         assert rows[name]["crack_score"] == str(float(answer.headers["X-Crack-Score"]))
         assert rows[name]["model_version"] == answer.headers["X-Crack-Model-Version"]
 
-    n_before, sheet = n_predictions(sidecar), (results(folder) / "index.html").read_bytes()
-    code, said = run(folder, sidecar.url)
-    assert (code, n_predictions(sidecar)) == (1, n_before)
+    sheet = (results(folder) / "index.html").read_bytes()
+    code, said = run(folder, front.url)
+    assert (code, front.asked) == (1, each_once + under_way)
     assert (results(folder) / "index.html").read_bytes() == sheet
 
 
-def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refused(sidecar: Sidecar, folder: Path) -> None:
-    assert run(folder, sidecar.url)[0] == 0
+def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refused(front: Front, folder: Path) -> None:
+    assert run(folder, front.url)[0] == 0
     before = table(folder)
     (folder / "0.jpg").write_bytes(jpeg(SURFACES[1]))
     os.utime(folder / "1.jpg", (0, 0))  # copied, but the same
     (folder / "new.jpg").write_bytes(jpeg(SURFACES[2], quality=70))
     (results(folder) / "masks" / "3.jpg.png").unlink()
     (folder / "4.jpg").write_bytes(b"torn")
-    code, said = run(folder, sidecar.url)
+    code, said = run(folder, front.url)
     assert code == 1
     assert "7 photographs, 3 of them done" in said
     assert "2 have changed since they were asked about, and are again: 0.jpg, 4.jpg" in said
-    assert n_predictions(sidecar) == 6 + 4
+    assert front.asked.total() == 6 + 4
     assert table(folder)["0.jpg"]["crack_ratio"] == before["1.jpg"]["crack_ratio"]
     assert sorted(path.name[0] for path in (results(folder) / "masks").iterdir()) == ["0", "1", "2", "3", "5", "n"]
 
-    code, said = run(folder, sidecar.url, "--threshold", "0.5")
+    code, said = run(folder, front.url, "--threshold", "0.5")
     assert code == 2
     assert "holds a survey with quality normal, threshold of the model; this one has quality normal, threshold 0.5" in said
-    assert n_predictions(sidecar) == 6 + 4
+    assert front.asked.total() == 6 + 4
     out = str(folder.parent / "strict")
-    assert run(folder, sidecar.url, "--threshold", "0.5", "--out", out)[0] == 1
+    assert run(folder, front.url, "--threshold", "0.5", "--out", out)[0] == 1
     assert '"threshold": 0.5' in (Path(out) / "cracks.jsonl").read_text()
 
 
 def test_a_busy_server_is_asked_again(front: Front, folder: Path) -> None:
     front.refusals.extend([503, 429, 502])
     assert run(folder, front.url)[0] == 0
-    assert front.n_asked == 6 + 3
+    assert front.asked.total() == 6 + 3
 
 
 def test_a_survey_outlives_the_server(sidecar: Sidecar, front: Front, folder: Path) -> None:
@@ -232,22 +239,22 @@ def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: 
     assert {row["status"] for row in table(folder).values()} == {"predicted"}
 
 
-def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(sidecar: Sidecar, front: Front, folder: Path) -> None:
+def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, folder: Path) -> None:
     front.n_let_through = 2
     process = begin(folder, front.url)
-    eventually(lambda: front.n_held == 2 and n_noted(folder) == 2)
+    eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 2)
     code, said = run(folder, front.url)
     assert code == 2
     assert "Another survey is writing" in said
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    until_it_says("Stopping when those under way are answered", process)
     front.may_go_on.set()
     code, said = end(process)
     assert code == 130
     assert "Stopped, 2 remain. Go on with: python -m sidecar.batch" in said
     assert len(table(folder)) == 4
-    assert run(folder, sidecar.url)[0] == 0
-    assert n_predictions(sidecar) == 6
+    assert run(folder, front.url)[0] == 0
+    assert front.asked == Counter(path.read_bytes() for path in folder.iterdir())
 
 
 def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, folder: Path, tmp_path: Path) -> None:
@@ -256,7 +263,7 @@ def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, f
     code, said = run(folder, sidecar.url, CRACK_API_KEY="wrong")
     assert code == 2
     assert "No valid API key was sent" in said
-    assert n_noted(folder) == 0
+    assert noted_lines(folder) == []
     (tmp_path / "crew-7.key").write_text(f"{key}\n")
     assert run(folder, sidecar.url, "--key-file", str(tmp_path / "crew-7.key"))[0] == 0
     assert run(folder, sidecar.url, "--out", str(tmp_path / "other"), CRACK_API_KEY=key)[0] == 0
@@ -300,17 +307,17 @@ def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> N
         assert [json.loads(line).get("file") for line in lines] == [*[None, "0", "1", "2"][: n_left + 1], "2"]
 
 
-def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(sidecar: Sidecar, folder: Path) -> None:
-    assert run(folder, sidecar.url)[0] == 0
-    journal, n_before = results(folder) / "cracks.jsonl", n_predictions(sidecar)
+def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(front: Front, folder: Path) -> None:
+    assert run(folder, front.url)[0] == 0
+    journal, n_before = results(folder) / "cracks.jsonl", front.asked.total()
     entries = [json.loads(line) for line in journal.read_text().splitlines()]
     for entry in entries:
         entry.pop("crack_score", None)
     journal.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
     (folder / "new.jpg").write_bytes(jpeg(SURFACES[0], quality=70))
-    code, said = run(folder, sidecar.url)
+    code, said = run(folder, front.url)
     assert code == 0, said
-    assert n_predictions(sidecar) == n_before + 1
+    assert front.asked.total() == n_before + 1
     assert [name for name, row in table(folder).items() if row["crack_score"]] == ["new.jpg"]
 
 
@@ -352,6 +359,7 @@ def browser() -> Iterator[webdriver.Chrome]:
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     with webdriver.Chrome(options, Service(driver)) as chrome:
+        chrome.set_script_timeout(PATIENCE_S)
         yield chrome
 
 

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from sidecar.feedback import FeedbackStore, State, Submission
 from sidecar.labels import Photograph, Verdict, read_mask
 from tests.photographs import noise, png
 from tests.sidecars import StartSidecar
+from tests.waiting import PATIENCE_S, eventually
 
 PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed)), Limits()) for seed in range(3)]
 MASKS = [noise(24, 24, seed)[..., 0] > 128 for seed in range(3)]
@@ -173,18 +173,19 @@ def test_files_folders_and_index_are_synced_before_the_answer_leaves(start_sidec
     with subprocess.Popen([*command, str(sidecar.process.pid)], stderr=subprocess.PIPE, text=True) as tracer:
         assert tracer.stderr is not None
         assert "attached" in tracer.stderr.readline()
-        time.sleep(0.5)
+        requests.get(f"{sidecar.url}/ping", timeout=PATIENCE_S)
+        eventually(lambda: "HTTP/1.1 200" in trace.read_text())
         files = {"image": PHOTOGRAPHS[0].data, "verdict": (None, "no_crack")}
-        answer = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=60)
+        answer = requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S)
         assert answer.json()["status"] == "saved"
         tracer.send_signal(signal.SIGINT)
-        tracer.wait(30)
+        tracer.wait(PATIENCE_S)
     lines = trace.read_text().splitlines()
 
     def first(pattern: str, after: int = -1) -> int:
         return next(i for i, line in enumerate(lines) if i > after and re.search(pattern, line))
 
-    answered = first(r"HTTP/1.1 200")
+    answered = first(r"HTTP/1.1 200", after=first(r"HTTP/1.1 200"))
     for kind in ("images", "masks"):
         placed = first(rf'rename.*incoming/.*"[^"]*{kind}/')
         assert first(r"fsync\(\d+<[^>]*/incoming/") < placed < first(rf"fsync\(\d+<[^>]*/{kind}>") < answered

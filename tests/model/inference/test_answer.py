@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -72,7 +72,6 @@ def grid_by_definition(mask_hw: NDArray[np.bool_], n_cells: int) -> list[list[in
 # --- the grid
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     size_hw=st.tuples(st.integers(1, 45), st.integers(1, 45)),
     n_cells=st.integers(1, 24),

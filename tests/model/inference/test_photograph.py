@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
@@ -268,7 +268,6 @@ def decode_or_refuse(data: bytes) -> NDArray[np.uint8] | None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of what it finds in broken headers
 @pytest.mark.parametrize("kind", VALID_FILES)
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(damage=damages, kept_ratio=st.one_of(st.just(1.0), st.floats(0, 1)))
 def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(kind: str, damage: Damage, kept_ratio: float) -> None:
     data = damaged(VALID_FILES[kind], damage)
@@ -277,7 +276,6 @@ def test_a_damaged_file_is_decoded_or_refused_and_nothing_else(kind: str, damage
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", VALID_FILES)
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(damage=damages)
 def test_a_damaged_header_is_decoded_or_refused_and_nothing_else(kind: str, damage: Damage) -> None:
     decode_or_refuse(damaged(VALID_FILES[kind], damage, last=200))
@@ -293,7 +291,6 @@ def test_no_single_byte_at_the_start_of_a_file_has_to_be_right(kind: str, byte: 
 
 
 @pytest.mark.parametrize(("kind", "header_end"), [("jpeg", b"\xff\xda"), ("png", b"IDAT")])
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(damage=damages)
 def test_damage_behind_the_header_never_changes_the_size(kind: str, header_end: bytes, damage: Damage) -> None:
     data = VALID_FILES[kind]
@@ -303,7 +300,6 @@ def test_damage_behind_the_header_never_changes_the_size(kind: str, header_end: 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("kind", "block"), [("turned jpeg", b"Exif\0\0"), ("turned png", b"eXIf")])
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(damage=damages)
 def test_a_damaged_exif_block_turns_the_photograph_or_not_or_refuses_it(kind: str, block: bytes, damage: Damage) -> None:
     data = VALID_FILES[kind]

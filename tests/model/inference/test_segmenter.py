@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -121,7 +121,6 @@ def test_a_level_over_255_that_was_rounded_when_it_was_written_means_the_same_le
     assert threshold_level(float(f"{level / 255:.10f}")) == level
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(threshold=st.floats(0, 1, exclude_min=True, exclude_max=True))
 def test_a_level_counts_as_crack_where_its_probability_is_at_least_the_threshold(threshold: float) -> None:
     levels = np.arange(256)
@@ -140,7 +139,6 @@ def test_however_high_the_threshold_certainty_is_crack(threshold: float) -> None
     assert threshold_level(threshold) == 255
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(pair=st.tuples(st.floats(0.0, 1), st.floats(0.0, 1)))
 def test_a_higher_threshold_never_means_a_lower_level(pair: tuple[float, float]) -> None:
     lower, higher = sorted(pair)

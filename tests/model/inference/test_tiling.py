@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -18,7 +18,6 @@ Tiles = dict[str, int]
 
 each_tiles = pytest.mark.parametrize("tiles", [LARGE_TILES, SMALL_TILES, NO_OVERLAP], ids=["large", "small", "no overlap"])
 each_length = given(length=st.integers(16, 5000) | st.integers(16, 100))
-quick = settings(max_examples=60, deadline=None, derandomize=True)
 
 
 def red(tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -38,7 +37,6 @@ def recording(predict: Predict, tiles_seen: list[NDArray[np.uint8]]) -> Predict:
 
 
 @each_tiles
-@quick
 @each_length
 def test_tiles_are_multiples_of_the_stride_and_at_most_as_long_as_wanted(tiles: Tiles, length: int) -> None:
     size = Axis.cut(length, **tiles).size
@@ -47,7 +45,6 @@ def test_tiles_are_multiples_of_the_stride_and_at_most_as_long_as_wanted(tiles: 
 
 
 @each_tiles
-@quick
 @each_length
 def test_tiles_cover_the_side_from_its_first_to_its_last_pixel(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -58,7 +55,6 @@ def test_tiles_cover_the_side_from_its_first_to_its_last_pixel(tiles: Tiles, len
 
 
 @each_tiles
-@quick
 @each_length
 def test_tiles_reach_past_the_side_only_where_one_tile_is_longer(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -69,7 +65,6 @@ def test_tiles_reach_past_the_side_only_where_one_tile_is_longer(tiles: Tiles, l
 
 
 @each_tiles
-@quick
 @each_length
 def test_neighbours_overlap_at_least_as_far_as_wanted(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -79,7 +74,6 @@ def test_neighbours_overlap_at_least_as_far_as_wanted(tiles: Tiles, length: int)
 
 
 @each_tiles
-@quick
 @each_length
 def test_no_pixel_lies_in_more_than_two_tiles_of_a_side(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -87,7 +81,6 @@ def test_no_pixel_lies_in_more_than_two_tiles_of_a_side(tiles: Tiles, length: in
 
 
 @each_tiles
-@quick
 @each_length
 def test_tiles_are_as_few_as_can_cover_the_side(tiles: Tiles, length: int) -> None:
     n_tiles = len(Axis.cut(length, **tiles).starts)
@@ -96,7 +89,6 @@ def test_tiles_are_as_few_as_can_cover_the_side(tiles: Tiles, length: int) -> No
 
 
 @each_tiles
-@quick
 @each_length
 def test_weights_are_shares_that_add_up_to_one_at_every_pixel(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -110,7 +102,6 @@ def test_weights_are_shares_that_add_up_to_one_at_every_pixel(tiles: Tiles, leng
 
 
 @each_tiles
-@quick
 @each_length
 def test_two_neighbours_fade_alike(tiles: Tiles, length: int) -> None:
     axis = Axis.cut(length, **tiles)
@@ -133,7 +124,6 @@ def test_a_network_that_sees_one_pixel_at_a_time_gives_its_channel_back(size_hw:
 
 
 @each_tiles
-@quick
 @given(height=st.integers(16, 300), width=st.integers(16, 300))
 def test_tiles_of_any_size_are_stitched_without_a_seam(tiles: Tiles, height: int, width: int) -> None:
     image_hwc_u8 = noise(height, width)
