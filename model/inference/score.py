@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-N_STRONGEST = 512  # pixels: a crack of 2 by 256
+N_STRONGEST = 1024  # pixels: a crack of 2 by 256
 
 
 def crack_score(prob_hw_u8: NDArray[np.uint8]) -> float:
