@@ -147,7 +147,8 @@ def test_a_batch_that_cannot_be_shared_out_is_refused() -> None:
 
 
 def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
-    overrides = [f"--set={name}={value}" for name, value in {**TINY, "training.steps": 100_000}.items()]
+    endless = {**TINY, "training.steps": 100_000, "training.validate_every": 1}
+    overrides = [f"--set={name}={value}" for name, value in endless.items()]
     arguments = command("--data", surfaces, "--out", tmp_path, *overrides)
     log_path = tmp_path / "log"
     with log_path.open("wb") as log, subprocess.Popen(arguments, cwd=ROOT, stderr=log, start_new_session=True) as run:
@@ -156,9 +157,12 @@ def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
             assert run.poll() is None, log_path.read_text()
             return bool(list(tmp_path.glob(f"*{train.UNFINISHED}")))
 
-        eventually(has_made_steps)
-        os.killpg(run.pid, signal.SIGINT)
-        assert run.wait(PATIENCE_S) == 130
+        try:
+            eventually(has_made_steps)
+            os.killpg(run.pid, signal.SIGINT)
+            assert run.wait(PATIENCE_S) == 130
+        finally:
+            run.kill()  # it would not end by itself
     assert "python -m model.train --resume" in log_path.read_text()  # which it says once it has written its last step
     state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
     steps = {int(entry["step"]) for entry in state["optimizer"]["state"].values()}
