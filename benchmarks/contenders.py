@@ -236,7 +236,7 @@ def with_backend(folder: Path, backend: Backend) -> Path:
     return store
 
 
-def unpack(folder: Path) -> ModelCard:
-    with zipfile.ZipFile(ARCHIVE) as archive:
+def unpack(folder: Path, path: Path = ARCHIVE) -> ModelCard:
+    with zipfile.ZipFile(path) as archive:
         archive.extractall(folder)
     return ModelCard.read(folder / card.FILE_NAME)

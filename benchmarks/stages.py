@@ -16,7 +16,7 @@ from typing import ParamSpec, TypeVar
 import cv2
 import numpy as np
 
-from benchmarks.contenders import unpack
+from benchmarks.contenders import ARCHIVE, unpack
 from model.inference import answer as answers
 from model.inference import runtime
 from model.inference.answer import Options, Response
@@ -37,11 +37,11 @@ def photograph(megapixels: float) -> bytes:
     return jpeg(np.asarray(cv2.resize(surface, (round(height * 4 / 3), height)), np.uint8), quality=85)
 
 
-def measure(megapixels: float, n_repeats: int) -> tuple[str, dict[str, float], float]:
+def measure(archive: Path, megapixels: float, n_repeats: int) -> tuple[str, dict[str, float], float]:
     """The backend, the milliseconds of each stage (the shortest of the repeats), and the peak memory in megabytes."""
     data = photograph(megapixels)
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        card = unpack(Path(work))
+        card = unpack(Path(work), archive)
         backend, run, _ = runtime.choose(Path(work), card, 1)
         seconds: dict[str, float] = defaultdict(float)
 
@@ -81,19 +81,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.stages",
         description=__doc__,
-        epilog="examples:\n  python -m benchmarks.stages\n  python -m benchmarks.stages --megapixels 0.2 12\n",
+        epilog="examples:\n"
+        "  python -m benchmarks.stages\n"
+        "  python -m benchmarks.stages --megapixels 0.2 12 --archives former.mar model_store/crack.mar\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS, help=f"(default: {MEGAPIXELS})")
+    parser.add_argument(
+        "--archives", type=Path, nargs="+", default=[ARCHIVE], help="beside each other, in turns (default: the released one)"
+    )
     options = parser.parse_args()
     print(f"| megapixels | {' | '.join(f'{stage} ms' for stage in STAGES)} | whole ms | ms a megapixel | peak MB | backend |")
     print(f"|{'---|' * (len(STAGES) + 5)}")
     for megapixels in options.megapixels:
-        with multiprocessing.get_context("spawn").Pool(1) as alone:
-            backend, stages, peak_mb = alone.apply(measure, (megapixels, 5 if megapixels < 12 else 1))
-        whole = sum(stages.values())
-        shares = " | ".join(f"{stages[stage]:.1f} ({stages[stage] / whole:.0%})" for stage in STAGES)
-        print(f"| {megapixels:g} | {shares} | {whole:.0f} | {whole / megapixels:.0f} | {peak_mb:.0f} | {backend} |", flush=True)
+        wholes: list[float] = []
+        for archive in options.archives:
+            with multiprocessing.get_context("spawn").Pool(1) as alone:
+                backend, stages, peak_mb = alone.apply(measure, (archive, megapixels, 5 if megapixels < 12 else 2))
+            whole = sum(stages.values())
+            wholes.append(whole)
+            shares = " | ".join(f"{stages[stage]:.1f} ({stages[stage] / whole:.0%})" for stage in STAGES)
+            row = f"| {megapixels:g} | {shares} | {whole:.0f} | {whole / megapixels:.0f} | {peak_mb:.0f} | {backend} |"
+            print(
+                row + (f" {archive}: {whole / wholes[0]:.2f} times {options.archives[0]}" if len(wholes) > 1 else ""),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
