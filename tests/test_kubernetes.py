@@ -304,7 +304,7 @@ def lone_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A TorchServe whose workers may be taken away."""
     running = start_server(tmp_path_factory.mktemp("lone"), {"default_workers_per_model": "1"})
     try:
-        running.wait_until_ready()
+        running.wait_until_ready(PATIENCE_S)
         yield running
     finally:
         running.stop()

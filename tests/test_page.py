@@ -261,7 +261,7 @@ def test_the_same_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_pat
 def test_the_score_that_the_sidecar_told_is_in_the_table_and_in_the_zips(sidecar: Sidecar, tmp_path: Path) -> None:
     path, page = tmp_path / "wall.png", Page(Backend(sidecar.url), tmp_path)
     path.write_bytes(png(SURFACE.image_hwc_u8))
-    score = requests.post(f"{sidecar.url}/predict", data=path.read_bytes(), timeout=60).json()["crack_score"]
+    score = requests.post(f"{sidecar.url}/predict", data=path.read_bytes(), timeout=PATIENCE_S).json()["crack_score"]
     *_, (rows, results, _, _) = page.inspect([str(path)], "normal")
     assert rows[0][HEADERS.index("crack score, 0 to 1")] == score
     assert packed_table(page, results)[0]["crack_score"] == str(score)

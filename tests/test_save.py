@@ -321,7 +321,7 @@ def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar,
         return all(own and own[-1].status_code == status for own in answers)
 
     try:
-        torchserve.wait_until_ready()
+        torchserve.wait_until_ready(PATIENCE_S)
         sidecar = start_sidecar(torchserve_url=torchserve.inference_url, CRACK_REQUESTS_PER_MINUTE="100000")
 
         def ask(own: list[requests.Response]) -> None:
@@ -336,7 +336,7 @@ def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar,
         torchserve.stop()
         eventually(lambda: everybody_gets(503))
         torchserve = start_server(tmp_path / "second", settings)
-        torchserve.wait_until_ready()
+        torchserve.wait_until_ready(PATIENCE_S)
         eventually(lambda: everybody_gets(200))
         is_over.set()
         for client in clients:

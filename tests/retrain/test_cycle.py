@@ -89,7 +89,7 @@ class System:
 
     def start_torchserve(self, **addresses: str) -> None:
         self.server: Server = start_server(self.folder / "logs", {"model_store": str(self.store), **addresses})
-        self.server.wait_until_ready()
+        self.server.wait_until_ready(PATIENCE_S)
 
     @property
     def mlflow_url(self) -> str:
