@@ -227,7 +227,7 @@ def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: 
     assert scores == sorted(scores)
     page = (tmp_path / "index.html").read_text()
     pictures = re.findall(r'<img src="([^"]+)"', page)
-    assert len(pictures) == 1 + 2 + 2  # the curve, the worst, the best
+    assert len(pictures) == 2 + 2 + 2  # the curves of cracks and of alarms, the worst, the best
     for name in pictures:
         with Image.open(tmp_path / name) as picture:
             assert picture.width > 100

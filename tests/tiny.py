@@ -16,7 +16,7 @@ TINY = {
     "training.batch": "4",
     "training.crop_px": "64",
     "training.warmup_steps": "5",
-    "training.learning_rate": "0.02",
+    "training.learning_rate": "0.01",
     "training.encoder_rate": "1",
     "training.ema_decay": "0.8",
     "training.validate_every": "10",
