@@ -127,9 +127,9 @@ def test_a_key_that_came_later_leaves_the_others_in_their_places() -> None:
 
 def test_the_score_is_of_the_whole_photograph_and_has_six_decimals() -> None:
     image_hwc_u8 = np.zeros((300, 700, 3), np.uint8)
-    image_hwc_u8[:2, :128] = 100
-    image_hwc_u8[-1, -128:] = 255  # so that a third of the strongest 512 is none
-    assert ask_json(png(image_hwc_u8))["crack_score"] == round((256 * 100 + 128 * 255) / (512 * 255), 6)
+    image_hwc_u8[:4, :128] = 100
+    image_hwc_u8[-2:, -128:] = 255  # so that a quarter of the strongest 1024 is none
+    assert ask_json(png(image_hwc_u8))["crack_score"] == round((512 * 100 + 256 * 255) / (1024 * 255), 6)
 
 
 @pytest.mark.parametrize("response", list(Response))
@@ -207,8 +207,8 @@ def test_draw_overlay_tints_cracks_red_and_leaves_every_other_pixel_and_its_inpu
 
 @pytest.mark.parametrize("response", list(Response))
 def test_headers_tell_version_threshold_crack_ratio_and_score_of_every_response(response: Response) -> None:
-    image_hwc_u8 = np.zeros((40, 60, 3), np.uint8)
-    image_hwc_u8[:10] = 255
+    image_hwc_u8 = np.zeros((80, 60, 3), np.uint8)
+    image_hwc_u8[:20] = 255
     assert ask(png(image_hwc_u8), response=response, threshold="0.25").headers == {
         "X-Crack-Model-Version": CARD.version,
         "X-Crack-Threshold": "0.25",
