@@ -10,7 +10,20 @@ import torch
 from PIL import Image
 
 from model.augmentation import change_look, cut, transplant
-from model.dataset import CropDataset, LabelledPhotograph, Pair, Parts, cut_by_group, learned_by, read_pairs, read_parts
+from model.dataset import (
+    ALARM_WEIGHT,
+    CropDataset,
+    LabelledPhotograph,
+    Pair,
+    Parts,
+    cut_by_group,
+    find_alarms,
+    learned_by,
+    read_pairs,
+    read_parts,
+)
+from model.inference.photograph import decode
+from model.inference.segmenter import Segmenter
 from model.params import AugmentationParams, DataParams, Params, read_params
 from model.synthetic import draw_surface, write_data_set
 from tests.cards import CARD
@@ -338,3 +351,33 @@ def test_walls_get_the_cracks_of_other_photographs_by_the_ratio(params: Params) 
     assert 0.3 < np.mean([bool(dataset[draw][1].any()) for draw in range(100)]) < 0.7
     alone = CropDataset({"walls": [wall]}, {"walls": 1}, params.training, moved)
     assert not alone[0][1].any()
+
+
+def test_crops_of_a_crack_free_photograph_are_placed_on_its_false_alarms(params: Params) -> None:
+    """Each photograph is grey but for its alarm, which is white: in the upper left of the first, nowhere in the others."""
+    photographs = [LabelledPhotograph(np.full((400, 400, 3), 90, np.uint8), np.zeros((400, 400), np.bool_)) for _ in range(4)]
+    photographs[0].image_hwc_u8[20:30, 20:30] = 255
+    alarms = [np.flatnonzero(photo.image_hwc_u8[..., 0] == 255) for photo in photographs]
+    plain = params.training.model_copy(update={"on_crack_ratio": 1.0})
+    dataset = CropDataset({"walls": photographs}, {"walls": 1}, plain, PLAIN, {"walls": alarms})
+    n_on_alarm = sum(bool((dataset[draw][0] == 255).any()) for draw in range(200))
+    assert n_on_alarm == pytest.approx(200 * ALARM_WEIGHT / (ALARM_WEIGHT + 3), rel=0.2)
+
+
+def test_false_alarms_are_looked_for_where_there_is_no_crack() -> None:
+    dark, crack = np.zeros((40, 60, 3), np.uint8), np.zeros((40, 60), np.bool_)
+    dark[5, 7] = 255
+    crack[0] = True
+    segmenter = Segmenter(CARD, lambda batch_nchw: batch_nchw[:, :1])
+    clean, cracked = LabelledPhotograph(dark, np.zeros_like(crack)), LabelledPhotograph(dark, crack)
+    found = find_alarms(segmenter, {"walls": [clean, cracked], "roads": [cracked]})
+    assert {name: [pixels.tolist() for pixels in of_set] for name, of_set in found.items()} == {"walls": [[5 * 60 + 7], []]}
+
+
+def test_an_enlarged_pair_is_read_and_sent_enlarged(data_folder: Path) -> None:
+    pair = read_pairs(data_folder, ["synthetic"], "train")[0]
+    small, large = pair.read(), replace(pair, enlargement=3).read()
+    assert large.image_hwc_u8.shape == (3 * 48, 3 * 64, 3)
+    assert np.array_equal(large.mask_hw[1::3, 1::3], small.mask_hw)
+    assert np.array_equal(decode(replace(pair, enlargement=3).encoded()), large.image_hwc_u8)
+    assert pair.encoded() == pair.image_path.read_bytes()

@@ -14,13 +14,17 @@ from model.metrics import (
     FalseAlarms,
     Report,
     Scores,
+    alarm_curve,
+    auroc,
     average_precision,
     bootstrap_interval,
     cl_dice,
     count_levels,
+    count_near,
     count_skeletons,
     counts_at,
     false_alarms,
+    near_f1,
     ods,
     ois,
     pooled_scores,
@@ -396,3 +400,29 @@ def test_the_report_as_markdown_is_one_table_with_the_conditions_below(noisy_rep
 def test_the_report_refuses_skeletons_of_other_photographs(noisy_levels: Counts) -> None:
     with pytest.raises(ValueError, match="levels of 20 photographs and skeletons of 1"):
         report(noisy_levels, np.ones((1, 4), np.int64), 102)
+
+
+# Beside the strict figures
+
+
+def test_a_line_beside_the_crack_is_forgiven_within_the_tolerance_alone() -> None:
+    truth, beside = np.zeros((40, 40), np.bool_), np.zeros((40, 40), np.bool_)
+    truth[20], beside[22] = True, True
+    assert near_f1(np.array([count_near(beside, truth, 2)])) == 1
+    assert near_f1(np.array([count_near(beside, truth, 1)])) == 0
+    assert count_near(beside, truth, 1) == (0, 40, 0, 40)
+
+
+def test_auroc_is_how_often_a_cracked_photograph_scores_higher() -> None:
+    assert auroc(np.array([0.9, 0.5]), np.array([0.1, 0.5])) == (1 + 1 + 1 + 0.5) / 4
+    with pytest.raises(ValueError, match="0 photographs with a crack and 1 without"):
+        auroc(np.array([]), np.array([0.5]))
+
+
+def test_the_curve_of_alarms_has_recall_and_alarms_at_every_threshold() -> None:
+    levels = np.zeros((2, 2, 256), np.int64)
+    levels[0, 1, 200], levels[0, 0, 0] = 50, 950  # a crack seen at level 200
+    levels[1, 0, 90], levels[1, 0, 0] = 100, 900  # an alarm up to level 90
+    recall, alarms = alarm_curve(levels)
+    assert recall.tolist() == [1.0] * 200 + [0.0] * 55
+    assert alarms.tolist() == [1.0] * 90 + [0.0] * 165
