@@ -30,13 +30,8 @@ def test_stages_follow_each_other_and_what_is_finished_is_not_trained_again(
     _, second = checkpoint.load(path)
     assert path.parent == out
     assert second.training["parent"]["version"] == first.version
-    assert (
-        first.training["params"]["augmentation"]["grey_ratio"],
-        second.training["params"]["augmentation"]["grey_ratio"],
-    ) == (
-        0.1,
-        0.5,
-    )
+    ratios = [card.training["params"]["augmentation"]["grey_ratio"] for card in (first, second)]
+    assert ratios == [0.1, 0.5]
     with caplog.at_level(logging.INFO):
         assert train.train_stages(recipes, ROOT / "params.yaml", SHORT, surfaces, out) == path
     assert [record.message.split(":")[0] for record in caplog.records] == ["stage 1 of 2, 1-first", "stage 2 of 2, 2-second"]
