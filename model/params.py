@@ -117,7 +117,10 @@ def read_params(path: Path, overrides: Mapping[str, str] | None = None, recipe: 
     """
     values: dict[str, dict[str, Any]] = _read_yaml(path.read_text(), str(path))
     values.pop("retrain", None)  # how a retraining goes about it: read by `retrain.settings`, no part of a recipe
-    for section, others in (_read_yaml(recipe.read_text(), str(recipe)) or {} if recipe else {}).items():
+    differences = (_read_yaml(recipe.read_text(), str(recipe)) or {}) if recipe else {}
+    if not isinstance(differences, dict) or not all(isinstance(others, dict) for others in differences.values()):
+        raise ValueError(f"{recipe}: {differences!r}, expected sections of {path} with the values that differ.")
+    for section, others in differences.items():
         for key, value in others.items():
             if key not in values.get(section, {}):
                 raise ValueError(f"{recipe}: {section}.{key} is not in {path}.")

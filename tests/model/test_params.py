@@ -88,3 +88,11 @@ def test_an_empty_recipe_changes_nothing(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_recipe_is_named(text: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=sentence):
         read_params(ROOT / "params.yaml", recipe=recipe(tmp_path, text))
+
+
+@pytest.mark.parametrize("text", ["training: 3", "[training]", "steps"])
+def test_a_recipe_that_has_no_sections_is_named(text: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(text)
+    with pytest.raises(ValueError, match=r"recipe\.yaml: .* expected sections of"):
+        read_params(ROOT / "params.yaml", recipe=recipe)
