@@ -52,7 +52,6 @@ TERMS = {
     "neg_brick": "none stated",
 }
 
-
 ALARM_WEIGHT = 3.0  # how often a crack-free photograph with a false alarm is drawn, compared with one without
 Pixels = NDArray[np.intp]
 """Flat indices of some of a photograph's pixels."""

@@ -84,9 +84,9 @@ class AugmentationParams(_Section):
 class InferenceParams(_Section):
     tile_px: int = Count
     overlap_px: int = Count
-    reductions: tuple[Annotated[int, Field(ge=2)], ...] = ()
-    least_px: int = Field(default=256, ge=1)
-    wide_px: int = Field(default=5, ge=1)
+    reductions: tuple[Annotated[int, Field(ge=2)], ...]
+    least_px: int = Count
+    wide_px: int = Count
 
 
 class ExportParams(_Section):

@@ -134,20 +134,19 @@ def train_stages(
     if not stages:
         raise FileNotFoundError(f"{recipes}: no *.yaml, expected a recipe for each stage.")
     recipe_of = {stage: read_params(params_path, overrides, stage) for stage in stages}  # all of them before any is trained
+    path = out_dir
     for number, (stage, params) in enumerate(recipe_of.items(), start=1):
         folder = out_dir if stage == stages[-1] else out_dir / stage.stem
-        finished = _child(folder, parent)
         unfinished = sorted(folder.glob(f"*{UNFINISHED}"))
-        if finished:
+        if finished := _child(folder, parent):
             logger.info("stage %d of %d, %s: %s is there", number, len(stages), stage.stem, finished)
+            path = finished
         else:
             logger.info("stage %d of %d, %s", number, len(stages), stage.stem)
             resume = unfinished[-1] if unfinished else None
-            finished = train(params, data_dir, folder, resume=resume, parent=None if resume else parent)
-        parent = finished
-    if parent is None:
-        raise FileNotFoundError(f"{recipes}: no stage.")
-    return parent
+            path = train(params, data_dir, folder, resume=resume, parent=None if resume else parent)
+        parent = path
+    return path
 
 
 def _child(folder: Path, parent: Path | None) -> Path | None:

@@ -1,4 +1,4 @@
-"""The retrain job's own git and DVC repository: data and models under hashes, a commit a retraining.
+"""The retrain job's own git and DVC repository: data and models under hashes, one commit for each retraining.
 
 Nothing of a user's checkout is touched. Data and models go to DVC's remote, `.dvc_storage/` unless CRACK_DVC_REMOTE names
 another (`s3://bucket/path`, with the credentials that DVC looks for); git holds pointers, parameters and figures.

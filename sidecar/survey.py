@@ -1,7 +1,7 @@
 """A survey's folder: masks, overlays, a journal of what was answered, and the table and contact sheet made from it.
 
-The journal, `cracks.jsonl`, gets a line a photograph once its pictures are in place. A line that a kill has torn is cut off
-when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking (`batch`).
+The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place. A line that a kill has torn is
+cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking (`batch`).
 """
 
 import csv
