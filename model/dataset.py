@@ -12,7 +12,7 @@ import os
 import signal
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -56,11 +56,15 @@ ALARM_WEIGHT = 3.0  # how often a crack-free photograph with a false alarm is dr
 Pixels = NDArray[np.intp]
 """Flat indices of some of a photograph's pixels."""
 _NOWHERE: Pixels = np.zeros(0, np.intp)
+_CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One photograph, its mask, and where they belong; read as many times larger as `enlargement` says."""
+    """One photograph, its mask, and where they belong; read as many times larger as `enlargement` says.
+
+    A label that `is_widened` is read one pixel wider to all four sides.
+    """
 
     set_name: str
     image_path: Path
@@ -68,6 +72,7 @@ class Pair:
     split: str
     group: str
     enlargement: int = 1
+    is_widened: bool = field(default=False, compare=False)  # it is the same pair
 
     def read(self) -> "LabelledPhotograph":
         """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
@@ -87,6 +92,8 @@ class Pair:
         values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
         if not set(values) <= {0, 255}:
             raise ValueError(f"{self.mask_path}: values {values[:5].tolist()}..., expected 0 and 255 alone.")
+        if self.is_widened:
+            mask_hw_u8 = np.asarray(cv2.dilate(mask_hw_u8, _CROSS), np.uint8)
         if self.enlargement > 1:
             size_wh = tuple(side * self.enlargement for side in mask_hw_u8.shape[::-1])
             image_hwc_u8 = np.asarray(cv2.resize(image_hwc_u8, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -157,6 +164,7 @@ class Parts:
 def read_parts(data_dir: Path, data: DataParams) -> Parts:
     """What a model learns from, is chosen on and is judged by. Raises as `read_pairs` and `cut_by_group` do."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
+    pairs = [replace(pair, is_widened=pair.set_name in data.widened) for pair in pairs]
     return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data)
 
 

@@ -24,6 +24,7 @@ class DataParams(_Section):
     judging_ratio: float = Field(default=0, ge=0, lt=1)  # cards of the first releases don't have it
     largest_group: int = Field(default=8, ge=1)  # nor this
     judged_elsewhere: tuple[str, ...] = ()
+    widened: tuple[str, ...] = ()
     seed: int
 
     @model_validator(mode="after")

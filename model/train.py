@@ -48,6 +48,7 @@ def train(
     resume: Path | None = None,
     parent: Path | None = None,
     most_alarms: int | None = None,
+    most_minutes: float | None = None,
     report: Report = lambda done, of: None,
 ) -> Path:
     """Train, or go on with a training that was stopped.
@@ -59,6 +60,8 @@ def train(
         resume: the `.unfinished` file of the stopped training.
         parent: a finished checkpoint or an archive whose weights to begin with, instead of ImageNet's or random ones.
         most_alarms: crack-free validation photographs with a false alarm that its threshold may cause, if one can be chosen so.
+        most_minutes: where this machine needs longer for the steps of the recipe, it takes as many as fit. It measures and logs
+            first what a step takes.
         report: is told how far it is, after each step.
 
     Returns:
@@ -83,9 +86,17 @@ def train(
         alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train)
     if params.data.n_synthetic:
         train[DRAWN] = draw_photographs(params.data)
-    trainer = Trainer(
-        params, version, train, read_photographs(parts.choosing, "reading validation"), most_alarms, report, alarms
-    )
+    validation = read_photographs(parts.choosing, "reading validation")
+    if most_minutes and not state:
+        seconds = Trainer(params, version, train, {}).seconds_per_step()
+        params = _shortened(params, seconds, most_minutes)
+        logger.info(
+            "a step takes about %.2f s here: %d steps, %.0f minutes",
+            seconds,
+            params.training.steps,
+            params.training.steps * seconds / 60,
+        )
+    trainer = Trainer(params, version, train, validation, most_alarms, report, alarms)
     if state:
         trainer.restore(state)
     elif ancestor:
@@ -147,6 +158,18 @@ def train_stages(
             path = train(params, data_dir, folder, resume=resume, parent=None if resume else parent)
         parent = path
     return path
+
+
+def _shortened(params: Params, seconds_per_step: float, most_minutes: float) -> Params:
+    """The recipe with at most as many steps as fit."""
+    training = params.training
+    steps = min(training.steps, max(1, int(60 * most_minutes / seconds_per_step)))
+    shortened = {
+        "steps": steps,
+        "warmup_steps": min(training.warmup_steps, steps // 10),
+        "validate_every": min(training.validate_every, steps),
+    }
+    return params.model_copy(update={"training": training.model_copy(update=shortened)})
 
 
 def _child(folder: Path, parent: Path | None) -> Path | None:

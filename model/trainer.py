@@ -42,6 +42,7 @@ logger = logging.getLogger("model.train")
 
 DRAWN = "drawn surfaces"
 STATISTICS_BATCHES = 32
+TIMED_STEPS = 5
 CHECKPOINT_S = 300.0
 Report = Callable[[int, int], None]
 """Is told, by the first process, after each step, how many are done, and of how many."""
@@ -131,6 +132,17 @@ class Trainer:
                     if self.machine.is_first:
                         logger.warning("stopped; go on with: python -m model.train --resume %s", unfinished)
                     raise KeyboardInterrupt
+
+    def seconds_per_step(self) -> float:
+        """What a step takes on this machine, its crops included: measured by taking some."""
+        training = self.params.training
+        draws = self.machine.own_draws(range((TIMED_STEPS + 1) * training.batch), training.batch)
+        started = 0.0
+        for number, batch in enumerate(self.batches(draws)):
+            if number == 1:  # the first one sets up
+                started = time.monotonic()
+            self.optimise(*batch)
+        return (time.monotonic() - started) / TIMED_STEPS
 
     def begin_with_imagenet(self) -> None:
         """Take over what the encoder of this size learned from ImageNet. Raises as `imagenet_weights` does."""

@@ -54,9 +54,10 @@ class RetrainParams(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(ge=1)
+    minutes: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
     sets: dict[str, Annotated[float, Field(ge=0)]]
-    feedback_share: float = Field(gt=0)
+    feedback_ratio: float = Field(gt=0, lt=1)
     most_forgotten: float = Field(ge=0)
     held_out_ratio: float = Field(gt=0, lt=1)
     least_held_out: int = Field(ge=1)

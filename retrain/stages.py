@@ -66,7 +66,7 @@ def train_on(
     choosing = read_parts(data_dir, params.data).choosing
     found = Model(start).find(choosing)
     most_alarms = found.alarms()[0] + rules.most_new_alarms
-    path = train(params, data_dir, out_dir, parent=start, most_alarms=most_alarms, report=report)
+    path = train(params, data_dir, out_dir, parent=start, most_alarms=most_alarms, most_minutes=rules.minutes, report=report)
     mix(start, path, found, choosing, most_alarms, rules.most_forgotten)
     return path
 
@@ -151,13 +151,14 @@ def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
     """
     sets = params.data.sets | {name: share for name, share in rules.sets.items() if name in params.data.sets}
     if snapshot.n_labels > snapshot.n_held_out:
-        sets[FEEDBACK] = rules.feedback_share
+        others = sum(sets.values()) + params.data.synthetic_share
+        sets[FEEDBACK] = others * rules.feedback_ratio / (1 - rules.feedback_ratio)
     training = params.training.model_copy(
         update={
             "steps": rules.steps,
             "learning_rate": rules.learning_rate,
             "warmup_steps": min(params.training.warmup_steps, rules.steps // 10),
-            "validate_every": max(1, rules.steps // 3),
+            "validate_every": rules.steps,
         }
     )
     data = params.data.model_copy(update={"sets": sets, "judged_elsewhere": (*params.data.judged_elsewhere, FEEDBACK)})

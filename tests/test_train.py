@@ -18,6 +18,7 @@ from PIL import Image
 from model import checkpoint, train
 from model import trainer as trainer_module
 from model.dataset import is_held_out, read_pairs, read_parts, read_photographs
+from model.inference.card import ModelCard
 from model.machine import Machine
 from model.params import Params, read_params
 from model.synthetic import write_data_set
@@ -329,6 +330,21 @@ def test_every_few_minutes_the_state_is_written_between_validations(
     params = tiny_params.model_copy(update={"training": tiny_params.training.model_copy(update={"steps": 4})})
     Trainer(params, "test", photographs, photographs, report=report).run(unfinished)
     assert steps == [1, 2, 3]  # each step is reported before its state is written
+
+
+def test_a_slow_machine_takes_the_steps_that_fit_into_the_minutes(
+    surfaces: Path, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "seconds_per_step", lambda _: 4.0)
+    path = train.train(tiny_params, surfaces, tmp_path, most_minutes=0.5)
+    recipe = ModelCard.read(path.with_suffix(".json")).training["params"]["training"]
+    assert (recipe["steps"], recipe["warmup_steps"], recipe["validate_every"]) == (7, 0, 7)
+
+
+def test_a_fast_machine_takes_the_steps_of_the_recipe(surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
+    params = tiny_params.model_copy(update={"training": tiny_params.training.model_copy(update={"steps": 3})})
+    path = train.train(params, surfaces, tmp_path, most_minutes=60)
+    assert ModelCard.read(path.with_suffix(".json")).training["params"]["training"]["steps"] == 3
 
 
 def test_a_former_archive_is_refused_for_training_with_what_to_do(tmp_path: Path) -> None:

@@ -381,3 +381,18 @@ def test_an_enlarged_pair_is_read_and_sent_enlarged(data_folder: Path) -> None:
     assert np.array_equal(large.mask_hw[1::3, 1::3], small.mask_hw)
     assert np.array_equal(decode(replace(pair, enlargement=3).encoded()), large.image_hwc_u8)
     assert pair.encoded() == pair.image_path.read_bytes()
+
+
+def test_labels_that_are_too_thin_are_learned_from_a_pixel_wider_and_stay_the_same_pairs(data_folder: Path) -> None:
+    data = read_params(
+        ROOT / "params.yaml", {"data.sets": "{synthetic: 1}", "data.validation_ratio": "0.3", "data.judging_ratio": "0"}
+    ).data
+    thin = read_parts(data_folder, data)
+    wide = read_parts(data_folder, data.model_copy(update={"widened": ("synthetic",)}))
+    assert wide == thin
+    for one, other in zip(thin.learning, wide.learning, strict=True):
+        mask_hw = np.pad(one.read().mask_hw, 1)
+        inner, before, after = slice(1, -1), slice(None, -2), slice(2, None)
+        neighbours = ((inner, inner), (before, inner), (after, inner), (inner, before), (inner, after))
+        expected = np.logical_or.reduce([mask_hw[part] for part in neighbours])
+        assert np.array_equal(other.read().mask_hw, expected)

@@ -9,11 +9,14 @@ import pytest
 import yaml
 
 from model import checkpoint
+from model.attention_unet import AttentionUNet
 from model.dataset import Pair, cut_by_group, read_parts
 from model.inference.card import ModelCard
 from model.params import Params
-from retrain import stages
+from model.validation import Choice
+from retrain import mixture, stages
 from retrain.cycle import choose_start
+from retrain.judge import Model
 from retrain.rollover import read_card
 from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, Snapshot
@@ -66,6 +69,46 @@ def test_no_correction_is_kept_back_to_judge_and_the_original_sets_judge_as_befo
     assert {pair.set_name for pair in parts.judging} == {"synthetic"}
     assert parts.judging == cut_by_group(pairs[:100], tiny_params.data).judging
     assert len([pair for pair in [*parts.learning, *parts.choosing] if pair.set_name == FEEDBACK]) == 100
+
+
+def test_corrections_are_the_share_of_the_crops_that_the_rules_say(tiny_params: Params) -> None:
+    data = stages.recipe(tiny_params, RULES, Snapshot(150, 50, "")).data
+    shares = sum(data.sets.values()) + data.synthetic_share
+    assert data.sets[FEEDBACK] / shares == pytest.approx(RULES.feedback_ratio)
+
+
+@pytest.mark.parametrize(("largest", "expected"), [(1.0, 1.0), (0.55, 0.5), (0.2, 0.2), (0.0, 0.2)])
+def test_the_mixture_nearest_to_the_trained_weights_that_loses_little_is_kept(
+    largest: float,
+    expected: float,
+    archive: Path,
+    trained: Path,
+    surfaces: Path,
+    tiny_params: Params,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Up to `largest` of the way nothing is lost here, and beyond it everything."""
+    for path in (trained, trained.with_suffix(".json")):
+        shutil.copy(path, tmp_path)
+    choosing = read_parts(surfaces, tiny_params.data).choosing
+    found = Model(archive).find(choosing)
+    tried: list[float] = []
+    between = mixture._between
+
+    def remember(start: AttentionUNet, network: AttentionUNet, share: float) -> AttentionUNet:
+        tried.append(share)
+        return between(start, network, share)
+
+    def choice(*_: object) -> Choice:
+        return Choice(0.5, 0.0, dict.fromkeys(found.counts, 1.0 if tried[-1] <= largest else 0.0))
+
+    monkeypatch.setattr(mixture, "_between", remember)
+    monkeypatch.setattr(mixture, "validate", choice)
+    mixture.mix(archive, tmp_path / trained.name, found, choosing, most_alarms=0, most=0.005)
+    card = ModelCard.read((tmp_path / trained.name).with_suffix(".json"))
+    assert card.training["share_of_trained_weights"] == expected
+    assert len(tried) <= 5
 
 
 def test_a_champion_of_the_first_releases_is_judged_and_the_verdict_says_what_the_training_began_with(
