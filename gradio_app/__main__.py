@@ -3,14 +3,14 @@
 import argparse
 import logging
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from crack.connections import serve
 from gradio_app.backend import Backend
-from gradio_app.page import Page, build
+from gradio_app.page import Page, application
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,17 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         parser.exit(2, f"error: CRACK_API_KEY_FILE={key_file!r} cannot be read ({error}). Put the page's key there.\n")
     backend = Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), key)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what containers are stopped with ends it as Ctrl-C does
     with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
-        build(Page(backend, Path(folder))).queue(default_concurrency_limit=4).launch(
-            server_name=os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"),
-            server_port=int(os.environ.get("CRACK_PAGE_PORT", "8500")),
-            allowed_paths=[folder],
-            auth=(user, password) if login else None,
-            footer_links=[],
-            max_file_size="50mb",
-            quiet=True,
-        )
+        app = application(Page(backend, Path(folder)), (user, password) if login else None)
+        host, port = os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"), int(os.environ.get("CRACK_PAGE_PORT", "8500"))
+        serve(app, host, port, stop_timeout_s=1)
     return 0
 
 

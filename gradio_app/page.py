@@ -16,6 +16,7 @@ from typing import Any
 
 import gradio as gr
 import numpy as np
+from fastapi import FastAPI
 from PIL import Image, ImageOps
 
 from gradio_app.backend import Backend, BackendError, Prediction
@@ -287,6 +288,21 @@ def build(page: Page) -> gr.Blocks:
         retrain.click(page.ask_for_retraining, None, described, api_name="retrain")
         gr.api(_save_by_api(page), api_name="correct")  # type: ignore[attr-defined]
     return blocks  # type: ignore[no-any-return]
+
+
+def application(page: Page, login: tuple[str, str] | None) -> FastAPI:
+    """What a server serves; `login` is the name and the password that it asks for."""
+    app = FastAPI()
+    gr.mount_gradio_app(
+        app,
+        build(page).queue(default_concurrency_limit=4),
+        path="",
+        allowed_paths=[str(page.folder)],
+        auth=login,
+        footer_links=[],
+        max_file_size="50mb",
+    )
+    return app
 
 
 def _retraining_line(job: dict[str, Any]) -> str:

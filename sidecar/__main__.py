@@ -5,8 +5,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-import uvicorn
-
+from crack.connections import serve
 from sidecar.app import create_app
 from sidecar.settings import Settings
 
@@ -28,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(2, f"error: another sidecar has {settings.feedback_dir} open. Stop it, or set CRACK_FEEDBACK_DIR.\n")
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
-    uvicorn.run(app, host=settings.host, port=settings.port, log_config=None, access_log=False, timeout_graceful_shutdown=30)
+    serve(app, settings.host, settings.port, stop_timeout_s=30)
     return 0
 
 

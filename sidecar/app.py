@@ -24,6 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect
 
 from model.inference import card as model_card
 from model.inference.answer import Options, error_body
@@ -379,6 +380,8 @@ def _answer_errors_in_one_form(app: FastAPI) -> None:
         match error:
             case RequestError():
                 return answered(error)
+            case ClientDisconnect():  # for the log and the metrics: nobody reads it
+                return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
             case RequestValidationError():
                 faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
                 return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
@@ -395,7 +398,7 @@ def _answer_errors_in_one_form(app: FastAPI) -> None:
         logger.exception("a request failed", exc_info=error)
         return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
 
-    for kind in (RequestError, RequestValidationError, HTTPException, Exception):
+    for kind in (RequestError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refused)
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import psutil
@@ -79,7 +80,7 @@ def start_sidecar(server: Server, tmp_path: Path) -> Iterator[StartSidecar]:
     """Starts sidecars, each with a store of its own unless `folder` names one; they are stopped in the end."""
     running: list[Sidecar] = []
 
-    def start(folder: Path | None = None, torchserve_url: str = server.inference_url, **settings: str) -> Sidecar:
+    def start(folder: Path | None = None, torchserve_url: str = server.inference_url, **settings: Any) -> Sidecar:
         name = f"store-{len(running)}"
         log_path = tmp_path / f"{name}.log"
         sidecar = Sidecar(folder or tmp_path / name, log_path, torchserve_url, server.management_url, **settings)

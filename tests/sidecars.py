@@ -16,13 +16,16 @@ ROOT = Path(__file__).parent.parent
 
 
 class Sidecar:
-    """One running sidecar with a store in `folder`."""
+    """One running sidecar with a store in `folder`, which may have `n_files` open."""
 
-    def __init__(self, folder: Path, log_path: Path, torchserve_url: str, management_url: str, **settings: str) -> None:
+    def __init__(
+        self, folder: Path, log_path: Path, torchserve_url: str, management_url: str, n_files: int = 1024, **settings: str
+    ) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         self.folder = folder
         self.log_path = log_path
+        self._n_files = n_files
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "CRACK_DATA_DIR"},
             "CRACK_SIDECAR_PORT": str(port),
@@ -36,7 +39,7 @@ class Sidecar:
     def start(self) -> None:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sidecar"],
+                ["sh", "-c", f'ulimit -n {self._n_files} && exec "$@"', "sh", sys.executable, "-m", "sidecar"],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,

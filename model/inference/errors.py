@@ -25,10 +25,12 @@ class ErrorCode(Enum):
     ORIGIN_REFUSED = ("origin_refused", 403)
     NOT_FOUND = ("not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
+    REQUEST_INCOMPLETE = ("request_incomplete", 408)
     STATE_CONFLICT = ("state_conflict", 409)
     MASK_INVALID = ("mask_invalid", 422)
     RATE_LIMITED = ("rate_limited", 429)
     INTERNAL_ERROR = ("internal_error", 500)
+    TOO_MANY_CONNECTIONS = ("too_many_connections", 503)
     MODEL_UNAVAILABLE = ("model_unavailable", 503)
     STORAGE_FULL = ("storage_full", 507)
 

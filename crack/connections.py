@@ -1,0 +1,182 @@
+"""How a server of ours takes connections: bounded in number, with a deadline for whatever a client owes it.
+
+uvicorn has no deadline for a request's head and body, nor for the reading of an answer, and takes connections until there is
+no file left for them. Left to others: what is answered.
+"""
+
+import asyncio
+import json
+import logging
+import math
+import resource
+import time
+from collections import Counter
+from typing import Any, cast
+
+import uvicorn
+from h11 import Data, EndOfMessage, LocalProtocolError, Response
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+logger = logging.getLogger("crack.connections")
+
+HEAD_S = 10.0  # from the connection, or from the answer before, to the end of a request's head
+GRACE_S = 20.0  # a body, and the reading of an answer, may take this long ...
+LEAST_BYTES_PER_S = 8_000  # ... and as much longer as they take at this rate
+SWEEP_S = 1.0
+LOG_S = 60.0
+RETRY_AFTER_S = 2
+
+
+def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
+    """Serve until a signal ends it; what is being answered then gets `stop_timeout_s`."""
+    n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = Connections(n_files // 2)
+    uvicorn.run(
+        cast(Any, app),  # starlette and uvicorn have each their own types for the same thing
+        host=host,
+        port=port,
+        http=cast(Any, connections.protocol),
+        ws="none",
+        backlog=max(1, min(128, n_files // 8)),  # asyncio takes so many at once, before any of them is counted
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=stop_timeout_s,
+    )
+
+
+class Connections:
+    """All connections of one server: at most `n_most`.
+
+    When one more comes, the one that has owed a head or a body for the longest time gives way: who sends a request at once is
+    answered, however many others wait. Where all of them are being answered, the new one gets 503.
+    """
+
+    def __init__(self, n_most: int) -> None:
+        self._n_most = n_most
+        self._open: set[Connection] = set()
+        self._closed: Counter[str] = Counter()
+        self._told_at = -math.inf
+        self._telling: asyncio.TimerHandle | None = None
+
+    def protocol(self, **given: Any) -> "Connection":
+        """What uvicorn calls for each connection."""
+        return Connection(self, **given)
+
+    def add(self, connection: "Connection") -> None:
+        if len(self._open) >= self._n_most:
+            owing = [each for each in self._open if each.is_owing]
+            if owing:
+                min(owing, key=lambda each: each.since).end(503, "gave way to another one", "Too many connections are open.")
+            else:
+                connection.end(503, "came while all were being answered", "Too many connections are open.")
+                return
+        self._open.add(connection)
+
+    def discard(self, connection: "Connection") -> None:
+        self._open.discard(connection)
+
+    def note(self, why: str) -> None:
+        """Count a connection that was closed; one line in the log per minute tells of all of them."""
+        self._closed[why] += 1
+        if self._telling is None:
+            delay_s = max(SWEEP_S, self._told_at + LOG_S - time.monotonic())
+            self._telling = asyncio.get_running_loop().call_later(delay_s, self._tell)
+
+    def _tell(self) -> None:
+        self._telling, self._told_at = None, time.monotonic()
+        told = ", ".join(f"{n} {why}" for why, n in self._closed.most_common())
+        self._closed.clear()
+        logger.warning("closed connections: %s; at most %d are open", told, self._n_most)
+
+
+class Connection(H11Protocol):
+    """One connection; `since` is when it began to owe what it owes now, by the monotonic clock."""
+
+    def __init__(self, connections: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._connections = connections
+        self._sweep: asyncio.TimerHandle | None = None
+        self._begin(0)
+
+    def _begin(self, n_to_write: int) -> None:
+        self.since, self._n_received, self._n_to_write = time.monotonic(), 0, n_to_write
+
+    @property
+    def is_owing(self) -> bool:
+        """Whether the client has not sent the whole of its next request."""
+        return self._is_before_request or (not self.cycle.response_complete and self.cycle.more_body)
+
+    @property
+    def _is_before_request(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._connections.add(self)
+        self._sweep = self.loop.call_later(SWEEP_S, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._sweep:
+            self._sweep.cancel()
+        self._connections.discard(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        was_before_request = self._is_before_request
+        super().data_received(data)
+        if was_before_request and not self._is_before_request:
+            self._begin(0)
+        self._n_received += len(data)
+
+    def on_response_complete(self) -> None:
+        self._begin(0)
+        super().on_response_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._begin(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._begin(0)
+
+    def _look(self) -> None:
+        """Close it when its time is over."""
+        self._sweep = self.loop.call_later(SWEEP_S, self._look)
+        waited_s = time.monotonic() - self.since
+        if self._n_to_write:
+            n_written = self._n_to_write - self.transport.get_write_buffer_size()
+            if waited_s > GRACE_S + n_written / LEAST_BYTES_PER_S:
+                self._connections.note("did not read the answer")
+                self.transport.abort()
+        elif self._is_before_request:
+            if waited_s > HEAD_S:
+                self.end(408, "sent no whole head in time", f"The request's head was not complete within {HEAD_S:.0f} s.")
+        elif self.is_owing and not self.flow.read_paused and waited_s > GRACE_S + self._n_received / LEAST_BYTES_PER_S:
+            self.end(
+                408,
+                "sent no whole body in time",
+                f"The request's body came slower than {LEAST_BYTES_PER_S // 1000} kB per second after {GRACE_S:.0f} s.",
+            )
+
+    def end(self, status: int, why: str, message: str) -> None:
+        """Answer with an error, where an answer can still be given, and close."""
+        self._connections.discard(self)
+        self._connections.note(why)
+        if self.transport.is_closing():  # after an answer that nobody reads
+            self.transport.abort()
+            return
+        code = {408: "request_incomplete", 503: "too_many_connections"}[status]
+        body = json.dumps({"status": "error", "code": code, "message": f"{message} Send it again."}).encode()
+        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
+        headers += [("retry-after", str(RETRY_AFTER_S))] if status == 503 else []
+        if not self._is_before_request:
+            self.cycle.disconnected = True  # what the application still says about this request has nowhere to go
+            self.cycle.message_event.set()
+        try:
+            for event in (Response(status_code=status, headers=headers), Data(data=body), EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except LocalProtocolError:
+            pass  # an answer has begun, or the connection idles after one
+        self.transport.close()

@@ -1,0 +1,129 @@
+"""Clients that connect and then send or read nothing: both doors answer everybody else, and close those in the end."""
+
+import contextlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from model.inference.errors import ErrorCode
+from tests.conftest import ROOT
+from tests.ports import free_ports
+from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S, eventually
+
+N_FILES = 128  # that a door may have open
+N_SLOW = 200
+HALF = {
+    "nothing": b"",
+    "half a head": b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+    "half a body": b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\nabc",
+}
+NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
+
+
+class Page:
+    """The page as a process of its own."""
+
+    def __init__(self, log_path: Path) -> None:
+        (port,) = free_ports(1)
+        self.url, self.log_path = f"http://127.0.0.1:{port}", log_path
+        environment = {**os.environ, "BACKEND_URL": NOBODY, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
+        command = ["sh", "-c", f'ulimit -n {N_FILES} && exec "$@"', "sh", sys.executable, "-m", "gradio_app"]
+        with log_path.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        eventually(lambda: requests.get(self.url, timeout=PATIENCE_S).ok, requests.ConnectionError)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+
+
+@pytest.fixture(scope="module")
+def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder = tmp_path_factory.mktemp("sidecar")
+    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, n_files=N_FILES)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    running = Page(tmp_path / "log")
+    yield running
+    running.stop()
+
+
+def connect(url: str, sent: bytes) -> socket.socket:
+    address = urlsplit(url)
+    connection = socket.create_connection((address.hostname, address.port), timeout=PATIENCE_S)
+    connection.sendall(sent)
+    return connection
+
+
+def all_received(connection: socket.socket) -> bytes:
+    """Until the other side closes."""
+    found = b""
+    while part := connection.recv(65536):
+        found += part
+    return found
+
+
+def check_that_nobody_is_stopped(door: Sidecar | Page, sent: bytes) -> None:
+    """By more slow clients than the door has files; and that its log grows by a line for each of them at most."""
+    n_logged = door.log_path.stat().st_size
+    with contextlib.ExitStack() as slow:
+        for number in range(N_SLOW):
+            slow.enter_context(connect(door.url, sent))
+            if number % 20 == 0:
+                assert requests.get(door.url, timeout=PATIENCE_S).status_code < 500
+    assert door.log_path.stat().st_size - n_logged < 1000 * N_SLOW
+
+
+@pytest.mark.parametrize("sent", HALF.values(), ids=HALF.keys())
+def test_more_slow_clients_than_the_sidecar_has_files_stop_nobody(sidecar: Sidecar, sent: bytes) -> None:
+    check_that_nobody_is_stopped(sidecar, sent)
+
+
+def test_more_slow_clients_than_the_page_has_files_stop_nobody(page: Page) -> None:
+    check_that_nobody_is_stopped(page, HALF["half a head"])
+
+
+def test_one_line_a_minute_tells_of_the_connections_that_were_closed(sidecar: Sidecar) -> None:
+    check_that_nobody_is_stopped(sidecar, HALF["half a head"])
+    told = eventually(lambda: re.findall(r"closed connections: .*gave way", sidecar.log_path.read_text()))
+    assert len(told) == 1
+
+
+@pytest.fixture(scope="module")
+def answers(sidecar: Sidecar) -> dict[str, bytes]:
+    """What comes back to halves of a request, and to a body that takes longer than a small one may, but keeps coming."""
+    n_parts, part = 23, b"x" * 16_000
+    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {n_parts * len(part)}\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        slow = {name: stack.enter_context(connect(sidecar.url, sent)) for name, sent in HALF.items()}
+        slow["a steady body"] = stack.enter_context(connect(sidecar.url, head.encode()))
+        for _ in range(n_parts):
+            slow["a steady body"].sendall(part)
+            time.sleep(1)
+        return {name: all_received(connection) for name, connection in slow.items()}
+
+
+@pytest.mark.parametrize("name", ["half a head", "half a body"])
+def test_who_sends_half_a_request_is_told_so(answers: dict[str, bytes], name: str) -> None:
+    head, _, body = answers[name].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert ErrorCode(json.loads(body)["code"]) is ErrorCode.REQUEST_INCOMPLETE
+
+
+def test_a_large_body_may_take_longer_than_a_small_one(answers: dict[str, bytes]) -> None:
+    assert b"model_unavailable" in answers["a steady body"]  # it was read to its end, and passed on to nobody
