@@ -29,7 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 from urllib3.util import parse_url
 
-from model.inference.answer import Options, Quality, draw_overlay
+from model.inference.answer import JPEG_MAX_SIDE_PX, Options, Quality, draw_overlay
 from model.inference.errors import RequestError
 from model.inference.photograph import Limits, decode
 from sidecar.client import LONGEST_WAIT_S, REFUSED, Client, StoppedError, SurveyError, message
@@ -83,6 +83,11 @@ class Surveyor:
         if mask_hw.shape != image_hwc_u8.shape[:2]:
             found = f"The mask has {mask_hw.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}."
             return Row(file, Status.FAILED, *identity, seconds=seconds, error=f"{found} Report this with the photograph.")
+        if max(mask_hw.shape) > JPEG_MAX_SIDE_PX:
+            found = (
+                f"{mask_hw.shape[1]} x {mask_hw.shape[0]} pixels; an overlay, which is a JPEG, holds {JPEG_MAX_SIDE_PX} a side."
+            )
+            return Row(file, Status.REFUSED, *identity, seconds=seconds, error=f"{found} Cut it into parts.")
         self.survey.keep(file, answer.data, _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
         return Row(
             file,

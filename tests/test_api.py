@@ -231,6 +231,7 @@ REFUSALS = [
     ("response=gif", PHOTOGRAPH, {"response": "gif"}, 400, "parameter_invalid"),
     ("quality=best", PHOTOGRAPH, {"quality": "best"}, 400, "parameter_invalid"),
     ("full of 6 megapixels", jpeg(np.zeros((2000, 3000, 3), np.uint8)), {"response": "full"}, 413, "image_too_large"),
+    ("overlay of 65,501 px", png(np.zeros((16, 65_501), np.uint8)), {"response": "overlay"}, 413, "image_too_large"),
     ("high of 30 megapixels", jpeg(np.zeros((5000, 6000, 3), np.uint8)), {"quality": "high"}, 413, "image_too_large"),
 ]
 

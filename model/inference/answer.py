@@ -24,6 +24,7 @@ from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
 
 GRID_CELLS = 128
+JPEG_MAX_SIDE_PX = 65_500  # libjpeg's own limit
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _CRACK_COLOUR = np.array([255, 0, 64], np.float32)
 _CRACK_OPACITY = 0.65
@@ -198,6 +199,8 @@ def _limits_for(options: Options, limits: Limits) -> Limits:
         limits = replace(limits, max_pixels=limits.max_pixels_full_response, purpose=" with response=full")
     if options.quality == Quality.HIGH and limits.max_pixels_high_quality < limits.max_pixels:
         limits = replace(limits, max_pixels=limits.max_pixels_high_quality, purpose=" with quality=high")
+    if options.response == Response.OVERLAY:
+        limits = replace(limits, max_side_px=JPEG_MAX_SIDE_PX)
     return limits
 
 

@@ -202,6 +202,14 @@ def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refu
     assert '"threshold": 0.5' in (Path(out) / "cracks.jsonl").read_text()
 
 
+def test_a_photograph_too_wide_for_an_overlay_is_refused_and_stops_no_other(sidecar: Sidecar, folder: Path) -> None:
+    (folder / "strip.png").write_bytes(png(np.zeros((16, 65_501), np.uint8)))
+    run(folder, sidecar.url)
+    rows = table(folder)
+    assert (rows["strip.png"]["status"], rows["0.jpg"]["status"]) == ("refused", "predicted")
+    assert "an overlay, which is a JPEG, holds 65500 a side" in rows["strip.png"]["error"]
+
+
 def test_a_busy_server_is_asked_again(front: Front, folder: Path) -> None:
     front.refusals.extend([503, 429, 502])
     assert run(folder, front.url)[0] == 0

@@ -322,6 +322,15 @@ def test_a_photograph_just_within_the_limit_of_its_fields_is_answered(fields: di
     assert ask(png(noise(*size_hw)), limits=LOW_LIMITS, **fields).body
 
 
+def test_an_overlay_wider_than_a_jpeg_is_too_large_and_every_other_response_is_answered() -> None:
+    strip = png(np.zeros((16, 65_501, 3), np.uint8))
+    error = refusal(strip, response="overlay")
+    assert error.code is ErrorCode.IMAGE_TOO_LARGE
+    assert "65501 x 16 pixels, at most 65500 a side fit into the JPEG of response=overlay" in error.message
+    assert ask(strip, response="mask").body
+    assert ask(png(np.zeros((16, 65_500, 3), np.uint8)), response="overlay").body
+
+
 @pytest.mark.parametrize("fields", [{"response": "full"}, {"quality": "high"}], ids=str)
 def test_a_fields_own_limit_never_raises_the_limit_of_all(fields: dict[str, str]) -> None:
     error = refusal(png(noise(40, 50)), Limits(max_pixels=1_000), **fields)
