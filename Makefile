@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export retrain monitor bench samples clean
+.PHONY: help setup up test lint train evaluate export retrain monitor bench audit sbom samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -58,6 +58,12 @@ bench: $(READY) ## measure serving: against its limit and what one would use ins
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.behaviour
+
+audit: $(READY) ## look all installed packages up among the known vulnerabilities; asks PyPI
+	$(BIN)/pip-audit --local --strict
+
+sbom: $(READY) ## list all installed packages in sbom.json (CycloneDX), for an audit at any later time
+	$(BIN)/cyclonedx-py environment $(VENV) --output-reproducible --output-format JSON --output-file sbom.json
 
 samples: $(READY) ## draw the surfaces in docs/samples again
 	rm -rf docs/samples
