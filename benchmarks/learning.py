@@ -139,7 +139,9 @@ def post(url: str, pairs: Sequence[Pair], spoil: str | None) -> None:
         saved = requests.post(f"{url}/save-for-retrain", files=files, data=verdict, timeout=120)
         saved.raise_for_status()
         item = saved.json()["id"]
-        requests.post(f"{url}/feedback/{item}/review", data={"decision": "accept"}, timeout=120).raise_for_status()
+        seen = {"If-Match": requests.get(f"{url}/feedback/{item}", timeout=120).headers["ETag"]}
+        accepted = {"decision": "accept"}
+        requests.post(f"{url}/feedback/{item}/review", data=accepted, headers=seen, timeout=120).raise_for_status()
 
 
 def retrain(url: str) -> tuple[dict[str, str], float]:

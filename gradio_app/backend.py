@@ -52,7 +52,7 @@ class Backend:
         return self._json("POST", "/save-for-retrain", files=files, data={k: v for k, v in fields.items() if v})
 
     def waiting(self) -> dict[str, Any]:
-        """What waits for a reviewer, complaints without a mask first, and how many photographs are in each state."""
+        """What waits for a reviewer, complaints without a mask first, and how many there are."""
         return self._json("GET", "/feedback")
 
     def file(self, item_id: str, part: str) -> bytes:
@@ -61,9 +61,11 @@ class Backend:
     def item(self, item_id: str) -> dict[str, Any]:
         return self._json("GET", f"/feedback/{item_id}")
 
-    def review(self, item_id: str, decision: str, mask_png: bytes | None = None) -> dict[str, Any]:
+    def review(self, item_id: str, etag: str, decision: str, mask_png: bytes | None = None) -> dict[str, Any]:
+        """`etag`: of the item that the reviewer saw; where something has happened to it since, the sidecar refuses."""
         files = {"mask": mask_png} if mask_png else {"decision": (None, decision)}
-        return self._json("POST", f"/feedback/{item_id}/review", files=files, data={"decision": decision})
+        seen = {"If-Match": etag}
+        return self._json("POST", f"/feedback/{item_id}/review", files=files, data={"decision": decision}, headers=seen)
 
     def model(self) -> dict[str, Any]:
         return self._json("GET", "/model")

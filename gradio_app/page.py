@@ -120,7 +120,7 @@ class Page:
 
         def waiting() -> dict[str, Any]:
             found = self._backend.waiting()
-            return {"items": found["items"], "total": found["counts"]["needs_label"] + found["counts"]["labelled"]}
+            return {"items": found["items"], "total": found["n_waiting"]}
 
         return _told(waiting)
 
@@ -128,11 +128,13 @@ class Page:
         """A photograph that waits, with its mask; called by the viewer."""
 
         def open_() -> dict[str, Any]:
-            item = self._backend.item(item_id)["item"]
+            item = self._backend.item(item_id)["item"]  # first: a mask that came later doesn't have this one's ETag
             image = self._kept(self._backend.file(item["id"], "image"), Path(item["image_file"]).suffix)
             mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if item["mask_file"] else None
             verdict, when = (item["verdict"] or "").replace("_", " "), item["created_at"][:16].replace("T", " ")
             return {
+                "id": item["id"],
+                "etag": item["etag"],
                 "name": item["id"][:8],
                 "image_url": _url(image),
                 "levels_url": mask and _url(mask),
@@ -148,8 +150,8 @@ class Page:
 
         def review() -> str:
             mask = _one_channel(self._own(said["mask"])) if said.get("mask") else None
-            item = self._backend.review(str(said["id"]), str(said["decision"]), mask)["item"]
-            return f"{item['id'][:8]} is {item['state']}."
+            item = self._backend.review(str(said["id"]), str(said["etag"]), str(said["decision"]), mask)["item"]
+            return f"{item['id'][:8]}: {item['reason']}."
 
         return _told(review)
 

@@ -4,7 +4,7 @@ const root = element.querySelector(".crack");
 const list = element.querySelector(".waiting");
 const viewer = createViewer(root, "review");
 const decide = viewer.find("decide");
-let items = [], at = 0;
+let items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
 decide.hidden = true;
 decide.innerHTML = `
   <button type="button" class="accept primary" title="The mask is right (A)">Accept</button>
@@ -12,14 +12,19 @@ decide.innerHTML = `
   <button type="button" class="reject" title="Not fit for training (R)">Reject</button>
   <span class="said grow"></span>`;
 
-const words = { needs_label: "needs a mask", labelled: "has a mask" };
+const words = { needs_label: "needs a mask", labelled: "has a mask", accepted: "has a newer mask" };
 const open = async (index) => {
+  seen = null;
   if (!items.length) { decide.hidden = true; return viewer.show(null); }
   at = Math.min(Math.max(index, 0), items.length - 1);
+  const item = items[at];
   list.querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-current", String(i === at)));
-  const answer = await server.open_item(items[at].id);
+  const answer = await server.open_item(item.id);
+  if (item !== items[at]) return;  // another was opened meanwhile
   if (!answer.ok) return viewer.say(answer.text, true);
   await viewer.show(answer);
+  if (viewer.shown() !== answer) return;
+  seen = answer;
   decide.querySelector(".said").textContent = answer.said;
   decide.querySelector(".accept").disabled = items[at].state === "needs_label";
 };
@@ -40,10 +45,11 @@ const reload = async (index = 0) => {
   await open(index);
 };
 const review = async (decision) => {
-  if (!items.length) return;
+  if (!seen) return;
+  const { id, etag } = seen;
   try {
     const mask = decision === "save" ? (await upload(await viewer.maskFile())).path : null;
-    const answer = await server.review_item({ id: items[at].id, decision: decision === "save" ? "accept" : decision, mask });
+    const answer = await server.review_item({ id, etag, decision: decision === "save" ? "accept" : decision, mask });
     if (answer.ok) await reload(at);
     viewer.say(answer.text, !answer.ok);
   } catch (error) {

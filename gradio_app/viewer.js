@@ -255,7 +255,9 @@ function createViewer(root, kind) {
     const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data;
     return Uint8Array.from({ length: data.length / 4 }, (_, index) => data[4 * index]);
   };
+  let asked = null;  // what is to be shown: pictures may arrive in another order
   const show = async (what) => {
+    asked = what;
     if (!what || !what.image_url) {
       shown = null;
       root.classList.remove("filled");
@@ -265,6 +267,7 @@ function createViewer(root, kind) {
     try {
       const bitmap = await pixelsOf(what.image_url);
       const levels = what.levels_url ? redChannel(await pixelsOf(what.levels_url)) : new Uint8Array(bitmap.width * bitmap.height);
+      if (asked !== what) return;
       width = bitmap.width; height = bitmap.height;
       if (levels.length !== width * height) throw new Error("The mask does not fit the photograph.");
       for (const canvas of [photo, overlay]) Object.assign(canvas, { width, height });

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
@@ -33,6 +33,7 @@ from model.inference.observation import confidence
 from model.inference.photograph import MEGABYTE, Limits
 from sidecar.documents import (
     ERRORS,
+    ETAG,
     PREDICT_BODY,
     REVIEW_BODY,
     SAVE_BODY,
@@ -44,7 +45,7 @@ from sidecar.documents import (
     Saved,
 )
 from sidecar.envelope import Envelope
-from sidecar.feedback import WAITING, FeedbackStore, State, Submission
+from sidecar.feedback import FeedbackStore, Item, State, Submission
 from sidecar.keys import LOCAL, Caller, KeyRing, Right
 from sidecar.labels import Photograph, Verdict, read_mask
 from sidecar.metrics import Metrics
@@ -60,6 +61,10 @@ MAX_FIELD_CHARACTERS = 2000
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
 _TINY_SIDE_PX = 32
+
+Seen = Annotated[
+    str | None, Header(description="the ETag that came with what you looked at; without it nothing is decided (428)")
+]
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -195,28 +200,36 @@ def create_app(settings: Settings) -> FastAPI:
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> FeedbackList:
         """What was sent, complaints without a mask first, then what the model was uncertain about; by default what waits."""
-        found = await run_in_threadpool(store.items, state or WAITING, limit, offset)
-        return FeedbackList(items=[asdict(item) for item in found], counts=_counts(store))
+        found = await run_in_threadpool(store.items, state or (), limit, offset)
+        return FeedbackList(items=[_told(item) for item in found], counts=_counts(store), n_waiting=store.n_waiting())
 
-    @app.get("/feedback/{item_id}", tags=["feedback"], dependencies=[may_review])
-    async def get_feedback(item_id: str) -> Feedback:
+    def described(item: Item, response: Response) -> Feedback:
+        response.headers["ETag"] = item.etag
+        return Feedback(item=_told(item), history=[asdict(event) for event in store.events(item.id)])
+
+    @app.get("/feedback/{item_id}", tags=["feedback"], dependencies=[may_review], responses=ETAG)
+    async def get_feedback(item_id: str, response: Response) -> Feedback:
         """One photograph's feedback, with everything that happened to it."""
-        item = store.get(item_id)
-        return Feedback(item=asdict(item), history=[asdict(event) for event in store.events(item_id)])
+        return described(store.get(item_id), response)
 
-    @app.get("/feedback/{item_id}/{part}", tags=["feedback"], dependencies=[may_review], response_class=Response)
+    @app.get(
+        "/feedback/{item_id}/{part}", tags=["feedback"], dependencies=[may_review], response_class=Response, responses=ETAG
+    )
     async def get_file(item_id: str, part: Literal["image", "mask"]) -> Response:
-        """The photograph, or its corrected mask."""
+        """The photograph, or the mask that a review is about: a newer one, where it was proposed for an accepted label."""
         item = store.get(item_id)
-        file = item.image_file if part == "image" else item.mask_file
+        file = item.image_file if part == "image" else item.proposed_mask_file or item.mask_file
         if file is None:
             raise RequestError(ErrorCode.NOT_FOUND, f"{item_id} has no mask yet. POST /feedback/{item_id}/review with one.")
         content = await run_in_threadpool(store.read, file)
-        return Response(content, media_type="image/png" if file.endswith("png") else "image/jpeg")
+        return Response(content, headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg")
 
-    @app.post("/feedback/{item_id}/review", tags=["feedback"], openapi_extra=REVIEW_BODY)
-    async def review(item_id: str, request: Request, caller: Annotated[Caller, may_review]) -> Feedback:
+    @app.post("/feedback/{item_id}/review", tags=["feedback"], openapi_extra=REVIEW_BODY, responses=ETAG)
+    async def review(
+        item_id: str, request: Request, response: Response, caller: Annotated[Caller, may_review], if_match: Seen = None
+    ) -> Feedback:
         """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
+        seen = _seen(if_match)
         async with request.form(max_files=1, max_fields=16) as form:
             mask, fields = await _file(form, "mask"), _texts(form)
         decision = fields.get("decision", "accept" if mask else "")
@@ -228,16 +241,19 @@ def create_app(settings: Settings) -> FastAPI:
             store.review,
             item_id,
             caller.name,
+            seen,
             is_accepted=decision == "accept",
             reason=fields.get("reason", ""),
             mask_hw=mask_hw,
         )
-        return Feedback(item=asdict(reviewed), history=[asdict(event) for event in store.events(item_id)])
+        return described(reviewed, response)
 
     @app.delete("/feedback/{item_id}", tags=["feedback"])
-    async def delete(item_id: str, caller: Annotated[Caller, may_review]) -> dict[str, str]:
-        """Forget a photograph, its masks and its history."""
-        await run_in_threadpool(store.delete, item_id, caller.name)
+    async def delete(item_id: str, caller: Annotated[Caller, may_review], if_match: Seen = None) -> dict[str, str]:
+        """Forget a photograph, its masks and its history, from now on: what was learned from it, `python -m retrain purge`
+        tells.
+        """
+        await run_in_threadpool(store.delete, item_id, caller.name, _seen(if_match))
         return {"status": "deleted"}
 
     @app.post("/retrain", tags=["retraining"], status_code=202)
@@ -265,6 +281,17 @@ def create_app(settings: Settings) -> FastAPI:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     app.add_middleware(Envelope, metrics=metrics, max_body_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES)
     return app
+
+
+def _seen(if_match: str | None) -> str:
+    """The ETag of what a reviewer looked at; `*` says nothing about that."""
+    if if_match in (None, "", "*"):
+        raise RequestError(
+            ErrorCode.PRECONDITION_REQUIRED,
+            f"If-Match is {if_match!r}: expected the ETag of what you looked at, so that you decide about nothing else. "
+            "GET the item, and send its ETag as If-Match.",
+        )
+    return str(if_match)
 
 
 async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
@@ -329,6 +356,10 @@ def _retraining(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -
     n_new = store.counts()[State.ACCEPTED] - queue.n_labels_judged()
     missing = max(0, settings.retrain_after_labels - n_new)
     return Retraining(job=recent[0] if recent else None, history=recent, labels_until_next=missing)
+
+
+def _told(item: Item) -> dict[str, Any]:
+    return asdict(item) | {"etag": item.etag}
 
 
 def _counts(store: FeedbackStore) -> dict[str, int]:

@@ -54,13 +54,18 @@ class Saved(BaseModel):
 
 
 class Feedback(BaseModel):
+    """`etag` in the item is the header's: send it as If-Match with the decision about what you have seen."""
+
     item: dict[str, Any]
     history: list[dict[str, Any]]
 
 
 class FeedbackList(BaseModel):
+    """Items, how many photographs are in each state, and how many of all wait for a person."""
+
     items: list[dict[str, Any]]
     counts: dict[str, int]
+    n_waiting: int
 
 
 class Retraining(BaseModel):
@@ -146,6 +151,17 @@ REVIEW_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": _form([], decision={"type": "string", "enum": ["accept", "reject"]}, reason=_TEXT, mask=_FILE),
+    }
+}
+
+ETAG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "headers": {
+            "ETag": {
+                "schema": {"type": "string"},
+                "description": "stands for the item's state, masks and revision; a decision about it sends it as If-Match",
+            }
+        }
     }
 }
 

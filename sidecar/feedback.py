@@ -45,9 +45,6 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # lies in a set that models are judged by
 
 
-WAITING = (State.NEEDS_LABEL, State.LABELLED)  # for a person
-
-
 @dataclass(frozen=True)
 class Submission:
     """What somebody says of one photograph. `mask_hw`: the corrected mask, bool (height, width), if there is one."""
@@ -72,6 +69,7 @@ class Item:
     verdict: str | None
     image_file: str
     mask_file: str | None
+    proposed_mask_file: str | None  # a newer mask for an accepted label, which trains as it is until a reviewer has decided
     height: int
     width: int
     uncertainty: float | None
@@ -82,6 +80,13 @@ class Item:
     near_group: str  # the id of the first of its near copies; its own, where it has none
     created_at: str
     updated_at: str
+    revision: int = 0  # how many things have happened to it
+
+    @property
+    def etag(self) -> str:
+        """Stands for what a reviewer decides about: the item's state, its masks and its revision (RFC 9110, section 8.8.3)."""
+        seen = f"{self.state.value} {self.mask_file} {self.proposed_mask_file} {self.revision}"
+        return f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Event:
     note: str | None
 
 
-_ITEM_COLUMNS = [field.name for field in fields(Item)]
+_ITEM_COLUMNS = [field.name for field in fields(Item) if field.name != "revision"]
 _EVENT_COLUMNS = [field.name for field in fields(Event)]
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS items ({", ".join(_ITEM_COLUMNS)}, PRIMARY KEY (id));
@@ -108,6 +113,8 @@ CREATE INDEX IF NOT EXISTS items_by_state ON items (state, created_at);
 CREATE TABLE IF NOT EXISTS events (item_id, {", ".join(_EVENT_COLUMNS)});
 CREATE INDEX IF NOT EXISTS events_by_item ON events (item_id);
 """
+_ITEMS = "SELECT *, (SELECT COUNT(*) FROM events WHERE item_id = items.id) AS revision FROM items"
+_WAITING = f"state IN ('{State.NEEDS_LABEL}', '{State.LABELLED}') OR proposed_mask_file IS NOT NULL"  # for a person
 
 
 class FeedbackStore:
@@ -142,6 +149,8 @@ class FeedbackStore:
         self._index.execute("PRAGMA journal_mode = WAL")
         self._index.execute("PRAGMA synchronous = FULL")
         self._index.executescript(_SCHEMA)
+        if "proposed_mask_file" not in {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}:
+            self._index.execute("ALTER TABLE items ADD COLUMN proposed_mask_file")  # a store of the versions before it
         sync(folder)
         self._sweep()
 
@@ -154,7 +163,8 @@ class FeedbackStore:
         """Keep what was said; returns when it would survive a power cut.
 
         The same photograph again is the same item: a mask supersedes the older one, a complaint without a mask reopens what
-        has none, and what says less than is known changes nothing; all of it stays in the item's history.
+        has none, and what says less than is known changes nothing; all of it stays in the item's history. What a reviewer
+        decided, a reviewer undoes: a newer mask for an accepted label is a proposal beside it.
 
         Args:
             stored: the photograph's file as it is to lie on disk.
@@ -169,12 +179,19 @@ class FeedbackStore:
         with self._lock, _full_disk_named():
             known = self.find(item_id)
             reserved_for = self._reserved(item_id, perceptual_hash)
-            state, reason = self._state(submission, mask is not None, known, reserved_for)
+            mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
+            is_reviewed = self._is_review_required or (known is not None and self._was_reviewed(item_id))
+            state, reason = self._state(submission, mask is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
-            if known and mask is None and known.mask_file and state is known.state:
-                item = replace(known, updated_at=now)  # what is known already says more
+            is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
+            if (
+                known
+                and known.mask_file
+                and state is known.state
+                and (mask is None or (is_settled and mask_file == known.mask_file))
+            ):
+                item = replace(known, updated_at=now)  # what is known already says as much, or more
             else:
-                mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
                 image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
                 self._files.write({image_file: stored} | ({mask_file: mask} if mask_file and mask else {}))
                 height, width = submission.photograph.size_hw
@@ -184,7 +201,8 @@ class FeedbackStore:
                     reason=reason,
                     verdict=submission.verdict,
                     image_file=image_file,
-                    mask_file=mask_file,
+                    mask_file=known.mask_file if known and is_settled else mask_file,
+                    proposed_mask_file=mask_file if is_settled else None,
                     height=height,
                     width=width,
                     uncertainty=submission.uncertainty,
@@ -203,23 +221,25 @@ class FeedbackStore:
                 state=item.state,
                 reason=item.reason,
                 verdict=submission.verdict,
-                mask_file=None if mask is None else item.mask_file,
+                mask_file=mask_file,
                 request_id=submission.request_id,
                 model_version=submission.model_version,
                 note=submission.note,
             )
-            self._commit(item, event)
-            return item
+            return self._commit(item, event)
 
     def _state(
-        self, submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None
+        self, submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None, *, is_reviewed: bool
     ) -> tuple[State, str]:
+        """`is_reviewed`: whether a label of this photograph needs a reviewer's yes."""
         if reserved_for:
             return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
         if has_label:
-            if self._is_review_required:
-                return State.LABELLED, "waits for a reviewer"
-            return State.ACCEPTED, "passed every check; review is automatic"
+            if not is_reviewed:
+                return State.ACCEPTED, "passed every check; review is automatic"
+            if known and known.state is State.ACCEPTED:
+                return State.ACCEPTED, "stays accepted; a newer mask waits for a reviewer"
+            return State.LABELLED, "waits for a reviewer"
         is_label_known = known is not None and known.state in (State.LABELLED, State.ACCEPTED)
         is_praise = submission.verdict in (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
         if known and (is_label_known or is_praise):
@@ -230,7 +250,7 @@ class FeedbackStore:
 
     def find(self, item_id: str) -> Item | None:
         with self._lock:
-            row = self._index.execute("SELECT * FROM items WHERE id = ?", (item_id,)).fetchone()
+            row = self._index.execute(f"{_ITEMS} WHERE id = ?", (item_id,)).fetchone()
         return None if row is None else _item(row)
 
     def get(self, item_id: str) -> Item:
@@ -241,16 +261,22 @@ class FeedbackStore:
         return item
 
     def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
-        """Those in the given states, state by state; first what the model was most uncertain about, then the oldest."""
+        """Those in the given states; where none is given, those that wait for a person. State by state; first what the model
+        was most uncertain about, then the oldest.
+        """
         order = " ".join(f"WHEN '{state.value}' THEN {rank}" for rank, state in enumerate(State))
-        marks = ", ".join("?" * len(states))
+        chosen = f"state IN ({', '.join('?' * len(states))})" if states else _WAITING
         with self._lock:
             rows = self._index.execute(
-                f"SELECT * FROM items WHERE state IN ({marks}) "  # noqa: S608  # marks are question marks
-                f"ORDER BY CASE state {order} END, uncertainty DESC, created_at, id LIMIT ? OFFSET ?",
+                f"{_ITEMS} WHERE {chosen} ORDER BY CASE state {order} END, uncertainty DESC, created_at, id LIMIT ? OFFSET ?",
                 (*states, limit, offset),
             ).fetchall()
         return [_item(row) for row in rows]
+
+    def n_waiting(self) -> int:
+        """Those that wait for a person: complaints without a mask, labels without a yes, newer masks for accepted labels."""
+        with self._lock:
+            return int(self._index.execute(f"SELECT COUNT(*) FROM items WHERE {_WAITING}").fetchone()[0])  # noqa: S608
 
     def events(self, item_id: str) -> list[Event]:
         """What happened to an item, the oldest first."""
@@ -275,14 +301,10 @@ class FeedbackStore:
         """What is free on the disk that the store lies on."""
         return shutil.disk_usage(self._folder).free
 
-    def oldest_at(self, states: Sequence[State]) -> str | None:
-        """When what was longest left alone of the items in these states was touched; None where there is none."""
-        marks = ", ".join("?" * len(states))
+    def oldest_waiting_at(self) -> str | None:
+        """When what was longest left alone of the items that wait for a person was touched; None where there is none."""
         with self._lock:
-            row = self._index.execute(
-                f"SELECT MIN(updated_at) FROM items WHERE state IN ({marks})",  # noqa: S608  # marks are question marks
-                states,
-            ).fetchone()
+            row = self._index.execute(f"SELECT MIN(updated_at) FROM items WHERE {_WAITING}").fetchone()  # noqa: S608
         return None if row[0] is None else str(row[0])
 
     def newest_label_at(self) -> str | None:
@@ -291,22 +313,38 @@ class FeedbackStore:
         return None if row[0] is None else str(row[0])
 
     def read(self, file: str) -> bytes:
-        """An item's `image_file` or `mask_file`."""
-        return self._files.read(file)
+        """One of an item's files. Raises RequestError, NOT_FOUND, where the item was deleted meanwhile."""
+        try:
+            return self._files.read(file)
+        except FileNotFoundError as error:
+            raise RequestError(ErrorCode.NOT_FOUND, f"{file} was deleted meanwhile. Look at the item again.") from error
 
     def review(
-        self, item_id: str, who: str, *, is_accepted: bool, reason: str = "", mask_hw: NDArray[np.bool_] | None = None
+        self,
+        item_id: str,
+        who: str,
+        seen: str,
+        *,
+        is_accepted: bool,
+        reason: str = "",
+        mask_hw: NDArray[np.bool_] | None = None,
     ) -> Item:
         """A reviewer's yes or no; with a mask, the reviewer's own correction, which is accepted.
 
+        Where a newer mask was proposed for an accepted label, the decision is about that one: a no leaves the label as it is.
+
+        Args:
+            seen: the `etag` of the item that the reviewer looked at.
+
         Raises:
-            RequestError: NOT_FOUND; STATE_CONFLICT, where there is no label to accept or the item is quarantined; STORAGE_FULL.
+            RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to accept
+                or the item is quarantined; STORAGE_FULL.
         """
         with self._lock, _full_disk_named():
-            item = self.get(item_id)
+            item = self._as_seen(item_id, seen)
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
-            mask_file = item.mask_file
+            mask_file = item.proposed_mask_file or item.mask_file
             if mask_hw is not None:
                 mask = encode_mask(mask_hw)
                 mask_file = f"masks/{hashlib.sha256(mask).hexdigest()}.png"
@@ -317,15 +355,24 @@ class FeedbackStore:
                 )
             now, state = _now(), State.ACCEPTED if is_accepted else State.REJECTED
             reason = reason or f"{state.value} by {who}"
-            reviewed = replace(item, state=state, reason=reason, mask_file=mask_file, updated_at=now)
+            kept_file = mask_file
+            if item.proposed_mask_file and not is_accepted:
+                state, reason, kept_file = State.ACCEPTED, f"stays accepted without the newer mask: {reason}", item.mask_file
+            reviewed = replace(item, state=state, reason=reason, mask_file=kept_file, proposed_mask_file=None, updated_at=now)
             action = "reviewed" if mask_hw is None else "corrected"
-            self._commit(reviewed, Event(now, who, action, state, reason, None, mask_file, None, None, None))
-            return reviewed
+            return self._commit(reviewed, Event(now, who, action, state, reason, None, mask_file, None, None, None))
 
-    def delete(self, item_id: str, who: str) -> None:
-        """Forget a photograph, its masks and its history. Raises RequestError, NOT_FOUND."""
+    def delete(self, item_id: str, who: str, seen: str) -> None:
+        """Forget a photograph, its masks and its history.
+
+        Args:
+            seen: the `etag` of the item that the reviewer looked at.
+
+        Raises:
+            RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since.
+        """
         with self._lock, _full_disk_named():
-            item = self.get(item_id)
+            item = self._as_seen(item_id, seen)
             with self._transaction():
                 self._index.execute("DELETE FROM items WHERE id = ?", (item_id,))
                 self._index.execute("DELETE FROM events WHERE item_id = ?", (item_id,))
@@ -334,10 +381,28 @@ class FeedbackStore:
 
     # --- how it is kept
 
-    def _commit(self, item: Item, event: Event) -> None:
+    def _as_seen(self, item_id: str, seen: str) -> Item:
+        """The item, if nothing has happened to it since it was seen."""
+        item = self.get(item_id)
+        if item.etag != seen:
+            last = self.events(item_id)[-1]
+            raise RequestError(
+                ErrorCode.STATE_CONFLICT,
+                f"{item_id} is not what you looked at: {last.who} {last.action} it at {last.at}, and it is {item.state.value} "
+                f"now ({item.reason}). Look at it again, then decide.",
+            )
+        return item
+
+    def _was_reviewed(self, item_id: str) -> bool:
+        """Whether a person has decided about it before."""
+        row = self._index.execute("SELECT 1 FROM events WHERE item_id = ? AND action != 'saved' LIMIT 1", (item_id,)).fetchone()
+        return row is not None
+
+    def _commit(self, item: Item, event: Event) -> Item:
         with self._transaction():
             self._insert("INSERT OR REPLACE INTO items", {name: getattr(item, name) for name in _ITEM_COLUMNS})
             self._insert("INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS})
+        return self.get(item.id)
 
     def _insert(self, command: str, values: dict[str, Any]) -> None:
         self._index.execute(f"{command} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
@@ -404,7 +469,7 @@ def _full_disk_named() -> Iterator[None]:
 
 
 def _item(row: sqlite3.Row) -> Item:
-    return Item(**{name: row[name] for name in _ITEM_COLUMNS} | {"state": State(row["state"])})
+    return Item(**{field.name: row[field.name] for field in fields(Item)} | {"state": State(row["state"])})
 
 
 def _now() -> str:

@@ -12,7 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from model.inference.card import FILE_NAME, ModelCard
-from sidecar.feedback import WAITING, FeedbackStore, Item
+from sidecar.feedback import FeedbackStore, Item
 from sidecar.torchserve import Served
 
 logger = logging.getLogger("sidecar.metrics")
@@ -130,7 +130,11 @@ class _StoreCollector(Collector):
             yield GaugeMetricFamily(f"crack_feedback_{name}", what, value=value)
         for name, what, at in (
             ("newest_label", "When the newest label came", self._store.newest_label_at()),
-            ("oldest_waiting", "Since when the oldest that waits for a person was not touched", self._store.oldest_at(WAITING)),
+            (
+                "oldest_waiting",
+                "Since when the oldest that waits for a person was not touched",
+                self._store.oldest_waiting_at(),
+            ),
         ):
             if at:
                 seconds = datetime.fromisoformat(at).timestamp()

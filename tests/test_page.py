@@ -169,7 +169,7 @@ def test_a_photograph_is_inspected_corrected_and_accepted_pixel_by_pixel(
     says(browser, "#review-viewer", "% crack")
     assert np.array_equal(painted(browser, "#review-viewer"), corrected)
     press(browser, "#review-viewer .accept")
-    says(browser, "#review-viewer", "is accepted")
+    says(browser, "#review-viewer", "accepted by local")
     eventually(lambda: "Nothing waits" in one(browser, "#review-viewer .count").text)
 
     (item,) = requests.get(f"{sidecar.url}/feedback?state=accepted", timeout=PATIENCE_S).json()["items"]
@@ -179,6 +179,23 @@ def test_a_photograph_is_inspected_corrected_and_accepted_pixel_by_pixel(
     assert item["request_id"]
     severe = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
     assert severe == []
+
+
+def test_in_the_review_tab_nobody_accepts_a_mask_that_came_later(browser: webdriver.Chrome, sidecar: Sidecar) -> None:
+    def send(mask: NDArray[np.bool_]) -> None:
+        files = {"image": png(SURFACE.image_hwc_u8), "mask": encode_mask(mask)}
+        requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S).raise_for_status()
+
+    send(SURFACE.mask_hw)
+    open_tab(browser, "Review")
+    says(browser, "#review-viewer", "% crack")
+    send(~SURFACE.mask_hw)
+    press(browser, "#review-viewer .accept")
+    says(browser, "#review-viewer", "is not what you looked at: local saved it")
+    press(browser, "#review-viewer .reload")
+    eventually(lambda: np.array_equal(painted(browser, "#review-viewer"), ~SURFACE.mask_hw))
+    press(browser, "#review-viewer .accept")
+    says(browser, "#review-viewer", "accepted by local")
 
 
 def test_threshold_undo_and_no_crack_work_without_another_prediction(

@@ -43,6 +43,11 @@ def get(sidecar: Sidecar, route: str, key: str = "") -> requests.Response:
     return requests.get(f"{sidecar.url}{route}", headers={"Authorization": f"Bearer {key}"} if key else {}, timeout=PATIENCE_S)
 
 
+def look(sidecar: Sidecar, item_id: str) -> dict[str, str]:
+    """The header of a decision about an item as it is now."""
+    return {"If-Match": get(sidecar, f"/feedback/{item_id}").headers["ETag"]}
+
+
 def assert_refused(answer: requests.Response, status: int, code: str) -> str:
     assert (answer.status_code, answer.json()["status"], answer.json()["code"]) == (status, "error", code), answer.text
     return str(answer.json()["message"])
@@ -132,22 +137,23 @@ def test_a_correction_is_kept_reviewed_and_deleted(sidecar: Sidecar) -> None:
     assert image.headers["Content-Type"] == "image/png"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(image.content))), SURFACE.image_hwc_u8)
 
-    reviewed = post(sidecar, f"/feedback/{item['id']}/review", decision="accept").json()
+    reviewed = post(sidecar, f"/feedback/{item['id']}/review", headers=look(sidecar, item["id"]), decision="accept").json()
     assert reviewed["item"]["state"] == "accepted"
     assert [event["state"] for event in reviewed["history"]] == ["labelled", "accepted"]
     assert get(sidecar, "/feedback").json()["items"] == []
 
-    assert requests.delete(f"{sidecar.url}/feedback/{item['id']}", timeout=PATIENCE_S).json() == {"status": "deleted"}
+    url = f"{sidecar.url}/feedback/{item['id']}"
+    assert requests.delete(url, headers=look(sidecar, item["id"]), timeout=PATIENCE_S).json() == {"status": "deleted"}
     assert_refused(get(sidecar, f"/feedback/{item['id']}"), 404, "not_found")
 
 
 def test_a_reviewers_own_mask_replaces_the_label(sidecar: Sidecar) -> None:
     saved = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="missed_crack").json()
     assert saved["state"] == "needs_label"
-    route = f"/feedback/{saved['id']}/review"
-    assert_refused(post(sidecar, route, decision="accept"), 409, "state_conflict")
-    assert_refused(post(sidecar, route, decision="perhaps"), 400, "parameter_invalid")
-    assert post(sidecar, route, mask=MASK).json()["item"]["state"] == "accepted"
+    route, seen = f"/feedback/{saved['id']}/review", look(sidecar, saved["id"])
+    assert_refused(post(sidecar, route, headers=seen, decision="accept"), 409, "state_conflict")
+    assert_refused(post(sidecar, route, headers=seen, decision="perhaps"), 400, "parameter_invalid")
+    assert post(sidecar, route, headers=seen, mask=MASK).json()["item"]["state"] == "accepted"
     assert np.array_equal(read_mask(get(sidecar, f"/feedback/{saved['id']}/mask").content, (96, 128)), SURFACE.mask_hw)
 
 

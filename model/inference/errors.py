@@ -28,6 +28,7 @@ class ErrorCode(Enum):
     REQUEST_INCOMPLETE = ("request_incomplete", 408)
     STATE_CONFLICT = ("state_conflict", 409)
     MASK_INVALID = ("mask_invalid", 422)
+    PRECONDITION_REQUIRED = ("precondition_required", 428)
     RATE_LIMITED = ("rate_limited", 429)
     INTERNAL_ERROR = ("internal_error", 500)
     TOO_MANY_CONNECTIONS = ("too_many_connections", 503)

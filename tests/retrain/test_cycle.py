@@ -134,7 +134,8 @@ class System:
     def forget(self) -> None:
         accepted = {"state": "accepted", "limit": "500"}
         for item in requests.get(f"{self.sidecar.url}/feedback", params=accepted, timeout=PATIENCE_S).json()["items"]:
-            requests.delete(f"{self.sidecar.url}/feedback/{item['id']}", timeout=PATIENCE_S).raise_for_status()
+            url, seen = f"{self.sidecar.url}/feedback/{item['id']}", {"If-Match": item["etag"]}
+            requests.delete(url, headers=seen, timeout=PATIENCE_S).raise_for_status()
 
     def begin_anew(self, seeds: range) -> None:
         """With new labels, and the champion that has hardly learned anything."""

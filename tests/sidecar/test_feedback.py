@@ -43,6 +43,11 @@ def send(
     return store.save(Submission(photograph, verdict, mask_hw, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
 
 
+def review(store: FeedbackStore, item_id: str, **decision: object) -> Item:
+    """Of somebody who looks at the item right before."""
+    return store.review(item_id, "eve", store.get(item_id).etag, **decision)  # type: ignore[arg-type]
+
+
 def mask_of(store: FeedbackStore, item: Item) -> NDArray[np.bool_]:
     assert item.mask_file is not None
     return read_mask(store.read(item.mask_file), (96, 128))
@@ -113,7 +118,7 @@ def test_what_models_are_judged_by_is_quarantined_and_stays_so(tmp_path: Path) -
     item = send(store, None, MASK)
     assert (item.state, item.reason) == (State.QUARANTINED, "lies in deepcrack/test, which models are judged by")
     with pytest.raises(RequestError, match="is quarantined") as caught:
-        store.review(item.id, "eve", is_accepted=True)
+        review(store, item.id, is_accepted=True)
     assert caught.value.code is ErrorCode.STATE_CONFLICT
     assert send(store, None, MASK, OTHER).state is State.LABELLED
 
@@ -134,10 +139,39 @@ def test_a_newer_mask_supersedes_the_older_one_which_stays_in_the_history(store:
     assert sum(store.counts().values()) == 1
 
 
-def test_a_newer_mask_needs_a_yes_of_its_own(store: FeedbackStore) -> None:
+def test_a_newer_mask_for_an_accepted_label_is_a_proposal_until_a_reviewer_has_decided(store: FeedbackStore) -> None:
+    first = send(store, None, EMPTY)
+    accepted = review(store, first.id, is_accepted=True)
+    proposed = send(store, None, MASK)
+    assert (proposed.state, proposed.mask_file) == (State.ACCEPTED, accepted.mask_file)
+    assert store.items([], 10, 0) == [proposed]
+    assert store.n_waiting() == 1
+    refused = review(store, first.id, is_accepted=False)
+    assert (refused.state, refused.mask_file, refused.proposed_mask_file) == (State.ACCEPTED, accepted.mask_file, None)
+    send(store, None, MASK)
+    replaced = review(store, first.id, is_accepted=True)
+    assert (replaced.state, replaced.proposed_mask_file) == (State.ACCEPTED, None)
+    assert np.array_equal(mask_of(store, replaced), MASK)
+    assert store.items([], 10, 0) == []
+
+
+def test_the_accepted_mask_again_changes_nothing(store: FeedbackStore) -> None:
+    item = review(store, send(store, None, MASK).id, is_accepted=True)
+    again = send(store, Verdict.MISSED_CRACK, MASK)
+    assert (again.state, again.mask_file, again.proposed_mask_file) == (State.ACCEPTED, item.mask_file, None)
+    assert store.n_waiting() == 0
+
+
+@pytest.mark.parametrize(("is_accepted", "state"), [(True, State.ACCEPTED), (False, State.LABELLED)])
+def test_what_a_person_decided_no_automatic_review_undoes(tmp_path: Path, is_accepted: bool, state: State) -> None:
+    store = opened(tmp_path, is_review_required=False)
     item = send(store, None, EMPTY)
-    assert store.review(item.id, "eve", is_accepted=True).state is State.ACCEPTED
-    assert send(store, None, MASK).state is State.LABELLED
+    assert send(store, None, MASK).mask_file != item.mask_file  # nobody has looked yet
+    decided = review(store, item.id, is_accepted=is_accepted)
+    assert send(store, None, EMPTY).state is state
+    assert store.n_waiting() == 1
+    if is_accepted:
+        assert store.get(item.id).mask_file == decided.mask_file
 
 
 def test_less_than_is_known_changes_nothing_but_is_kept_in_the_history(store: FeedbackStore) -> None:
@@ -152,7 +186,7 @@ def test_a_complaint_reopens_what_was_called_correct_or_rejected(store: Feedback
     item = send(store, Verdict.CORRECT)
     assert send(store, Verdict.FALSE_ALARM).state is State.NEEDS_LABEL
     send(store, None, MASK)
-    store.review(item.id, "eve", is_accepted=False)
+    review(store, item.id, is_accepted=False)
     assert send(store, Verdict.FALSE_ALARM).state is State.NEEDS_LABEL
     assert store.get(item.id).mask_file is None
 
@@ -171,8 +205,8 @@ def test_near_copies_are_grouped_and_not_merged(store: FeedbackStore) -> None:
 
 def test_a_reviewer_accepts_rejects_and_corrects(store: FeedbackStore) -> None:
     item = send(store, None, EMPTY)
-    assert store.review(item.id, "eve", is_accepted=False, reason="blurred").reason == "blurred"
-    corrected = store.review(item.id, "eve", is_accepted=True, mask_hw=MASK)
+    assert review(store, item.id, is_accepted=False, reason="blurred").reason == "blurred"
+    corrected = review(store, item.id, is_accepted=True, mask_hw=MASK)
     assert corrected.state is State.ACCEPTED
     assert np.array_equal(mask_of(store, corrected), MASK)
     assert [(event.who, event.action, event.state) for event in store.events(item.id)] == [
@@ -182,10 +216,30 @@ def test_a_reviewer_accepts_rejects_and_corrects(store: FeedbackStore) -> None:
     ]
 
 
+def test_nobody_decides_about_what_has_changed_since(store: FeedbackStore) -> None:
+    seen = send(store, None, EMPTY)
+    newer = send(store, None, MASK)
+    for decide in (
+        lambda: store.review(seen.id, "eve", seen.etag, is_accepted=True),
+        lambda: store.delete(seen.id, "eve", seen.etag),
+    ):
+        with pytest.raises(RequestError, match=r"crew-7 saved it at 20.*, and it is labelled now") as caught:
+            decide()
+        assert caught.value.code is ErrorCode.STATE_CONFLICT
+    assert store.get(seen.id) == newer
+
+
+def test_whatever_happens_to_an_item_gives_it_another_etag(store: FeedbackStore) -> None:
+    etags = [send(store, None, EMPTY).etag, send(store, None, EMPTY).etag, send(store, None, MASK).etag]
+    item = review(store, store.items([], 1, 0)[0].id, is_accepted=True)
+    etags += [item.etag, send(store, None, EMPTY).etag, review(store, item.id, is_accepted=False).etag]
+    assert len(set(etags)) == len(etags)
+
+
 def test_without_a_mask_there_is_nothing_to_accept(store: FeedbackStore) -> None:
     item = send(store, Verdict.MISSED_CRACK)
     with pytest.raises(RequestError, match="has no mask") as caught:
-        store.review(item.id, "eve", is_accepted=True)
+        review(store, item.id, is_accepted=True)
     assert caught.value.code is ErrorCode.STATE_CONFLICT
     assert store.get(item.id).state is State.NEEDS_LABEL
 
@@ -209,7 +263,7 @@ def test_what_the_model_was_uncertain_about_comes_before_what_it_was_sure_of(sto
 def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: FeedbackStore, tmp_path: Path) -> None:
     one, other = send(store, Verdict.NO_CRACK), send(store, Verdict.NO_CRACK, photograph=OTHER)
     assert one.mask_file == other.mask_file
-    store.delete(one.id, "eve")
+    store.delete(one.id, "eve", one.etag)
     with pytest.raises(RequestError, match="No feedback has the id"):
         store.get(one.id)
     assert store.events(one.id) == []
@@ -233,6 +287,18 @@ def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(
         Path(item.image_file).name,
         Path(str(item.mask_file)).name,
     }
+
+
+def test_a_store_of_the_versions_without_proposals_is_opened_as_it_was(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    item = send(store, None, MASK)
+    store.close()
+    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
+        index.execute("ALTER TABLE items DROP COLUMN proposed_mask_file")
+    again = opened(tmp_path)
+    assert again.get(item.id) == item
+    assert review(again, item.id, is_accepted=True).state is State.ACCEPTED
+    again.close()
 
 
 def test_the_quota_refuses_before_anything_is_written(tmp_path: Path) -> None:
