@@ -47,7 +47,7 @@ from sidecar.documents import (
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore, Item, State, Submission
 from sidecar.keys import LOCAL, Caller, KeyRing, Right
-from sidecar.labels import Photograph, Verdict, read_mask
+from sidecar.labels import Photograph, Verdict, read_mask, without_position
 from sidecar.metrics import Metrics
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
@@ -85,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         settings.feedback_dir,
         quota_bytes=settings.quota_bytes,
         is_review_required=settings.is_review_required,
+        is_position_kept=settings.is_position_kept,
         reserved=Reserved(settings.data_dir),
     )
     queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store)
@@ -188,7 +189,7 @@ def create_app(settings: Settings) -> FastAPI:
             model_version=fields.get("model_version"),
             note=fields.get("note"),
         )
-        stored = image if settings.is_position_kept else await run_in_threadpool(photograph.without_position)
+        stored = image if settings.is_position_kept else await run_in_threadpool(without_position, image)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
         metrics.count_feedback(item)
         return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=_counts(store))

@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,13 +28,15 @@ from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.files import DurableFiles, sync
-from sidecar.labels import Photograph, Verdict, encode_mask, hash_distance
+from sidecar.labels import Photograph, Verdict, encode_mask, hash_distance, without_position
 
 logger = logging.getLogger("sidecar.feedback")
 
 NEAR_COPY_BITS = (
     6  # of 64: scaled, recompressed and slightly cropped pictures differ by less, other pictures by some 20 and more
 )
+
+_WITHOUT_POSITIONS = 1  # the store's version (SQLite's user_version) once none of its photographs has one
 
 
 class State(StrEnum):
@@ -123,6 +126,8 @@ class FeedbackStore:
     Args:
         quota_bytes: what images and masks together may take.
         is_review_required: whether a label needs a reviewer's yes before it trains.
+        is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
+            those that are there already, once.
         reserved: from a photograph's SHA-256 and perceptual hash to the set that it is reserved for judging in, if any.
 
     Raises:
@@ -135,6 +140,7 @@ class FeedbackStore:
         *,
         quota_bytes: int,
         is_review_required: bool,
+        is_position_kept: bool = False,
         reserved: Callable[[str, str], str | None] = lambda _sha256, _perceptual_hash: None,
     ) -> None:
         self._folder = folder
@@ -153,6 +159,10 @@ class FeedbackStore:
             self._index.execute("ALTER TABLE items ADD COLUMN proposed_mask_file")  # a store of the versions before it
         sync(folder)
         self._sweep()
+        if is_position_kept:
+            self._index.execute("PRAGMA user_version = 0")
+        else:
+            self._drop_positions()
 
     def close(self) -> None:
         with self._lock:
@@ -430,6 +440,31 @@ class FeedbackStore:
             logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
         for file in self._files.missing(known):
             logger.error("%s is missing: another program changed %s", self._folder / file, self._folder)
+
+    def _drop_positions(self) -> None:
+        """Take out of the stored photographs what earlier versions, or CRACK_POSITION=kept, left in them."""
+        if self._index.execute("PRAGMA user_version").fetchone()[0] == _WITHOUT_POSITIONS:
+            return
+        files = [row[0] for row in self._index.execute("SELECT DISTINCT image_file FROM items").fetchall()]
+        n_changed = n_left = 0
+        for file in files:
+            try:
+                data = self._files.read(file)
+                stripped = without_position(data)
+                if stripped != data:
+                    self._files.replace(file, stripped)
+                    n_changed += 1
+            except FileNotFoundError:  # the sweep has said so
+                continue
+            except (OSError, ValueError, struct.error) as error:
+                logger.error(
+                    "%s may say where it was taken: %s. Delete its feedback, or start again.", self._folder / file, error
+                )
+                n_left += 1
+        if files:
+            logger.info("took where, when and by whom out of %d of %d stored photographs, once", n_changed, len(files))
+        if not n_left:
+            self._index.execute(f"PRAGMA user_version = {_WITHOUT_POSITIONS}")
 
     def _known_files(self) -> set[str]:
         rows = self._index.execute(

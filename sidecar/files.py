@@ -51,6 +51,13 @@ class DurableFiles:
         for file in contents:  # of those that were there, too: a sync may have failed after the rename
             sync((self._folder / file).parent)
 
+    def replace(self, file: str, content: bytes) -> None:
+        """Write a file anew that is there: a kill leaves either the old one or the new one."""
+        path = self._folder / file
+        self.n_bytes -= path.stat().st_size
+        self._write(path, content)
+        sync(path.parent)
+
     def read(self, file: str) -> bytes:
         return (self._folder / file).read_bytes()
 

@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,25 +14,11 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, decode
+from model.inference.structure import PNG_SIGNATURE, jpeg_segments, picture, png_chunks
 
-# What pictures need to look as they do; the rest (EXIF, XMP, comments) can say where, when and by whom they were taken.
-_JPEG_KEPT = {0xE0, 0xE2, 0xEE}  # JFIF, colour profile, Adobe's colour transform
-_PNG_KEPT = {
-    b"IHDR",
-    b"PLTE",
-    b"IDAT",
-    b"IEND",
-    b"tRNS",
-    b"gAMA",
-    b"cHRM",
-    b"sRGB",
-    b"iCCP",
-    b"cICP",
-    b"sBIT",
-    b"bKGD",
-    b"pHYs",
-}
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
+_JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}
+_JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"  # of version 1.1, without the small copy that it can hold
 
 
 class Verdict(StrEnum):
@@ -66,35 +51,31 @@ class Photograph:
 
     @property
     def extension(self) -> str:
-        return "png" if self.data.startswith(_PNG_SIGNATURE) else "jpg"
+        return "png" if self.data.startswith(PNG_SIGNATURE) else "jpg"
 
     def perceptual_hash(self) -> str:
         """64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's pHash)."""
         return str(imagehash.phash(Image.fromarray(self.image_hwc_u8)))
 
-    def without_position(self) -> bytes:
-        """The same pixels without EXIF, XMP and comments, but for how to turn them upright.
-
-        Raises:
-            RequestError: IMAGE_UNDECODABLE, if the file is built so that they cannot be taken out.
-        """
-        turn = _orientation(self.data)
-        try:
-            stripped = b"".join(_png_parts(self.data, turn) if self.extension == "png" else _jpeg_parts(self.data, turn))
-            is_same = np.array_equal(decode(stripped), self.image_hwc_u8)
-        except (RequestError, ValueError, struct.error, IndexError):
-            is_same = False
-        if not is_same:
-            raise RequestError(
-                ErrorCode.IMAGE_UNDECODABLE,
-                "The position cannot be taken out of this file without changing the picture. Save it with another program.",
-            )
-        return stripped
-
 
 def hash_distance(one: str, other: str) -> int:
     """In how many of their 64 bits two perceptual hashes differ."""
     return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+def without_position(data: bytes) -> bytes:
+    """The same picture in a file that says how to turn it upright and nothing else: no EXIF, XMP, comments or colour profile,
+    and no second picture, film or other bytes behind it. The pixels are not compressed again.
+
+    Raises:
+        ValueError: it is no JPEG or PNG that `photograph.decode` reads.
+    """
+    needed, orientation = picture(data)
+    if needed.startswith(PNG_SIGNATURE):
+        at = next(png_chunks(needed)).end  # behind IHDR
+        return needed[:at] + _png_turn(orientation) + needed[at:]
+    start, *parts = (_jpeg_part(needed[segment.start : segment.end]) for segment in jpeg_segments(needed))
+    return start + _jpeg_turn(orientation) + b"".join(parts)
 
 
 def read_mask(data: bytes, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
@@ -103,7 +84,7 @@ def read_mask(data: bytes, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     Raises:
         RequestError: MASK_INVALID: no such PNG, or of another size than the photograph's `size_hw`.
     """
-    if not data.startswith(_PNG_SIGNATURE):
+    if not data.startswith(PNG_SIGNATURE):
         raise _mask_error(f"The mask starts with the bytes {data[:8]!r}, expected a PNG. Save it as one.")
     try:
         image = PngImageFile(io.BytesIO(data))
@@ -136,51 +117,30 @@ def _mask_error(message: str) -> RequestError:
     return RequestError(ErrorCode.MASK_INVALID, message)
 
 
-def _orientation(data: bytes) -> bytes:
-    """An EXIF block (without its `Exif` mark) that says how to turn the picture and nothing else; empty where it is upright."""
-    with Image.open(io.BytesIO(data)) as image:
-        turn = image.getexif().get(ExifTags.Base.Orientation, 1)
-    if turn == 1:
-        return b""
+def _jpeg_part(segment: bytes) -> bytes:
+    """What is kept of a segment: the picture, and by which formula decoders make RGB of it."""
+    if segment[1] in _JPEG_PICTURE:
+        return segment
+    if segment.startswith(b"\xff\xe0") and segment[4:9] == b"JFIF\0":
+        return _JFIF
+    if segment.startswith(b"\xff\xee") and segment[4:9] == b"Adobe":
+        return b"\xff\xee\x00\x0eAdobe" + segment[9:16]
+    return b""
+
+
+def _jpeg_turn(orientation: int) -> bytes:
+    block = _exif(orientation)
+    return b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block if block else b""
+
+
+def _png_turn(orientation: int) -> bytes:
+    chunk = b"eXIf" + _exif(orientation).removeprefix(b"Exif\0\0")
+    return struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) if orientation != 1 else b""
+
+
+def _exif(orientation: int) -> bytes:
+    """A block that says how to turn a picture upright and nothing else; empty where it is."""
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = turn
-    return exif.tobytes().removeprefix(b"Exif\0\0")
-
-
-def _jpeg_parts(data: bytes, turn: bytes) -> Iterator[bytes]:
-    """The segments to keep (ITU T.81, annex B): each is a marker, a length and its content; behind SOS comes the picture."""
-    yield data[:2]
-    if turn:
-        block = b"Exif\0\0" + turn
-        yield b"\xff\xe1" + struct.pack(">H", len(block) + 2) + block
-    at = 2
-    while True:
-        if data[at] != 0xFF:
-            raise ValueError(f"no marker at byte {at}")
-        marker = data[at + 1]
-        if marker == 0xFF:  # a fill byte
-            at += 1
-            continue
-        if marker == 0xDA:
-            break
-        end = at + 2 + struct.unpack_from(">H", data, at + 2)[0]
-        is_metadata = 0xE0 <= marker <= 0xEF or marker == 0xFE
-        if not is_metadata or marker in _JPEG_KEPT:
-            yield data[at:end]
-        at = end
-    yield data[at : data.rindex(b"\xff\xd9") + 2]
-
-
-def _png_parts(data: bytes, turn: bytes) -> Iterator[bytes]:
-    """The chunks to keep (PNG specification, section 5); what hangs behind the last one is dropped."""
-    yield _PNG_SIGNATURE
-    at, kind = len(_PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at)
-        if kind == b"IDAT" and turn:  # before the first one
-            chunk = b"eXIf" + turn
-            yield struct.pack(">I", len(turn)) + chunk + struct.pack(">I", zlib.crc32(chunk))
-            turn = b""
-        if kind in _PNG_KEPT:
-            yield data[at : at + 12 + length]
-        at += 12 + length
+    if orientation != 1:
+        exif[ExifTags.Base.Orientation] = orientation
+    return exif.tobytes() if exif else b""
