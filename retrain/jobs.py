@@ -15,8 +15,9 @@ class Jobs:
     """The jobs in `feedback_dir`; the file may be open in the sidecar, too."""
 
     def __init__(self, feedback_dir: Path) -> None:
-        feedback_dir.mkdir(parents=True, exist_ok=True)
+        feedback_dir.mkdir(0o700, parents=True, exist_ok=True)
         self._path = feedback_dir / "retrain.sqlite3"
+        self._path.touch(0o600)
         with self._index() as index:
             index.execute("PRAGMA journal_mode = WAL")
             index.execute(f"CREATE TABLE IF NOT EXISTS jobs ({_COLUMNS})")

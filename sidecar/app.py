@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import io
 import logging
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,7 +17,6 @@ from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 from numpy.typing import NDArray
-from PIL import Image
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -46,12 +44,15 @@ from sidecar.documents import (
 )
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore, Item, State, Submission
-from sidecar.keys import LOCAL, Caller, KeyRing, Right
+from sidecar.files import tighten
+from sidecar.issuer import Issuer, is_token
+from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
 from sidecar.labels import Photograph, Verdict, read_mask, without_position
 from sidecar.metrics import Metrics
+from sidecar.readiness import Readiness
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
-from sidecar.settings import LOOPBACK, Settings
+from sidecar.settings import Settings
 from sidecar.torchserve import RETRY_AFTER_S, Prediction, TorchServe
 
 logger = logging.getLogger("sidecar")
@@ -60,7 +61,7 @@ FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph 
 MAX_FIELD_CHARACTERS = 2000
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
-_TINY_SIDE_PX = 32
+_KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
 
 Seen = Annotated[
     str | None, Header(description="the ETag that came with what you looked at; without it nothing is decided (428)")
@@ -71,15 +72,16 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; its store is opened here and closed when the application ends.
 
     Raises:
-        ValueError: no key is configured, and it would listen beyond this machine.
+        ValueError: a setting is no sensible value.
         BlockingIOError: another sidecar has the store open.
     """
-    keys, limits = KeyRing(settings.keys_path), Limits.from_environment()
-    if not settings.is_on_loopback and not len(keys):
-        raise ValueError(
-            f"CRACK_SIDECAR_HOST={settings.host!r}: without an API key only {', '.join(LOOPBACK)} may be listened on. "
-            "Make one with python -m sidecar.keys add."
-        )
+    limits, issuer = Limits.from_environment(), Issuer.from_settings(settings)
+    keys = KeyRing(
+        settings.keys_path,
+        settings.feedback_dir / MARKER,
+        is_required=issuer is not None or not settings.is_on_loopback,
+        may_be_empty=issuer is not None,
+    )
     torchserve = TorchServe(settings.torchserve_url, settings.management_url)
     store = FeedbackStore(
         settings.feedback_dir,
@@ -88,16 +90,21 @@ def create_app(settings: Settings) -> FastAPI:
         is_position_kept=settings.is_position_kept,
         reserved=Reserved(settings.data_dir),
     )
-    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store)
-    tiny_photograph = _grey_png(_TINY_SIDE_PX)
+    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
+    readiness = Readiness(torchserve)
+    n_open = tighten(settings.feedback_dir, but=settings.keys_path)  # which is refused instead, as others may have changed it
+    if n_open:
+        logger.warning("took %d files and folders in %s from other users of this machine", n_open, settings.feedback_dir)
     limiter, rate = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerMinute(settings.requests_per_minute)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        announcement = asyncio.create_task(_announce(torchserve, tiny_photograph, settings))
+        announcement = asyncio.create_task(_announce(readiness, settings))
         yield
         announcement.cancel()
         await torchserve.close()
+        if issuer:
+            await issuer.close()
         store.close()
 
     app = FastAPI(
@@ -108,19 +115,24 @@ def create_app(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
 
+    async def identify(key: str) -> Caller:
+        if issuer and is_token(key):
+            return await issuer.caller(key)
+        if not keys.is_required:
+            return LOCAL
+        try:
+            caller = keys.find(key)
+        except NoKeysError as error:
+            raise RequestError(ErrorCode.KEYS_UNAVAILABLE, _KEYS_UNAVAILABLE) from error
+        if caller is None:
+            raise RequestError(ErrorCode.KEY_INVALID, "No valid API key was sent. Send it as 'Authorization: Bearer KEY'.")
+        return caller
+
     def caller_with(right: Right) -> Callable[[Request], Awaitable[Caller]]:
         async def authorise(request: Request) -> Caller:
-            caller = LOCAL
-            if len(keys):
-                key = request.headers.get("authorization", "").removeprefix("Bearer ")
-                found = keys.find(key)
-                if found is None:
-                    raise RequestError(
-                        ErrorCode.KEY_INVALID, "No valid API key was sent. Send it as 'Authorization: Bearer KEY'."
-                    )
-                caller = found
+            caller = await identify(request.headers.get("authorization", "").removeprefix("Bearer "))
             if right not in caller.rights:
-                raise RequestError(ErrorCode.NOT_PERMITTED, f"The key of {caller.name!r} has no right to {right.value}.")
+                raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} has no right to {right.value}.")
             if not limiter.hit(rate, caller.name):
                 raise RequestError(
                     ErrorCode.RATE_LIMITED,
@@ -141,11 +153,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @app.get("/ready", tags=["service"])
     async def ready() -> Ready:
-        """200 only when a tiny prediction succeeds, else 503."""
-        prediction = await torchserve.predict(tiny_photograph, is_probe=True)
-        if prediction.status != 200:
-            raise RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
-        return Ready(status="ready", model_version=prediction.model_version)
+        """200 only when a tiny prediction has succeeded in the last seconds, else 503."""
+        if keys.fault:
+            raise RequestError(ErrorCode.KEYS_UNAVAILABLE, _KEYS_UNAVAILABLE)
+        return Ready(status="ready", model_version=await readiness.check())
 
     @app.get("/model", tags=["service"], dependencies=[may_predict])
     async def model() -> Model:
@@ -278,7 +289,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
 
     _answer_errors_in_one_form(app)
-    if settings.is_on_loopback and not len(keys):  # else a page elsewhere could have its own name point here
+    if not keys.is_required:  # else a page elsewhere could have its own name point here
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
     app.add_middleware(Envelope, metrics=metrics, max_body_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES)
     return app
@@ -367,12 +378,6 @@ def _counts(store: FeedbackStore) -> dict[str, int]:
     return {state.value: count for state, count in store.counts().items()}
 
 
-def _grey_png(side_px: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (side_px, side_px), 128).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def _read_card(archive: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -381,12 +386,12 @@ def _read_card(archive: Path) -> dict[str, Any]:
         raise RequestError(ErrorCode.MODEL_UNAVAILABLE, f"The card of the served model cannot be read ({error}).") from error
 
 
-async def _announce(torchserve: TorchServe, photograph: bytes, settings: Settings) -> None:
+async def _announce(readiness: Readiness, settings: Settings) -> None:
     """Say where to go, once that is of use."""
     while True:
         with contextlib.suppress(RequestError):
-            if (await torchserve.predict(photograph, is_probe=True)).status == 200:
-                break
+            await readiness.check()
+            break
         await asyncio.sleep(0.5)
     url = f"http://{settings.host}:{settings.port}"
     logger.info(

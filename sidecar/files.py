@@ -4,7 +4,9 @@ A file is written to `incoming/`, synced, renamed to its place, and the folder o
 so what is there already stays. What no index refers to, because a kill came between, is swept.
 """
 
+import contextlib
 import os
+import stat
 import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -12,6 +14,7 @@ from pathlib import Path
 from model.inference.errors import ErrorCode, RequestError
 
 INCOMING = "incoming"
+FOLDER_MODE, FILE_MODE = 0o700, 0o600  # for their owner alone
 
 
 class DurableFiles:
@@ -89,6 +92,22 @@ class DurableFiles:
             incoming.unlink(missing_ok=True)
             raise
         self.n_bytes += len(content)
+
+
+def tighten(folder: Path, but: Path) -> int:
+    """Take a folder and what lies in it, `but` one file, from everybody except their owner; how much was open to others.
+
+    What belongs to somebody else stays as it is: of a mounted volume that may be the folder itself.
+    """
+    n_open, folder, but = 0, folder.resolve(), but.resolve()
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):  # SQLite removes files of its own when another process closes them
+            status = path.lstat()
+            is_open = bool(status.st_mode & 0o077) and not stat.S_ISLNK(status.st_mode)
+            if is_open and status.st_uid == os.geteuid() and path != but:
+                path.chmod(FOLDER_MODE if stat.S_ISDIR(status.st_mode) else FILE_MODE)
+                n_open += 1
+    return n_open
 
 
 def sync(folder: Path) -> None:

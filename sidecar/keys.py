@@ -1,15 +1,18 @@
 """API keys: who may predict, give feedback and review. `python -m sidecar.keys --help` makes and removes them.
 
 On disk lie names, rights and the SHA-256 of each key; a key has 256 random bits, so its hash tells nothing. The file is read
-again when it changes, so a removed key stops working at once.
+again when it changes, so a removed key stops working at once. A marker beside the feedback store remembers that keys are
+required: a file of keys that is gone, empty, broken or open to others then lets nobody in.
 """
 
 import argparse
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
+import stat
 import sys
 import threading
 from collections.abc import Sequence
@@ -18,6 +21,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from sidecar.settings import Settings
+
+logger = logging.getLogger("sidecar.keys")
+
+MARKER = "keys-required"
+_MARKER_TEXT = "API keys are required from now on. `python -m sidecar.keys open` takes that back.\n"
+# A group may read: so does a container's user what Kubernetes mounts of a Secret, which belongs to root.
+_OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 
 class Right(StrEnum):
@@ -37,26 +47,63 @@ class Caller:
 LOCAL = Caller("local", frozenset(Right))
 
 
-class KeyRing:
-    """The keys of a file, which need not exist. Raises ValueError, naming the file, if it is none of ours."""
+class NoKeysError(ValueError):
+    """There is nothing to compare a key with. The message says what was found, and what to do."""
 
-    def __init__(self, path: Path) -> None:
+
+class KeyRing:
+    """The keys of the file at `path`, which need not exist, and whether nobody comes in without one.
+
+    Keys are required once that file or the marker exists, or somebody said so, for as long as this object lives and beyond.
+
+    Args:
+        marker: remembers that keys are required; by default beside `path`.
+        is_required: requires keys from now on.
+        may_be_empty: whether it is no fault that there is no key, as people come in by other ways, too.
+
+    Raises:
+        OSError: the marker cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, marker: Path | None = None, *, is_required: bool = False, may_be_empty: bool = False
+    ) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._marker = marker or path.with_name(MARKER)
+        self._may_be_empty = may_be_empty
+        self._is_required = False
+        self._lock = threading.RLock()
         self._read_at: tuple[int, int] | None = None
         self._callers: dict[bytes, Caller] = {}
+        self._unreadable = self._told = ""
+        if is_required:
+            self._require()
         self._refresh()
 
-    def __len__(self) -> int:
+    @property
+    def is_required(self) -> bool:
+        """Whether nobody may do anything without a key."""
         with self._lock:
             self._refresh()
-            return len(self._callers)
+            return self._is_required
+
+    @property
+    def fault(self) -> str:
+        """Why no key can be checked, and what to do; empty where there is no such reason."""
+        with self._lock:
+            self._refresh()
+            return self._fault()
 
     def find(self, key: str) -> Caller | None:
-        """Whose key this is; each key of the file is compared, in a time that does not depend on how much of one is right."""
+        """Whose key this is; each key of the file is compared, in a time that does not depend on how much of one is right.
+
+        Raises NoKeysError.
+        """
         digest, found = _digest(key), None
         with self._lock:
             self._refresh()
+            if self._fault():
+                raise NoKeysError(self._fault())
             for known, caller in self._callers.items():
                 if hmac.compare_digest(known, digest):
                     found = caller
@@ -65,8 +112,7 @@ class KeyRing:
     def add(self, name: str, rights: Sequence[Right], key: str | None = None) -> str:
         """Make a key, shown this once, or enter one made elsewhere. Raises ValueError if the name is taken."""
         with self._lock:
-            self._refresh()
-            if name in {caller.name for caller in self._callers.values()}:
+            if name in self.names():
                 raise ValueError(f"{name!r} has a key already. Remove it first, or choose another name.")
             key = key or secrets.token_urlsafe(32)
             self._write(self._callers | {_digest(key): Caller(name, frozenset(rights))})
@@ -75,50 +121,100 @@ class KeyRing:
     def remove(self, name: str) -> None:
         """Raises ValueError if nobody has that name."""
         with self._lock:
-            self._refresh()
-            kept = {digest: caller for digest, caller in self._callers.items() if caller.name != name}
-            if len(kept) == len(self._callers):
+            if name not in self.names():
                 raise ValueError(f"{name!r} has no key. There are keys for: {', '.join(self.names()) or 'nobody'}.")
-            self._write(kept)
+            self._write({digest: caller for digest, caller in self._callers.items() if caller.name != name})
+
+    def open(self) -> None:
+        """Require no keys any more, from the next start of the sidecar on. Raises ValueError where there still is one."""
+        with self._lock:
+            if self.names():
+                raise ValueError(f"There are keys for: {', '.join(self.names())}. Remove them first.")
+            self._path.unlink(missing_ok=True)
+            self._marker.unlink(missing_ok=True)
 
     def names(self) -> list[str]:
-        return sorted(caller.name for caller in self._callers.values())
+        return [caller.name for caller in self.callers()]
 
     def callers(self) -> list[Caller]:
-        return sorted(self._callers.values(), key=lambda caller: caller.name)
+        """Raises NoKeysError where the file cannot be read."""
+        with self._lock:
+            self._refresh()
+            if self._unreadable:
+                raise NoKeysError(self._unreadable)
+            return sorted(self._callers.values(), key=lambda caller: caller.name)
+
+    def _fault(self) -> str:
+        if self._is_required and not (self._unreadable or self._callers or self._may_be_empty):
+            return f"API keys are required, and {self._path} holds none. Make one: python -m sidecar.keys add NAME."
+        return self._unreadable
 
     def _refresh(self) -> None:
         try:
             status = self._path.stat()
+            read_at = (status.st_ctime_ns, status.st_ino)  # what changes the mode changes that time, too
         except FileNotFoundError:
-            self._callers, self._read_at = {}, None
-            return
-        if self._read_at == (status.st_mtime_ns, status.st_ino):
-            return
-        try:
-            entries = json.loads(self._path.read_text())
-            self._callers = {
-                bytes.fromhex(entry["sha256"]): Caller(entry["name"], frozenset(map(Right, entry["rights"])))
-                for entry in entries
-            }
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self._path}: no file of API keys ({error}). Make it with python -m sidecar.keys.") from error
-        self._read_at = (status.st_mtime_ns, status.st_ino)
+            read_at = None
+        if read_at or self._marker.exists():
+            self._require()
+        if read_at is None or read_at != self._read_at:
+            self._read_at, self._callers, self._unreadable = read_at, {}, ""
+            if read_at:
+                try:
+                    self._callers = _read(self._path)
+                except (OSError, KeyError, TypeError, ValueError) as error:
+                    self._unreadable = (
+                        f"{self._path}: no file of API keys ({error}). Repair it, or remove it and make new keys."
+                    )
+        fault = self._fault()
+        if fault != self._told:
+            self._told = fault
+            logger.error("no API key is let in: %s", fault) if fault else logger.info("API keys can be checked again")
+
+    def _require(self) -> None:
+        if not self._is_required and not self._marker.exists():
+            _write_whole(self._marker, _MARKER_TEXT)
+        self._is_required = True
 
     def _write(self, callers: dict[bytes, Caller]) -> None:
         entries = [
             {"name": caller.name, "rights": sorted(caller.rights), "sha256": digest.hex()} for digest, caller in callers.items()
         ]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_name(self._path.name + ".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(entries, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
-        self._read_at = None
+        self._require()
+        _write_whole(self._path, json.dumps(entries, indent=2))
         self._refresh()
+
+
+def _read(path: Path) -> dict[bytes, Caller]:
+    """Raises OSError, KeyError, TypeError or ValueError where it isn't ours."""
+    with path.open() as file:
+        status = os.fstat(file.fileno())
+        if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OPEN_TO_OTHERS:
+            raise ValueError(
+                f"it belongs to user {status.st_uid} and has mode {stat.S_IMODE(status.st_mode):o}, so that others may read "
+                f"or change it; expected the sidecar's user or root, and mode 600 or 440"
+            )
+        entries = json.load(file)
+    if not isinstance(entries, list):
+        raise TypeError(f"expected a list, got a {type(entries).__name__}")
+    return {bytes.fromhex(entry["sha256"]): Caller(entry["name"], frozenset(map(Right, entry["rights"]))) for entry in entries}
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Returns when the file, for its owner alone, would survive a power cut."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _digest(key: str) -> bytes:
@@ -128,7 +224,8 @@ def _digest(key: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sidecar.keys",
-        description="Make, list and remove API keys. They lie, as hashes, in the file that CRACK_KEYS_FILE names.",
+        description="Make, list and remove API keys. They lie, as hashes, in the file that CRACK_KEYS_FILE names. Once there "
+        "was a key, nobody is let in without one, even when the last is removed.",
         epilog="examples:\n"
         "  python -m sidecar.keys add crew-7 --rights predict feedback\n"
         "  python -m sidecar.keys list\n"
@@ -141,17 +238,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add.add_argument("--rights", nargs="+", type=Right, choices=list(Right), default=[Right.PREDICT, Right.FEEDBACK])
     commands.add_parser("list", help="names and rights")
     commands.add_parser("remove", help="make a key worthless").add_argument("name")
+    commands.add_parser("open", help="when no key is left: let everybody on this machine in without one, as at first")
     options = parser.parse_args(arguments)
+    settings = Settings.from_environment()
     try:
-        ring = KeyRing(Settings.from_environment().keys_path)
+        ring = KeyRing(settings.keys_path, settings.feedback_dir / MARKER, may_be_empty=True)
         if options.command == "add":
             print(ring.add(options.name, options.rights))
         elif options.command == "remove":
             ring.remove(options.name)
+            if not ring.callers():
+                print("That was the last key. Nobody is let in until you add another; `open` requires none any more.")
+        elif options.command == "open":
+            ring.open()
+            print("No key is required any more, on this machine alone. Start the sidecar again.")
         else:
             for caller in ring.callers():
                 print(f"{caller.name}  {' '.join(sorted(caller.rights))}")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     return 0
 

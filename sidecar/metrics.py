@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from model.inference.card import FILE_NAME, ModelCard
 from sidecar.feedback import FeedbackStore, Item
+from sidecar.keys import KeyRing
 from sidecar.torchserve import Served
 
 logger = logging.getLogger("sidecar.metrics")
@@ -24,7 +25,7 @@ SERVING_FILE = "serving.json"  # a promotion, or a rollback, is the moment at wh
 class Metrics:
     """Counts for one application. Labels hold routes and versions, never names of files or ids."""
 
-    def __init__(self, store: FeedbackStore, model_store: Path) -> None:
+    def __init__(self, store: FeedbackStore, model_store: Path, keys: KeyRing) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter("crack_requests", "Requests by route and status", ["route", "code"], registry=self._registry)
         self.seconds = Histogram(
@@ -40,6 +41,10 @@ class Metrics:
             ["verdict", "state", "version"],
             registry=self._registry,
         )
+        keys_available = Gauge(
+            "crack_keys_available", "1; 0 where API keys are required and none can be checked", registry=self._registry
+        )
+        keys_available.set_function(lambda: float(not keys.fault))
         self._served = _ServedCollector(model_store)
         self._registry.register(_StoreCollector(store))
         self._registry.register(self._served)

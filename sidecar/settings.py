@@ -12,7 +12,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Settings:
-    """README.md, "The door", lists each variable with its meaning."""
+    """README.md lists each variable with its meaning; docs/security.md those that begin with CRACK_OIDC."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -29,6 +29,10 @@ class Settings:
     is_position_kept: bool = False
     page_port: int = 8500
     prometheus_url: str = ""
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_claim: str = "scope"
+    oidc_scopes: str = "predict=crack:predict,feedback=crack:feedback,review=crack:review"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -50,6 +54,10 @@ class Settings:
             page_port=_positive(environment, "CRACK_PAGE_PORT", cls.page_port),
             prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
+            oidc_issuer=environment.get("CRACK_OIDC_ISSUER", cls.oidc_issuer),
+            oidc_audience=environment.get("CRACK_OIDC_AUDIENCE", cls.oidc_audience),
+            oidc_claim=environment.get("CRACK_OIDC_CLAIM", cls.oidc_claim),
+            oidc_scopes=environment.get("CRACK_OIDC_SCOPES", cls.oidc_scopes),
         )
 
     @property

@@ -75,9 +75,10 @@ class Survey:
 
     def __init__(self, folder: Path, question: dict[str, Any]) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # whoever wants to show it opens it; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         try:
+            os.fchmod(self._journal.fileno(), 0o600)
             fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._offsets = self._read(question)
         except BaseException:

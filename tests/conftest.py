@@ -93,6 +93,21 @@ def start_sidecar(server: Server, tmp_path: Path) -> Iterator[StartSidecar]:
 
 
 @pytest.fixture
+def start_lone_sidecar(tmp_path: Path) -> Iterator[StartSidecar]:
+    """Starts sidecars without a TorchServe, for what they decide without one; they are stopped in the end."""
+    running: list[Sidecar] = []
+
+    def start(**settings: str) -> Sidecar:
+        away = f"http://127.0.0.1:{free_ports(1)[0]}"
+        running.append(Sidecar(tmp_path / "store", tmp_path / "sidecar.log", away, away, **settings))
+        return running[-1]
+
+    yield start
+    for sidecar in running:
+        sidecar.stop()
+
+
+@pytest.fixture
 def former_sidecar(server: Server, start_sidecar: StartSidecar) -> Iterator[Sidecar]:
     """A sidecar whose TorchServe answers as archives did that knew no crack score: pictures have no header for it."""
     with Front(server.inference_url) as front:

@@ -26,13 +26,14 @@ DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OW
 # What each image of ours runs, and what its code loads by name instead of importing it.
 CODE = {
     "torchserve": (["handler"], {"pyyaml", "torch", "torchserve"}),  # TorchServe's workers import the first two
-    "sidecar": (["sidecar"], {"python-multipart"}),
+    "sidecar": (["sidecar"], {"cryptography", "python-multipart"}),  # PyJWT checks signatures by the former
     "gradio": (["gradio_app"], set[str]()),
     "retrain": (["retrain", "export"], {"dvc", "dvc-s3", "torch-model-archiver"}),
 }
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "jwt": "PyJWT",
     "prometheus_client": "prometheus-client",
     "skimage": "scikit-image",
     "ts": "torchserve",

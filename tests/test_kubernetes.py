@@ -186,6 +186,14 @@ def test_a_server_has_all_three_probes_and_only_the_first_needs_a_prediction(res
         assert "predictions" not in str((container["readinessProbe"], liveness))
 
 
+def test_the_sidecars_keys_are_mounted_as_it_takes_them() -> None:
+    """What belongs to root can be read by the group that `fsGroup` gives it, and by nobody else."""
+    pod = named(BASE, "Deployment", "sidecar")["spec"]["template"]["spec"]
+    (secret,) = (volume["secret"] for volume in pod["volumes"] if "secret" in volume)
+    assert secret["defaultMode"] == 0o440
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+
+
 def test_there_is_one_sidecar_whose_index_is_on_a_disk_that_only_its_machine_has() -> None:
     sidecar = named(BASE, "Deployment", "sidecar")["spec"]
     assert (sidecar["replicas"], sidecar["strategy"]) == (1, {"type": "Recreate"})

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from sidecar.keys import KeyRing, Right
+from sidecar.keys import MARKER, KeyRing, Right
 from sidecar.settings import Settings
 
 logger = logging.getLogger("init")
@@ -81,7 +81,8 @@ def main() -> int:
     try:
         seed(settings.model_store)
         secret(GRAFANA_PASSWORD, 0o444)  # Grafana runs as another user; nothing else mounts it
-        let_page_in(KeyRing(settings.keys_path), secret(PAGE_KEY, 0o400))
+        ring = KeyRing(settings.keys_path, settings.feedback_dir / MARKER, may_be_empty=True)
+        let_page_in(ring, secret(PAGE_KEY, 0o400))
     except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1

@@ -33,6 +33,8 @@ class ErrorCode(Enum):
     INTERNAL_ERROR = ("internal_error", 500)
     TOO_MANY_CONNECTIONS = ("too_many_connections", 503)
     MODEL_UNAVAILABLE = ("model_unavailable", 503)
+    KEYS_UNAVAILABLE = ("keys_unavailable", 503)
+    ISSUER_UNAVAILABLE = ("issuer_unavailable", 503)
     STORAGE_FULL = ("storage_full", 507)
 
     status: int

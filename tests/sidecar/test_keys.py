@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.keys import KeyRing, Right
+from sidecar.keys import KeyRing, NoKeysError, Right
 from tests.conftest import ROOT
 
 
 def test_a_key_is_known_with_its_rights_and_no_other_is(tmp_path: Path) -> None:
     ring = KeyRing(tmp_path / "keys.json")
-    assert len(ring) == 0
+    assert not ring.is_required
     key = ring.add("crew-7", [Right.PREDICT])
     caller = ring.find(key)
     assert caller is not None
@@ -32,6 +32,7 @@ def test_the_file_holds_no_key_and_is_for_its_owner_alone(tmp_path: Path) -> Non
 def test_another_process_change_is_seen_at_once(tmp_path: Path) -> None:
     serving, editing = (KeyRing(tmp_path / "keys.json") for _ in range(2))
     key = editing.add("crew-7", [Right.PREDICT])
+    editing.add("eve", list(Right))
     assert serving.find(key) is not None
     editing.remove("crew-7")
     assert serving.find(key) is None
@@ -46,15 +47,17 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
         ring.remove("crew-8")
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
+def test_a_broken_file_is_named_and_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[{}]")
-    with pytest.raises(ValueError, match=r"keys\.json: no file of API keys"):
-        KeyRing(tmp_path / "keys.json")
+    (tmp_path / "keys.json").chmod(0o600)
+    with pytest.raises(NoKeysError, match=r"keys\.json: no file of API keys \('sha256'\)"):
+        KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
+    assert (tmp_path / "keys.json").read_text() == "[{}]"
 
 
 def test_the_command_makes_lists_and_removes(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
-        environment = {**os.environ, "CRACK_KEYS_FILE": str(tmp_path / "keys.json")}
+        environment = {**os.environ, "CRACK_FEEDBACK_DIR": str(tmp_path)}
         command = [sys.executable, "-m", "sidecar.keys", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -1,0 +1,154 @@
+"""OpenID Connect: who a bearer token names and what its scopes allow, checked by the keys that its issuer publishes.
+
+Nothing is asked of the issuer before the first token comes. Left to others: how somebody gets a token, and API keys
+(`sidecar.keys`).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+import jwt
+
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.keys import Caller, Right
+from sidecar.settings import LOOPBACK, Settings
+
+logger = logging.getLogger("sidecar.issuer")
+
+# Signed with the issuer's private key: a token without a signature, or with one by a shared secret, is none.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+KEYS_LIVE_S = 600  # a key that the issuer has withdrawn is good for no longer
+PAUSE_S = 5  # between two questions to the issuer, however many unknown keys tokens name
+LEEWAY_S = 30  # by which two clocks may differ
+MAX_NAME_CHARACTERS = 100
+_TIMEOUT = httpx.Timeout(5.0)
+
+
+class Issuer:
+    """One issuer of tokens.
+
+    Args:
+        url: as it stands in each of its tokens.
+        audience: whom its tokens must be for.
+        claim: where a token has its scopes: words in a text, or a list.
+        scopes: which of them gives which right.
+    """
+
+    def __init__(self, url: str, audience: str, claim: str, scopes: Mapping[Right, str]) -> None:
+        self._url, self._audience, self._claim, self._scopes = url, audience, claim, scopes
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT)
+        self._lock = asyncio.Lock()
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._keys_until = self._silent_until = 0.0
+        self._fault = ""
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self | None:
+        """None where no issuer is named. Raises ValueError, naming the variable, where one is no sensible value."""
+        if not settings.oidc_issuer:
+            return None
+        if not _is_private(settings.oidc_issuer):
+            raise ValueError(f"CRACK_OIDC_ISSUER={settings.oidc_issuer!r}: expected https://, or http:// on this machine.")
+        if not settings.oidc_audience:
+            raise ValueError("CRACK_OIDC_AUDIENCE is not set: name whom the tokens of CRACK_OIDC_ISSUER must be for.")
+        try:
+            pairs = (pair.partition("=") for pair in settings.oidc_scopes.split(","))
+            scopes = {Right(right): scope for right, _, scope in pairs}
+        except ValueError as error:
+            raise ValueError(f"CRACK_OIDC_SCOPES={settings.oidc_scopes!r}: {error}. Expected RIGHT=SCOPE,...") from error
+        return cls(settings.oidc_issuer, settings.oidc_audience, settings.oidc_claim, scopes)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def caller(self, token: str) -> Caller:
+        """Raises RequestError: KEY_INVALID, ISSUER_UNAVAILABLE."""
+        try:
+            claims = jwt.decode(
+                token,
+                await self._key(jwt.get_unverified_header(token).get("kid")),
+                algorithms=ALGORITHMS,
+                audience=self._audience,
+                issuer=self._url,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud", "sub"]},
+            )
+        except jwt.PyJWTError as error:
+            raise RequestError(
+                ErrorCode.KEY_INVALID, f"The token is not accepted ({error}). Get a new one from {self._url}."
+            ) from error
+        return Caller(_name(claims), self._rights(claims))
+
+    def _rights(self, claims: dict[str, Any]) -> frozenset[Right]:
+        found = claims.get(self._claim)
+        granted = found.split() if isinstance(found, str) else found if isinstance(found, list) else []
+        return frozenset(right for right, scope in self._scopes.items() if scope in granted)
+
+    async def _key(self, key_id: str | None) -> jwt.PyJWK:
+        """Raises InvalidKeyError where the issuer publishes none of that name, RequestError where it does not say."""
+        if not self._is_known(key_id):
+            async with self._lock:
+                if not self._is_known(key_id) and time.monotonic() >= self._silent_until:
+                    await self._ask()
+        if self._is_known(key_id):
+            return self._keys[key_id]
+        if self._fault:
+            raise RequestError(
+                ErrorCode.ISSUER_UNAVAILABLE,
+                "The issuer of tokens does not say by which keys it signs, so yours cannot be checked. Send it again later.",
+            )
+        raise jwt.InvalidKeyError(f"it is signed by a key that the issuer does not publish, {key_id!r}")
+
+    def _is_known(self, key_id: str | None) -> bool:
+        return key_id in self._keys and time.monotonic() < self._keys_until
+
+    async def _ask(self) -> None:
+        """What the issuer publishes now; where it fails, what is known still counts until its time is over."""
+        try:
+            described = await self._get(f"{self._url.rstrip('/')}/.well-known/openid-configuration")
+            if described["issuer"] != self._url:
+                raise ValueError(f"it calls itself {described['issuer']!r}")
+            published = jwt.PyJWKSet.from_dict(await self._get(described["jwks_uri"])).keys
+        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            self._fault = f"{type(error).__name__}: {error}"
+            logger.warning("no token of %s can be checked by its keys: %s", self._url, self._fault)
+        else:
+            self._keys = {key.key_id: key for key in published if key.public_key_use in (None, "sig")}
+            if len(self._keys) == 1:  # then a token need not name it
+                self._keys |= {None: next(iter(self._keys.values()))}
+            self._keys_until, self._fault = time.monotonic() + KEYS_LIVE_S, ""
+        self._silent_until = time.monotonic() + PAUSE_S
+
+    async def _get(self, url: str) -> dict[str, Any]:
+        if not _is_private(url):
+            raise ValueError(f"{url!r} is neither https:// nor on this machine")
+        answer = await self._client.get(url)
+        answer.raise_for_status()
+        return dict(answer.json())
+
+
+def is_token(text: str) -> bool:
+    """Whether this is a token and no API key."""
+    try:
+        jwt.get_unverified_header(text)
+    except jwt.PyJWTError:
+        return False
+    return True
+
+
+def _is_private(url: str) -> bool:
+    """Whether nobody on the way can change what is answered."""
+    parts = urlsplit(url)
+    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
+
+
+def _name(claims: dict[str, Any]) -> str:
+    """As people call themselves, which is theirs to choose, and as the issuer does, which is not."""
+    called = claims.get("preferred_username") or claims.get("name") or "user"
+    shown, subject = ("".join(filter(str.isprintable, str(text)))[:MAX_NAME_CHARACTERS] for text in (called, claims["sub"]))
+    return f"{shown} ({subject})"

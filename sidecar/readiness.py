@@ -1,0 +1,56 @@
+"""Whether a photograph would be answered now: found out with a tiny one, seldom, however many ask."""
+
+import asyncio
+import io
+import time
+
+from PIL import Image
+
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.torchserve import TorchServe
+
+FRESH_S = 3  # what was found out is told for so long
+TIMEOUT_S = 30  # in which a tiny photograph is answered, behind others
+_SIDE_PX = 32
+
+
+class Readiness:
+    """One probe at a time, and its outcome for all who ask meanwhile and soon after."""
+
+    def __init__(self, torchserve: TorchServe) -> None:
+        self._torchserve = torchserve
+        self._photograph = _grey_png(_SIDE_PX)
+        self._lock = asyncio.Lock()
+        self._fresh_until = 0.0
+        self._found: str | RequestError = ""
+
+    async def check(self) -> str:
+        """The version that answers. Raises RequestError, MODEL_UNAVAILABLE."""
+        async with self._lock:
+            if time.monotonic() >= self._fresh_until:
+                self._found = await self._probe()
+                self._fresh_until = time.monotonic() + FRESH_S
+            found = self._found
+        if isinstance(found, RequestError):
+            raise RequestError(found.code, found.message)  # raised again and again, one keeps a traceback of each time
+        return found
+
+    async def _probe(self) -> str | RequestError:
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                prediction = await self._torchserve.predict(self._photograph, is_probe=True)
+        except RequestError as error:
+            return error
+        except TimeoutError:
+            return RequestError(
+                ErrorCode.MODEL_UNAVAILABLE, f"A tiny prediction took more than {TIMEOUT_S} s. Send it again in some seconds."
+            )
+        if prediction.status != 200:
+            return RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
+        return prediction.model_version
+
+
+def _grey_png(side_px: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (side_px, side_px), 128).save(buffer, "PNG")
+    return buffer.getvalue()
