@@ -61,7 +61,9 @@ class BusyError(RuntimeError):
 @contextmanager
 def alone(workspace: Path) -> Iterator[None]:
     """Hold the workspace's lock, which ends with the process and its stages, however they end. Raises BusyError."""
-    workspace.mkdir(parents=True, exist_ok=True)
+    workspace.mkdir(0o700, parents=True, exist_ok=True)
+    if workspace.stat().st_uid == os.geteuid():  # of a mounted volume it may be another's
+        workspace.chmod(0o700)  # it holds copies of the photographs, and older versions left them open
     deadline = time.monotonic() + STAGES_END_S
     with (workspace / "lock").open("w") as lock:
         while True:

@@ -41,6 +41,8 @@ class Workspace:
         bars = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}  # in a log they are one endless line
         self._environment = {**environment, **bars, JOB_PID: str(os.getpid())}
         self.folder.mkdir(parents=True, exist_ok=True)
+        if "://" not in remote:
+            Path(self._remote).mkdir(0o700, parents=True, exist_ok=True)
         if not (self.folder / ".dvc" / "config").is_file():
             self._git("init", "--quiet", "--initial-branch=main")
             self._dvc("init", "--quiet", "--force")

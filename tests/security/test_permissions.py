@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import requests
 
+from retrain.cycle import alone
 from retrain.jobs import Jobs
+from retrain.workspace import Workspace
 from sidecar.survey import JOURNAL, Survey
 from tests.photographs import png
 from tests.sidecars import StartSidecar
@@ -66,6 +68,13 @@ def test_a_file_of_keys_that_others_could_change_is_not_made_good_in_silence(sta
 def test_the_retrain_jobs_table_is_closed_whoever_makes_it(tmp_path: Path) -> None:
     Jobs(tmp_path / "store").begin("a test")
     assert open_to_others(tmp_path / "store") == []
+
+
+def test_copies_that_the_retrain_job_makes_are_closed_and_those_of_older_versions_too(tmp_path: Path) -> None:
+    (tmp_path / "workspace").mkdir()
+    with alone(tmp_path / "workspace"):
+        Workspace(tmp_path / "workspace", str(tmp_path / "storage"), {})
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("workspace", "storage")] == [0o700, 0o700]
 
 
 def test_a_surveys_journal_is_closed_and_a_folder_that_was_opened_to_show_it_stays_open(tmp_path: Path) -> None:
