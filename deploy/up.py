@@ -1,35 +1,166 @@
-"""What `make up` runs: the processes of the Procfile under honcho, until one of them ends or Ctrl-C; or those that are named.
+"""What `make up` runs: the parts in the Procfile, each started again when it ends, until Ctrl-C; or those that are named.
 
-Prometheus and its node-exporter are left out where they are not installed (`make monitor` does that).
+Prometheus and its node-exporter are left out where they are not installed (`make monitor` does that). A port that somebody
+else holds is named before anything starts.
 
-Beside honcho's own command it gives them a minute to end in order, as TorchServe takes some seconds, and stops them when the
-terminal is closed, as honcho itself would leave them running.
+honcho prefixes what the parts print and hands signals on, but ends all of them when one ends. supervisor gives up on a part
+after some tries and does not say whose line is whose; circus listens on ports of its own, where any user of the machine may
+command it. So `Part` starts a part again. Beside honcho's own command this gives the parts a minute to end in order, as
+TorchServe takes some seconds, and stops them when the terminal is closed, as honcho itself would leave them running.
 """
 
+import functools
+import multiprocessing
 import os
+import re
 import shutil
 import signal
+import socket
 import sys
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from honcho import command, environ, manager
+import psutil
+from honcho import command, environ, manager, process
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from crack.instance import N_INSTANCES, STEP, TORCHSERVE, VARIABLE, instance_number, of_instance  # noqa: E402
+from crack.processes import how_it_ended  # noqa: E402
+
 OPTIONAL = ("prometheus", "prometheus-node-exporter")  # both names of processes and of programs
 STOP_TIMEOUT_S = 60
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 60
+WRONG_SETTING = 2  # the status with which our programs, and those of others, refuse a setting
+# The variables that say on which ports a part listens.
+LISTENS = {
+    "torchserve": (
+        *("TS_INFERENCE_ADDRESS", "TS_MANAGEMENT_ADDRESS", "TS_METRICS_ADDRESS"),
+        *("TS_GRPC_INFERENCE_PORT", "TS_GRPC_MANAGEMENT_PORT"),
+    ),
+    "sidecar": ("CRACK_SIDECAR_PORT",),
+    "page": ("CRACK_PAGE_PORT",),
+    "mlflow": ("CRACK_MLFLOW_PORT",),
+    "retrain": ("CRACK_RETRAIN_METRICS_PORT",),
+    "prometheus": ("CRACK_PROMETHEUS_PORT",),
+    "prometheus-node-exporter": ("CRACK_NODE_EXPORTER_PORT",),
+}
 
-if __name__ == "__main__":
+
+class Part(process.Process):  # type: ignore[misc]
+    """A process of the Procfile that is started again when it ends, after pauses that double until it runs for a minute.
+
+    Only a setting that it refuses at its very first start ends all, as somebody must correct it.
+    """
+
+    def __init__(self, stopping: Any, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._stopping = stopping
+
+    def run(self, events: Any = None, ignore_signals: bool = False) -> None:
+        pause_s, is_first = FIRST_PAUSE_S, True
+        while True:
+            begun = time.monotonic()
+            super().run(events, ignore_signals)
+            status = self._child.returncode
+            if self._stopping.is_set() or (is_first and status == WRONG_SETTING):
+                break
+            if time.monotonic() - begun > LONGEST_PAUSE_S:
+                pause_s = FIRST_PAUSE_S
+            self._send_message(f"{self.name} {how_it_ended(status)}, and starts again in {pause_s} s\n".encode())
+            if self._stopping.wait(pause_s):
+                break
+            pause_s, is_first = min(2 * pause_s, LONGEST_PAUSE_S), False
+        super()._send_message({"returncode": status}, type="stop")
+
+    def _send_message(self, data: Any, type: str = "line") -> None:  # noqa: A002
+        if type == "start" and self._stopping.is_set():
+            os.killpg(self._child.pid, signal.SIGTERM)
+        if type != "stop":  # for honcho the end of all
+            super()._send_message(data, type)
+
+
+class Parts(manager.Manager):  # type: ignore[misc]
+    """What honcho runs them with."""
+
+    def __init__(self, printer: Any = None) -> None:
+        super().__init__(printer)
+        self._stopping = multiprocessing.Event()
+        self._process_ctor = functools.partial(Part, self._stopping)
+
+    def terminate(self) -> None:
+        self._stopping.set()
+        super().terminate()
+
+
+def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each port of these parts that somebody holds."""
+    sentences = []
+    for variable in (variable for name in names for variable in LISTENS.get(name, ())):
+        place = environment.get(variable) or TORCHSERVE[variable]
+        port = int(re.findall(r"\d+", place)[-1])
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            sentences.append(f"Port {port} ({variable}) is held by {_holder(port)}.")
+    return sentences
+
+
+def _holder(port: int) -> str:
+    try:
+        found = psutil.net_connections("tcp")
+        listening = {each.laddr.port: each.pid for each in found if each.laddr and each.status == psutil.CONN_LISTEN}
+        holder = psutil.Process(listening[port])
+        return f"pid {holder.pid} ({' '.join(holder.cmdline())[:80]})"
+    except (psutil.Error, KeyError, TypeError):  # others' processes have no id here
+        return "a process of another user"
+
+
+def configure_prometheus(environment: dict[str, str]) -> None:
+    """Another instance's Prometheus has a configuration of its own, whose targets are at the ports of that instance."""
+    offset = STEP * (instance_number(environment) - 1)
+    if offset == 0:
+        return
+    folder = Path(environment["CRACK_PROMETHEUS_DIR"], "configuration")
+    shutil.copytree("monitoring/prometheus", folder, dirs_exist_ok=True)
+    targets = folder / "targets" / "system.yml"
+    targets.write_text(re.sub(r"127\.0\.0\.1:(\d+)", lambda at: f"127.0.0.1:{int(at[1]) + offset}", targets.read_text()))
+    environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(folder / "prometheus.yml"))
+
+
+def main() -> int:
     manager.KILL_WAIT = STOP_TIMEOUT_S
+    command.Manager = Parts
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"], str(ROOT / ".tools")])
-    os.environ["PYTHONUNBUFFERED"] = "1"
-    absent = {name for name in OPTIONAL if not shutil.which(name)}
+    try:
+        environment = of_instance(os.environ)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"], str(ROOT / ".tools")])
+    environment["PYTHONUNBUFFERED"] = "1"
+    absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
-        os.environ.setdefault("CRACK_PROMETHEUS_URL", "http://127.0.0.1:9090")
-    named = sys.argv[1:] or environ.parse_procfile((ROOT / "Procfile").read_text()).processes
-    sys.argv = ["honcho", "start", *(name for name in named if name not in absent)]
+        environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
+    names = sys.argv[1:] or environ.parse_procfile((ROOT / "Procfile").read_text()).processes
+    names = [name for name in names if name not in absent]
+    taken = taken_ports(names, environment)
+    if taken:
+        print("\n".join(taken), file=sys.stderr)
+        print(f"Stop that, or set {VARIABLE} to 2 to {N_INSTANCES}: it moves every port and folder.", file=sys.stderr)
+        return 1
+    configure_prometheus(environment)
+    os.environ |= environment
+    sys.argv = ["honcho", "start", *names]
     try:
         command.main()
     except SystemExit as end:
-        sys.exit(0 if end.code in STOPPED else end.code)
+        return 0 if end.code in STOPPED else int(end.code or 0)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crack.connections import serve
+from crack.instance import of_instance
 from gradio_app.backend import Backend
 from gradio_app.page import Page, application
 
@@ -23,19 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    login = os.environ.get("CRACK_PAGE_LOGIN")
+    try:
+        environment = of_instance(os.environ)
+    except ValueError as error:
+        parser.exit(2, f"error: {error}\n")
+    login = environment.get("CRACK_PAGE_LOGIN")
     if login and ":" not in login:
         parser.exit(2, f"error: CRACK_PAGE_LOGIN={login!r}: expected NAME:PASSWORD.\n")
     user, _, password = (login or "").partition(":")
-    key, key_file = os.environ.get("CRACK_API_KEY"), os.environ.get("CRACK_API_KEY_FILE")
+    key, key_file = environment.get("CRACK_API_KEY"), environment.get("CRACK_API_KEY_FILE")
     try:
         key = Path(key_file).read_text().strip() if key_file else key
     except OSError as error:
         parser.exit(2, f"error: CRACK_API_KEY_FILE={key_file!r} cannot be read ({error}). Put the page's key there.\n")
-    backend = Backend(os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"), key)
+    backend = Backend(environment["BACKEND_URL"], key)
     with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
         app = application(Page(backend, Path(folder)), (user, password) if login else None)
-        host, port = os.environ.get("CRACK_PAGE_HOST", "127.0.0.1"), int(os.environ.get("CRACK_PAGE_PORT", "8500"))
+        host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
         serve(app, host, port, stop_timeout_s=1)
     return 0
 

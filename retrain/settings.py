@@ -9,6 +9,8 @@ from typing import Annotated, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from crack.instance import of_instance
+
 SECTION = "retrain"
 
 
@@ -32,15 +34,16 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises ValueError, naming the variable, where one is no sensible value."""
+        environment = of_instance(environment)
         return cls(
-            torchserve_url=environment.get("TORCHSERVE_URL", cls.torchserve_url).rstrip("/"),
-            management_url=environment.get("TORCHSERVE_MANAGEMENT_URL", cls.management_url).rstrip("/"),
-            model_store=Path(environment.get("CRACK_MODEL_STORE", cls.model_store)),
-            feedback_dir=Path(environment.get("CRACK_FEEDBACK_DIR", cls.feedback_dir)),
+            torchserve_url=environment["TORCHSERVE_URL"].rstrip("/"),
+            management_url=environment["TORCHSERVE_MANAGEMENT_URL"].rstrip("/"),
+            model_store=Path(environment["CRACK_MODEL_STORE"]),
+            feedback_dir=Path(environment["CRACK_FEEDBACK_DIR"]),
             data_dir=Path(environment.get("CRACK_DATA_DIR") or cls.data_dir),
-            workspace=Path(environment.get("CRACK_RETRAIN_WORKSPACE", cls.workspace)),
-            dvc_remote=environment.get("CRACK_DVC_REMOTE", cls.dvc_remote),
-            mlflow_url=environment.get("MLFLOW_TRACKING_URI", cls.mlflow_url),
+            workspace=Path(environment["CRACK_RETRAIN_WORKSPACE"]),
+            dvc_remote=environment["CRACK_DVC_REMOTE"],
+            mlflow_url=environment["MLFLOW_TRACKING_URI"],
             after_labels=int(_number(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.after_labels)),
             drain_s=_number(environment, "CRACK_DRAIN_S", cls.drain_s),
             metrics_host=environment.get("CRACK_RETRAIN_METRICS_HOST", cls.metrics_host),

@@ -29,6 +29,7 @@ from PIL import Image
 from tqdm import tqdm
 from urllib3.util import parse_url
 
+from crack.instance import of_instance
 from model.inference.answer import JPEG_MAX_SIDE_PX, Options, Quality, draw_overlay
 from model.inference.errors import RequestError
 from model.inference.photograph import Limits, decode
@@ -230,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder of what is found (default: FOLDER-cracks)")
     parser.add_argument(
         "--url",
-        default=os.environ.get("BACKEND_URL", "http://127.0.0.1:8000"),
+        default=of_instance(os.environ)["BACKEND_URL"],
         help="address of the sidecar, or one behind which many stand (default: BACKEND_URL, now %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")

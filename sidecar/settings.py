@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from crack.instance import of_instance
+
 GIGABYTE = 1024**3
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -37,13 +39,14 @@ class Settings:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises ValueError, naming the variable, where one is no sensible value."""
-        feedback_dir = Path(environment.get("CRACK_FEEDBACK_DIR", cls.feedback_dir))
+        environment = of_instance(environment)
+        feedback_dir = Path(environment["CRACK_FEEDBACK_DIR"])
         return cls(
             host=environment.get("CRACK_SIDECAR_HOST", cls.host),
             port=_positive(environment, "CRACK_SIDECAR_PORT", cls.port),
-            torchserve_url=environment.get("TORCHSERVE_URL", cls.torchserve_url).rstrip("/"),
-            management_url=environment.get("TORCHSERVE_MANAGEMENT_URL", cls.management_url).rstrip("/"),
-            model_store=Path(environment.get("CRACK_MODEL_STORE", cls.model_store)),
+            torchserve_url=environment["TORCHSERVE_URL"].rstrip("/"),
+            management_url=environment["TORCHSERVE_MANAGEMENT_URL"].rstrip("/"),
+            model_store=Path(environment["CRACK_MODEL_STORE"]),
             feedback_dir=feedback_dir,
             data_dir=Path(environment["CRACK_DATA_DIR"]) if environment.get("CRACK_DATA_DIR") else None,
             keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),

@@ -205,6 +205,17 @@ def test_without_a_former_version_there_is_no_way_back(system: System) -> None:
         roll_back(system.store, system.models, GOLDEN, DRAIN_S)
 
 
+def test_a_torchserve_of_another_system_is_not_touched(system: System, next_archive: Path, tmp_path: Path) -> None:
+    """Its model store has another default, which a job that took it for its own would bring there."""
+    released, own_store = system.version(), tmp_path / "another"
+    own_store.mkdir()
+    (own_store / ARCHIVE.name).write_bytes(next_archive.read_bytes())
+    with pytest.raises(RollOverError, match="belongs to another system"):
+        settle(own_store, system.models)
+    assert (system.replica.versions(), system.version()) == ({released}, released)
+    assert {path.name for path in own_store.iterdir()} == {ARCHIVE.name}
+
+
 NAME, ADDRESSES = "replicas.test", ("127.0.0.2", "127.0.0.3")
 
 

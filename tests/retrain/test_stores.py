@@ -118,9 +118,11 @@ def test_mlflow_keeps_its_records_in_postgresql_and_its_files_in_s3(postgresql: 
     url = f"http://127.0.0.1:{port}"
     settings = {"MLFLOW_BACKEND_STORE_URI": postgresql, "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/mlflow"}
     procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    command = ["sh", "-c", procfile["mlflow"].replace("--port 5000", f"--port {port}")]
+    settings |= {"CRACK_MLFLOW_PORT": str(port), "CRACK_MLRUNS": str(tmp_path / "mlruns")}
     path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    server = start(command, lambda: answers(f"{url}/health"), {**settings, **path}, tmp_path / "mlflow.log")
+    server = start(
+        ["sh", "-c", procfile["mlflow"]], lambda: answers(f"{url}/health"), {**settings, **path}, tmp_path / "mlflow.log"
+    )
     try:
         assert adopt(Tracking(url, tmp_path), ARCHIVE, None)
         client = MlflowClient(tracking_uri=url)

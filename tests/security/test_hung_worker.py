@@ -52,6 +52,8 @@ class Serving:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         eventually(lambda: len(self.ready()) == 2, requests.ConnectionError)
         self.sidecar = Sidecar(folder / "store", folder / "sidecar.log", f"http://127.0.0.1:{inference}", self.management_url)
+        # else its own tiny prediction may be what is at work
+        eventually(lambda: "is ready" in (folder / "sidecar.log").read_text())
 
     def ready(self) -> set[int]:
         """Process ids of the workers that TorchServe calls READY."""

@@ -1,0 +1,67 @@
+"""Where everything of one system is: CRACK_INSTANCE moves all ports and folders at once, so that several share a machine.
+
+Each process reads its settings from `of_instance`, so a default is written here and nowhere else. Left to others: what the
+variables mean (README.md) and what isn't a place.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE = "CRACK_INSTANCE"
+N_INSTANCES = 5  # with more of them, one's sidecar would have another's page's port
+STEP = 100
+PORTS = {
+    "CRACK_SIDECAR_PORT": 8000,
+    "CRACK_RETRAIN_METRICS_PORT": 8083,
+    "CRACK_PAGE_PORT": 8500,
+    "CRACK_MLFLOW_PORT": 5000,
+    "CRACK_PROMETHEUS_PORT": 9090,
+    "CRACK_NODE_EXPORTER_PORT": 9100,
+}
+TORCHSERVE = {  # of the first instance they are those in config.properties
+    "TS_INFERENCE_ADDRESS": "http://127.0.0.1:8080",
+    "TS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8081",
+    "TS_METRICS_ADDRESS": "http://127.0.0.1:8082",
+    "TS_GRPC_INFERENCE_PORT": "7070",
+    "TS_GRPC_MANAGEMENT_PORT": "7071",
+}
+FOLDERS = {
+    "CRACK_MODEL_STORE": "model_store",
+    "CRACK_FEEDBACK_DIR": "retrain_data",
+    "CRACK_RETRAIN_WORKSPACE": "retrain_workspace",
+    "CRACK_DVC_REMOTE": ".dvc_storage",
+    "CRACK_MLRUNS": "mlruns",
+    "CRACK_PROMETHEUS_DIR": ".prometheus",
+    "CRACK_LOGS": "logs",
+}
+
+
+def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, and a value for every port, folder and address of a neighbour that it doesn't name.
+
+    Raises ValueError where CRACK_INSTANCE is no number of an instance.
+    """
+    number = instance_number(environment)
+    offset = STEP * (number - 1)
+    folder = Path() if number == 1 else Path("instances", str(number))
+    given = {name: str(port + offset) for name, port in PORTS.items()}
+    given |= {name: str(folder / sub_folder) for name, sub_folder in FOLDERS.items()}
+    torchserve = {name: re.sub(r"\d+$", lambda port: str(int(port[0]) + offset), at) for name, at in TORCHSERVE.items()}
+    torchserve["TS_MODEL_STORE"] = environment.get("CRACK_MODEL_STORE", given["CRACK_MODEL_STORE"])
+    given |= environment
+    neighbours = {
+        "TORCHSERVE_URL": given.get("TS_INFERENCE_ADDRESS", torchserve["TS_INFERENCE_ADDRESS"]),
+        "TORCHSERVE_MANAGEMENT_URL": given.get("TS_MANAGEMENT_ADDRESS", torchserve["TS_MANAGEMENT_ADDRESS"]),
+        "BACKEND_URL": f"http://127.0.0.1:{given['CRACK_SIDECAR_PORT']}",
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{given['CRACK_MLFLOW_PORT']}",
+    }
+    return neighbours | (torchserve if number > 1 else {}) | given
+
+
+def instance_number(environment: Mapping[str, str]) -> int:
+    """1 unless CRACK_INSTANCE says otherwise. Raises ValueError."""
+    text = environment.get(VARIABLE, "1")
+    if text not in map(str, range(1, N_INSTANCES + 1)):
+        raise ValueError(f"{VARIABLE}={text!r}: expected a whole number from 1 to {N_INSTANCES}.")
+    return int(text)

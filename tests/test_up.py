@@ -1,0 +1,127 @@
+"""`make up`: a part that ends is started again and takes no other with it; a taken port is named before anything starts."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from crack.instance import N_INSTANCES, PORTS, TORCHSERVE, of_instance
+from tests.conftest import ROOT, has_ended
+from tests.ports import free_ports
+from tests.waiting import PATIENCE_S, eventually
+
+
+class Up:
+    """`deploy/up.py` with the sidecar and the page, without a TorchServe."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        sidecar, page = free_ports(2)
+        self.sidecar_url, self.page_url, self.log_path = (
+            f"http://127.0.0.1:{sidecar}",
+            f"http://127.0.0.1:{page}",
+            folder / "log",
+        )
+        environment = {
+            **os.environ,
+            "CRACK_SIDECAR_PORT": str(sidecar),
+            "CRACK_PAGE_PORT": str(page),
+            "CRACK_FEEDBACK_DIR": str(folder / "store"),
+            "TORCHSERVE_URL": "http://127.0.0.1:9",
+            "TORCHSERVE_MANAGEMENT_URL": "http://127.0.0.1:9",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            **environment,
+        }
+        command = [sys.executable, "deploy/up.py", "sidecar", "page"]
+        with self.log_path.open("wb") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    def answers(self) -> bool:
+        return all(requests.get(f"{url}/", timeout=PATIENCE_S).status_code < 500 for url in (self.sidecar_url, self.page_url))
+
+    def part(self, module: str) -> psutil.Process:
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        (found,) = (process for process in family if process.cmdline()[-2:] == ["-m", module])
+        return found
+
+    def said(self) -> str:
+        return self.log_path.read_text()
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    running = Up(tmp_path_factory.mktemp("up"))
+    eventually(running.answers, requests.ConnectionError)
+    yield running
+    running.process.terminate()
+    running.process.wait(PATIENCE_S)
+
+
+def test_a_part_that_is_killed_is_started_again_by_itself_after_pauses_that_grow(up: Up) -> None:
+    page = up.part("gradio_app")
+    for pause_s in (1, 2):
+        up.part("sidecar").kill()
+        eventually(lambda: f"was ended by the signal SIGKILL, and starts again in {pause_s} s" in up.said())  # noqa: B023
+        eventually(up.answers, requests.ConnectionError)
+    assert up.part("gradio_app") == page
+
+
+def test_the_page_is_not_missed_while_it_is_away(up: Up) -> None:
+    up.part("gradio_app").kill()
+    assert requests.get(f"{up.sidecar_url}/ping", timeout=PATIENCE_S).ok
+    eventually(up.answers, requests.ConnectionError)
+
+
+def test_ctrl_c_ends_all_parts_and_is_no_failure(up: Up) -> None:
+    """The last test on this system."""
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(PATIENCE_S) == 0
+    assert all(map(has_ended, family))
+
+
+def test_a_setting_that_is_refused_at_the_first_start_ends_it_and_is_named(tmp_path: Path) -> None:
+    refused = Up(tmp_path, CRACK_REVIEW="perhaps")
+    assert refused.process.wait(PATIENCE_S) == 2
+    assert "CRACK_REVIEW='perhaps': expected one of required, automatic." in refused.said()
+
+
+def test_a_port_that_is_taken_is_named_with_its_holder_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = Up(tmp_path, CRACK_PAGE_PORT=str(port))
+        assert refused.process.wait(PATIENCE_S) == 1
+    assert f"Port {port} (CRACK_PAGE_PORT) is held by pid {os.getpid()} (" in refused.said()
+    assert "CRACK_INSTANCE" in refused.said()
+    assert "started" not in refused.said()
+
+
+def places(environment: dict[str, str]) -> set[str]:
+    """Every port and folder of a system."""
+    given = {**TORCHSERVE, **of_instance(environment)}
+    return {re.sub(r"^http://127.0.0.1:", "", place) for name, place in given.items() if name != "CRACK_INSTANCE"}
+
+
+def test_instances_share_no_port_and_no_folder() -> None:
+    all_places = [places({"CRACK_INSTANCE": str(number)}) for number in range(1, N_INSTANCES + 1)]
+    assert len(set.union(*all_places)) == sum(map(len, all_places))
+    assert len(all_places[0]) >= len(PORTS) + len(TORCHSERVE)
+
+
+def test_a_variable_that_is_set_comes_before_the_instance_and_neighbours_follow_it() -> None:
+    found = of_instance({"CRACK_INSTANCE": "2", "CRACK_SIDECAR_PORT": "9000"})
+    assert (found["CRACK_SIDECAR_PORT"], found["BACKEND_URL"]) == ("9000", "http://127.0.0.1:9000")
+    assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5100"
+
+
+@pytest.mark.parametrize("text", ["0", "6", "two", ""])
+def test_what_is_no_instance_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"CRACK_INSTANCE='{text}': expected a whole number from 1 to 5"):
+        of_instance({"CRACK_INSTANCE": text})
