@@ -396,6 +396,7 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "request_incomplete": 408,
         "state_conflict": 409,
         "mask_invalid": 422,
+        "precondition_required": 428,
         "rate_limited": 429,
         "internal_error": 500,
         "too_many_connections": 503,
