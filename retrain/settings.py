@@ -18,18 +18,18 @@ SECTION = "retrain"
 class Settings:
     """README.md, "Retrain", lists each variable with its meaning."""
 
-    torchserve_url: str = "http://127.0.0.1:8080"
-    management_url: str = "http://127.0.0.1:8081"
-    model_store: Path = Path("model_store")
-    feedback_dir: Path = Path("retrain_data")
+    torchserve_url: str
+    management_url: str
+    model_store: Path
+    feedback_dir: Path
+    workspace: Path
+    dvc_remote: str
+    mlflow_url: str
+    metrics_port: int
     data_dir: Path = Path("data")
-    workspace: Path = Path("retrain_workspace")
-    dvc_remote: str = ".dvc_storage"
-    mlflow_url: str = "http://127.0.0.1:5000"
     after_labels: int = 50
     drain_s: float = 60.0
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = 8083
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -47,7 +47,7 @@ class Settings:
             after_labels=int(_number(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.after_labels)),
             drain_s=_number(environment, "CRACK_DRAIN_S", cls.drain_s),
             metrics_host=environment.get("CRACK_RETRAIN_METRICS_HOST", cls.metrics_host),
-            metrics_port=int(_number(environment, "CRACK_RETRAIN_METRICS_PORT", cls.metrics_port)),
+            metrics_port=int(_number(environment, "CRACK_RETRAIN_METRICS_PORT")),
         )
 
 
@@ -78,7 +78,7 @@ class RetrainParams(BaseModel):
             raise ValueError(f"{path}, section {SECTION!r}: {error}") from error
 
 
-def _number(environment: Mapping[str, str], name: str, default: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float = -1) -> float:
     text = environment.get(name, str(default))
     try:
         value = float(text)

@@ -16,20 +16,20 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 class Settings:
     """README.md lists each variable with its meaning; docs/security.md those that begin with CRACK_OIDC."""
 
+    port: int
+    torchserve_url: str
+    management_url: str
+    model_store: Path
+    feedback_dir: Path
+    keys_path: Path
+    page_port: int
     host: str = "127.0.0.1"
-    port: int = 8000
-    torchserve_url: str = "http://127.0.0.1:8080"
-    management_url: str = "http://127.0.0.1:8081"
-    model_store: Path = Path("model_store")
-    feedback_dir: Path = Path("retrain_data")
     data_dir: Path | None = None
-    keys_path: Path = Path("retrain_data/keys.json")
     quota_bytes: int = 20 * GIGABYTE
     requests_per_minute: int = 600
     retrain_after_labels: int = 50
     is_review_required: bool = True
     is_position_kept: bool = False
-    page_port: int = 8500
     prometheus_url: str = ""
     oidc_issuer: str = ""
     oidc_audience: str = ""
@@ -43,7 +43,7 @@ class Settings:
         feedback_dir = Path(environment["CRACK_FEEDBACK_DIR"])
         return cls(
             host=environment.get("CRACK_SIDECAR_HOST", cls.host),
-            port=_positive(environment, "CRACK_SIDECAR_PORT", cls.port),
+            port=_positive(environment, "CRACK_SIDECAR_PORT"),
             torchserve_url=environment["TORCHSERVE_URL"].rstrip("/"),
             management_url=environment["TORCHSERVE_MANAGEMENT_URL"].rstrip("/"),
             model_store=Path(environment["CRACK_MODEL_STORE"]),
@@ -54,7 +54,7 @@ class Settings:
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
             retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
-            page_port=_positive(environment, "CRACK_PAGE_PORT", cls.page_port),
+            page_port=_positive(environment, "CRACK_PAGE_PORT"),
             prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
             oidc_issuer=environment.get("CRACK_OIDC_ISSUER", cls.oidc_issuer),
@@ -68,7 +68,7 @@ class Settings:
         return self.host in LOOPBACK
 
 
-def _positive(environment: Mapping[str, str], name: str, default: int) -> int:
+def _positive(environment: Mapping[str, str], name: str, default: int = 0) -> int:
     text = environment.get(name, str(default))
     if not text.isdecimal() or int(text) == 0:
         raise ValueError(f"{name}={text!r}: expected a positive whole number.")

@@ -18,7 +18,14 @@ Samples = dict[tuple[str, ...], float]
 
 def serve(folder: Path) -> Settings:
     (port,) = free_ports(1)
-    settings = Settings(feedback_dir=folder / "feedback", workspace=folder / "workspace", metrics_port=port, after_labels=7)
+    settings = Settings.from_environment(
+        {
+            "CRACK_FEEDBACK_DIR": str(folder / "feedback"),
+            "CRACK_RETRAIN_WORKSPACE": str(folder / "workspace"),
+            "CRACK_RETRAIN_METRICS_PORT": str(port),
+            "CRACK_RETRAIN_AFTER_LABELS": "7",
+        }
+    )
     metrics.serve(settings)
     return settings
 
