@@ -401,5 +401,7 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "internal_error": 500,
         "too_many_connections": 503,
         "model_unavailable": 503,
+        "keys_unavailable": 503,
+        "issuer_unavailable": 503,
         "storage_full": 507,
     }
