@@ -88,7 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         quota_bytes=settings.quota_bytes,
         is_review_required=settings.is_review_required,
         is_position_kept=settings.is_position_kept,
-        reserved=Reserved(settings.data_dir),
+        reserved=Reserved(settings.data_dir, settings.feedback_dir),
     )
     queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
     readiness = Readiness(torchserve)

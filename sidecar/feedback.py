@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
+from sidecar.copies import Description
 from sidecar.files import DurableFiles, sync
 from sidecar.labels import Photograph, Verdict, encode_mask, hash_distance, without_position
 
@@ -45,7 +46,7 @@ class State(StrEnum):
     LABELLED = "labelled"  # has a mask, waits for a reviewer
     ACCEPTED = "accepted"  # trains
     REJECTED = "rejected"
-    QUARANTINED = "quarantined"  # lies in a set that models are judged by
+    QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ class FeedbackStore:
         is_review_required: whether a label needs a reviewer's yes before it trains.
         is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
             those that are there already, once.
-        reserved: from a photograph's SHA-256 and perceptual hash to the set that it is reserved for judging in, if any.
+        reserved: from a photograph's SHA-256 and description to the original set that it is in, if any.
 
     Raises:
         BlockingIOError: another process has it open.
@@ -141,7 +142,7 @@ class FeedbackStore:
         quota_bytes: int,
         is_review_required: bool,
         is_position_kept: bool = False,
-        reserved: Callable[[str, str], str | None] = lambda _sha256, _perceptual_hash: None,
+        reserved: Callable[[str, Description], str | None] = lambda _sha256, _description: None,
     ) -> None:
         self._folder = folder
         self._is_review_required = is_review_required
@@ -180,15 +181,16 @@ class FeedbackStore:
             stored: the photograph's file as it is to lie on disk.
 
         Raises:
-            RequestError: MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask), STORAGE_FULL.
+            RequestError: MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask), STORAGE_FULL; as
+                `reserved` does.
         """
         mask_hw = _label(submission)
         item_id = hashlib.sha256(submission.photograph.data).hexdigest()
         perceptual_hash = submission.photograph.perceptual_hash()
         mask = None if mask_hw is None else encode_mask(mask_hw)
+        reserved_for = self._reserved(item_id, submission.photograph.description())
         with self._lock, _full_disk_named():
             known = self.find(item_id)
-            reserved_for = self._reserved(item_id, perceptual_hash)
             mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
             is_reviewed = self._is_review_required or (known is not None and self._was_reviewed(item_id))
             state, reason = self._state(submission, mask is not None, known, reserved_for, is_reviewed=is_reviewed)

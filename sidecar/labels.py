@@ -15,6 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, decode
 from model.inference.structure import PNG_SIGNATURE, jpeg_segments, picture, png_chunks
+from sidecar.copies import Description
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
 _JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}
@@ -56,6 +57,10 @@ class Photograph:
     def perceptual_hash(self) -> str:
         """64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's pHash)."""
         return str(imagehash.phash(Image.fromarray(self.image_hwc_u8)))
+
+    def description(self) -> Description:
+        """By which copies of it are found."""
+        return Description.of(self.image_hwc_u8)
 
 
 def hash_distance(one: str, other: str) -> int:

@@ -1,37 +1,129 @@
-"""Photographs that models are judged by: found again in feedback by their bytes or their looks, so that they never train."""
+"""The photographs of the original sets: found again in feedback, as they are or as copies, so that none trains that judges.
+
+Models are judged by some of them, and which ones a later recipe may choose anew. Left to others: what a copy is (`copies`), and
+what becomes of it (`feedback`).
+"""
 
 import csv
 import hashlib
 import logging
+import os
+import threading
+import zipfile
+from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
-from model.inference.photograph import Limits
-from sidecar.labels import Photograph, hash_distance
+import numpy as np
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.photograph import decode
+from sidecar.copies import Description, Index
 
 logger = logging.getLogger("sidecar.reserved")
 
-SAME_PICTURE_BITS = 4  # of 64, between a photograph and itself, scaled or compressed again
+LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md has what it finds
+_FILE_NAME = "reserved.npz"
+_METHOD = "1"  # of describing: what was described by another is described anew
+_PATIENCE_S = 20.0
+
+
+class _Known:
+    """What is known of the photographs, each by its number: of its file, and of its looks."""
+
+    def __init__(self, sha256: Sequence[str], index: Index) -> None:
+        self.numbers = {digest: number for number, digest in enumerate(sha256)}
+        self.index = index
 
 
 class Reserved:
-    """The photographs of `data_dir` whose split is not `train`; none without a folder."""
+    """The photographs of each set in `data_dir`; none without a folder.
 
-    def __init__(self, data_dir: Path | None) -> None:
-        self._sets: dict[str, str] = {}
-        self._hashes: list[tuple[str, str]] = []
+    They are described in the background. Their descriptions are kept in `cache_dir` until a split.csv or a file's size changes.
+
+    Raises:
+        OSError: a photograph that a split.csv names is missing.
+    """
+
+    def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
+        self._names: list[str] = []
+        paths: list[Path] = []
+        key = hashlib.sha256(_METHOD.encode())
         for index_path in sorted(data_dir.glob("*/split.csv")) if data_dir else []:
+            key.update(f"{index_path.parent.name}\n".encode() + index_path.read_bytes())
             with index_path.open(newline="") as lines:
                 for row in csv.DictReader(lines):
-                    if row["split"] != "train":
-                        self._add(index_path.parent / "images" / row["image"], f"{index_path.parent.name}/{row['split']}")
-        logger.info("%d photographs are reserved for judging models", len(self._hashes))
+                    paths.append(index_path.parent / "images" / row["image"])
+                    self._names.append(f"{index_path.parent.name}/{row['split']} ({row['image']})")
+                    key.update(f"{paths[-1].stat().st_size}\n".encode())
+        self._known: Future[_Known] = Future()
+        arguments = (paths, key.hexdigest(), cache_dir / _FILE_NAME)
+        threading.Thread(target=self._fill, args=arguments, name="reserved", daemon=True).start()
 
-    def __call__(self, sha256: str, perceptual_hash: str) -> str | None:
-        """The set that a photograph lies in, by its SHA-256 and perceptual hash; None if it is free to train."""
-        near = (name for name, known in self._hashes if hash_distance(known, perceptual_hash) <= SAME_PICTURE_BITS)
-        return self._sets.get(sha256) or next(near, None)
+    def __call__(self, sha256: str, described: Description) -> str | None:
+        """The set and name of the photograph that this one is, or is a copy of; None if it is free to train.
 
-    def _add(self, path: Path, set_name: str) -> None:
+        Raises:
+            RequestError: MODEL_UNAVAILABLE: the sets are still being described.
+        """
+        try:
+            known = self._known.result(_PATIENCE_S)
+        except TimeoutError as error:
+            raise RequestError(
+                ErrorCode.MODEL_UNAVAILABLE,
+                f"The {len(self._names)} photographs that must not train are being described, once. Nothing was saved. "
+                "Send it again in a minute.",
+            ) from error
+        number = known.numbers.get(sha256)
+        if number is None:
+            match = known.index.find(described)
+            if match is None or match.n_agreeing < LEAST_AGREEING:
+                return None
+            number = match.photograph
+        return self._names[number]
+
+    def _fill(self, paths: Sequence[Path], key: str, cache_path: Path) -> None:
+        try:
+            self._known.set_result(_read(cache_path, key) or _describe(paths, key, cache_path))
+        except BaseException as error:  # else who asks would wait for ever
+            logger.exception("the photographs of the original sets cannot be described: no feedback is saved")
+            self._known.set_exception(error)
+
+
+def _read(cache_path: Path, key: str) -> _Known | None:
+    try:
+        with cache_path.open("rb") as file, np.load(file) as stored:
+            if str(stored["key"]) != key:
+                return None
+            return _Known(stored["sha256"].tolist(), Index(stored["owners"], stored["places"], stored["codes"]))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # there is none, or it is half of one
+        return None
+
+
+def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
+    if paths:
+        logger.info("describing %d photographs of the original sets, once", len(paths))
+    sha256, descriptions = [], []
+    for path in paths:
         data = path.read_bytes()
-        self._sets[hashlib.sha256(data).hexdigest()] = set_name
-        self._hashes.append((set_name, Photograph.read(data, Limits()).perceptual_hash()))
+        sha256.append(hashlib.sha256(data).hexdigest())
+        try:
+            descriptions.append(Description.of(decode(data)))
+        except RequestError as error:
+            logger.error("copies of %s are not found: %s", path, error)
+            descriptions.append(Description.none())
+    index = Index.build(descriptions)
+    if paths:
+        cache_path.parent.mkdir(parents=True, exist_ok=True)
+        incoming = cache_path.with_suffix(".incoming.npz")
+        np.savez(
+            incoming,
+            key=np.array(key),
+            sha256=np.array(sha256),
+            owners=index.owners,
+            places=index.places,
+            codes=index.codes,
+        )
+        os.replace(incoming, cache_path)
+        logger.info("%d photographs of the original sets never train", len(paths))
+    return _Known(sha256, index)

@@ -196,19 +196,6 @@ def test_names_of_uploads_are_never_used_as_paths(sidecar: Sidecar, tmp_path: Pa
     assert_refused(get(sidecar, "/feedback/..%2F..%2Fkeys.json/image"), 404, "not_found")
 
 
-def test_a_reserved_photograph_is_quarantined(start_sidecar: StartSidecar, tmp_path: Path) -> None:
-    reserved = tmp_path / "data" / "judges"
-    for name in ("images", "masks"):
-        (reserved / name).mkdir(parents=True)
-    (reserved / "images" / "a.png").write_bytes(PHOTOGRAPH)
-    (reserved / "split.csv").write_text("image,mask,split,group\na.png,a.png,test,g\n")
-    sidecar = start_sidecar(CRACK_DATA_DIR=str(tmp_path / "data"))
-    copy = jpeg(SURFACE.image_hwc_u8, quality=80)
-    for image in (PHOTOGRAPH, copy):
-        saved = post(sidecar, "/save-for-retrain", image=image, mask=MASK).json()
-        assert (saved["state"], saved["reason"]) == ("quarantined", "lies in judges/test, which models are judged by")
-
-
 # Who may
 
 
