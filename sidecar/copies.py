@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE_PX = 256  # the longer one, of the picture that is described
-MAX_PARTS = 160  # of a photograph
+MAX_PARTS = 240  # of a photograph
+INDEXED_PARTS = 160  # fewer than are asked about: the corners of a frame around a copy may be the most striking ones
 MAX_INDEX_PARTS = 4_000_000  # some 340 MB; 2,000 photographs have 320,000
 _N_WORDS = 8  # of 16 bits
 _PLANES = np.random.default_rng(0).standard_normal((128, 16 * _N_WORDS)).astype(np.float32)
@@ -51,7 +52,7 @@ class Description:
             return cls.none()
         strongest = np.argsort([-part.response for part in parts], kind="stable")[:MAX_PARTS]
         places = np.array([(*part.pt, part.size, part.angle) for part in parts], np.float32)
-        return cls(places[strongest], _codes(descriptors[strongest]))
+        return cls(places[strongest], _codes(np.asarray(descriptors[strongest], np.float32)))
 
     @classmethod
     def none(cls) -> Self:
@@ -95,7 +96,7 @@ class Index:
     @classmethod
     def build(cls, descriptions: Sequence[Description]) -> Self:
         """The photographs' numbers are their places in the sequence. Where they are very many, each has fewer parts."""
-        n_each = max(1, min(MAX_PARTS, MAX_INDEX_PARTS // max(1, len(descriptions))))
+        n_each = max(1, min(INDEXED_PARTS, MAX_INDEX_PARTS // max(1, len(descriptions))))
         n_parts = [len(described.places[:n_each]) for described in descriptions]
         return cls(
             np.repeat(np.arange(len(descriptions), dtype=np.int32), n_parts),
