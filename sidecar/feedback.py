@@ -129,7 +129,7 @@ class FeedbackStore:
         is_review_required: whether a label needs a reviewer's yes before it trains.
         is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
             those that are there already, once.
-        reserved: from a photograph's SHA-256 and description to the original set that it is in, if any.
+        reserved: from a photograph's SHA-256, perceptual hash and description to the original set that it is in, if any.
 
     Raises:
         BlockingIOError: another process has it open.
@@ -142,7 +142,7 @@ class FeedbackStore:
         quota_bytes: int,
         is_review_required: bool,
         is_position_kept: bool = False,
-        reserved: Callable[[str, Description], str | None] = lambda _sha256, _description: None,
+        reserved: Callable[[str, str, Description], str | None] = lambda _sha256, _perceptual_hash, _description: None,
     ) -> None:
         self._folder = folder
         self._is_review_required = is_review_required
@@ -188,7 +188,7 @@ class FeedbackStore:
         item_id = hashlib.sha256(submission.photograph.data).hexdigest()
         perceptual_hash = submission.photograph.perceptual_hash()
         mask = None if mask_hw is None else encode_mask(mask_hw)
-        reserved_for = self._reserved(item_id, submission.photograph.description())
+        reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description())
         with self._lock, _full_disk_named():
             known = self.find(item_id)
             mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"

@@ -15,14 +15,17 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import decode
+from model.inference.photograph import Limits
 from sidecar.copies import Description, Index
+from sidecar.labels import Photograph
 
 logger = logging.getLogger("sidecar.reserved")
 
 LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md has what it finds
+SAME_PICTURE_BITS = 4  # of 64, between the perceptual hashes of a photograph and itself, scaled or compressed again
 _FILE_NAME = "reserved.npz"
 _METHOD = "1"  # of describing: what was described by another is described anew
 _PATIENCE_S = 20.0
@@ -31,8 +34,9 @@ _PATIENCE_S = 20.0
 class _Known:
     """What is known of the photographs, each by its number: of its file, and of its looks."""
 
-    def __init__(self, sha256: Sequence[str], index: Index) -> None:
+    def __init__(self, sha256: Sequence[str], hashes: NDArray[np.uint64], index: Index) -> None:
         self.numbers = {digest: number for number, digest in enumerate(sha256)}
+        self.hashes = hashes
         self.index = index
 
 
@@ -60,7 +64,7 @@ class Reserved:
         arguments = (paths, key.hexdigest(), cache_dir / _FILE_NAME)
         threading.Thread(target=self._fill, args=arguments, name="reserved", daemon=True).start()
 
-    def __call__(self, sha256: str, described: Description) -> str | None:
+    def __call__(self, sha256: str, perceptual_hash: str, described: Description) -> str | None:
         """The set and name of the photograph that this one is, or is a copy of; None if it is free to train.
 
         Raises:
@@ -75,6 +79,9 @@ class Reserved:
                 "Send it again in a minute.",
             ) from error
         number = known.numbers.get(sha256)
+        if number is None:  # small and smooth photographs, which have few parts, keep their hash where they are seen whole
+            distances = np.bitwise_count(known.hashes ^ np.uint64(int(perceptual_hash, 16)))
+            number = next(map(int, np.flatnonzero(distances <= SAME_PICTURE_BITS)), None)
         if number is None:
             match = known.index.find(described)
             if match is None or match.n_agreeing < LEAST_AGREEING:
@@ -95,7 +102,8 @@ def _read(cache_path: Path, key: str) -> _Known | None:
         with cache_path.open("rb") as file, np.load(file) as stored:
             if str(stored["key"]) != key:
                 return None
-            return _Known(stored["sha256"].tolist(), Index(stored["owners"], stored["places"], stored["codes"]))
+            index = Index(stored["owners"], stored["places"], stored["codes"])
+            return _Known(stored["sha256"].tolist(), stored["hashes"], index)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # there is none, or it is half of one
         return None
 
@@ -103,16 +111,17 @@ def _read(cache_path: Path, key: str) -> _Known | None:
 def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
     if paths:
         logger.info("describing %d photographs of the original sets, once", len(paths))
-    sha256, descriptions = [], []
+    sha256, hashes, descriptions = [], [], []
     for path in paths:
         data = path.read_bytes()
-        sha256.append(hashlib.sha256(data).hexdigest())
         try:
-            descriptions.append(Description.of(decode(data)))
+            photograph = Photograph.read(data, Limits())
         except RequestError as error:
-            logger.error("copies of %s are not found: %s", path, error)
-            descriptions.append(Description.none())
-    index = Index.build(descriptions)
+            raise ValueError(f"{path}: {error}") from error
+        sha256.append(hashlib.sha256(data).hexdigest())
+        hashes.append(int(photograph.perceptual_hash(), 16))
+        descriptions.append(photograph.description())
+    index, known_hashes = Index.build(descriptions), np.array(hashes, np.uint64)
     if paths:
         cache_path.parent.mkdir(parents=True, exist_ok=True)
         incoming = cache_path.with_suffix(".incoming.npz")
@@ -120,10 +129,11 @@ def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
             incoming,
             key=np.array(key),
             sha256=np.array(sha256),
+            hashes=known_hashes,
             owners=index.owners,
             places=index.places,
             codes=index.codes,
         )
         os.replace(incoming, cache_path)
         logger.info("%d photographs of the original sets never train", len(paths))
-    return _Known(sha256, index)
+    return _Known(sha256, known_hashes, index)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.near_copies import VARIANTS, Image, read
-from model.inference.photograph import decode
+from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
 from sidecar.copies import Description, Index
-from sidecar.labels import encode_mask
+from sidecar.labels import Photograph, encode_mask
 from sidecar.reserved import LEAST_AGREEING, Reserved
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
@@ -99,16 +99,22 @@ def test_the_photographs_are_described_once_and_again_when_a_set_changes(
         index_path = data / "walls" / "split.csv"
         index_path.write_text(index_path.read_text().replace("train", split))
         caplog.clear()
-        assert Reserved(data, tmp_path / "cache")("no file's", described) == f"walls/{split} (5.png)"
+        assert Reserved(data, tmp_path / "cache")("no file's", "0", described) == f"walls/{split} (5.png)"
         assert ("describing 8 photographs" in caplog.text) == has_changed
+
+
+def test_a_photograph_without_parts_is_known_by_its_hash(tmp_path: Path) -> None:
+    photograph = Photograph.read(jpeg(SURFACES[5].image_hwc_u8, quality=50), Limits())
+    reserved = Reserved(write_set(tmp_path / "data"), tmp_path)
+    assert reserved("no file's", photograph.perceptual_hash(), Description.none()) == "walls/train (5.png)"
 
 
 def test_a_cache_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     data, described = write_set(tmp_path / "data"), Description.of(SURFACES[5].image_hwc_u8)
-    assert Reserved(data, tmp_path)("no file's", described)
+    assert Reserved(data, tmp_path)("no file's", "0", described)
     cache = tmp_path / "reserved.npz"
     cache.write_bytes(cache.read_bytes()[:1000])
-    assert Reserved(data, tmp_path)("no file's", described)
+    assert Reserved(data, tmp_path)("no file's", "0", described)
 
 
 def test_a_photograph_that_a_set_lacks_is_named(tmp_path: Path) -> None:

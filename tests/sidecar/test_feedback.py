@@ -113,7 +113,7 @@ def test_nothing_said_is_refused(store: FeedbackStore) -> None:
 
 
 def test_what_models_are_judged_by_is_quarantined_and_stays_so(tmp_path: Path) -> None:
-    store = opened(tmp_path, reserved=lambda sha256, _: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
+    store = opened(tmp_path, reserved=lambda sha256, *_: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
     item_id = hashlib.sha256(PHOTOGRAPH.data).hexdigest()
     item = send(store, None, MASK)
     assert (item.state, item.reason) == (State.QUARANTINED, "lies in deepcrack/test, which models are judged by")
