@@ -66,7 +66,6 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     Raises:
         FileNotFoundError: a set is not in `data_dir`.
     """
-    labels = read_labels(feedback_dir)
     building = out_dir.with_name(out_dir.name + ".tmp")
     if (building / FACTS_FILE).is_file():  # killed before it had taken the place of the former, which may be gone in part
         _replace(out_dir, building)
@@ -79,20 +78,17 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
                 f"{data_dir / name} holds no split.csv. Set CRACK_DATA_DIR to the folder of the original sets."
             )
         _copy_set(data_dir / name, building / name)
+    labels = _copy_labels(feedback_dir, building / FEEDBACK)
     learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
     (building / LEARNED_FILE).write_text(json.dumps(sorted(learned)) + "\n")
-    for folder in ("images", "masks"):
-        (building / FEEDBACK / folder).mkdir(parents=True)
     with (building / FEEDBACK / "split.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "mask", "split", "group"])
         for label in labels:
-            image, mask = Path(label.image_file), Path(label.mask_file)
-            shutil.copy(feedback_dir / image, building / FEEDBACK / "images")
-            shutil.copy(feedback_dir / mask, building / FEEDBACK / "masks")
-            rows.writerow([image.name, mask.name, HELD_OUT if label.id in held_out else "train", label.group])
+            image, mask = Path(label.image_file).name, Path(label.mask_file).name
+            rows.writerow([image, mask, HELD_OUT if label.id in held_out else "train", label.group])
     digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
     found = Snapshot(len(labels), len(held_out), digest)
     # Written last: with it, the snapshot is whole.
@@ -105,6 +101,38 @@ def _replace(out_dir: Path, building: Path) -> None:
     if out_dir.exists():
         shutil.rmtree(out_dir)
     building.replace(out_dir)
+
+
+def _copy_labels(feedback_dir: Path, target: Path) -> list[Label]:
+    """The labels that are accepted at one moment, their files copied: read again until all that is accepted then is there.
+
+    Files in the store are named by their content, so what was copied before that moment is what is copied at it.
+
+    Raises:
+        FileNotFoundError: another program has removed a file of the store.
+    """
+    for folder in ("images", "masks"):
+        (target / folder).mkdir(parents=True)
+    copied, gone = set[str](), set[str]()
+    while True:
+        labels = read_labels(feedback_dir)
+        files = {file for label in labels for file in (label.image_file, label.mask_file)}
+        if files <= copied:
+            break
+        for file in sorted(files - copied):
+            try:
+                shutil.copyfile(feedback_dir / file, target / file)
+                copied.add(file)
+            except FileNotFoundError as error:  # its photograph was deleted since the labels were read
+                if file in gone:
+                    raise FileNotFoundError(
+                        f"{feedback_dir / file} is missing, though its label is accepted: another program changed "
+                        f"{feedback_dir}. Put the file back, or delete the photograph (DELETE /feedback/ID)."
+                    ) from error
+                gone.add(file)
+    for file in copied - files:
+        (target / file).unlink()
+    return labels
 
 
 def _copy_set(source: Path, target: Path) -> None:

@@ -1,7 +1,9 @@
 """A snapshot of the real feedback store: the accepted corrections alone, near copies on one side of the cut."""
 
 import json
+import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from model.inference.photograph import Limits
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
-from sidecar.feedback import FeedbackStore, Submission
+from sidecar.feedback import FeedbackStore, Item, State, Submission
 from sidecar.labels import Photograph, Verdict
 from tests.conftest import ROOT
 from tests.photographs import png
@@ -66,6 +68,57 @@ def test_sets_that_may_not_be_written_are_copied_and_the_copy_replaced(feedback_
     for folder in (out / "synthetic", out / "synthetic" / "images"):
         assert folder.stat().st_mode & stat.S_IWUSR  # root may write anywhere, a container's user may not
     assert take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out) == first
+
+
+FORGETTING: dict[str, Callable[[FeedbackStore, Item], object]] = {
+    "deleted": lambda store, item: store.delete(item.id, "eve", item.etag),
+    "rejected": lambda store, item: store.review(item.id, "eve", item.etag, is_accepted=False),
+}
+
+
+@pytest.mark.parametrize("what", FORGETTING)
+def test_a_photograph_that_is_taken_back_while_the_snapshot_is_taken_neither_ends_it_nor_trains(
+    feedback_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Whichever file is about to be copied at that moment."""
+    write_data_set(tmp_path / "data" / "synthetic", n_surfaces=1, seed=1, size_hw=(64, 80))
+    copyfile = shutil.copyfile
+    steps_left = n_steps = 0
+
+    def copy(source: Path, target: Path) -> object:
+        nonlocal steps_left
+        if steps_left == 0:
+            FORGETTING[what](store, item)
+        steps_left -= 1
+        return copyfile(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    while True:
+        trial = tmp_path / str(n_steps)
+        shutil.copytree(feedback_dir, trial, copy_function=copyfile)
+        store = FeedbackStore(trial, quota_bytes=10**9, is_review_required=False)
+        item = store.items([State.ACCEPTED], 20, 0)[n_steps % 12]
+        steps_left = n_steps
+        found = take_snapshot(trial, tmp_path / "data", ["synthetic"], RULES, tmp_path / "snapshot")
+        store.close()
+        if steps_left >= 0:  # it was over before
+            break
+        folder = tmp_path / "snapshot" / FEEDBACK
+        assert found.n_labels == 11
+        assert item.id not in (folder / "split.csv").read_text()
+        assert {path.name for path in (folder / "images").iterdir()} == {
+            Path(label.image_file).name for label in read_labels(trial)
+        }
+        n_steps += 1
+    assert n_steps >= 3 + 2 * 11  # of the set, and of the labels
+
+
+def test_a_file_that_another_program_removed_is_named(feedback_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    file = read_labels(feedback_dir)[0].image_file
+    (feedback_dir / file).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file} is missing, though its label is accepted"):
+        take_snapshot(feedback_dir, tmp_path / "data", [], RULES, tmp_path / "snapshot")
 
 
 @pytest.mark.parametrize("is_former_there", [True, False])
