@@ -19,7 +19,7 @@ from PIL import Image
 
 from handler.serve import Server
 from model.synthetic import draw_surface
-from sidecar.feedback import FeedbackStore, State
+from sidecar.feedback import State
 from sidecar.keys import KeyRing, Right
 from sidecar.labels import encode_mask, read_mask
 from tests.conftest import start_server
@@ -342,55 +342,6 @@ def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar,
         assert_refused(answer, 503, "model_unavailable")
         assert answer.headers["Retry-After"]
     assert sidecar.process.poll() is None
-
-
-def test_what_was_acknowledged_is_there_whole_and_once_however_often_it_is_killed(
-    start_sidecar: StartSidecar, tmp_path: Path
-) -> None:
-    """500 posts by four clients, twenty kills at random moments between the first and the last."""
-    folder, rng = tmp_path / "killed", np.random.default_rng(0)
-    sidecar = start_sidecar(folder, CRACK_REQUESTS_PER_MINUTE="100000")
-    photographs = [png(noise(24, 24, seed)) for seed in range(500)]
-    acknowledged: dict[int, str] = {}
-    numbers = iter(range(len(photographs)))
-    lock = threading.Lock()
-
-    def send() -> None:
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                return
-            while number not in acknowledged:
-                try:
-                    answer = post(sidecar, "/save-for-retrain", image=photographs[number], verdict="no_crack")
-                except requests.RequestException:
-                    time.sleep(0.02)
-                    continue
-                assert answer.status_code == 200, answer.text
-                acknowledged[number] = answer.json()["id"]
-
-    clients = [threading.Thread(target=send) for _ in range(4)]
-    for client in clients:
-        client.start()
-    for n_acknowledged in sorted(rng.integers(0, len(photographs) - len(clients), 20)):
-        eventually(lambda n_least=n_acknowledged: len(acknowledged) >= n_least)
-        sidecar.kill()
-        sidecar.start()
-    for client in clients:
-        client.join()
-    assert len(acknowledged) == len(photographs)
-    sidecar.kill()
-
-    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=True)
-    items = store.items(list(State), 1000, 0)
-    assert sorted(item.id for item in items) == sorted(acknowledged.values())
-    for item in items:
-        assert not read_mask(store.read(str(item.mask_file)), (24, 24)).any()
-        assert Image.open(io.BytesIO(store.read(item.image_file))).size == (24, 24)
-    assert {path.name for path in (folder / "images").iterdir()} == {Path(item.image_file).name for item in items}
-    assert list((folder / "incoming").iterdir()) == []
-    store.close()
 
 
 def test_nothing_that_the_description_allows_makes_a_server_error_or_an_answer_it_does_not_tell(

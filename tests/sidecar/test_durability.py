@@ -1,14 +1,19 @@
 """What the feedback store promises, at the level of the operating system: order of writes, kills between them, full disks."""
 
 import functools
+import hashlib
 import io
+import itertools
 import os
 import re
 import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +27,7 @@ from model.inference.photograph import Limits
 from sidecar.feedback import FeedbackStore, State, Submission
 from sidecar.labels import Photograph, Verdict, read_mask
 from tests.photographs import noise, png
-from tests.sidecars import StartSidecar
+from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
 PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed)), Limits()) for seed in range(3)]
@@ -111,6 +116,114 @@ def test_killed_before_any_step_it_comes_back_with_all_that_was_acknowledged_and
         n_steps += 1
     assert n_steps >= 10  # two files written, renamed and synced, an index read and committed
     assert found == {1, 2}
+
+
+class Crew(threading.Thread):
+    """Saves photographs of its own, accepts or rejects each, deletes every third, and asks again until it is answered."""
+
+    def __init__(self, url: str, seeds: Iterator[int]) -> None:
+        super().__init__()
+        self._url, self._seeds = url, seeds
+        self.is_over = threading.Event()
+        self.n_acknowledged = 0
+        self.states: dict[str, str] = {}  # of what was acknowledged and not deleted
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            while not self.is_over.is_set():
+                self._keep_one(next(self._seeds))
+        except BaseException as error:
+            self.error = error
+
+    def _keep_one(self, seed: int) -> None:
+        content = png(noise(24, 24, seed))
+        item_id = hashlib.sha256(content).hexdigest()
+        saved = self._ask(item_id, "POST", "/save-for-retrain", files={"image": content, "verdict": (None, "no_crack")})
+        assert saved.json()["state"] == "labelled", saved.text
+        self._note(item_id, "labelled")
+        decision, state = ("accept", "accepted") if seed % 2 else ("reject", "rejected")
+        seen = {"If-Match": self._whole(item_id)["etag"]}
+        answer = self._ask(item_id, "POST", f"/feedback/{item_id}/review", files={"decision": (None, decision)}, headers=seen)
+        # 409: the try before it was not answered any more, but counted.
+        assert answer.status_code in (200, 409), answer.text
+        item = self._whole(item_id)
+        assert item["state"] == state
+        self._note(item_id, state)
+        if seed % 3 == 0:
+            answer = self._ask(item_id, "DELETE", f"/feedback/{item_id}", headers={"If-Match": item["etag"]})
+            assert answer.status_code in (200, 404), answer.text
+            del self.states[item_id]
+            self.n_acknowledged += 1
+
+    def _note(self, item_id: str, state: str) -> None:
+        self.states[item_id] = state
+        self.n_acknowledged += 1
+
+    def _whole(self, item_id: str) -> dict[str, Any]:
+        """The item, which must be there, with its photograph, its mask and the event that made it what it is."""
+        found = self._ask(item_id, "GET", f"/feedback/{item_id}")
+        assert found.status_code == 200, found.text
+        item, history = found.json()["item"], found.json()["history"]
+        assert (history[0]["action"], history[-1]["state"]) == ("saved", item["state"])
+        for part in ("image", "mask"):
+            content = self._ask(item_id, "GET", f"/feedback/{item_id}/{part}").content
+            assert Image.open(io.BytesIO(content)).size == (24, 24)
+        return dict(item)
+
+    def _ask(self, item_id: str, method: str, route: str, **request: Any) -> requests.Response:
+        while True:
+            try:
+                answer = requests.request(method, f"{self._url}{route}", timeout=PATIENCE_S, **request)
+            except requests.RequestException:
+                time.sleep(0.02)
+                if method != "GET" and self._ask(item_id, "GET", f"/feedback/{item_id}").ok:
+                    self._whole(item_id)  # whatever became of what was not answered, it is not half done
+                continue
+            assert answer.status_code < 500, answer.text
+            return answer
+
+
+@pytest.mark.parametrize("n_kills", [30, pytest.param(1000, marks=pytest.mark.soak)])
+def test_nothing_that_was_acknowledged_is_lost_or_half_done_however_often_it_is_killed(tmp_path: Path, n_kills: int) -> None:
+    """By `kill -9` at random moments of saves, reviews and deletes."""
+    folder, rng, seeds = tmp_path / "store", np.random.default_rng(0), itertools.count(1)
+    nowhere = "http://127.0.0.1:9"
+    sidecar = Sidecar(folder, tmp_path / "log", nowhere, nowhere, CRACK_REQUESTS_PER_MINUTE="1000000")
+    crews = [Crew(sidecar.url, seeds) for _ in range(4)]
+
+    def n_acknowledged() -> int:
+        assert [crew.error for crew in crews if crew.error] == []
+        return sum(crew.n_acknowledged for crew in crews)
+
+    for crew in crews:
+        crew.start()
+    try:
+        for _ in range(n_kills):
+            n_least = n_acknowledged() + int(rng.integers(0, 12))
+            eventually(lambda n_least=n_least: n_acknowledged() >= n_least)
+            time.sleep(rng.uniform(0, 0.05))
+            sidecar.kill()
+            sidecar.start()
+    finally:
+        for crew in crews:
+            crew.is_over.set()
+        for crew in crews:
+            crew.join()
+        sidecar.kill()
+    print(f"{n_kills} kills, {n_acknowledged()} acknowledged")
+    assert "is missing" not in (tmp_path / "log").read_text()
+    store, states = opened(folder), dict[str, str]()
+    for crew in crews:
+        states |= crew.states
+    items = store.items(list(State), 10**6, 0)
+    assert {item.id: item.state.value for item in items} == states
+    files = {f"{name}/{path.name}" for name in ("images", "masks", "incoming") for path in (folder / name).iterdir()}
+    assert files == {file for item in items for file in (item.image_file, item.mask_file)}
+    store.close()
+    with closing(sqlite3.connect(folder / "index.sqlite3")) as index:
+        assert index.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert {row[0] for row in index.execute("SELECT DISTINCT item_id FROM events")} == set(states)
 
 
 @pytest.fixture
