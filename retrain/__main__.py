@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import logging
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from retrain.rollover import ModelServer, RollOverError, Serving, read_card, rol
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
 from retrain.tracking import Tracking, adopt
+from retrain.workspace import Workspace, WorkspaceError
 
 logger = logging.getLogger("retrain")
 
@@ -74,6 +76,23 @@ def _adopt(settings: Settings) -> str:
     return f"{archive} is the champion in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
 
 
+def _purge(settings: Settings, ids: list[str]) -> str:
+    from retrain.purge import purge  # DVC takes a second to import, and no other command does
+
+    strange = [each for each in ids if not re.fullmatch("[0-9a-f]{64}", each)]
+    if strange or not ids:
+        raise ValueError(f"purge got {strange or 'nothing'}: expected the ids of photographs, 64 digits each.")
+    kept = {label.id for label in read_labels(settings.feedback_dir)} & set(ids)
+    if kept:
+        raise ValueError(f"{', '.join(sorted(kept))}: still accepted, so it would train again. DELETE /feedback/ID first.")
+    with alone(settings.workspace):
+        workspace = Workspace(settings.workspace, settings.dvc_remote, {})
+        for sentence in workspace.clean():
+            logger.warning("%s", sentence)
+        told = purge(workspace, Tracking(settings.mlflow_url, settings.workspace), ids)
+    return "\n".join([*told, "No past snapshot or report has it any more."])
+
+
 def _track(settings: Settings, path: Path) -> str:
     path = checkpoint.newest(path) if path.is_dir() else path
     card = ModelCard.read(path.with_suffix(".json"))
@@ -118,17 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  python -m retrain\n"
         "  python -m retrain --dry-run\n"
         "  python -m retrain --watch\n"
-        "  python -m retrain rollback\n",
+        "  python -m retrain rollback\n"
+        "  python -m retrain purge ID\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "rollback", "status", "history", "adopt", "track"),
+        choices=("run", "rollback", "status", "history", "adopt", "track", "purge"),
         default="run",
         help="run a retraining (the default); serve again what was served before; say what is, or what was; record what is "
-        "served as the first champion; record a training",
+        "served as the first champion; record a training; take photographs out of past snapshots, and "
+        "tell what learned from them",
     )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="for purge: of photographs that were deleted")
     parser.add_argument("--checkpoint", type=Path, default=Path("models"), help="for track: a .pth, or the newest in a folder")
     parser.add_argument("--dry-run", action="store_true", help="say what a run would do")
     parser.add_argument(
@@ -151,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(_roll_back(settings))
             case "adopt":
                 print(_adopt(settings))
+            case "purge":
+                print(_purge(settings, options.ids))
             case "track":
                 print(_track(settings, options.checkpoint))
             case _ if options.dry_run:
@@ -172,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BusyError as error:
         logger.error("%s", error)
         return Outcome.BUSY
-    except (RollOverError, ValueError, FileNotFoundError) as error:
+    except (RollOverError, WorkspaceError, ValueError, OSError) as error:
         logger.error("%s", error)
         return Outcome.FAILED
     except KeyboardInterrupt:

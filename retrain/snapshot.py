@@ -21,6 +21,8 @@ from retrain.settings import RetrainParams
 FEEDBACK = "feedback"
 HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
+UNFINISHED = ".tmp"  # behind the name of a snapshot that is being taken
+PURGED_FILE = "purged.json"  # what `python -m retrain purge` has taken out since
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 
 
@@ -66,7 +68,7 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
     Raises:
         FileNotFoundError: a set is not in `data_dir`.
     """
-    building = out_dir.with_name(out_dir.name + ".tmp")
+    building = out_dir.with_name(out_dir.name + UNFINISHED)
     if (building / FACTS_FILE).is_file():  # killed before it had taken the place of the former, which may be gone in part
         _replace(out_dir, building)
     elif building.exists():

@@ -7,6 +7,7 @@ and what each depends on (`dvc.yaml`).
 
 import argparse
 import contextlib
+import json
 import logging
 import os
 import shutil
@@ -33,7 +34,7 @@ from retrain.judge import Model, draw_comparison, judge, slowdown
 from retrain.mixture import mix
 from retrain.rollover import read_card
 from retrain.settings import RetrainParams, Settings
-from retrain.snapshot import FEEDBACK, HELD_OUT, Snapshot
+from retrain.snapshot import FEEDBACK, HELD_OUT, PURGED_FILE, Snapshot
 from retrain.verdict import PICTURES, Rule, Verdict
 from retrain.workspace import JOB_PID, REASON_FILE
 
@@ -218,6 +219,11 @@ def main() -> int:
     if JOB_PID in os.environ:
         end_with(int(os.environ[JOB_PID]))
     try:
+        if (DATA / PURGED_FILE).is_file():
+            missing = json.loads((DATA / PURGED_FILE).read_text())
+            raise ValueError(
+                f"This snapshot lacks what was purged: {', '.join(missing)}. What was learned from all of it can't be repeated."
+            )
         STAGES[stage]()
     except (ArchiveError, OSError, ValueError) as error:
         with contextlib.suppress(OSError):  # the disk may be full

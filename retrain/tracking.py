@@ -8,13 +8,14 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from model.inference.card import ModelCard
 from retrain.rollover import read_card
@@ -75,6 +76,25 @@ class Tracking:
                     return False
                 shutil.rmtree(record.parent)
         return True
+
+    def remove(self, revision: str, places: Sequence[str]) -> None:
+        """Remove files from the record of a retraining, also where that waits. Raises ConnectionError if MLflow is away."""
+        for record in self._waiting.glob(f"*/{RECORD_FILE}"):
+            if json.loads(record.read_text())["tags"].get("revision") == revision:
+                for place in places:
+                    (record.parent / FILES / place).unlink(missing_ok=True)
+        try:
+            experiment = self._client.get_experiment_by_name(NAME)
+            runs = self._client.search_runs([experiment.experiment_id], f"tags.revision = '{revision}'") if experiment else []
+            for run in runs:
+                artifacts = get_artifact_repository(str(run.info.artifact_uri), tracking_uri=self._url)
+                for place in places:
+                    artifacts.delete_artifacts(place)  # type: ignore[no-untyped-call]
+        except MlflowException as error:
+            raise ConnectionError(
+                f"MLflow at {self._url} may show the photograph in its record of {revision}, and removes nothing "
+                f"({_first_line(error)}). Start it, then purge again."
+            ) from error
 
     def name_served(self, champion: str, previous: str | None) -> None:
         """Give the aliases to the models of these versions, as far as they are registered. Only warns if MLflow is away; the

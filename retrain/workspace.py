@@ -5,9 +5,11 @@ another (`s3://bucket/path`, with the credentials that DVC looks for); git holds
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,6 +99,33 @@ class Workspace:
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message", message)
         return self._git("rev-parse", "HEAD")
+
+    def revisions(self) -> list[str]:
+        """The commits of all retrainings, the newest first."""
+        return self._git("rev-list", "HEAD").split() if self.revision() else []
+
+    def lock(self, revision: str, *, is_replaced: bool = True) -> str:
+        """A commit's `dvc.lock`, as it is now or as it was at first."""
+        return self._git(*([] if is_replaced else ["--no-replace-objects"]), "show", f"{revision}:dvc.lock")
+
+    def remotes(self) -> set[str]:
+        """Where any retraining has pushed to."""
+        configs = [self._git("show", f"{revision}:.dvc/config") for revision in self.revisions()]
+        return {self._remote, *(url for config in configs for url in re.findall(r"^\s*url = (.+)$", config, re.MULTILINE))}
+
+    def replace_lock(self, revision: str, lock: str) -> None:
+        """Let git show another `dvc.lock` in a commit, which keeps its name."""
+        with tempfile.TemporaryDirectory() as scratch:
+            content, index = Path(scratch, "content"), {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
+            content.write_text(lock)
+            blob = self._git("hash-object", "-w", str(content))
+            self._run(["git", "read-tree", revision], index, is_shown=False)
+            self._run(["git", "update-index", "--cacheinfo", f"100644,{blob},dvc.lock"], index, is_shown=False)
+            tree = self._run(["git", "write-tree"], index, is_shown=False)
+            former = self._git("cat-file", "commit", revision)
+            content.write_text(re.sub(r"\Atree \w+", f"tree {tree}", former) + "\n")
+            self._git("replace", "--force", revision, self._git("hash-object", "-t", "commit", "-w", str(content)))
+        self._git("reset", "--hard", "--quiet")
 
     def revision(self) -> str | None:
         """The newest commit, None before the first."""
