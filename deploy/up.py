@@ -60,6 +60,7 @@ class Part(process.Process):  # type: ignore[misc]
     def __init__(self, stopping: Any, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
         self._stopping = stopping
+        self._child_ctor = functools.partial(process.Popen, preexec_fn=_heed_signals)
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
         pause_s, is_first = FIRST_PAUSE_S, True
@@ -82,6 +83,12 @@ class Part(process.Process):  # type: ignore[misc]
             os.killpg(self._child.pid, signal.SIGTERM)
         if type != "stop":  # for honcho the end of all
             super()._send_message(data, type)
+
+
+def _heed_signals() -> None:
+    """`Part` ignores them once it has started its process, and the next one that it starts would inherit that."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Parts(manager.Manager):  # type: ignore[misc]
