@@ -17,7 +17,6 @@ RETRY_AFTER_S = 2
 # A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer. One that hangs is ended earlier,
 # by `handler.serve`.
 _TIMEOUT = httpx.Timeout(600.0, connect=2.0, pool=10.0)
-_PROBE_TIMEOUT_S = 10.0  # in which a tiny prediction comes from any worker that isn't hung
 # What an archive made before one of them was thought of does not send, its clients don't get.
 _PASSED_ON = ("content-type", "x-request-id", "x-crack-model-version", "x-crack-threshold", "x-crack-ratio", "x-crack-score")
 
@@ -90,8 +89,7 @@ class TorchServe:
         if is_probe:
             headers["X-Crack-Probe"] = "1"
         try:
-            timeout = _PROBE_TIMEOUT_S if is_probe else _TIMEOUT
-            answer = await self._client.post(self._predictions_url, content=image, headers=headers, timeout=timeout)
+            answer = await self._client.post(self._predictions_url, content=image, headers=headers)
         except httpx.TransportError as error:
             raise _unavailable(f"The model server does not answer ({type(error).__name__})") from error
         passed_on = {name: answer.headers[name] for name in _PASSED_ON if name in answer.headers}
