@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crack.connections import serve
+from crack.doors import Doors
 from crack.instance import of_instance
 from gradio_app.backend import Backend
 from gradio_app.page import Page, application
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         environment = of_instance(os.environ)
+        doors = Doors.from_environment(environment)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
     login = environment.get("CRACK_PAGE_LOGIN")
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(2, f"error: CRACK_API_KEY_FILE={key_file!r} cannot be read ({error}). Put the page's key there.\n")
     backend = Backend(environment["BACKEND_URL"], key)
     with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
-        app = application(Page(backend, Path(folder)), (user, password) if login else None)
+        app = application(Page(backend, Path(folder)), (user, password) if login else None, doors)
         host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
         serve(app, host, port, stop_timeout_s=1)
     return 0

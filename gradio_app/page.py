@@ -19,6 +19,7 @@ import numpy as np
 from fastapi import FastAPI
 from PIL import Image, ImageOps
 
+from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError, Prediction
 from model.inference.answer import draw_overlay
 from model.inference.segmenter import threshold_level
@@ -292,9 +293,10 @@ def build(page: Page) -> gr.Blocks:
     return blocks  # type: ignore[no-any-return]
 
 
-def application(page: Page, login: tuple[str, str] | None) -> FastAPI:
+def application(page: Page, login: tuple[str, str] | None, doors: Doors) -> FastAPI:
     """What a server serves; `login` is the name and the password that it asks for."""
     app = FastAPI()
+    doors.guard(app)
     gr.mount_gradio_app(
         app,
         build(page).queue(default_concurrency_limit=4),

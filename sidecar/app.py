@@ -21,7 +21,6 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 
 from model.inference import card as model_card
@@ -289,8 +288,7 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
 
     _answer_errors_in_one_form(app)
-    if not keys.is_required:  # else a page elsewhere could have its own name point here
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", "[::1]"])
+    settings.doors.guard(app)
     app.add_middleware(Envelope, metrics=metrics, max_body_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES)
     return app
 

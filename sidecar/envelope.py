@@ -1,9 +1,8 @@
-"""What every request goes through: a limit on its body, where it comes from, one line in the log, its count and its seconds."""
+"""What every request goes through: a limit on its body, one line in the log, its count and its seconds."""
 
 import logging
 import time
 import uuid
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -13,8 +12,6 @@ from model.inference.errors import ErrorCode, RequestError
 from sidecar.metrics import Metrics
 
 logger = logging.getLogger("sidecar.requests")
-
-CHANGING_METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
 
 class Envelope:
@@ -55,15 +52,7 @@ class Envelope:
             await send(message)
 
         try:
-            if scope["method"] in CHANGING_METHODS and not _is_same_origin(headers):
-                await _refuse(
-                    send_noted,
-                    RequestError(
-                        ErrorCode.ORIGIN_REFUSED,
-                        f"A page of {headers['origin']!r} may not send anything here. Use this server's own.",
-                    ),
-                )
-            elif int(headers.get("content-length") or 0) > self._max_body_bytes:
+            if int(headers.get("content-length") or 0) > self._max_body_bytes:
                 await _refuse(send_noted, self._too_large())
             else:
                 await self._app(scope, receive_limited, send_noted)
@@ -88,12 +77,6 @@ class Envelope:
             f"The request has more than the {self._max_body_bytes / 1024**2:.0f} MB that are accepted. "
             "Save the image as a JPEG or cut it into parts.",
         )
-
-
-def _is_same_origin(headers: Headers) -> bool:
-    """Whether a browser sends this from a page of this very server; what isn't a browser names no origin."""
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
 
 
 async def _refuse(send: Send, error: RequestError) -> None:

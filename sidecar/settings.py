@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from crack.doors import Doors
 from crack.instance import of_instance
 
 GIGABYTE = 1024**3
@@ -35,6 +36,7 @@ class Settings:
     oidc_audience: str = ""
     oidc_claim: str = "scope"
     oidc_scopes: str = "predict=crack:predict,feedback=crack:feedback,review=crack:review"
+    doors: Doors = field(default_factory=Doors)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -56,6 +58,7 @@ class Settings:
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT"),
             prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
+            doors=Doors.from_environment(environment),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
             oidc_issuer=environment.get("CRACK_OIDC_ISSUER", cls.oidc_issuer),
             oidc_audience=environment.get("CRACK_OIDC_AUDIENCE", cls.oidc_audience),

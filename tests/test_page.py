@@ -2,15 +2,10 @@
 
 import csv
 import io
-import os
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -19,26 +14,20 @@ from gradio_client import Client, handle_file
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
-from selenium.webdriver.remote.webelement import WebElement
 
 from gradio_app.backend import Backend
 from gradio_app.page import HEADERS, Page, Result
 from model.synthetic import draw_surface
 from sidecar.labels import encode_mask
-from tests.conftest import ROOT
+from tests.pages import ServedPage, chromium, eventually, one, open_tab, press, says, upload
 from tests.photographs import jpeg, png
-from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
-from tests.waiting import eventually as in_the_end
 
 SURFACE = draw_surface(seed=5, size_hw=(240, 320))
 SELECTED_TAB = "button[role=tab][aria-selected=true]"
-T = TypeVar("T")
 
 
 @pytest.fixture
@@ -48,69 +37,17 @@ def sidecar(start_sidecar: StartSidecar) -> Sidecar:
 
 @pytest.fixture
 def page_url(sidecar: Sidecar, tmp_path: Path) -> Iterator[str]:
-    (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
-    environment = {**os.environ, "BACKEND_URL": sidecar.url, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
-    with (tmp_path / "page.log").open("wb") as log:
-        page = subprocess.Popen([sys.executable, "-m", "gradio_app"], cwd=ROOT, env=environment, stdout=log, stderr=log)
-    try:
-        in_the_end(lambda: requests.get(url, timeout=PATIENCE_S).ok, requests.ConnectionError)
-        yield url
-    finally:
-        page.terminate()
-        page.wait(PATIENCE_S)
+    page = ServedPage(tmp_path / "page.log", BACKEND_URL=sidecar.url)
+    yield page.url
+    page.stop()
 
 
 @pytest.fixture
 def browser(page_url: str) -> Iterator[webdriver.Chrome]:
     """Chromium with the page open."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1400,1100"):
-        options.add_argument(f"--{argument}")
-    for argument in ("disable-background-networking", "disable-component-update", "disable-sync"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, Service(driver)) as chrome:
-        chrome.set_page_load_timeout(PATIENCE_S)
-        chrome.set_script_timeout(PATIENCE_S)
+    with chromium() as chrome:
         chrome.get(page_url)
         yield chrome
-
-
-def eventually(check: Callable[[], T]) -> T:
-    """What `check` gives, as soon as it is true: elements come, move and are drawn anew meanwhile."""
-    return in_the_end(check, WebDriverException)
-
-
-def one(browser: webdriver.Chrome, selector: str) -> WebElement:
-    return eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector))
-
-
-def press(browser: webdriver.Chrome, selector: str) -> None:
-    eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector).click() is None)
-
-
-def open_tab(browser: webdriver.Chrome, name: str) -> None:
-    def opened() -> bool:
-        tabs = browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")
-        named = [tab for tab in tabs if tab.text.strip() == name]
-        for tab in named:
-            tab.click()
-        return bool(named)
-
-    eventually(opened)
-
-
-def says(browser: webdriver.Chrome, viewer: str, words: str) -> str:
-    def said() -> str:
-        text = one(browser, f"{viewer} .status").text
-        return text if words in text else ""
-
-    return eventually(said)
 
 
 def draw(browser: webdriver.Chrome, start: tuple[int, int], way: tuple[int, int]) -> None:
@@ -131,10 +68,6 @@ def painted(browser: webdriver.Chrome, viewer: str) -> NDArray[np.bool_]:
     """
     height, width, digits = browser.execute_script(script, viewer)
     return (np.frombuffer(digits.encode(), np.uint8) == ord("1")).reshape(height, width)
-
-
-def upload(browser: webdriver.Chrome, *paths: Path) -> None:
-    one(browser, "input[type=file]").send_keys("\n".join(map(str, paths)))
 
 
 @pytest.fixture

@@ -216,12 +216,6 @@ def test_a_key_is_asked_for_and_has_its_rights(start_sidecar: StartSidecar, tmp_
     assert eve not in log
 
 
-def test_without_a_key_only_the_names_of_this_machine_are_answered(start_sidecar: StartSidecar) -> None:
-    sidecar = start_sidecar()
-    answer = requests.get(f"{sidecar.url}/ping", headers={"Host": "evil.example"}, timeout=PATIENCE_S)
-    assert answer.status_code == 400
-
-
 def test_a_page_elsewhere_may_not_send_anything(sidecar: Sidecar) -> None:
     elsewhere = post(
         sidecar, "/save-for-retrain", headers={"Origin": "https://evil.example"}, image=PHOTOGRAPH, verdict="other"

@@ -23,6 +23,7 @@ class ErrorCode(Enum):
     KEY_INVALID = ("key_invalid", 401)
     NOT_PERMITTED = ("not_permitted", 403)
     ORIGIN_REFUSED = ("origin_refused", 403)
+    HOST_REFUSED = ("host_refused", 421)
     NOT_FOUND = ("not_found", 404)
     METHOD_NOT_ALLOWED = ("method_not_allowed", 405)
     REQUEST_INCOMPLETE = ("request_incomplete", 408)

@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +13,7 @@ import pytest
 import requests
 
 from model.inference.errors import ErrorCode
-from tests.conftest import ROOT
-from tests.ports import free_ports
+from tests.pages import ServedPage
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -31,23 +27,6 @@ HALF = {
 NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
 
 
-class Page:
-    """The page as a process of its own."""
-
-    def __init__(self, log_path: Path) -> None:
-        (port,) = free_ports(1)
-        self.url, self.log_path = f"http://127.0.0.1:{port}", log_path
-        environment = {**os.environ, "BACKEND_URL": NOBODY, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}
-        command = ["sh", "-c", f'ulimit -n {N_FILES} && exec "$@"', "sh", sys.executable, "-m", "gradio_app"]
-        with log_path.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        eventually(lambda: requests.get(self.url, timeout=PATIENCE_S).ok, requests.ConnectionError)
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(PATIENCE_S)
-
-
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
@@ -57,8 +36,8 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
 
 
 @pytest.fixture
-def page(tmp_path: Path) -> Iterator[Page]:
-    running = Page(tmp_path / "log")
+def page(tmp_path: Path) -> Iterator[ServedPage]:
+    running = ServedPage(tmp_path / "log", n_files=N_FILES, BACKEND_URL=NOBODY)
     yield running
     running.stop()
 
@@ -78,7 +57,7 @@ def all_received(connection: socket.socket) -> bytes:
     return found
 
 
-def check_that_nobody_is_stopped(door: Sidecar | Page, sent: bytes) -> None:
+def check_that_nobody_is_stopped(door: Sidecar | ServedPage, sent: bytes) -> None:
     """By more slow clients than the door has files; and that its log grows by a line for each of them at most."""
     n_logged = door.log_path.stat().st_size
     with contextlib.ExitStack() as slow:
@@ -94,7 +73,7 @@ def test_more_slow_clients_than_the_sidecar_has_files_stop_nobody(sidecar: Sidec
     check_that_nobody_is_stopped(sidecar, sent)
 
 
-def test_more_slow_clients_than_the_page_has_files_stop_nobody(page: Page) -> None:
+def test_more_slow_clients_than_the_page_has_files_stop_nobody(page: ServedPage) -> None:
     check_that_nobody_is_stopped(page, HALF["half a head"])
 
 

@@ -128,7 +128,7 @@ def test_only_a_command_opens_it_again_and_to_this_machine_alone(start_lone_side
     sidecar.start()
     assert statuses(sidecar, None)[0] == (200, None)
     rebound = requests.get(f"{sidecar.url}/feedback", headers={"Host": "evil.example"}, timeout=PATIENCE_S)
-    assert rebound.status_code == 400
+    assert rebound.json()["code"] == "host_refused"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o440])

@@ -1,0 +1,154 @@
+"""Whose pages may use a server of ours from a browser, and by which names: one contract for the sidecar and the page.
+
+A page of any site can make a browser send requests to this machine, and can have a name of its own point here (DNS
+rebinding). Left to others: who is asking (keys, login). What is no browser names no origin, and none is asked of it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Self
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/]+)(:\d+)?")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Doors:
+    """docs/security.md, "Other sites", says what each setting means."""
+
+    public_origins: frozenset[str] = frozenset()
+    allowed_origins: frozenset[str] = frozenset()
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises ValueError, naming the variable, where one is no sensible value."""
+        return cls(
+            frozenset(_origin("CRACK_PUBLIC_URL", text) for text in _listed(environment, "CRACK_PUBLIC_URL")),
+            frozenset(_origin("CRACK_ALLOWED_ORIGINS", text) for text in _listed(environment, "CRACK_ALLOWED_ORIGINS")),
+            tuple(_network("CRACK_TRUSTED_PROXIES", text) for text in _listed(environment, "CRACK_TRUSTED_PROXIES")),
+        )
+
+    def guard(self, app: Starlette) -> None:
+        """Nothing reaches `app` but what these doors let in, and no answer can be read by a page that they don't name."""
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=sorted(self.allowed_origins),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            expose_headers=["*"],
+        )
+        app.add_middleware(Doorkeeper, doors=self)
+
+    def is_own_name(self, host: str) -> bool:
+        """Whether a Host header is one of ours. An address always is: nobody can have one point elsewhere."""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        name = found[1].strip("[]").lower()
+        return name == "localhost" or _is_address(name) or name in {urlsplit(url).hostname for url in self.public_origins}
+
+    def lets_in(self, scheme: str, method: str, headers: Headers) -> bool:
+        """Whether this comes from a page of ours, from one that may, from no page, or is a link that somebody follows."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
+        if origin in self.allowed_origins | self.public_origins:
+            return True
+        if origin is not None and origin.lower() != f"{scheme}://{headers['host']}".lower():
+            return False
+        mode, destination = headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")
+        return site in ("same-origin", "none") or (method, mode, destination) == ("GET", "navigate", "document")
+
+    def trusts(self, scope: Scope) -> bool:
+        """Whether the other end of the connection is a proxy that may say what it was asked."""
+        client = scope.get("client")
+        return client is not None and any(ip_address(client[0]) in network for network in self.trusted_proxies)
+
+
+class Doorkeeper:
+    """ASGI middleware; the application behind it sees scheme and host as the browser does."""
+
+    def __init__(self, app: ASGIApp, doors: Doors) -> None:
+        self._app = app
+        self._doors = doors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        self._see_past_proxies(scope)
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+
+        async def send_framed(message: Message) -> None:
+            if message["type"] == "http.response.start":  # in another site's frame, a click would be ours
+                MutableHeaders(scope=message).setdefault("content-security-policy", "frame-ancestors 'self'")
+            await send(message)
+
+        if not self._doors.is_own_name(host):
+            message = f"Host is {host!r}: expected an IP address, localhost or a name of this server (CRACK_PUBLIC_URL)."
+            await _refused(421, "host_refused", message)(scope, receive, send)
+        elif not self._doors.lets_in(scope["scheme"], scope["method"], headers):
+            message = (
+                f"A page of {origin or 'another site'!r} may not use this server. Use its own page at its own address "
+                "(CRACK_PUBLIC_URL), or have it allowed (CRACK_ALLOWED_ORIGINS)."
+            )
+            await _refused(403, "origin_refused", message)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send_framed)
+
+    def _see_past_proxies(self, scope: Scope) -> None:
+        """Put what a trusted proxy was asked in place of what it asks, and forget what any other client says of that."""
+        headers = MutableHeaders(scope=scope)
+        if self._doors.trusts(scope):
+            scope["scheme"] = _last(headers.get("x-forwarded-proto")) or scope["scheme"]
+            headers["host"] = _last(headers.get("x-forwarded-host")) or headers.get("host", "")
+        scope["headers"] = [(name, value) for name, value in headers.raw if not name.startswith(b"x-forwarded-")]
+
+
+def _refused(status: int, code: str, message: str) -> JSONResponse:
+    return JSONResponse({"status": "error", "code": code, "message": message}, status, {"connection": "close"})
+
+
+def _listed(environment: Mapping[str, str], name: str) -> list[str]:
+    return [text.strip() for text in environment.get(name, "").split(",") if text.strip()]
+
+
+def _last(value: str | None) -> str:
+    return (value or "").split(",")[-1].strip()
+
+
+def _origin(variable: str, text: str) -> str:
+    """As browsers write it: in small letters, without the port that goes without saying."""
+    try:
+        parts = urlsplit(text.lower())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.scheme not in _PORTS or parts.path not in ("", "/") or parts.query or parts.username:
+        raise ValueError(f"{variable}={text!r}: expected https://NAME or https://NAME:PORT, several with commas between them.")
+    name = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{name}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
+
+
+def _network(variable: str, text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{variable}={text!r}: expected addresses or networks with commas between them ({error}).") from error
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""The real page, as a process of its own, and a real Chromium that looks at it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import requests
+from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.ports import free_ports
+from tests.waiting import PATIENCE_S
+from tests.waiting import eventually as in_the_end
+
+ROOT = Path(__file__).parent.parent
+T = TypeVar("T")
+
+
+class ServedPage:
+    """One running page, which may have `n_files` open."""
+
+    def __init__(self, log_path: Path, n_files: int = 1024, **settings: str) -> None:
+        (port,) = free_ports(1)
+        self.url, self.log_path = f"http://127.0.0.1:{port}", log_path
+        environment = {**os.environ, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
+        command = ["sh", "-c", f'ulimit -n {n_files} && exec "$@"', "sh", sys.executable, "-m", "gradio_app"]
+        with log_path.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+        def answers() -> bool:
+            assert self._process.poll() is None, log_path.read_text()
+            return requests.get(self.url, timeout=PATIENCE_S).ok
+
+        in_the_end(answers, requests.ConnectionError)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(PATIENCE_S)
+
+
+@contextmanager
+def chromium() -> Iterator[webdriver.Chrome]:
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "window-size=1400,1100"):
+        options.add_argument(f"--{argument}")
+    for argument in ("disable-background-networking", "disable-component-update", "disable-sync"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with webdriver.Chrome(options, Service(driver)) as chrome:
+        chrome.set_page_load_timeout(PATIENCE_S)
+        chrome.set_script_timeout(PATIENCE_S)
+        yield chrome
+
+
+def eventually(check: Callable[[], T]) -> T:
+    """What `check` gives, as soon as it is true: elements come, move and are drawn anew meanwhile."""
+    return in_the_end(check, WebDriverException)
+
+
+def one(browser: webdriver.Chrome, selector: str) -> WebElement:
+    return eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector))
+
+
+def press(browser: webdriver.Chrome, selector: str) -> None:
+    eventually(lambda: browser.find_element(By.CSS_SELECTOR, selector).click() is None)
+
+
+def open_tab(browser: webdriver.Chrome, name: str) -> None:
+    def opened() -> bool:
+        tabs = browser.find_elements(By.CSS_SELECTOR, "button[role=tab]")
+        named = [tab for tab in tabs if tab.text.strip() == name]
+        for tab in named:
+            tab.click()
+        return bool(named)
+
+    eventually(opened)
+
+
+def says(browser: webdriver.Chrome, viewer: str, words: str) -> str:
+    def said() -> str:
+        text = one(browser, f"{viewer} .status").text
+        return text if words in text else ""
+
+    return eventually(said)
+
+
+def upload(browser: webdriver.Chrome, *paths: Path) -> None:
+    one(browser, "input[type=file]").send_keys("\n".join(map(str, paths)))
