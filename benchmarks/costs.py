@@ -17,10 +17,9 @@ import requests
 
 from benchmarks.contenders import process, start_torchserve
 from benchmarks.load import Request, ask, load
-from model.inference.photograph import Limits
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore, Submission
-from sidecar.labels import Photograph
+from sidecar.labels import Mask, Photograph
 from tests.photographs import jpeg
 from tests.ports import free_ports
 
@@ -98,8 +97,8 @@ def labels(n_known: int, n_saved: int) -> str:
             surface = surfaces[number % len(surfaces)]
             image = surface.image_hwc_u8.copy()
             image[0, 0] = number % 256, number // 256, 0
-            read = Photograph.read(jpeg(image, quality=QUALITY), Limits())
-            submissions.append(Submission(read, None, mask_hw=surface.mask_hw))
+            read = Photograph.read(jpeg(image, quality=QUALITY))
+            submissions.append(Submission(read, None, Mask.of(surface.mask_hw)))
         started, processor = time.perf_counter(), time.process_time()
         for submission in submissions:
             store.save(submission, "costs", submission.photograph.data)

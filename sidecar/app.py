@@ -6,17 +6,15 @@ import logging
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -26,8 +24,8 @@ from starlette.requests import ClientDisconnect
 from model.inference import card as model_card
 from model.inference.answer import Options, error_body
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.observation import confidence
-from model.inference.photograph import MEGABYTE, Limits
+from model.inference.photograph import MEGABYTE, Limits, read_size
+from sidecar.decoding import Decoding
 from sidecar.documents import (
     ERRORS,
     ETAG,
@@ -42,11 +40,11 @@ from sidecar.documents import (
     Saved,
 )
 from sidecar.envelope import Envelope
-from sidecar.feedback import FeedbackStore, Item, State, Submission
+from sidecar.feedback import FeedbackStore, Item, State, Submission, check_said
 from sidecar.files import tighten
 from sidecar.issuer import Issuer, is_token
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
-from sidecar.labels import Photograph, Verdict, read_mask, without_position
+from sidecar.labels import Mask, Photograph, Verdict, compare, without_position
 from sidecar.metrics import Metrics
 from sidecar.readiness import Readiness
 from sidecar.reserved import Reserved
@@ -90,6 +88,7 @@ def create_app(settings: Settings) -> FastAPI:
         reserved=Reserved(settings.data_dir, settings.feedback_dir),
     )
     queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
+    decoding = Decoding(limits.max_pixels, settings.max_pixels_at_once)
     readiness = Readiness(torchserve)
     n_open = tighten(settings.feedback_dir, but=settings.keys_path)  # which is refused instead, as others may have changed it
     if n_open:
@@ -105,6 +104,7 @@ def create_app(settings: Settings) -> FastAPI:
         if issuer:
             await issuer.close()
         store.close()
+        decoding.close()
 
     app = FastAPI(
         title="Crack detection",
@@ -180,25 +180,29 @@ def create_app(settings: Settings) -> FastAPI:
         if not image:
             raise RequestError(ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image'.")
         verdict = _verdict(fields.get("verdict"))
-        photograph = await run_in_threadpool(Photograph.read, image, limits)
-        mask_hw = await run_in_threadpool(read_mask, mask, photograph.size_hw) if mask else None
-        prob_hw_u8: NDArray[np.uint8] | None
-        if mask_hw is not None and mask_hw.any():  # it could be the model's own, which must not train
-            prob_hw_u8 = await torchserve.probability(image)
-            is_own = _is_cut_of(mask_hw, prob_hw_u8)
-        else:
-            prob_hw_u8 = await _probability_if_possible(torchserve, image)
-            is_own = False
+        check_said(verdict, bool(mask))
+        size_hw = await run_in_threadpool(read_size, image, limits)
+        corrected = None
+        if mask:
+            corrected = await decoding.call(size_hw, Mask.read, mask, size_hw)
+        elif verdict is Verdict.NO_CRACK:
+            corrected = await decoding.call(size_hw, Mask.empty, size_hw)
+        photograph = await decoding.call(size_hw, Photograph.read, image, limits)
         submission = Submission(
             photograph,
             verdict,
-            mask_hw,
-            is_models_own_mask=is_own,
-            uncertainty=None if prob_hw_u8 is None else round(1 - confidence(prob_hw_u8), 4),
+            corrected,
             request_id=fields.get("request_id"),
             model_version=fields.get("model_version"),
             note=fields.get("note"),
         )
+        if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
+            probability_png: bytes | None = await torchserve.probability(image)
+        else:
+            probability_png = await _probability_if_possible(torchserve, image)
+        if probability_png:
+            found = await decoding.call(size_hw, compare, corrected, probability_png)
+            submission = replace(submission, is_models_own_mask=found.is_models_own, uncertainty=found.uncertainty)
         stored = image if settings.is_position_kept else await run_in_threadpool(without_position, image)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
         metrics.count_feedback(item)
@@ -247,7 +251,8 @@ def create_app(settings: Settings) -> FastAPI:
         if decision not in ("accept", "reject"):
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
         item = store.get(item_id)
-        mask_hw = await run_in_threadpool(read_mask, mask, (item.height, item.width)) if mask else None
+        size_hw = item.height, item.width
+        corrected = await decoding.call(size_hw, Mask.read, mask, size_hw) if mask else None
         reviewed = await run_in_threadpool(
             store.review,
             item_id,
@@ -255,7 +260,7 @@ def create_app(settings: Settings) -> FastAPI:
             seen,
             is_accepted=decision == "accept",
             reason=fields.get("reason", ""),
-            mask_hw=mask_hw,
+            mask=corrected,
         )
         return described(reviewed, response)
 
@@ -338,7 +343,7 @@ def _texts(form: FormData) -> dict[str, str]:
     return texts
 
 
-async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> NDArray[np.uint8] | None:
+async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> bytes | None:
     """For the order of reviews alone: feedback does not wait for a model that is away."""
     try:
         return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)
@@ -352,13 +357,6 @@ def _verdict(text: str | None) -> Verdict | None:
     if text not in list(Verdict):
         raise RequestError(ErrorCode.PARAMETER_INVALID, f"verdict={text!r}: expected one of {', '.join(Verdict)}.")
     return Verdict(text)
-
-
-def _is_cut_of(mask_hw: NDArray[np.bool_], prob_hw_u8: NDArray[np.uint8]) -> bool:
-    """Whether a mask is the model's own at some threshold: nothing outside of it is as likely as anything inside."""
-    if mask_hw.all():
-        return False
-    return bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
 
 
 def _retraining(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -> Retraining:

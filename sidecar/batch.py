@@ -32,14 +32,13 @@ from urllib3.util import parse_url
 from crack.instance import of_instance
 from model.inference.answer import JPEG_MAX_SIDE_PX, Options, Quality, draw_overlay
 from model.inference.errors import RequestError
-from model.inference.photograph import Limits, decode
+from model.inference.photograph import decode
 from sidecar.client import LONGEST_WAIT_S, REFUSED, Client, StoppedError, SurveyError, message
 from sidecar.survey import FINAL, JOURNAL, SHEET, TABLE, Row, Status, Survey
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 THUMBNAIL_PX = 192
 DONE, SOME_MISSING, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
-_NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)  # the server has them
 
 
 @dataclass(frozen=True)
@@ -77,8 +76,8 @@ class Surveyor:
             kind = Status.REFUSED if answer.status in REFUSED else Status.FAILED
             return Row(file, kind, *identity, seconds=seconds, error=message(answer))
         try:
-            image_hwc_u8 = decode(photograph, _NO_LIMITS)
-            mask_hw = decode(answer.data, _NO_LIMITS)[..., 0] > 0
+            image_hwc_u8 = decode(photograph)
+            mask_hw = decode(answer.data)[..., 0] > 0
         except RequestError as error:
             return Row(file, Status.FAILED, *identity, seconds=seconds, error=error.message)
         if mask_hw.shape != image_hwc_u8.shape[:2]:

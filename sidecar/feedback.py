@@ -23,13 +23,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
 from sidecar.files import DurableFiles, sync
-from sidecar.labels import Photograph, Verdict, encode_mask, hash_distance, without_position
+from sidecar.labels import Mask, Photograph, Verdict, hash_distance, without_position
 
 logger = logging.getLogger("sidecar.feedback")
 
@@ -51,16 +48,41 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody says of one photograph. `mask_hw`: the corrected mask, bool (height, width), if there is one."""
+    """What somebody says of one photograph. `mask`: the corrected one, if there is one."""
 
     photograph: Photograph
     verdict: Verdict | None
-    mask_hw: NDArray[np.bool_] | None = None
+    mask: Mask | None = None
     is_models_own_mask: bool = False
     uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
     note: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises RequestError, MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask)."""
+        check_said(self.verdict, self.mask is not None)
+        if self.verdict is Verdict.NO_CRACK and self.mask and self.mask.n_crack_px:
+            raise RequestError(
+                ErrorCode.MASK_INVALID,
+                f"The verdict is no_crack, but the mask has {self.mask.n_crack_px} pixels of crack. Send one or the other.",
+            )
+
+    @property
+    def label(self) -> Mask | None:
+        """The mask to learn from, if what was said holds one."""
+        if self.verdict is Verdict.NO_CRACK:
+            return self.mask or Mask.empty(self.photograph.size_hw)
+        return None if self.is_models_own_mask else self.mask
+
+
+def check_said(verdict: Verdict | None, has_mask: bool) -> None:
+    """Raises RequestError, PARAMETER_INVALID, where that is nothing."""
+    if verdict is None and not has_mask:
+        raise RequestError(
+            ErrorCode.PARAMETER_INVALID,
+            f"Neither verdict nor mask was sent. Send a corrected mask, or one of {', '.join(Verdict)}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -181,14 +203,13 @@ class FeedbackStore:
             stored: the photograph's file as it is to lie on disk.
 
         Raises:
-            RequestError: MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask), STORAGE_FULL; as
-                `reserved` does.
+            RequestError: STORAGE_FULL; as `reserved` does.
         """
-        mask_hw = _label(submission)
         item_id = hashlib.sha256(submission.photograph.data).hexdigest()
-        perceptual_hash = submission.photograph.perceptual_hash()
-        mask = None if mask_hw is None else encode_mask(mask_hw)
-        reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description())
+        perceptual_hash = submission.photograph.perceptual_hash
+        label = submission.label
+        mask = label.png if label else None
+        reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description)
         with self._lock, _full_disk_named():
             known = self.find(item_id)
             mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
@@ -339,7 +360,7 @@ class FeedbackStore:
         *,
         is_accepted: bool,
         reason: str = "",
-        mask_hw: NDArray[np.bool_] | None = None,
+        mask: Mask | None = None,
     ) -> Item:
         """A reviewer's yes or no; with a mask, the reviewer's own correction, which is accepted.
 
@@ -357,10 +378,9 @@ class FeedbackStore:
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
             mask_file = item.proposed_mask_file or item.mask_file
-            if mask_hw is not None:
-                mask = encode_mask(mask_hw)
-                mask_file = f"masks/{hashlib.sha256(mask).hexdigest()}.png"
-                self._files.write({mask_file: mask})
+            if mask:
+                mask_file = f"masks/{hashlib.sha256(mask.png).hexdigest()}.png"
+                self._files.write({mask_file: mask.png})
             if is_accepted and mask_file is None:
                 raise RequestError(
                     ErrorCode.STATE_CONFLICT, f"{item_id} has no mask, so there is nothing to accept. Send a corrected mask."
@@ -371,7 +391,7 @@ class FeedbackStore:
             if item.proposed_mask_file and not is_accepted:
                 state, reason, kept_file = State.ACCEPTED, f"stays accepted without the newer mask: {reason}", item.mask_file
             reviewed = replace(item, state=state, reason=reason, mask_file=kept_file, proposed_mask_file=None, updated_at=now)
-            action = "reviewed" if mask_hw is None else "corrected"
+            action = "corrected" if mask else "reviewed"
             return self._commit(reviewed, Event(now, who, action, state, reason, None, mask_file, None, None, None))
 
     def delete(self, item_id: str, who: str, seen: str) -> None:
@@ -473,23 +493,6 @@ class FeedbackStore:
             "SELECT image_file FROM items UNION SELECT mask_file FROM items UNION SELECT mask_file FROM events"
         ).fetchall()
         return {row[0] for row in rows if row[0]}
-
-
-def _label(submission: Submission) -> NDArray[np.bool_] | None:
-    """The mask to learn from, if what was said holds one."""
-    if submission.verdict is None and submission.mask_hw is None:
-        raise RequestError(
-            ErrorCode.PARAMETER_INVALID,
-            f"Neither verdict nor mask was sent. Send a corrected mask, or one of {', '.join(Verdict)}.",
-        )
-    if submission.verdict is Verdict.NO_CRACK:
-        if submission.mask_hw is not None and submission.mask_hw.any():
-            raise RequestError(
-                ErrorCode.MASK_INVALID,
-                f"The verdict is no_crack, but the mask has {submission.mask_hw.sum()} pixels of crack. Send one or the other.",
-            )
-        return np.zeros(submission.photograph.size_hw, np.bool_)
-    return None if submission.is_models_own_mask else submission.mask_hw
 
 
 @contextmanager

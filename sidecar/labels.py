@@ -13,7 +13,8 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits, decode
+from model.inference.observation import confidence
+from model.inference.photograph import NO_LIMITS, Limits, decode
 from model.inference.structure import PNG_SIGNATURE, jpeg_segments, picture, png_chunks
 from sidecar.copies import Description
 
@@ -36,27 +37,69 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph as it was sent, checked. `image_hwc_u8`: upright, uint8 (height, width, 3)."""
+    """A photograph as it was sent, checked; its pixels are not kept.
+
+    Attributes:
+        data: the file.
+        size_hw: upright.
+        perceptual_hash: 64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's
+            pHash).
+    """
 
     data: bytes
-    image_hwc_u8: NDArray[np.uint8]
+    size_hw: tuple[int, int]
+    perceptual_hash: str
 
     @classmethod
-    def read(cls, data: bytes, limits: Limits) -> "Photograph":
+    def read(cls, data: bytes, limits: Limits = NO_LIMITS) -> "Photograph":
         """Raises RequestError as `photograph.decode` does."""
-        return cls(data, decode(data, limits))
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        return self.image_hwc_u8.shape[0], self.image_hwc_u8.shape[1]
+        image_hwc_u8 = decode(data, limits)
+        return cls(data, image_hwc_u8.shape[:2], str(imagehash.phash(Image.fromarray(image_hwc_u8))))
 
     @property
     def extension(self) -> str:
         return "png" if self.data.startswith(PNG_SIGNATURE) else "jpg"
 
-    def perceptual_hash(self) -> str:
-        """64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's pHash)."""
-        return str(imagehash.phash(Image.fromarray(self.image_hwc_u8)))
+
+@dataclass(frozen=True)
+class Mask:
+    """A corrected mask as it is stored: equal masks have equal files. `n_crack_px`: how many of its pixels are crack."""
+
+    png: bytes
+    n_crack_px: int
+
+    @classmethod
+    def of(cls, mask_hw: NDArray[np.bool_]) -> "Mask":
+        return cls(encode_mask(mask_hw), int(mask_hw.sum()))
+
+    @classmethod
+    def read(cls, data: bytes, size_hw: tuple[int, int]) -> "Mask":
+        """Raises RequestError as `read_mask` does."""
+        return cls.of(read_mask(data, size_hw))
+
+    @classmethod
+    def empty(cls, size_hw: tuple[int, int]) -> "Mask":
+        return cls.of(np.zeros(size_hw, np.bool_))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A mask beside the model's probability: `is_models_own`: nothing outside of it is as likely as anything inside;
+    `uncertainty`: of the model about the photograph, 0 to 1.
+    """
+
+    is_models_own: bool
+    uncertainty: float
+
+
+def compare(mask: Mask | None, probability_png: bytes) -> Comparison:
+    """`probability_png`: of the photograph's size, as the model server answers it."""
+    prob_hw_u8 = np.asarray(PngImageFile(io.BytesIO(probability_png)))
+    is_models_own = False
+    if mask and 0 < mask.n_crack_px < prob_hw_u8.size:
+        mask_hw = read_mask(mask.png, (prob_hw_u8.shape[0], prob_hw_u8.shape[1]))
+        is_models_own = bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
+    return Comparison(is_models_own, round(1 - confidence(prob_hw_u8), 4))
 
     def description(self) -> Description:
         """By which copies of it are found."""
@@ -92,7 +135,7 @@ def read_mask(data: bytes, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
     if not data.startswith(PNG_SIGNATURE):
         raise _mask_error(f"The mask starts with the bytes {data[:8]!r}, expected a PNG. Save it as one.")
     try:
-        image = PngImageFile(io.BytesIO(data))
+        image = PngImageFile(io.BytesIO(picture(data)[0]))
         if (image.height, image.width) != size_hw:
             raise _mask_error(
                 f"The mask has {image.width} x {image.height} pixels, expected the upright photograph's "

@@ -8,6 +8,7 @@ from typing import Self
 
 from crack.doors import Doors
 from crack.instance import of_instance
+from model.inference.photograph import MEGAPIXEL, Limits
 
 GIGABYTE = 1024**3
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -28,6 +29,7 @@ class Settings:
     data_dir: Path | None = None
     quota_bytes: int = 20 * GIGABYTE
     requests_per_minute: int = 600
+    max_pixels_at_once: int = 100 * MEGAPIXEL
     retrain_after_labels: int = 50
     is_review_required: bool = True
     is_position_kept: bool = False
@@ -54,6 +56,7 @@ class Settings:
             keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
+            max_pixels_at_once=_pixels_at_once(environment),
             retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT"),
@@ -69,6 +72,17 @@ class Settings:
     @property
     def is_on_loopback(self) -> bool:
         return self.host in LOOPBACK
+
+
+def _pixels_at_once(environment: Mapping[str, str]) -> int:
+    max_pixels = Limits.from_environment(environment).max_pixels
+    at_once = MEGAPIXEL * _positive(environment, "CRACK_BUSY_MEGAPIXELS", -(-max_pixels // MEGAPIXEL))
+    if at_once < max_pixels:
+        raise ValueError(
+            f"CRACK_BUSY_MEGAPIXELS={at_once // MEGAPIXEL}: expected CRACK_MAX_MEGAPIXELS or more, which is "
+            f"{max_pixels / MEGAPIXEL:.4g}: the largest photographs could never be saved."
+        )
+    return at_once
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int = 0) -> int:

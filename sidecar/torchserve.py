@@ -1,14 +1,10 @@
 """TorchServe as seen from the sidecar: predictions over pooled connections, its own errors in the form that clients know."""
 
-import io
 import json
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from model.inference.answer import Options, Response
 from model.inference.errors import ErrorCode, RequestError
@@ -97,14 +93,14 @@ class TorchServe:
             raise _translated(answer)
         return Prediction(answer.status_code, answer.content, passed_on)
 
-    async def probability(self, image: bytes) -> NDArray[np.uint8]:
-        """The crack probability of a photograph, uint8 (height, width). Raises RequestError as `predict` does."""
+    async def probability(self, image: bytes) -> bytes:
+        """The crack probability of a photograph, a PNG of one channel. Raises RequestError as `predict` does."""
         prediction = await self.predict(image, Options(response=Response.PROBABILITY))
         if prediction.status != 200:
             raise RequestError(
                 ErrorCode.PREDICTION_FAILED, f"The photograph could not be predicted: {prediction.body.decode()}"
             )
-        return np.asarray(Image.open(io.BytesIO(prediction.body)))
+        return prediction.body
 
     async def describe(self) -> dict[str, Any]:
         """The default version as the management API describes it. Raises RequestError, MODEL_UNAVAILABLE."""

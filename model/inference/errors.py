@@ -36,6 +36,7 @@ class ErrorCode(Enum):
     MODEL_UNAVAILABLE = ("model_unavailable", 503)
     KEYS_UNAVAILABLE = ("keys_unavailable", 503)
     ISSUER_UNAVAILABLE = ("issuer_unavailable", 503)
+    SERVER_BUSY = ("server_busy", 503)
     STORAGE_FULL = ("storage_full", 507)
 
     status: int
@@ -54,3 +55,7 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+    def __reduce__(self) -> tuple[type["RequestError"], tuple[ErrorCode, str]]:
+        """So that it crosses from process to process."""
+        return RequestError, (self.code, self.message)

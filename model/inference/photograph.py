@@ -7,6 +7,7 @@ Left to others: the parts of a file (`structure`), what happens with the pixels 
 import io
 import os
 import struct
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -53,6 +54,9 @@ class Limits:
         )
 
 
+NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)  # for files of one's own
+
+
 def _positive(environment: Mapping[str, str], name: str, default: int, unit: int) -> int:
     text = environment.get(name)
     if text is None:
@@ -66,7 +70,7 @@ def _positive(environment: Mapping[str, str], name: str, default: int, unit: int
     return value
 
 
-def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
+def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
     """The photograph as people see it: upright by its EXIF orientation, RGB, on white where it is transparent.
 
     Args:
@@ -89,7 +93,7 @@ def decode(data: bytes, limits: Limits = Limits()) -> NDArray[np.uint8]:
     return _turn_upright(image_hwc_u8, orientation)
 
 
-def read_size(data: bytes, limits: Limits = Limits()) -> tuple[int, int]:
+def read_size(data: bytes, limits: Limits) -> tuple[int, int]:
     """A photograph's upright height and width, by its header alone. Raises RequestError as `decode` does."""
     image, orientation = _open(data, limits)
     return image.size if orientation >= 5 else (image.height, image.width)

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from model.dataset import read_pairs
-from model.inference.photograph import Limits
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore, Item, State, Submission
-from sidecar.labels import Photograph, Verdict
+from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ROOT
 from tests.photographs import png
 
@@ -31,8 +30,8 @@ def feedback_dir(tmp_path: Path) -> Path:
     for seed in range(13):
         surface = draw_surface(seed, (64, 80), is_cracked=True)
         data = png(surface.image_hwc_u8)
-        mask_hw = surface.mask_hw if seed < 12 else None
-        store.save(Submission(Photograph.read(data, Limits()), Verdict.OTHER, mask_hw), "somebody", data)
+        mask = Mask.of(surface.mask_hw) if seed < 12 else None
+        store.save(Submission(Photograph.read(data), Verdict.OTHER, mask), "somebody", data)
     store.close()
     return folder
 

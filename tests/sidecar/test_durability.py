@@ -23,14 +23,13 @@ import requests
 from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits
 from sidecar.feedback import FeedbackStore, State, Submission
-from sidecar.labels import Photograph, Verdict, read_mask
+from sidecar.labels import Mask, Photograph, Verdict, read_mask
 from tests.photographs import noise, png
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
-PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed)), Limits()) for seed in range(3)]
+PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed))) for seed in range(3)]
 MASKS = [noise(24, 24, seed)[..., 0] > 128 for seed in range(3)]
 
 
@@ -40,7 +39,7 @@ def opened(folder: Path) -> FeedbackStore:
 
 def save(store: FeedbackStore, number: int) -> str:
     photograph = PHOTOGRAPHS[number]
-    return store.save(Submission(photograph, Verdict.OTHER, MASKS[number]), "crew-7", photograph.data).id
+    return store.save(Submission(photograph, Verdict.OTHER, Mask.of(MASKS[number])), "crew-7", photograph.data).id
 
 
 def assert_whole(folder: Path, acknowledged: set[str]) -> set[str]:
@@ -244,7 +243,7 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged_that_is_not_there(small
 
     def fill() -> None:
         for seed in range(100):
-            photograph = Photograph.read(png(noise(150, 150, 100 + seed)), Limits())
+            photograph = Photograph.read(png(noise(150, 150, 100 + seed)))
             acknowledged.add(store.save(Submission(photograph, Verdict.NO_CRACK), "crew-7", photograph.data).id)
 
     with pytest.raises(RequestError, match="Nothing was saved") as caught:

@@ -10,15 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore, Item, State, Submission
-from sidecar.labels import Photograph, Verdict, read_mask
+from sidecar.labels import Mask, Photograph, Verdict, read_mask
 from tests.photographs import jpeg, png
 
 SURFACE = draw_surface(seed=1, size_hw=(96, 128))
-PHOTOGRAPH = Photograph.read(png(SURFACE.image_hwc_u8), Limits())
-OTHER = Photograph.read(png(draw_surface(seed=2, size_hw=(96, 128)).image_hwc_u8), Limits())
+PHOTOGRAPH = Photograph.read(png(SURFACE.image_hwc_u8))
+OTHER = Photograph.read(png(draw_surface(seed=2, size_hw=(96, 128)).image_hwc_u8))
 MASK, EMPTY = SURFACE.mask_hw, np.zeros((96, 128), np.bool_)
 
 
@@ -40,7 +39,8 @@ def send(
     photograph: Photograph = PHOTOGRAPH,
     **said: object,
 ) -> Item:
-    return store.save(Submission(photograph, verdict, mask_hw, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
+    mask = None if mask_hw is None else Mask.of(mask_hw)
+    return store.save(Submission(photograph, verdict, mask, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
 
 
 def review(store: FeedbackStore, item_id: str, **decision: object) -> Item:
@@ -193,7 +193,7 @@ def test_a_complaint_reopens_what_was_called_correct_or_rejected(store: Feedback
 
 def test_near_copies_are_grouped_and_not_merged(store: FeedbackStore) -> None:
     first = send(store, Verdict.MISSED_CRACK)
-    near = send(store, Verdict.MISSED_CRACK, photograph=Photograph.read(jpeg(SURFACE.image_hwc_u8, quality=70), Limits()))
+    near = send(store, Verdict.MISSED_CRACK, photograph=Photograph.read(jpeg(SURFACE.image_hwc_u8, quality=70)))
     other = send(store, Verdict.MISSED_CRACK, photograph=OTHER)
     assert near.id != first.id
     assert near.near_group == first.id == first.near_group
@@ -206,7 +206,7 @@ def test_near_copies_are_grouped_and_not_merged(store: FeedbackStore) -> None:
 def test_a_reviewer_accepts_rejects_and_corrects(store: FeedbackStore) -> None:
     item = send(store, None, EMPTY)
     assert review(store, item.id, is_accepted=False, reason="blurred").reason == "blurred"
-    corrected = review(store, item.id, is_accepted=True, mask_hw=MASK)
+    corrected = review(store, item.id, is_accepted=True, mask=Mask.of(MASK))
     assert corrected.state is State.ACCEPTED
     assert np.array_equal(mask_of(store, corrected), MASK)
     assert [(event.who, event.action, event.state) for event in store.events(item.id)] == [
@@ -255,7 +255,7 @@ def test_complaints_come_before_labels_and_the_oldest_first(store: FeedbackStore
 
 def test_what_the_model_was_uncertain_about_comes_before_what_it_was_sure_of(store: FeedbackStore) -> None:
     sure, unknown = send(store, None, MASK, uncertainty=0.1), send(store, None, MASK, OTHER)
-    third = Photograph.read(png(draw_surface(seed=3, size_hw=(96, 128)).image_hwc_u8), Limits())
+    third = Photograph.read(png(draw_surface(seed=3, size_hw=(96, 128)).image_hwc_u8))
     uncertain = send(store, None, MASK, third, uncertainty=0.6)
     assert [item.id for item in store.items([State.LABELLED], 10, 0)] == [uncertain.id, sure.id, unknown.id]
 

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits, decode
+from model.inference.photograph import decode
 from model.synthetic import draw_surface
-from sidecar.labels import Photograph, encode_mask, hash_distance, read_mask, without_position
+from sidecar.labels import Mask, Photograph, compare, encode_mask, hash_distance, read_mask, without_position
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, sixteen_bit_grey_png, with_orientation
 
 MASK = noise(40, 60)[..., 0] > 200
@@ -34,7 +34,7 @@ def test_every_kind_of_photograph_keeps_its_pixels(data: bytes) -> None:
 
 def test_a_picture_and_its_compressed_copy_look_alike_and_other_pictures_do_not() -> None:
     one, other = (draw_surface(seed, (96, 128)).image_hwc_u8 for seed in (1, 2))
-    hashes = [Photograph.read(data, Limits()).perceptual_hash() for data in (png(one), jpeg(one, quality=60), png(other))]
+    hashes = [Photograph.read(data).perceptual_hash for data in (png(one), jpeg(one, quality=60), png(other))]
     assert hash_distance(hashes[0], hashes[1]) <= 4
     assert hash_distance(hashes[0], hashes[2]) > 12
 
@@ -59,3 +59,15 @@ def test_what_is_no_mask_of_the_photograph_is_refused(data: bytes, sentence: str
     with pytest.raises(RequestError, match=sentence) as caught:
         read_mask(data, (40, 60))
     assert caught.value.code is ErrorCode.MASK_INVALID
+
+
+@pytest.mark.parametrize(("threshold", "is_models_own"), [(1, True), (90, True), (255, True), (None, False)])
+def test_a_mask_is_the_models_own_where_it_is_cut_out_of_its_probability(threshold: int | None, is_models_own: bool) -> None:
+    prob_hw_u8 = noise(40, 60)[..., 0]
+    mask_hw = MASK.T.reshape(40, 60) if threshold is None else prob_hw_u8 >= threshold
+    assert compare(Mask.of(mask_hw), png(prob_hw_u8)).is_models_own is is_models_own
+
+
+def test_where_there_is_no_mask_to_compare_the_models_uncertainty_is_told() -> None:
+    assert compare(None, png(np.full((40, 60), 128, np.uint8))).uncertainty > 0.9
+    assert compare(Mask.empty((40, 60)), png(np.zeros((40, 60), np.uint8))).uncertainty == 0
