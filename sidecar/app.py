@@ -44,7 +44,7 @@ from sidecar.feedback import FeedbackStore, Item, State, Submission, check_said
 from sidecar.files import tighten
 from sidecar.issuer import Issuer, is_token
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
-from sidecar.labels import Mask, Photograph, Verdict, compare, without_position
+from sidecar.labels import Mask, Verdict, compare, read_label, without_position
 from sidecar.metrics import Metrics
 from sidecar.readiness import Readiness
 from sidecar.reserved import Reserved
@@ -182,12 +182,7 @@ def create_app(settings: Settings) -> FastAPI:
         verdict = _verdict(fields.get("verdict"))
         check_said(verdict, bool(mask))
         size_hw = await run_in_threadpool(read_size, image, limits)
-        corrected = None
-        if mask:
-            corrected = await decoding.call(size_hw, Mask.read, mask, size_hw)
-        elif verdict is Verdict.NO_CRACK:
-            corrected = await decoding.call(size_hw, Mask.empty, size_hw)
-        photograph = await decoding.call(size_hw, Photograph.read, image, limits)
+        photograph, corrected = await decoding.call(size_hw, read_label, image, mask, verdict, limits)
         submission = Submission(
             photograph,
             verdict,

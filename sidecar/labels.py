@@ -44,17 +44,20 @@ class Photograph:
         size_hw: upright.
         perceptual_hash: 64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's
             pHash).
+        description: by which copies of it are found.
     """
 
     data: bytes
     size_hw: tuple[int, int]
     perceptual_hash: str
+    description: Description
 
     @classmethod
     def read(cls, data: bytes, limits: Limits = NO_LIMITS) -> "Photograph":
         """Raises RequestError as `photograph.decode` does."""
         image_hwc_u8 = decode(data, limits)
-        return cls(data, image_hwc_u8.shape[:2], str(imagehash.phash(Image.fromarray(image_hwc_u8))))
+        perceptual_hash = str(imagehash.phash(Image.fromarray(image_hwc_u8)))
+        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, Description.of(image_hwc_u8))
 
     @property
     def extension(self) -> str:
@@ -82,6 +85,18 @@ class Mask:
         return cls.of(np.zeros(size_hw, np.bool_))
 
 
+def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limits) -> tuple[Photograph, Mask | None]:
+    """A photograph and what was said to be its mask: `mask`, where that isn't empty, or no crack at all.
+
+    Raises:
+        RequestError: as `Photograph.read` and `Mask.read` do.
+    """
+    photograph = Photograph.read(image, limits)
+    if mask:
+        return photograph, Mask.read(mask, photograph.size_hw)
+    return photograph, Mask.empty(photograph.size_hw) if verdict is Verdict.NO_CRACK else None
+
+
 @dataclass(frozen=True)
 class Comparison:
     """A mask beside the model's probability: `is_models_own`: nothing outside of it is as likely as anything inside;
@@ -100,10 +115,6 @@ def compare(mask: Mask | None, probability_png: bytes) -> Comparison:
         mask_hw = read_mask(mask.png, (prob_hw_u8.shape[0], prob_hw_u8.shape[1]))
         is_models_own = bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
     return Comparison(is_models_own, round(1 - confidence(prob_hw_u8), 4))
-
-    def description(self) -> Description:
-        """By which copies of it are found."""
-        return Description.of(self.image_hwc_u8)
 
 
 def hash_distance(one: str, other: str) -> int:
