@@ -119,8 +119,8 @@ def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
         except RequestError as error:
             raise ValueError(f"{path}: {error}") from error
         sha256.append(hashlib.sha256(data).hexdigest())
-        hashes.append(int(photograph.perceptual_hash(), 16))
-        descriptions.append(photograph.description())
+        hashes.append(int(photograph.perceptual_hash, 16))
+        descriptions.append(photograph.description)
     index, known_hashes = Index.build(descriptions), np.array(hashes, np.uint64)
     if paths:
         cache_path.parent.mkdir(parents=True, exist_ok=True)
