@@ -124,4 +124,12 @@ def serve(descriptor: int, max_bytes: int) -> None:
         except Exception as failure:
             traceback.print_exc()
             error = RuntimeError(f"{type(failure).__name__}: {failure}")
-        connection.send((result, error, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+        connection.send((result, error, _peak_bytes()))
+
+
+def _peak_bytes() -> int:
+    """The most memory that this process had."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with open("/proc/self/status") as status:  # Linux's ru_maxrss is at least that of the process that started this one
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))

@@ -395,6 +395,7 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "method_not_allowed": 405,
         "request_incomplete": 408,
         "state_conflict": 409,
+        "host_refused": 421,
         "mask_invalid": 422,
         "precondition_required": 428,
         "rate_limited": 429,
@@ -403,5 +404,6 @@ def test_codes_and_their_status_are_those_of_the_design() -> None:
         "model_unavailable": 503,
         "keys_unavailable": 503,
         "issuer_unavailable": 503,
+        "server_busy": 503,
         "storage_full": 507,
     }
