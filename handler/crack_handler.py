@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 PROBE_HEADER = "x-crack-probe"  # a health check's picture, every few seconds, would hide what photographs are like
 _FIELDS = {field.name for field in fields(Options)}
+_HEADERS = {name: f"x-crack-{name.replace('_', '-')}" for name in _FIELDS}
 
 
 class CrackHandler:
@@ -179,7 +180,7 @@ def _fields(request: Mapping[str, Any], headers: Mapping[str, Any]) -> dict[str,
 
     TorchServe takes a millisecond to look through a form of 50 kB.
     """
-    by_name = {name: headers[f"x-crack-{name}"] for name in _FIELDS if isinstance(headers.get(f"x-crack-{name}"), str)}
+    by_name = {name: headers[header] for name, header in _HEADERS.items() if isinstance(headers.get(header), str)}
     by_name |= {name: _as_bytes(request[name]).decode(errors="replace") for name in _FIELDS & request.keys()}
     return {name: by_name[name] for name in _FIELDS & by_name.keys()}
 

@@ -30,11 +30,13 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
-from model.inference.answer import JPEG_MAX_SIDE_PX, Options, Quality, draw_overlay
+from model.inference.answer import JPEG_MAX_SIDE_PX, Options, Quality, Response, draw_overlay, encode_mask
+from model.inference.cracks import measure
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
+from model.inference.segmenter import threshold_level
 from sidecar.client import LONGEST_WAIT_S, REFUSED, Client, StoppedError, SurveyError, message
-from sidecar.survey import FINAL, JOURNAL, SHEET, TABLE, Row, Status, Survey
+from sidecar.survey import CRACKS_TABLE, FINAL, JOURNAL, SHEET, TABLE, Row, Status, Survey
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 THUMBNAIL_PX = 192
@@ -77,9 +79,11 @@ class Surveyor:
             return Row(file, kind, *identity, seconds=seconds, error=message(answer))
         try:
             image_hwc_u8 = decode(photograph)
-            mask_hw = decode(answer.data)[..., 0] > 0
+            prob_hw_u8 = np.ascontiguousarray(decode(answer.data)[..., 0])
         except RequestError as error:
             return Row(file, Status.FAILED, *identity, seconds=seconds, error=error.message)
+        threshold = float(answer.headers["X-Crack-Threshold"])
+        mask_hw = prob_hw_u8 >= threshold_level(threshold)
         if mask_hw.shape != image_hwc_u8.shape[:2]:
             found = f"The mask has {mask_hw.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}."
             return Row(file, Status.FAILED, *identity, seconds=seconds, error=f"{found} Report this with the photograph.")
@@ -88,7 +92,12 @@ class Surveyor:
                 f"{mask_hw.shape[1]} x {mask_hw.shape[0]} pixels; an overlay, which is a JPEG, holds {JPEG_MAX_SIDE_PX} a side."
             )
             return Row(file, Status.REFUSED, *identity, seconds=seconds, error=f"{found} Cut it into parts.")
-        self.survey.keep(file, answer.data, _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
+        cracks, unmeasured = None, ""
+        try:
+            cracks = [crack.figures for crack in measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))]
+        except RequestError as error:
+            unmeasured = error.message
+        self.survey.keep(file, encode_mask(mask_hw), _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
         return Row(
             file,
             Status.PREDICTED,
@@ -97,10 +106,12 @@ class Surveyor:
             height=mask_hw.shape[0],
             crack_ratio=float(answer.headers["X-Crack-Ratio"]),
             crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
-            threshold=float(answer.headers["X-Crack-Threshold"]),
+            threshold=threshold,
             model_version=answer.headers["X-Crack-Model-Version"],
             seconds=seconds,
             thumbnail=base64.b64encode(thumbnail(image_hwc_u8, mask_hw)).decode(),
+            error=unmeasured,
+            cracks=cracks,
         )
 
     def is_answered(self, file: str) -> bool:
@@ -212,7 +223,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sidecar.batch",
         description="Find the cracks in each JPEG and PNG of a folder and its sub-folders, by a running sidecar.\n\n"
-        f"OUT then holds masks/, overlays/, {TABLE}, and {SHEET}, a contact sheet with the surest cracks first.\n"
+        f"OUT then holds masks/, overlays/, {TABLE} (a line for each photograph), {CRACKS_TABLE} (a line for each crack),\n"
+        f"and {SHEET}, a contact sheet with the surest cracks first.\n"
         "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
         "asked about, and nothing else again.",
         epilog="examples:\n"
@@ -236,6 +248,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")
     parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times the time")
     parser.add_argument("--threshold", help="probability from which a pixel is called crack (default: the model's own)")
+    parser.add_argument(
+        "--mm-per-px",
+        help=f"how large a pixel is on the surface, for millimetres in {CRACKS_TABLE}; given later or changed, nothing "
+        "is asked again",
+    )
     parser.add_argument(
         "--concurrency",
         type=_positive,
@@ -263,9 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def survey_folder(chosen: argparse.Namespace) -> int:
     """What `main` was asked for; the exit code. Raises what `main` catches."""
-    options = Options.parse(
-        {"quality": chosen.quality} | ({"threshold": chosen.threshold} if chosen.threshold is not None else {})
-    )
+    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px")}
+    options = Options.parse({name: value for name, value in given.items() if value is not None})
     folder = chosen.folder.resolve()
     if not folder.is_dir():
         raise SurveyError(f"{chosen.folder}: expected a folder of photographs.")
@@ -277,7 +293,10 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     if not files:
         raise SurveyError(f"{folder} holds no JPEG or PNG, by their suffixes ({left_out or 'it is empty'}).")
     stopping = threading.Event()
-    client = Client(_address(chosen.url), _key(chosen.key_file), options, chosen.retries, stopping)
+    asked_for = Options(
+        Response.PROBABILITY, options.quality, options.threshold
+    )  # cracks are measured here, from the same answer
+    client = Client(_address(chosen.url), _key(chosen.key_file), asked_for, chosen.retries, stopping)
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
     try:
         survey = Survey(out, question)
@@ -309,6 +328,9 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
         survey.write_table(files)
+        survey.write_cracks(files, options.scale(()))
+        predicted = (row for row in survey.rows(files) if row.status is Status.PREDICTED)
+        n_unmeasured = sum(row.cracks is None and not row.error for row in predicted)
         sheet = survey.write_sheet(files, folder.name, asked)
         n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
     finally:
@@ -316,6 +338,10 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     print(f"{', '.join(f'{counts[status]} {status}' for status in Status if counts[status])}; {asked}.")
     if len(versions) > 1:
         print("The model was changed between: their shares of crack need not compare.")
+    if n_unmeasured:
+        print(
+            f"{n_unmeasured} were answered by an older version: to have their cracks in {CRACKS_TABLE}, choose another --out."
+        )
     print(f"{sheet}")
     if reason:
         raise SurveyError(f"{reason} {_how_to_go_on()}")

@@ -1,4 +1,4 @@
-"""Asks a running sidecar for masks, and waits where it is away or busy: the surveyor's side of `POST /predict`."""
+"""Asks a running sidecar about photographs, and waits where it is away or busy: the surveyor's side of `POST /predict`."""
 
 import threading
 from typing import Any, Self
@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from model.inference.answer import Options, Response
+from model.inference.answer import Options
 
 REFUSED = (400, 413, 415, 422)  # this photograph; any other 4xx is about all of them
 LONGEST_WAIT_S = 30
@@ -50,10 +50,7 @@ class Client:
 
     def __init__(self, url: str, key: str | None, options: Options, n_retries: int, stopping: threading.Event) -> None:
         self.url = url
-        fields = {"response": Response.MASK.value, "quality": options.quality.value}
-        if options.threshold is not None:
-            fields["threshold"] = repr(options.threshold)
-        self._predict_url = f"{url}/predict?{urlencode(fields)}"
+        self._predict_url = f"{url}/predict?{urlencode(options.fields())}"
         self._n_retries = n_retries
         self._patience = Patience(
             stopping,

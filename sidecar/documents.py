@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from model.inference.answer import Quality, Response
+from model.inference.answer import Quality, Response, Summary
 from model.inference.errors import ErrorCode
 from sidecar.feedback import State
 from sidecar.labels import Verdict
@@ -82,10 +82,23 @@ def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
 
 _FILE = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "maxLength": 2000}
+_ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "response": {"type": "string", "enum": list(Response), "default": Response.JSON},
     "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "quality": {"type": "string", "enum": list(Quality), "default": Quality.NORMAL},
+    "summary": {
+        "type": "string",
+        "enum": list(Summary),
+        "description": "of response=json or full: how many cracks, how long together, the widest",
+    },
+    "mm_per_px": {
+        **_ABOVE_0,
+        "description": "how large a pixel is on the surface; for millimetres in response=cracks and summary=cracks",
+    },
+    "distance_m": {**_ABOVE_0, "description": "from the camera to the surface; in place of mm_per_px, with the next two"},
+    "focal_length_mm": {**_ABOVE_0, "description": "of the lens, its own and not that for 35 mm film"},
+    "sensor_width_mm": {**_ABOVE_0, "description": "of the camera's sensor, its longer side"},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {"schema": {"type": "string"}},
@@ -125,6 +138,52 @@ PREDICT_BODY: dict[str, Any] = {
                         "model": {"name": "crack", "version": "20261124-090000", "runtime": "openvino", "precision": "int8"},
                         "request_id": "bb33316f-498e-4c64-a6fd-65eda493eb74",
                         "crack_score": 0.98315,
+                    },
+                },
+                "application/geo+json": {
+                    "schema": {"type": "object"},
+                    "example": {
+                        "type": "FeatureCollection",
+                        "coordinates": "pixel",
+                        "mm_per_px": 0.2,
+                        "scale_source": "given",
+                        "image_size": [384, 544],
+                        "model": {"name": "crack", "version": "20261124-090000", "runtime": "openvino", "precision": "int8"},
+                        "threshold": 0.5,
+                        "crack_score": 0.98315,
+                        "request_id": "bb33316f-498e-4c64-a6fd-65eda493eb74",
+                        "features": [
+                            {
+                                "type": "Feature",
+                                "geometry": {"type": "LineString", "coordinates": [[12.5, 80.5], [16.4, 81.3], [20.3, 82.0]]},
+                                "properties": {
+                                    "id": 1,
+                                    "length_px": 412.6,
+                                    "width_mean_px": 4.31,
+                                    "width_median_px": 4.28,
+                                    "width_p95_px": 5.4,
+                                    "width_max_px": 5.9,
+                                    "width_max_at": [208.4, 117.9],
+                                    "width_uncertainty_px": 0.24,
+                                    "width_limit_px": 2.5,
+                                    "is_width_below_limit": False,
+                                    "area_px": 2310,
+                                    "orientation_deg": 168.4,
+                                    "bbox_px": [11, 77, 420, 163],
+                                    "n_branches": 1,
+                                    "touches_edge": False,
+                                    "probability_mean": 0.91,
+                                    "length_mm": 82.52,
+                                    "width_mean_mm": 0.862,
+                                    "width_median_mm": 0.856,
+                                    "width_p95_mm": 1.08,
+                                    "width_max_mm": 1.18,
+                                    "width_uncertainty_mm": 0.048,
+                                    "width_limit_mm": 0.5,
+                                    "area_mm2": 92.4,
+                                },
+                            }
+                        ],
                     },
                 },
                 "image/png": {"schema": _FILE},

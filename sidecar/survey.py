@@ -1,4 +1,4 @@
-"""A survey's folder: masks, overlays, a journal of what was answered, and the table and contact sheet made from it.
+"""A survey's folder: masks, overlays, a journal of what was answered, and the tables and contact sheet made from it.
 
 The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place. A line that a kill has torn is
 cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking (`batch`).
@@ -12,7 +12,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,8 +21,11 @@ from urllib.parse import quote
 
 import jinja2
 
+from model.inference.cracks import FIGURES, Scale, in_mm, properties
+
 JOURNAL = "cracks.jsonl"
-TABLE = "cracks.csv"
+TABLE = "photographs.csv"
+CRACKS_TABLE = "cracks.csv"
 SHEET = "index.html"
 COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
 MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
@@ -43,7 +46,9 @@ FINAL = (Status.PREDICTED, Status.REFUSED)
 
 @dataclass(frozen=True)
 class Row:
-    """One photograph. `seconds` count from asking to the answer, tries included; what was not predicted has `error` alone."""
+    """One photograph. `seconds` count from asking to the answer, tries included; what was not predicted has `error` alone, and
+    what was predicted but could not be measured has it too.
+    """
 
     file: str  # below the folder of photographs, with /
     status: Status
@@ -59,6 +64,7 @@ class Row:
     error: str = ""
     thumbnail: str = ""  # JPEG, base64
     crack_score: float | None = None  # none where a model or a survey from before there was one answered
+    cracks: list[dict[str, Any]] | None = None  # figures in pixels; none where a survey from before they were measured answered
 
 
 class Survey:
@@ -127,12 +133,21 @@ class Survey:
         self._offsets[row.file] = self._append(asdict(row))
 
     def write_table(self, files: Iterable[str]) -> Path:
-        """`cracks.csv`, a line for each of `files` that the journal knows, in their order."""
-        path, incoming = self.folder / TABLE, self._incoming()
+        """`photographs.csv`, a line for each of `files` that the journal knows, in their order."""
+        return self._write(TABLE, COLUMNS, ([getattr(row, column) for column in COLUMNS] for row in self.rows(files)))
+
+    def write_cracks(self, files: Iterable[str], scale: Scale | None) -> Path:
+        """`cracks.csv`, a line for each crack of `files`, those of a photograph the longest first; with a scale in mm too."""
+        columns = ("file", *FIGURES, *(in_mm(FIGURES) if scale else ()))
+        figures = ({"file": row.file, **properties(crack, scale)} for row in self.rows(files) for crack in row.cracks or ())
+        return self._write(CRACKS_TABLE, columns, ([_cell(told[column]) for column in columns] for told in figures))
+
+    def _write(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        path, incoming = self.folder / name, self._incoming()
         with incoming.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             lines = csv.writer(file, lineterminator="\n")
-            lines.writerow(COLUMNS)
-            lines.writerows([getattr(row, column) for column in COLUMNS] for row in self.rows(files))
+            lines.writerow(columns)
+            lines.writerows(rows)
         return incoming.replace(path)
 
     def write_sheet(self, files: Iterable[str], title: str, asked: str) -> Path:
@@ -214,6 +229,11 @@ class Survey:
 
     def _incoming(self) -> Path:
         return self.folder / _INCOMING / str(threading.get_ident())
+
+
+def _cell(value: Any) -> Any:
+    """Places and boxes as numbers with a space between; nothing where nothing can be told."""
+    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

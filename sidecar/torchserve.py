@@ -77,11 +77,8 @@ class TorchServe:
         """
         headers = {
             "Content-Type": "application/octet-stream",  # without one TorchServe looks for a form
-            "X-Crack-Response": options.response.value,
-            "X-Crack-Quality": options.quality.value,
+            **{f"X-Crack-{name.replace('_', '-')}": value for name, value in options.fields().items()},
         }
-        if options.threshold is not None:
-            headers["X-Crack-Threshold"] = repr(options.threshold)
         if is_probe:
             headers["X-Crack-Probe"] = "1"
         try:

@@ -25,6 +25,7 @@ from model.inference.segmenter import Segmenter, threshold_level
 from model.synthetic import draw_surface
 from tests.conftest import ARCHIVE, ready_workers
 from tests.photographs import cmyk_jpeg, jpeg, png, png_with_header, sixteen_bit_grey_png, with_orientation
+from tests.sidecars import StartSidecar
 from tests.waiting import PATIENCE_S
 
 SURFACE = draw_surface(seed=5, size_hw=(390, 541), material="concrete").image_hwc_u8
@@ -284,6 +285,32 @@ def test_bad_photographs_among_good_ones_fail_alone(server: Server) -> None:
 
 
 # Around it
+
+
+def test_cracks_are_the_same_by_a_form_by_headers_and_through_the_sidecar(server: Server, start_sidecar: StartSidecar) -> None:
+    headers = {"Content-Type": "image/png", "X-Crack-Response": "cracks", "X-Crack-Mm-Per-Px": "0.2"}
+    fields = {"response": "cracks", "mm_per_px": "0.2"}
+    answers = [
+        ask(server, **fields),
+        requests.post(f"{server.inference_url}/predictions/crack", data=PHOTOGRAPH, headers=headers, timeout=PATIENCE_S),
+        requests.post(f"{start_sidecar().url}/predict", params=fields, data=PHOTOGRAPH, timeout=PATIENCE_S),
+    ]
+    assert {answer.headers["Content-Type"] for answer in answers} == {"application/geo+json"}
+    bodies = [answer.json() for answer in answers]
+    for body in bodies:
+        body.pop("request_id")
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert (bodies[0]["mm_per_px"], bodies[0]["scale_source"]) == (0.2, "given")
+    assert bodies[0]["features"][0]["properties"]["length_mm"] > 0
+
+
+def test_a_scale_out_of_range_is_refused_at_both_doors(server: Server, start_sidecar: StartSidecar) -> None:
+    for answer in (
+        ask(server, response="cracks", mm_per_px="-1"),
+        requests.post(f"{start_sidecar().url}/predict?mm_per_px=-1", data=PHOTOGRAPH, timeout=PATIENCE_S),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (400, "parameter_invalid")
+        assert "mm_per_px='-1': expected a number above 0" in answer.json()["message"]
 
 
 def test_a_photograph_without_a_form_has_its_fields_in_headers(server: Server) -> None:

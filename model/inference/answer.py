@@ -6,9 +6,10 @@ what a client did wrong.
 
 import io
 import json
+import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.inference import cracks
 from model.inference.card import Backend
+from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.observation import Observation, brightness, confidence, sharpness
 from model.inference.photograph import MEGAPIXEL, Limits, decode
@@ -29,6 +32,8 @@ _Choice = TypeVar("_Choice", bound=StrEnum)
 _CRACK_COLOUR = np.array([255, 0, 64], np.float32)
 _CRACK_OPACITY = 0.65
 _JSON_TYPE = "application/json"
+_GEOJSON_TYPE = "application/geo+json"
+_CAMERA = ("distance_m", "focal_length_mm", "sensor_width_mm")
 
 
 class Response(StrEnum):
@@ -39,6 +44,7 @@ class Response(StrEnum):
     MASK = "mask"  # PNG, one channel, 0 or 255
     PROBABILITY = "probability"  # PNG, one channel, 0..255
     OVERLAY = "overlay"  # JPEG, the photograph with its cracks drawn on
+    CRACKS = "cracks"  # GeoJSON, each crack with its centre line, length and width
 
 
 class Quality(StrEnum):
@@ -46,22 +52,76 @@ class Quality(StrEnum):
     HIGH = "high"  # averaged over mirror images and quarter turns
 
 
+class Summary(StrEnum):
+    """What a JSON answer may add."""
+
+    CRACKS = "cracks"  # how many, how long together, the widest
+
+
 @dataclass(frozen=True)
 class Options:
-    """The fields beside the image; `threshold=None` means the model's own."""
+    """The fields beside the image; `threshold=None` means the model's own, and without a scale nothing is told in millimetres.
+
+    Attributes:
+        mm_per_px: how large a pixel is on the surface; or
+        distance_m, focal_length_mm, sensor_width_mm: what the camera tells about that, all three.
+    """
 
     response: Response = Response.JSON
     quality: Quality = Quality.NORMAL
     threshold: float | None = None
+    summary: Summary | None = None
+    mm_per_px: float | None = None
+    distance_m: float | None = None
+    focal_length_mm: float | None = None
+    sensor_width_mm: float | None = None
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Options":
         """Read the fields that are there; others are ignored. Raises RequestError (PARAMETER_INVALID)."""
-        return cls(
+        options = cls(
             response=_choice("response", Response, fields.get("response", Response.JSON)),
             quality=_choice("quality", Quality, fields.get("quality", Quality.NORMAL)),
             threshold=_threshold(fields["threshold"]) if "threshold" in fields else None,
+            summary=_choice("summary", Summary, fields["summary"]) if "summary" in fields else None,
+            **{name: _positive(name, fields[name]) for name in ("mm_per_px", *_CAMERA) if name in fields},
         )
+        options._check()
+        return options
+
+    def fields(self) -> dict[str, str]:
+        """As texts that `parse` reads; what is left to its default isn't there."""
+        named = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value if isinstance(value, str) else repr(value) for name, value in named.items()}
+
+    def scale(self, size_hw: tuple[int, ...]) -> Scale | None:
+        """The scale of a photograph of that height and width; none where the fields say nothing about it.
+
+        The sensor's width belongs to the photograph's longer side, however the camera was held.
+        """
+        if self.mm_per_px is not None:
+            return Scale(self.mm_per_px, ScaleSource.GIVEN)
+        if self.distance_m is None or self.focal_length_mm is None or self.sensor_width_mm is None:
+            return None
+        # Ground sampling distance: the sensor's pixel, enlarged as distance is to focal length.
+        mm_per_px = 1000 * self.distance_m / self.focal_length_mm * self.sensor_width_mm / max(size_hw)
+        return Scale(mm_per_px, ScaleSource.CAMERA)
+
+    def _check(self) -> None:
+        given = [name for name in _CAMERA if getattr(self, name) is not None]
+        if given and self.mm_per_px is not None:
+            found = f"mm_per_px and {', '.join(given)}: expected one scale."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send mm_per_px alone, or {', '.join(_CAMERA)}.")
+        if given and len(given) < len(_CAMERA):
+            missing = ", ".join(name for name in _CAMERA if name not in given)
+            found = f"{', '.join(given)} without {missing}: expected all of {', '.join(_CAMERA)}."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send the others too, or mm_per_px.")
+        if self.summary and self.response not in (Response.JSON, Response.FULL):
+            raise RequestError(
+                ErrorCode.PARAMETER_INVALID,
+                f"summary={self.summary.value!r} with response={self.response.value!r}: expected response=json or full. "
+                "Leave summary out, or ask for one of them.",
+            )
 
 
 @dataclass(frozen=True)
@@ -107,27 +167,47 @@ def answer(
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
     crack_ratio = round(float(mask_hw.mean()), 6)
     score = round(crack_score(prob_hw_u8), 6)
+    model = {
+        "name": segmenter.card.name,
+        "version": segmenter.card.version,
+        "runtime": backend.runtime,
+        "precision": backend.precision,
+    }
+    scale = options.scale(mask_hw.shape)
+    found = []
+    if options.response == Response.CRACKS or options.summary:
+        found = cracks.measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
     match options.response:
         case Response.MASK:
-            body, content_type = _png(mask_hw.astype(np.uint8) * 255), "image/png"
+            body, content_type = encode_mask(mask_hw), "image/png"
         case Response.PROBABILITY:
             body, content_type = _png(prob_hw_u8), "image/png"
         case Response.OVERLAY:
             body, content_type = _jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg"
+        case Response.CRACKS:
+            collection = {
+                "type": "FeatureCollection",
+                "coordinates": "pixel",
+                **_told(scale),
+                "image_size": mask_hw.shape,
+                "model": model,
+                "threshold": threshold,
+                "crack_score": score,
+                "request_id": request_id,
+                "features": [cracks.feature(crack, scale) for crack in found],
+            }
+            body, content_type = json.dumps(collection).encode(), _GEOJSON_TYPE
         case Response.JSON | Response.FULL:
-            facts = {
+            facts: dict[str, object] = {
                 "image_size": mask_hw.shape,
                 "threshold": threshold,
                 "crack_ratio": crack_ratio,
-                "model": {
-                    "name": segmenter.card.name,
-                    "version": segmenter.card.version,
-                    "runtime": backend.runtime,
-                    "precision": backend.precision,
-                },
+                "model": model,
                 "request_id": request_id,
                 "crack_score": score,
             }
+            if options.summary:
+                facts["summary"] = {**_told(scale), **cracks.summary(found, scale)}
             body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
     headers = {
         "X-Crack-Model-Version": segmenter.card.version,
@@ -181,6 +261,20 @@ def _choice(name: str, choices: type[_Choice], text: str) -> _Choice:
         raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected one of {', '.join(choices)}.") from error
 
 
+def _positive(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected a number above 0. Leave it out for pixels.")
+    return value
+
+
+def _told(scale: Scale | None) -> dict[str, object]:
+    return {"mm_per_px": scale and scale.mm_per_px, "scale_source": scale and scale.source.value}
+
+
 def _threshold(text: str) -> float:
     try:
         threshold = float(text)
@@ -202,6 +296,11 @@ def _limits_for(options: Options, limits: Limits) -> Limits:
     if options.response == Response.OVERLAY:
         limits = replace(limits, max_side_px=JPEG_MAX_SIDE_PX)
     return limits
+
+
+def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
+    """As `response=mask` answers it: PNG, one channel, 0 or 255."""
+    return _png(mask_hw.astype(np.uint8) * 255)
 
 
 def _png(picture_hw_u8: NDArray[np.uint8]) -> bytes:

@@ -92,10 +92,15 @@ def run(folder: Path, url: str, *options: str, **environment: str) -> tuple[int,
 
 
 def table(folder: Path) -> dict[str, dict[str, str]]:
-    with (results(folder) / "cracks.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (results(folder) / "photographs.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     assert len({row["file"] for row in rows}) == len(rows)
     return {row["file"]: row for row in rows}
+
+
+def crack_lines(folder: Path) -> list[dict[str, str]]:
+    with (results(folder) / "cracks.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def results(folder: Path) -> Path:
@@ -208,6 +213,37 @@ def test_a_photograph_too_wide_for_an_overlay_is_refused_and_stops_no_other(side
     rows = table(folder)
     assert (rows["strip.png"]["status"], rows["0.jpg"]["status"]) == ("refused", "predicted")
     assert "an overlay, which is a JPEG, holds 65500 a side" in rows["strip.png"]["error"]
+
+
+def test_each_crack_has_a_line_and_a_scale_may_come_later_without_asking_again(front: Front, folder: Path) -> None:
+    assert run(folder, front.url)[0] == 0
+    in_px = crack_lines(folder)
+    n_asked = front.asked.total()
+    assert {line["file"] for line in in_px} <= set(table(folder))
+    assert all(float(line["length_px"]) >= 10 for line in in_px)
+    assert in_px
+    assert not any("mm" in name for name in in_px[0])
+    code, said = run(folder, front.url, "--mm-per-px", "0.5")
+    assert (code, front.asked.total()) == (0, n_asked), said
+    in_mm = crack_lines(folder)
+    assert [float(line["length_mm"]) for line in in_mm] == pytest.approx(
+        [float(line["length_px"]) / 2 for line in in_px], abs=1e-3
+    )
+    code, said = run(folder, front.url, "--mm-per-px", "0")
+    assert (code, "mm_per_px='0': expected a number above 0" in said) == (2, True)
+
+
+def test_what_an_older_version_answered_has_no_cracks_and_is_told(front: Front, folder: Path) -> None:
+    assert run(folder, front.url)[0] == 0
+    journal = results(folder) / "cracks.jsonl"
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    for entry in entries:
+        entry.pop("cracks", None)
+    journal.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    code, said = run(folder, front.url)
+    assert code == 0
+    assert "6 were answered by an older version" in said
+    assert crack_lines(folder) == []
 
 
 def test_a_busy_server_is_asked_again(front: Front, folder: Path) -> None:

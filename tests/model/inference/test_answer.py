@@ -261,6 +261,85 @@ def test_each_field_is_read() -> None:
     assert Options.parse(fields) == Options(Response.OVERLAY, Quality.HIGH, 0.25)
 
 
+def test_the_fields_of_a_request_read_again_are_the_same() -> None:
+    fields = {"response": "json", "quality": "high", "threshold": "0.25", "summary": "cracks", "mm_per_px": "0.2"}
+    assert Options.parse(Options.parse(fields).fields()) == Options.parse(fields)
+
+
+@pytest.mark.parametrize("name", ["mm_per_px", "distance_m", "focal_length_mm", "sensor_width_mm"])
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "abc", "", "0,5", "1 mm"])
+def test_a_scale_that_is_no_number_above_0_is_refused_with_a_sentence(name: str, text: str) -> None:
+    error = refusal(**{name: text})
+    assert (error.code, error.code.status) == (ErrorCode.PARAMETER_INVALID, 400)
+    assert error.message.startswith(f"{name}={text!r}: expected a number above 0.")
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"distance_m": "2"}, "distance_m without focal_length_mm, sensor_width_mm: expected all of"),
+        ({"mm_per_px": "1", "sensor_width_mm": "6"}, "mm_per_px and sensor_width_mm: expected one scale."),
+        ({"summary": "cracks", "response": "mask"}, "summary='cracks' with response='mask': expected response=json or full."),
+        ({"summary": "all"}, "summary='all': expected one of cracks."),
+    ],
+    ids=str,
+)
+def test_fields_that_do_not_go_together_are_refused_with_a_sentence(fields: dict[str, str], sentence: str) -> None:
+    error = refusal(**fields)
+    assert error.code is ErrorCode.PARAMETER_INVALID
+    assert error.message.startswith(sentence)
+
+
+# --- cracks
+
+
+def striped() -> bytes:
+    """A dark band of 6 by 100 pixels, which `CARD`'s network, that takes red for crack, sees as one."""
+    image_hwc_u8 = np.zeros((64, 120, 3), np.uint8)
+    image_hwc_u8[..., 1] = 150
+    image_hwc_u8[30:36, 10:110] = (255, 30, 0)
+    return png(image_hwc_u8)
+
+
+def test_cracks_are_a_feature_collection_in_pixels_and_without_a_scale_nothing_is_in_millimetres() -> None:
+    result = ask(striped(), response="cracks")
+    assert result.content_type == "application/geo+json"
+    body = json.loads(result.body)
+    assert (body["type"], body["coordinates"], body["image_size"]) == ("FeatureCollection", "pixel", [64, 120])
+    assert (body["mm_per_px"], body["scale_source"]) == (None, None)
+    assert {"model", "threshold", "crack_score", "request_id"} <= body.keys()
+    (found,) = body["features"]
+    assert found["properties"]["length_px"] == pytest.approx(100, abs=2)
+    assert found["properties"]["width_median_px"] == pytest.approx(6, abs=0.3)
+    assert not any("mm" in name for name in found["properties"])
+
+
+def test_a_given_scale_and_one_by_the_camera_are_named_and_used() -> None:
+    given = json.loads(ask(striped(), response="cracks", mm_per_px="0.5").body)
+    by_camera = {"distance_m": "1", "focal_length_mm": "10", "sensor_width_mm": "6"}
+    camera = json.loads(ask(striped(), response="cracks", **by_camera).body)
+    assert (given["mm_per_px"], given["scale_source"]) == (0.5, "given")
+    assert (camera["mm_per_px"], camera["scale_source"]) == (pytest.approx(100 * 6 / 120), "camera")
+    length_px = given["features"][0]["properties"]["length_px"]
+    assert given["features"][0]["properties"]["length_mm"] == pytest.approx(length_px / 2, abs=1e-3)
+    assert camera["features"][0]["properties"]["length_mm"] == pytest.approx(length_px * 5, abs=1e-3)
+
+
+def test_a_summary_comes_after_all_that_was_there_without_it() -> None:
+    plain, with_summary = ask(striped()).body, ask(striped(), summary="cracks", mm_per_px="2").body
+    assert with_summary.startswith(plain[:-1])
+    told = json.loads(with_summary)["summary"]
+    assert (told["n_cracks"], told["mm_per_px"], told["scale_source"]) == (1, 2.0, "given")
+    assert told["length_total_mm"] == pytest.approx(200, abs=4)
+    assert told["width_max_mm"] == pytest.approx(12, abs=0.6)
+
+
+@pytest.mark.parametrize("response", ["json", "mask", "probability", "overlay"])
+def test_nothing_is_measured_where_nobody_asks(response: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("model.inference.cracks.measure")
+    assert ask(striped(), response=response, mm_per_px="1").body
+
+
 def test_fields_that_nobody_knows_are_ignored() -> None:
     assert Options.parse({"note": "north pier"}) == Options()
 
@@ -277,7 +356,7 @@ def test_a_threshold_that_is_no_number_between_0_and_1_is_refused_with_a_sentenc
 def test_an_unknown_response_is_refused_with_those_there_are(text: str) -> None:
     error = refusal(response=text)
     assert error.code is ErrorCode.PARAMETER_INVALID
-    assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay."
+    assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay, cracks."
 
 
 @pytest.mark.parametrize("text", ["foo", "", "HIGH"])

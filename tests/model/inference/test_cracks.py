@@ -1,0 +1,182 @@
+"""Cracks of known width, length and place, drawn as dark bands with exact shares of each pixel."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.inference import cracks
+from model.inference.cracks import Crack, Scale, ScaleSource, feature, measure, properties, summary
+from model.inference.errors import ErrorCode, RequestError
+
+SIZE_HW = (240, 320)
+Point = tuple[float, float]
+
+
+def band(start: Point, end: Point, width_px: float, size_hw: tuple[int, int] = SIZE_HW) -> NDArray[np.float32]:
+    """The share of each pixel that a straight band with square ends covers."""
+    fine = 6
+    y, x = (np.indices((size_hw[0] * fine, size_hw[1] * fine), np.float32) + 0.5) / fine
+    way = np.array(end, np.float32) - np.array(start, np.float32)
+    length = np.float32(np.hypot(*way))
+    along = ((x - start[0]) * way[0] + (y - start[1]) * way[1]) / length
+    across = ((y - start[1]) * way[0] - (x - start[0]) * way[1]) / length
+    covered = (np.abs(across) <= width_px / 2) & (along >= 0) & (along <= length)
+    return np.asarray(covered.reshape(size_hw[0], fine, size_hw[1], fine).mean(axis=(1, 3)), np.float32)
+
+
+def found(*bands: NDArray[np.float32], blur_px: float = 0.7, noise: float = 3.0) -> list[Crack]:
+    """Of a photograph of these bands, and their exact mask."""
+    coverage = np.max(bands, axis=0)
+    wall = cv2.GaussianBlur(170 * (1 - 0.7 * coverage), (0, 0), blur_px)
+    wall = wall + noise * np.random.default_rng(0).standard_normal(coverage.shape)
+    image = np.repeat(np.clip(np.rint(wall), 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+    return measure(np.where(coverage >= 0.5, 255, 0).astype(np.uint8), image, 128)
+
+
+def the_one(cracks_found: list[Crack]) -> dict[str, object]:
+    assert len(cracks_found) == 1
+    return cracks_found[0].figures
+
+
+@pytest.mark.parametrize("angle_deg", [0, 17, 45, 71, 90, 130])
+@pytest.mark.parametrize("width_px", [3, 5, 9, 16, 30])
+def test_width_is_right_within_a_quarter_of_a_pixel_and_length_within_two_percent(width_px: float, angle_deg: float) -> None:
+    half = 90 * np.array([np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
+    middle = np.array([160.3, 120.7])
+    figures = the_one(found(band(tuple(middle - half), tuple(middle + half), width_px)))
+    assert figures["is_width_below_limit"] is False
+    assert figures["width_median_px"] == pytest.approx(width_px, abs=0.25)
+    assert figures["width_mean_px"] == pytest.approx(width_px, abs=0.25)
+    assert figures["length_px"] == pytest.approx(180, rel=0.02, abs=2)
+    assert figures["orientation_deg"] == pytest.approx((180 - angle_deg) % 180, abs=1)
+    assert figures["touches_edge"] is False
+
+
+@pytest.mark.parametrize("width_px", [1, 1.5])
+def test_of_a_crack_narrower_than_the_blur_no_width_is_told_but_a_limit(width_px: float) -> None:
+    figures = the_one(found(band((40, 60), (280, 150), width_px), blur_px=0.9))
+    assert figures["is_width_below_limit"] is True
+    assert width_px < figures["width_limit_px"] < 4
+    assert {figures[name] for name in figures if name.startswith("width_") and name != "width_limit_px"} == {None}
+    told = properties(figures, Scale(0.1, ScaleSource.GIVEN))
+    assert told["width_max_mm"] is None
+    assert told["width_limit_mm"] == pytest.approx(figures["width_limit_px"] / 10, abs=1e-4)
+
+
+def test_a_mask_wider_than_the_crack_changes_its_width_little() -> None:
+    coverage = band((40, 60), (280, 150), 5)
+    image = np.repeat((170 * (1 - 0.7 * cv2.GaussianBlur(coverage, (0, 0), 0.7))).astype(np.uint8)[..., None], 3, axis=2)
+    wide = cv2.dilate((coverage >= 0.5).astype(np.uint8) * 255, np.ones((5, 5), np.uint8))
+    assert the_one(measure(wide, image, 128))["width_median_px"] == pytest.approx(5, abs=0.25)
+
+
+def test_where_the_photograph_shows_nothing_the_mask_tells_the_width_and_is_trusted_less() -> None:
+    mask = np.where(band((40, 60), (280, 150), 9) >= 0.5, 255, 0).astype(np.uint8)
+    figures = the_one(measure(mask, np.full((*SIZE_HW, 3), 128, np.uint8), 128))
+    assert figures["width_median_px"] == pytest.approx(9, abs=1.5)
+    assert figures["width_uncertainty_px"] >= 1
+
+
+def test_the_widest_place_is_where_it_is_widest() -> None:
+    figures = the_one(found(band((30, 120), (290, 120), 5), band((200, 120), (240, 120), 11)))
+    assert figures["width_max_px"] == pytest.approx(11, abs=1)
+    assert 200 <= figures["width_max_at"][0] <= 240
+    assert figures["width_median_px"] == pytest.approx(5, abs=0.3)
+
+
+def test_a_fork_is_one_crack_of_three_branches() -> None:
+    figures = the_one(found(band((20, 120), (300, 120), 5), band((150, 120), (260, 30), 4)))
+    assert figures["n_branches"] == 3
+    assert figures["length_px"] == pytest.approx(280 + np.hypot(110, 90), rel=0.03)
+
+
+def test_a_small_gap_in_its_direction_is_joined_and_one_aside_is_not() -> None:
+    in_line = found(band((20, 120), (140, 120), 4), band((155, 122), (300, 122), 4))
+    assert the_one(in_line)["length_px"] == pytest.approx(280, rel=0.02)
+    assert the_one(in_line)["n_branches"] == 1
+    assert len(found(band((20, 120), (140, 120), 4), band((20, 150), (140, 150), 4))) == 2
+    assert len(found(band((20, 120), (140, 120), 4), band((180, 120), (300, 120), 4))) == 2
+
+
+def test_a_crack_across_the_picture_touches_its_edge_and_ends_there() -> None:
+    figures = the_one(found(band((-20, 100), (340, 140), 6)))
+    assert figures["touches_edge"] is True
+    assert figures["length_px"] == pytest.approx(320 * np.hypot(360, 40) / 360, rel=0.02)
+    assert figures["bbox_px"][::2] == [0, 320]
+
+
+def test_a_ring_is_one_crack_without_an_end() -> None:
+    y, x = np.indices(SIZE_HW) + 0.5
+    ring = np.clip(3 + 0.5 - np.abs(np.hypot(x - 160, y - 120) - 80), 0, 1).astype(np.float32)
+    figures = the_one(found(ring))
+    assert figures["length_px"] == pytest.approx(2 * np.pi * 80, rel=0.03)
+    assert figures["n_branches"] == 1
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_mask_without_a_crack_and_one_that_is_all_crack_have_none(value: int) -> None:
+    assert measure(np.full(SIZE_HW, value, np.uint8), np.full((*SIZE_HW, 3), 128, np.uint8), 128) == []
+
+
+def test_the_longest_comes_first_and_ids_count_from_one() -> None:
+    both = found(band((20, 40), (120, 40), 4), band((20, 200), (300, 200), 4))
+    assert [crack.figures["id"] for crack in both] == [1, 2]
+    assert both[0].figures["length_px"] > both[1].figures["length_px"]
+    assert tuple(both[0].figures) == cracks.FIGURES
+
+
+def test_area_box_and_probability_are_those_of_its_pixels() -> None:
+    mask = np.zeros(SIZE_HW, np.uint8)
+    mask[100:104, 50:150] = 204
+    figures = the_one(measure(mask, np.full((*SIZE_HW, 3), 128, np.uint8), 128))
+    assert (figures["area_px"], figures["bbox_px"], figures["probability_mean"]) == (400, [50, 100, 150, 104], 0.8)
+
+
+def test_five_thousand_specks_are_dropped_quickly() -> None:
+    mask = np.zeros((3000, 4000), np.uint8)
+    for x, y, radius in np.random.default_rng(0).integers((10, 10, 1), (3990, 2990, 6), (5000, 3)).tolist():
+        cv2.circle(mask, (x, y), radius, 255, -1)
+    cv2.line(mask, (100, 1500), (3900, 1600), 255, 6)
+    image = np.full((3000, 4000, 3), 160, np.uint8)
+    started = time.perf_counter()
+    longest = measure(mask, image, 128)[0]
+    assert time.perf_counter() - started < 10  # 0.2 s on a quiet machine
+    assert longest.figures["length_px"] == pytest.approx(3801, rel=0.02)
+
+
+def test_too_much_crack_is_refused_with_a_sentence() -> None:
+    with pytest.raises(RequestError, match=r"9\.0 megapixels are called crack, at most 8 can be measured\.") as caught:
+        measure(np.full((3000, 3000), 255, np.uint8), np.zeros((3000, 3000, 3), np.uint8), 128)
+    assert caught.value.code is ErrorCode.IMAGE_TOO_LARGE
+
+
+def test_a_scale_adds_millimetres_and_without_one_there_are_none() -> None:
+    figures = the_one(found(band((30, 120), (290, 120), 8)))
+    assert not any("mm" in name for name in properties(figures, None))
+    told = properties(figures, Scale(0.5, ScaleSource.GIVEN))
+    assert told["length_mm"] == pytest.approx(figures["length_px"] / 2, abs=1e-3)
+    assert told["width_max_mm"] == pytest.approx(figures["width_max_px"] / 2, abs=1e-3)
+    assert told["area_mm2"] == figures["area_px"] / 4
+    assert {name: told[name] for name in figures} == figures
+
+
+def test_a_feature_has_its_centre_line_in_pixels_from_the_corner() -> None:
+    (crack,) = found(band((30, 120), (290, 120), 8))
+    geometry = feature(crack, None)["geometry"]
+    assert geometry["type"] == "LineString"
+    assert [y for _, y in geometry["coordinates"]] == pytest.approx([120] * len(geometry["coordinates"]), abs=0.6)
+    assert min(x for x, _ in geometry["coordinates"]) == pytest.approx(30, abs=2)
+    (forked,) = found(band((20, 120), (300, 120), 5), band((150, 120), (260, 30), 4))
+    assert feature(forked, None)["geometry"]["type"] == "MultiLineString"
+
+
+def test_a_summary_counts_adds_and_names_the_widest() -> None:
+    both = found(band((20, 40), (120, 40), 4), band((20, 200), (300, 200), 8))
+    told = summary(both, Scale(2, ScaleSource.GIVEN))
+    assert told["n_cracks"] == 2
+    assert told["length_total_mm"] == pytest.approx(2 * told["length_total_px"], abs=0.01)
+    assert told["width_max_px"] == max(crack.figures["width_max_px"] for crack in both)
+    assert summary([], None) == {"n_cracks": 0, "length_total_px": 0, "width_max_px": None}
