@@ -5,7 +5,6 @@ take up less of what is new (Wortsman et al., Robust Fine-Tuning of Zero-Shot Mo
 """
 
 import bisect
-import copy
 import dataclasses
 import logging
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet
+from model.average import between
 from model.dataset import Pair, read_photographs
 from model.inference.segmenter import Segmenter
 from model.validation import Choice, validate
@@ -44,7 +44,7 @@ def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[P
     mixtures: dict[float, tuple[AttentionUNet, Choice]] = {}
 
     def loses_too_much(share: float) -> bool:
-        network = _between(start, trained, share)
+        network = between(start, trained, share)
         choice = validate(Segmenter(card, checkpoint.as_run(checkpoint.rounded(network))), photographs, most_alarms)
         mixtures[share] = network, choice
         lost = before - float(np.mean([choice.by_set[name] for name in names]))
@@ -69,10 +69,3 @@ def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[P
             figures={**card.figures, "validation": figures},
         ),
     )
-
-
-def _between(start: AttentionUNet, trained: AttentionUNet, share: float) -> AttentionUNet:
-    network, old, new = copy.deepcopy(trained), start.state_dict(), trained.state_dict()
-    counters = {name for name in new if not new[name].is_floating_point()}
-    network.load_state_dict({name: new[name] if name in counters else old[name].lerp(new[name], share) for name in new})
-    return network

@@ -94,7 +94,7 @@ def test_the_mixture_nearest_to_the_trained_weights_that_loses_little_is_kept(
     choosing = read_parts(surfaces, tiny_params.data).choosing
     found = Model(archive).find(choosing)
     tried: list[float] = []
-    between = mixture._between
+    between = mixture.between
 
     def remember(start: AttentionUNet, network: AttentionUNet, share: float) -> AttentionUNet:
         tried.append(share)
@@ -103,7 +103,7 @@ def test_the_mixture_nearest_to_the_trained_weights_that_loses_little_is_kept(
     def choice(*_: object) -> Choice:
         return Choice(0.5, 0.0, dict.fromkeys(found.counts, 1.0 if tried[-1] <= largest else 0.0))
 
-    monkeypatch.setattr(mixture, "_between", remember)
+    monkeypatch.setattr(mixture, "between", remember)
     monkeypatch.setattr(mixture, "validate", choice)
     mixture.mix(archive, tmp_path / trained.name, found, choosing, most_alarms=0, most=0.005)
     card = ModelCard.read((tmp_path / trained.name).with_suffix(".json"))
