@@ -106,7 +106,7 @@ def test_the_photographs_are_described_once_and_again_when_a_set_changes(
 def test_a_photograph_without_parts_is_known_by_its_hash(tmp_path: Path) -> None:
     photograph = Photograph.read(jpeg(SURFACES[5].image_hwc_u8, quality=50), Limits())
     reserved = Reserved(write_set(tmp_path / "data"), tmp_path)
-    assert reserved("no file's", photograph.perceptual_hash(), Description.none()) == "walls/train (5.png)"
+    assert reserved("no file's", photograph.perceptual_hash, Description.none()) == "walls/train (5.png)"
 
 
 def test_a_cache_that_was_cut_short_is_made_again(tmp_path: Path) -> None:

@@ -68,10 +68,10 @@ class Serving:
     def predict(self) -> requests.Response:
         return requests.post(f"{self.sidecar.url}/predict", data=PHOTOGRAPH, timeout=PATIENCE_S)
 
-    def not_ready(self) -> requests.Response | None:
-        """What /ready says, once it is no longer what it said some seconds before."""
+    def not_ready(self) -> list[requests.Response]:
+        """What /ready answers, if it isn't 200: a list, since such an answer counts as false."""
         answer = requests.get(f"{self.sidecar.url}/ready", timeout=PATIENCE_S)
-        return None if answer.ok else answer
+        return [] if answer.ok else [answer]
 
     def stop(self) -> None:
         self.sidecar.stop()
@@ -95,7 +95,7 @@ def hung(serving: Serving) -> list[requests.Response]:
         os.kill(at_work, signal.SIGSTOP)
         (idle,) = serving.ready() - {at_work}
         os.kill(idle, signal.SIGSTOP)
-        ready = eventually(serving.not_ready)
+        (ready,) = eventually(serving.not_ready)
         answers = [first.result(), ready]
     assert eventually(lambda: len(now := serving.ready() - {at_work, idle}) == 2 and now)
     assert not any(map(psutil.pid_exists, (at_work, idle)))
@@ -111,7 +111,7 @@ def test_whoever_waited_for_a_hung_worker_is_told_to_come_again(hung: list[reque
 @pytest.mark.usefixtures("hung")
 def test_others_take_the_place_of_hung_workers(serving: Serving) -> None:
     assert serving.predict().json()["status"] == "success"
-    eventually(lambda: serving.not_ready() is None)
+    eventually(lambda: not serving.not_ready())
 
 
 @pytest.mark.usefixtures("hung")
