@@ -31,6 +31,8 @@ from model.inference.photograph import MEGAPIXEL
 from model.inference.widths import look_across, resolve
 
 MAX_CRACK_MEGAPIXELS = 8  # of a mask: each takes some 100 bytes while it is measured
+MAX_LENGTH_PX = 500_000  # of all centre lines: 125 cracks across a photograph of 12 megapixels are as long
+MAX_LINES = 5000  # between ends and junctions: each takes about 2 ms
 _POINT_EVERY_PX = 4  # of the centre lines that are told
 _ROUNDED = 3  # places of what is told
 FIGURES = (
@@ -91,25 +93,25 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
         level: probability, of 255, from which a pixel is crack.
 
     Raises:
-        RequestError: IMAGE_TOO_LARGE, more than `MAX_CRACK_MEGAPIXELS` are crack.
+        RequestError: IMAGE_TOO_LARGE, more is crack than can be measured while a client waits.
     """
     mask_hw = prob_hw_u8 >= level
-    n_crack_px = int(np.count_nonzero(mask_hw))
-    if n_crack_px > MAX_CRACK_MEGAPIXELS * MEGAPIXEL:
-        raise RequestError(
-            ErrorCode.IMAGE_TOO_LARGE,
-            f"{n_crack_px / MEGAPIXEL:.1f} megapixels are called crack, at most {MAX_CRACK_MEGAPIXELS} can be measured. "
-            "Raise the threshold, or cut the photograph into parts.",
-        )
+    megapixels = int(np.count_nonzero(mask_hw)) / MEGAPIXEL
+    if megapixels > MAX_CRACK_MEGAPIXELS:
+        raise _too_much(f"{megapixels:.1f} megapixels are called crack", f"{MAX_CRACK_MEGAPIXELS}")
     parts = find_parts(mask_hw)
     skeleton = thin(parts, mask_hw.shape[0])
     if not len(skeleton):
         return []
+    if len(skeleton) > MAX_LENGTH_PX:
+        raise _too_much(f"What is called crack is {len(skeleton):,} pixels long", f"{MAX_LENGTH_PX:,}")
     edges = trace(skeleton, parts)
     n_parts = len(parts.area_px)
     part_length_px = np.bincount([edge.part for edge in edges], [length_of(edge.points_xy) for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)
     edges = bridge(simplify(edges, width_px))
+    if len(edges) > MAX_LINES:
+        raise _too_much(f"What is called crack has {len(edges):,} lines between ends and junctions", f"{MAX_LINES:,}")
     n_at = degrees(edges)
     together = components(edges)
     photograph = _Photograph(prob_hw_u8, image_hwc_u8, level)
@@ -119,6 +121,13 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
     ]
     cracks.sort(key=lambda crack: (-crack.figures["length_px"], crack.figures["bbox_px"]))
     return [Crack(crack.lines_xy, {"id": number, **crack.figures}) for number, crack in enumerate(cracks, start=1)]
+
+
+def _too_much(found: str, most: str) -> RequestError:
+    return RequestError(
+        ErrorCode.IMAGE_TOO_LARGE,
+        f"{found}, at most {most} can be measured. Raise the threshold, or cut the photograph into parts.",
+    )
 
 
 @dataclass(frozen=True)
