@@ -23,7 +23,7 @@ from retrain.snapshot import FEEDBACK, HELD_OUT, read_labels, take_snapshot
 from retrain.tracking import Tracking
 from retrain.workspace import Workspace
 from sidecar.feedback import FeedbackStore, Submission
-from sidecar.labels import Photograph, Verdict
+from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ARCHIVE, ROOT
 from tests.photographs import png
 from tests.ports import free_ports
@@ -60,7 +60,7 @@ class Past:
         for seed in seeds:
             surface = draw_surface(seed, (64, 80), is_cracked=True)
             content = png(surface.image_hwc_u8)
-            said = Submission(Photograph.read(content, Limits()), Verdict.OTHER, surface.mask_hw)
+            said = Submission(Photograph.read(content, Limits()), Verdict.OTHER, Mask.of(surface.mask_hw))
             self.contents[store.save(said, "crew-7", content).id] = content
         store.close()
 
