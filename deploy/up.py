@@ -149,6 +149,7 @@ def main() -> int:
         sys.exit(f"error: {error}")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"], str(ROOT / ".tools")])
     environment["PYTHONUNBUFFERED"] = "1"
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nobody else is told
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")

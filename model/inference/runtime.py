@@ -6,6 +6,7 @@ fastest differs from processor to processor, and is measured here, when a worker
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,11 @@ from model.inference.segmenter import Run
 
 # ONNX Runtime reports each session to its maker, from the moment of its import. Where somebody inspects is their business.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# OpenVINO reports its import, by this package where it is there, and has no setting against it.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
-import onnxruntime
-import openvino
+import onnxruntime  # noqa: E402  (the line above must come first)
+import openvino  # noqa: E402
 
 AUTO = "auto"
 BACKENDS = (
