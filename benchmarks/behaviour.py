@@ -15,7 +15,7 @@ import psutil
 import requests
 
 from benchmarks.contenders import start_torchserve, unpack
-from benchmarks.load import Request, load, paced
+from benchmarks.load import Request, load, paced, repeated
 from benchmarks.serving import photograph
 from benchmarks.stages import photograph as photograph_of
 from handler.serve import Server
@@ -72,22 +72,13 @@ def one_thread_seconds(image: bytes) -> tuple[float, float]:
 @contextlib.contextmanager
 def kept_in_flight(request: Request, n_requests: int) -> Iterator[None]:
     """So many large photographs are being answered, each followed by the next."""
-    is_over = threading.Event()
 
-    def send() -> None:
-        while not is_over.is_set():
-            requests.post(request.url, data=request.body, headers=request.headers, timeout=600)
+    def send(_: threading.Event) -> None:
+        requests.post(request.url, data=request.body, headers=request.headers, timeout=600)
 
-    threads = [threading.Thread(target=send) for _ in range(n_requests)]
-    for thread in threads:
-        thread.start()
-    try:
+    with repeated(send, n_requests):
         time.sleep(1)
         yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ import http.client
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -48,6 +48,26 @@ def multipart(url: str, image: bytes, **fields: str) -> Request:
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="image"\r\nContent-Type: image/jpeg\r\n\r\n'
     body = "".join(parts).encode() + head.encode() + image + f"\r\n--{boundary}--\r\n".encode()
     return Request(url, body, {"Content-Type": f"multipart/form-data; boundary={boundary}"})
+
+
+@contextlib.contextmanager
+def repeated(act: Callable[[threading.Event], None], n: int) -> Iterator[None]:
+    """`act` in each of `n` threads, again and again until the end, which it is told by the event."""
+    is_over = threading.Event()
+
+    def repeat() -> None:
+        while not is_over.is_set():
+            act(is_over)
+
+    threads = [threading.Thread(target=repeat) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        for thread in threads:
+            thread.join()
 
 
 def ask(request: Request, timeout_s: float = 120) -> tuple[int, bytes]:

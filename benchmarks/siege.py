@@ -9,7 +9,8 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from urllib.parse import urlsplit
 
 import psutil
@@ -17,7 +18,7 @@ import requests
 from PIL import Image
 
 from benchmarks.contenders import sidecar
-from benchmarks.load import Load, load, multipart
+from benchmarks.load import Load, load, multipart, repeated
 from model.synthetic import draw_surface
 from tests.photographs import jpeg
 from tests.security.test_bombs import flood_of_scans
@@ -42,52 +43,31 @@ def memory_mb() -> float:
     return total / 1e6
 
 
-@contextlib.contextmanager
-def slow_connections(url: str, n: int) -> Iterator[None]:
+def slow_connections(url: str, n: int) -> AbstractContextManager[None]:
     """Each has sent half a request; those that the server closes are made again."""
-    address, is_over = urlsplit(url), threading.Event()
+    address = urlsplit(url)
 
-    def hold() -> None:
-        while not is_over.is_set():
-            with contextlib.suppress(OSError), socket.create_connection((address.hostname, address.port), timeout=5) as held:
-                held.sendall(HALF_A_REQUEST)
-                held.settimeout(1)
-                while not is_over.is_set():
-                    with contextlib.suppress(TimeoutError):
-                        if not held.recv(4096):
-                            break
-            is_over.wait(0.5)
+    def hold(is_over: threading.Event) -> None:
+        with contextlib.suppress(OSError), socket.create_connection((address.hostname, address.port), timeout=5) as held:
+            held.sendall(HALF_A_REQUEST)
+            held.settimeout(1)
+            while not is_over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    if not held.recv(4096):
+                        break
+        is_over.wait(0.5)
 
-    threads = [threading.Thread(target=hold) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
+    return repeated(hold, n)
 
 
-@contextlib.contextmanager
-def kept_sending(send: Callable[[], int], n: int, codes: Counter[int]) -> Iterator[None]:
+def kept_sending(send: Callable[[], int], n: int, codes: Counter[int]) -> AbstractContextManager[None]:
     """`n` clients, each sending again as soon as it is answered; `codes` counts what they were answered."""
-    is_over = threading.Event()
 
-    def keep() -> None:
-        while not is_over.is_set():
-            with contextlib.suppress(requests.RequestException):
-                codes[send()] += 1
+    def count(_: threading.Event) -> None:
+        with contextlib.suppress(requests.RequestException):
+            codes[send()] += 1
 
-    threads = [threading.Thread(target=keep) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        for thread in threads:
-            thread.join()
+    return repeated(count, n)
 
 
 def main() -> None:
