@@ -171,7 +171,9 @@ def test_no_secret_stands_in_a_manifest(pod: Resource) -> None:
 
 @EVERY_POD
 def test_a_pods_settings_are_those_of_the_readme(pod: Resource) -> None:
-    explained = set(re.findall(r"`([A-Z_]+)`", (ROOT / "README.md").read_text()))
+    explained = set(
+        re.findall(r"`([A-Z_]+)`", "".join((ROOT / name).read_text() for name in ("README.md", "docs/configuration.md")))
+    )
     names = {variable["name"] for container in containers(pod) for variable in container.get("env", [])}
     assert {name for name in names if re.match(r"CRACK_|TORCHSERVE_|BACKEND_", name)} <= explained
 
