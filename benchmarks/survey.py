@@ -1,4 +1,4 @@
-"""How near a survey (`python -m sidecar.batch`) comes to what the servers can do: photographs a second from its start to the
+"""How near a survey (`python -m survey`) comes to what the servers can do: photographs a second from its start to the
 finished contact sheet, beside a client that sends the same photographs and throws the masks away. All on one machine, so that
 the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers.
 """
@@ -25,7 +25,7 @@ SETS = ("deepcrack", "crack500")
 def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
     """Photographs a second of the whole command."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "sidecar.batch", str(folder), "--out", str(out), "--url", url]
+    command = [sys.executable, "-m", "survey", str(folder), "--out", str(out), "--url", url]
     subprocess.run([*command, "--concurrency", str(concurrency)], check=True, capture_output=True)
     return len(list(folder.iterdir())) / (time.perf_counter() - started)
 

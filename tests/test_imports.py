@@ -19,9 +19,10 @@ ALLOWED = {
     "sidecar": {"crack", "model"},
     "gradio_app": {"crack", "model"},
     "retrain": {"crack", "model", "export"},
+    "survey": {"crack", "model"},
 }
 # Folders that run where torch is not, or must answer before it is loaded.
-TORCH_FREE = ("crack", "model.inference", "handler", "sidecar", "gradio_app")
+TORCH_FREE = ("crack", "model.inference", "handler", "sidecar", "gradio_app", "survey")
 # The one folder through whose single module a third party comes in.
 DOORS = {
     "onnxruntime": "model/inference",

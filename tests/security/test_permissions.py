@@ -12,7 +12,7 @@ import requests
 from retrain.cycle import alone
 from retrain.jobs import Jobs
 from retrain.workspace import Workspace
-from sidecar.survey import JOURNAL, Survey
+from survey.folder import JOURNAL, Survey
 from tests.photographs import png
 from tests.sidecars import StartSidecar
 from tests.waiting import PATIENCE_S

@@ -1,7 +1,8 @@
 """A survey's folder: masks, overlays, a journal of what was answered, and the tables and contact sheet made from it.
 
 The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place. A line that a kill has torn is
-cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking (`batch`).
+cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking
+(`surveyor`).
 """
 
 import csv
@@ -170,7 +171,7 @@ class Survey:
         path, incoming = self.folder / SHEET, self._incoming()
         (
             jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-            .from_string(Path(__file__).with_name("survey.html").read_text(encoding="utf-8"))
+            .from_string(Path(__file__).with_name("contact_sheet.html").read_text(encoding="utf-8"))
             .stream(
                 title=title,
                 asked=asked,

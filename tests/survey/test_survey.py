@@ -22,9 +22,9 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from model.synthetic import draw_surface
-from sidecar.batch import thumbnail
 from sidecar.keys import KeyRing, Right
-from sidecar.survey import Row, Status, Survey
+from survey.folder import Row, Status, Survey
+from survey.surveyor import thumbnail
 from tests.conftest import ROOT
 from tests.front import Front
 from tests.photographs import jpeg, png, with_orientation
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 def begin(folder: Path, url: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "sidecar.batch", str(folder), "--url", url, "--concurrency", "2", *options],
+        [sys.executable, "-m", "survey", str(folder), "--url", url, "--concurrency", "2", *options],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name != "CRACK_API_KEY"} | environment,
         stdout=subprocess.PIPE,
@@ -273,7 +273,7 @@ def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 2
-    assert "has answered none of the last 3 photographs. Go on with: python -m sidecar.batch" in said
+    assert "has answered none of the last 3 photographs. Go on with: python -m survey" in said
     assert "unanswered" in {row["status"] for row in table(folder).values()}
     code, said = run(folder, sidecar.url, "--retries", "1")
     assert code == 2
@@ -295,7 +295,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 130
-    assert "Stopped, 2 remain. Go on with: python -m sidecar.batch" in said
+    assert "Stopped, 2 remain. Go on with: python -m survey" in said
     assert len(table(folder)) == 4
     assert run(folder, front.url)[0] == 0
     assert front.asked == Counter(path.read_bytes() for path in folder.iterdir())
@@ -325,6 +325,13 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) ->
     code, said = run(folder, "http://127.0.0.1:9", *options)
     assert code == 2
     assert sentence in said
+
+
+def test_the_former_name_runs_it_and_names_the_new_one() -> None:
+    command = [sys.executable, "-m", "sidecar.batch", "--help"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "usage: python -m survey" in done.stdout
+    assert done.stderr == "python -m sidecar.batch is python -m survey now; this runs it.\n"
 
 
 def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Photographs by the folder: asked of a running sidecar, measured, and told in tables and pictures."""

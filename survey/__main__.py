@@ -1,0 +1,215 @@
+"""Survey a folder of photographs: `python -m survey --help`.
+
+Each photograph is asked of a running sidecar once, however often the survey is killed and begun again: what was answered stands
+in the journal of the survey's folder (`folder`). The address may have many servers behind it.
+"""
+
+import argparse
+import io
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+from urllib3.util import parse_url
+
+from crack.instance import of_instance
+from model.inference.answer import Options, Quality, Response
+from model.inference.errors import RequestError
+from survey.client import LONGEST_WAIT_S, Client, SurveyError
+from survey.folder import CRACKS_TABLE, SHEET, TABLE, Status, Survey
+from survey.surveyor import Surveyor, ask_all, photographs
+
+DONE, SOME_MISSING, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
+
+
+@contextmanager
+def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
+    """Ctrl-C, and what containers are stopped with, set `stopping`; another Ctrl-C ends the process where it stands."""
+
+    def stop(*_: object) -> None:
+        if stopping.is_set():
+            os._exit(INTERRUPTED)
+        stopping.set()
+        os.write(2, b"\nStopping when those under way are answered; Ctrl-C again stops at once.\n")  # print may be under way
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m survey",
+        description="Find the cracks in each JPEG and PNG of a folder and its sub-folders, by a running sidecar.\n\n"
+        f"OUT then holds masks/, overlays/, {TABLE} (a line for each photograph), {CRACKS_TABLE} (a line for each crack),\n"
+        f"and {SHEET}, a contact sheet with the surest cracks first.\n"
+        "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
+        "asked about, and nothing else again.",
+        epilog="examples:\n"
+        "  python -m survey photographs\n"
+        "  python -m survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
+        "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
+        "exit codes:\n"
+        "  0    each photograph is predicted\n"
+        "  1    some are not; the table says why\n"
+        "  2    it cannot be done or gone on with: wrong usage, no server, no right, no space\n"
+        "  130  stopped by Ctrl-C\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of photographs; nothing in it is changed")
+    parser.add_argument("--out", type=Path, help="folder of what is found (default: FOLDER-cracks)")
+    parser.add_argument(
+        "--url",
+        default=of_instance(os.environ)["BACKEND_URL"],
+        help="address of the sidecar, or one behind which many stand (default: BACKEND_URL, now %(default)s)",
+    )
+    parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")
+    parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times the time")
+    parser.add_argument("--threshold", help="probability from which a pixel is called crack (default: the model's own)")
+    parser.add_argument(
+        "--mm-per-px",
+        help=f"how large a pixel is on the surface, for millimetres in {CRACKS_TABLE}; given later or changed, nothing "
+        "is asked again",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=_positive,
+        default=4,
+        help="photographs under way at a time: twice as many as the servers have processors together keep them busy, more only "
+        "make others wait; each takes 14 bytes a pixel here (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--retries",
+        type=_positive,
+        default=10,
+        help=f"tries more while the server is away or busy, with up to {LONGEST_WAIT_S} s between them (default: %(default)s)",
+    )
+    chosen = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    try:
+        return survey_folder(chosen)
+    except (SurveyError, RequestError, ValueError, OSError) as error:
+        parser.exit(NOT_POSSIBLE, f"error: {error}\n")
+    except KeyboardInterrupt:
+        print(f"\nStopped. {_how_to_go_on()}")
+        return INTERRUPTED
+
+
+def survey_folder(chosen: argparse.Namespace) -> int:
+    """What `main` was asked for; the exit code. Raises what `main` catches."""
+    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px")}
+    options = Options.parse({name: value for name, value in given.items() if value is not None})
+    folder = chosen.folder.resolve()
+    if not folder.is_dir():
+        raise SurveyError(f"{chosen.folder}: expected a folder of photographs.")
+    out = chosen.out.resolve() if chosen.out else folder.with_name(f"{folder.name}-cracks")
+    if out == folder:
+        raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
+    files, others = photographs(folder, out)
+    left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+    if not files:
+        raise SurveyError(f"{folder} holds no JPEG or PNG, by their suffixes ({left_out or 'it is empty'}).")
+    stopping = threading.Event()
+    asked_for = Options(
+        Response.PROBABILITY, options.quality, options.threshold
+    )  # cracks are measured here, from the same answer
+    client = Client(_address(chosen.url), _key(chosen.key_file), asked_for, chosen.retries, stopping)
+    question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
+    try:
+        survey = Survey(out, question)
+    except BlockingIOError as error:
+        raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
+    try:
+        surveyor = Surveyor(folder, survey, client, stopping)
+        remaining = [file for file in files if not surveyor.is_answered(file)]
+        print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
+        if left_out:
+            print(f"Left out, as JPEG and PNG alone are read: {left_out}")
+        changed = [file for file in remaining if surveyor.is_changed(file)]
+        if changed:
+            print(f"{len(changed)} have changed since they were asked about, and are again: {', '.join(changed[:5])}")
+        reason = None
+        if remaining:
+            print(f"{client.url} serves model {client.check()}.")
+            progress = tqdm(
+                total=len(files),
+                initial=len(files) - len(remaining),
+                desc="surveying",
+                unit="photo",
+                smoothing=0.1,
+                dynamic_ncols=True,
+            )
+            with progress as bar, stopped_by_signals(stopping):
+                reason = ask_all(surveyor, remaining, chosen.concurrency, bar)
+        counts, versions = _counted(survey, files)
+        models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
+        asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
+        survey.write_table(files)
+        survey.write_cracks(files, options.scale(()))
+        predicted = (row for row in survey.rows(files) if row.status is Status.PREDICTED)
+        n_unmeasured = sum(row.cracks is None and not row.error for row in predicted)
+        sheet = survey.write_sheet(files, folder.name, asked)
+        n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
+    finally:
+        survey.close()
+    print(f"{', '.join(f'{counts[status]} {status}' for status in Status if counts[status])}; {asked}.")
+    if len(versions) > 1:
+        print("The model was changed between: their shares of crack need not compare.")
+    if n_unmeasured:
+        print(
+            f"{n_unmeasured} were answered by an older version: to have their cracks in {CRACKS_TABLE}, choose another --out."
+        )
+    print(f"{sheet}")
+    if reason:
+        raise SurveyError(f"{reason} {_how_to_go_on()}")
+    if n_remaining:
+        print(f"Stopped, {n_remaining} remain. {_how_to_go_on()}")
+        return INTERRUPTED
+    return DONE if counts[Status.PREDICTED] == len(files) else SOME_MISSING
+
+
+def _counted(survey: Survey, files: Sequence[str]) -> tuple[Counter[Status], Counter[str]]:
+    """How many photographs have which status, and how many each version of the model predicted."""
+    counts: Counter[Status] = Counter()
+    versions: Counter[str] = Counter()
+    for row in survey.rows(files):
+        counts[row.status] += 1
+        if row.status is Status.PREDICTED:
+            versions[row.model_version] += 1
+    return counts, versions
+
+
+def _address(text: str) -> str:
+    parts = parse_url(text)
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise SurveyError(f"{text!r} is no address of a server. Give one such as http://127.0.0.1:8000.")
+    return text.rstrip("/")
+
+
+def _key(file: Path | None) -> str | None:
+    return file.read_text().strip() if file else os.environ.get("CRACK_API_KEY")
+
+
+def _how_to_go_on() -> str:
+    return f"Go on with: python -m survey {shlex.join(sys.argv[1:])}"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a positive whole number.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
