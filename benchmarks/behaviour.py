@@ -20,7 +20,8 @@ from benchmarks.serving import photograph
 from benchmarks.stages import photograph as photograph_of
 from handler.serve import Server
 from model.inference import runtime
-from model.inference.answer import Options, Response, answer
+from model.inference.answer import answer
+from model.inference.options import Options, Response
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 

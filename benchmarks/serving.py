@@ -27,8 +27,9 @@ from tqdm import tqdm
 from benchmarks.contenders import FASTAPI, PEERS, Peer, Settings, sidecar, torchserve, unpack
 from benchmarks.load import Load, Request, ask, load
 from model.inference import runtime
-from model.inference.answer import Options, Response, answer
+from model.inference.answer import answer
 from model.inference.card import Backend
+from model.inference.options import Options, Response
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 from model.synthetic import draw_surface

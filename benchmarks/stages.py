@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.contenders import ARCHIVE, unpack
 from model.inference import answer as answers
 from model.inference import runtime
-from model.inference.answer import Options, Response
+from model.inference.options import Options, Response
 from model.inference.segmenter import Segmenter
 from model.synthetic import draw_surface
 from tests.photographs import jpeg

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError, Prediction
-from model.inference.answer import draw_overlay
+from model.inference.overlay import draw_overlay
 from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")

@@ -24,11 +24,12 @@ from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
 from model.inference import card, runtime
-from model.inference.answer import Options, answer, error_body
+from model.inference.answer import answer, error_body
 from model.inference.cores import SharedCores
 from model.inference.deadline import Deadline, TimedSegmenter, count_ended
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.observation import Observation
+from model.inference.options import Options
 from model.inference.photograph import Limits
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter

@@ -24,7 +24,8 @@ from export.network import write_onnx
 from model import checkpoint
 from model.dataset import Pair
 from model.inference import runtime
-from model.inference.answer import crack_grid, draw_overlay
+from model.inference.answer import crack_grid
+from model.inference.overlay import draw_overlay
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter, threshold_level
 from model.metrics import Counts, count_levels, counts_at

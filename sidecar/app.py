@@ -22,8 +22,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from model.inference import card as model_card
-from model.inference.answer import Options, error_body
+from model.inference.answer import error_body
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.options import Options
 from model.inference.photograph import MEGABYTE, Limits, read_size
 from sidecar.decoding import Decoding
 from sidecar.documents import (

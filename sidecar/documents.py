@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from model.inference.answer import Quality, Response, Summary
 from model.inference.errors import ErrorCode
+from model.inference.options import Quality, Response, Summary
 from sidecar.feedback import State
 from sidecar.labels import Verdict
 

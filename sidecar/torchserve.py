@@ -6,8 +6,8 @@ from typing import Any
 
 import httpx
 
-from model.inference.answer import Options, Response
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.options import Options, Response
 
 RETRY_AFTER_S = 2
 # A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer. One that hangs is ended earlier,

@@ -20,8 +20,8 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
-from model.inference.answer import Options, Quality, Response
 from model.inference.errors import RequestError
+from model.inference.options import Options, Quality, Response
 from survey.client import LONGEST_WAIT_S, Client, SurveyError
 from survey.folder import CRACKS_TABLE, SHEET, TABLE, Status, Survey
 from survey.surveyor import Surveyor, ask_all, photographs

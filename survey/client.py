@@ -6,7 +6,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from model.inference.answer import Options
+from model.inference.options import Options
 
 REFUSED = (400, 413, 415, 422)  # this photograph; any other 4xx is about all of them
 LONGEST_WAIT_S = 30

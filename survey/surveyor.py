@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from model.inference.answer import JPEG_MAX_SIDE_PX, draw_overlay, encode_mask
+from model.inference.answer import JPEG_MAX_SIDE_PX, encode_mask
 from model.inference.cracks import measure
 from model.inference.errors import RequestError
+from model.inference.overlay import draw_overlay
 from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
 from survey.client import REFUSED, Client, StoppedError, SurveyError, message

@@ -11,8 +11,9 @@ import zipfile
 from pathlib import Path
 
 from model.inference import card, runtime
-from model.inference.answer import Options, Response, answer
+from model.inference.answer import answer
 from model.inference.card import Backend, ModelCard
+from model.inference.options import Options, Response
 from model.inference.segmenter import Run, Segmenter
 
 BACKEND = Backend(*os.environ["PEER_BACKEND"].split())

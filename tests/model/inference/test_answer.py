@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.inference.answer import GRID_CELLS, Answer, Options, Quality, Response, answer, crack_grid, draw_overlay, error_body
+from model.inference.answer import GRID_CELLS, Answer, answer, crack_grid, error_body
 from model.inference.card import Backend
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.options import Options, Quality, Response
+from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits
 from model.inference.segmenter import Segmenter
 from tests.cards import CARD

@@ -1,0 +1,134 @@
+"""What a client may ask of one photograph: the fields of a request, read and held against each other.
+
+Left to others: what is answered (`answer`), and how fields arrive (the doors).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from model.inference.cracks import Scale, ScaleSource
+from model.inference.errors import ErrorCode, RequestError
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+_CAMERA = ("distance_m", "focal_length_mm", "sensor_width_mm")
+
+
+class Response(StrEnum):
+    """What a client may ask for."""
+
+    JSON = "json"  # which of 128 x 128 cells hold crack
+    FULL = "full"  # the same, with the mask at the photograph's own size
+    MASK = "mask"  # PNG, one channel, 0 or 255
+    PROBABILITY = "probability"  # PNG, one channel, 0..255
+    OVERLAY = "overlay"  # JPEG, the photograph with its cracks drawn on
+    CRACKS = "cracks"  # GeoJSON, each crack with its centre line, length and width
+
+
+class Quality(StrEnum):
+    NORMAL = "normal"
+    HIGH = "high"  # averaged over mirror images and quarter turns
+
+
+class Summary(StrEnum):
+    """What a JSON answer may add."""
+
+    CRACKS = "cracks"  # how many, how long together, the widest
+
+
+@dataclass(frozen=True)
+class Options:
+    """The fields beside the image; `threshold=None` means the model's own, and without a scale nothing is told in millimetres.
+
+    Attributes:
+        mm_per_px: how large a pixel is on the surface; or
+        distance_m, focal_length_mm, sensor_width_mm: what the camera tells about that, all three.
+    """
+
+    response: Response = Response.JSON
+    quality: Quality = Quality.NORMAL
+    threshold: float | None = None
+    summary: Summary | None = None
+    mm_per_px: float | None = None
+    distance_m: float | None = None
+    focal_length_mm: float | None = None
+    sensor_width_mm: float | None = None
+
+    @classmethod
+    def parse(cls, fields: Mapping[str, str]) -> "Options":
+        """Read the fields that are there; others are ignored. Raises RequestError (PARAMETER_INVALID)."""
+        options = cls(
+            response=_choice("response", Response, fields.get("response", Response.JSON)),
+            quality=_choice("quality", Quality, fields.get("quality", Quality.NORMAL)),
+            threshold=_threshold(fields["threshold"]) if "threshold" in fields else None,
+            summary=_choice("summary", Summary, fields["summary"]) if "summary" in fields else None,
+            **{name: _positive(name, fields[name]) for name in ("mm_per_px", *_CAMERA) if name in fields},
+        )
+        options._check()
+        return options
+
+    def fields(self) -> dict[str, str]:
+        """As texts that `parse` reads; what is left to its default isn't there."""
+        named = {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: value if isinstance(value, str) else repr(value) for name, value in named.items()}
+
+    def scale(self, size_hw: tuple[int, ...]) -> Scale | None:
+        """The scale of a photograph of that height and width; none where the fields say nothing about it.
+
+        The sensor's width belongs to the photograph's longer side, however the camera was held.
+        """
+        if self.mm_per_px is not None:
+            return Scale(self.mm_per_px, ScaleSource.GIVEN)
+        if self.distance_m is None or self.focal_length_mm is None or self.sensor_width_mm is None:
+            return None
+        # Ground sampling distance: the sensor's pixel, enlarged as distance is to focal length.
+        mm_per_px = 1000 * self.distance_m / self.focal_length_mm * self.sensor_width_mm / max(size_hw)
+        return Scale(mm_per_px, ScaleSource.CAMERA)
+
+    def _check(self) -> None:
+        given = [name for name in _CAMERA if getattr(self, name) is not None]
+        if given and self.mm_per_px is not None:
+            found = f"mm_per_px and {', '.join(given)}: expected one scale."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send mm_per_px alone, or {', '.join(_CAMERA)}.")
+        if given and len(given) < len(_CAMERA):
+            missing = ", ".join(name for name in _CAMERA if name not in given)
+            found = f"{', '.join(given)} without {missing}: expected all of {', '.join(_CAMERA)}."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send the others too, or mm_per_px.")
+        if self.summary and self.response not in (Response.JSON, Response.FULL):
+            raise RequestError(
+                ErrorCode.PARAMETER_INVALID,
+                f"summary={self.summary.value!r} with response={self.response.value!r}: expected response=json or full. "
+                "Leave summary out, or ask for one of them.",
+            )
+
+
+def _choice(name: str, choices: type[_Choice], text: str) -> _Choice:
+    try:
+        return choices(text)
+    except ValueError as error:
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected one of {', '.join(choices)}.") from error
+
+
+def _positive(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected a number above 0. Leave it out for pixels.")
+    return value
+
+
+def _threshold(text: str) -> float:
+    try:
+        threshold = float(text)
+    except ValueError:
+        threshold = float("nan")
+    if not 0 < threshold < 1:
+        raise RequestError(
+            ErrorCode.PARAMETER_INVALID,
+            f"threshold={text!r}: expected a number between 0 and 1, both excluded. Leave it out for the model's own.",
+        )
+    return threshold
