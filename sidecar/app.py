@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
@@ -57,6 +59,7 @@ logger = logging.getLogger("sidecar")
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
 MAX_FIELD_CHARACTERS = 2000
+MAX_NAME_CHARACTERS = 200
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
 _KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
@@ -107,7 +110,8 @@ def create_app(settings: Settings) -> FastAPI:
         store.close()
         decoding.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(  # its /docs asks this server for its scripts, and no other
+        redoc_url=None,
         title="Crack detection",
         summary="Crack masks for photographs, and feedback that makes them better.",
         version="1",
@@ -177,7 +181,7 @@ def create_app(settings: Settings) -> FastAPI:
         """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
         async with request.form(max_files=2, max_fields=16) as form:
             image, mask = await _file(form, "image"), await _file(form, "mask")
-            fields = _texts(form)
+            fields, name = _texts(form), _name(form, "image")
         if not image:
             raise RequestError(ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image'.")
         verdict = _verdict(fields.get("verdict"))
@@ -191,6 +195,7 @@ def create_app(settings: Settings) -> FastAPI:
             request_id=fields.get("request_id"),
             model_version=fields.get("model_version"),
             note=fields.get("note"),
+            name=name,
         )
         if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
             probability_png: bytes | None = await torchserve.probability(image)
@@ -327,6 +332,13 @@ async def _file(form: FormData, name: str) -> bytes:
     if isinstance(part, UploadFile):
         return await part.read()
     return (part or "").encode()
+
+
+def _name(form: FormData, name: str) -> str | None:
+    """What a part's file is called, without its folders; none where it was sent without a name."""
+    part = form.get(name)
+    called = re.split(r"[/\\]", part.filename or "")[-1] if isinstance(part, UploadFile) else ""
+    return called[:MAX_NAME_CHARACTERS] or None
 
 
 def _texts(form: FormData) -> dict[str, str]:

@@ -58,15 +58,20 @@ class Submission:
     request_id: str | None = None
     model_version: str | None = None
     note: str | None = None
+    name: str | None = None  # of the file that was sent
 
     def __post_init__(self) -> None:
-        """Raises RequestError, MASK_INVALID (crack beside `no_crack`), PARAMETER_INVALID (neither verdict nor mask)."""
+        """Raises RequestError, MASK_INVALID (crack beside `no_crack`, or none beside a verdict that speaks of one),
+        PARAMETER_INVALID (neither verdict nor mask).
+        """
         check_said(self.verdict, self.mask is not None)
         if self.verdict is Verdict.NO_CRACK and self.mask and self.mask.n_crack_px:
             raise RequestError(
                 ErrorCode.MASK_INVALID,
                 f"The verdict is no_crack, but the mask has {self.mask.n_crack_px} pixels of crack. Send one or the other.",
             )
+        if self.verdict in _OF_A_CRACK and self.mask and not self.mask.n_crack_px:
+            raise _no_crack_in_mask(self.verdict, "send the verdict without a mask")
 
     @property
     def label(self) -> Mask | None:
@@ -74,6 +79,15 @@ class Submission:
         if self.verdict is Verdict.NO_CRACK:
             return self.mask or Mask.empty(self.photograph.size_hw)
         return None if self.is_models_own_mask else self.mask
+
+
+_OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
+
+
+def _no_crack_in_mask(verdict: str | None, else_: str) -> RequestError:
+    return RequestError(
+        ErrorCode.MASK_INVALID, f"The verdict is {verdict}, but the mask holds no crack. Paint the crack, or {else_}."
+    )
 
 
 def check_said(verdict: Verdict | None, has_mask: bool) -> None:
@@ -106,6 +120,8 @@ class Item:
     near_group: str  # the id of the first of its near copies; its own, where it has none
     created_at: str
     updated_at: str
+    name: str | None = None  # of the file that was sent
+    sent_by: str = ""  # who sent it first
     revision: int = 0  # how many things have happened to it
 
     @property
@@ -131,7 +147,11 @@ class Event:
     note: str | None
 
 
-_ITEM_COLUMNS = [field.name for field in fields(Item) if field.name != "revision"]
+_FROM_EVENTS = {
+    "revision": "(SELECT COUNT(*) FROM events WHERE item_id = items.id)",
+    "sent_by": "(SELECT who FROM events WHERE item_id = items.id ORDER BY rowid LIMIT 1)",
+}
+_ITEM_COLUMNS = [field.name for field in fields(Item) if field.name not in _FROM_EVENTS]
 _EVENT_COLUMNS = [field.name for field in fields(Event)]
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS items ({", ".join(_ITEM_COLUMNS)}, PRIMARY KEY (id));
@@ -139,7 +159,8 @@ CREATE INDEX IF NOT EXISTS items_by_state ON items (state, created_at);
 CREATE TABLE IF NOT EXISTS events (item_id, {", ".join(_EVENT_COLUMNS)});
 CREATE INDEX IF NOT EXISTS events_by_item ON events (item_id);
 """
-_ITEMS = "SELECT *, (SELECT COUNT(*) FROM events WHERE item_id = items.id) AS revision FROM items"
+_ITEMS = f"SELECT *, {', '.join(f'{value} AS {name}' for name, value in _FROM_EVENTS.items())} FROM items"  # noqa: S608
+_LATER_COLUMNS = ("proposed_mask_file", "name")  # which stores of earlier versions lack
 _WAITING = f"state IN ('{State.NEEDS_LABEL}', '{State.LABELLED}') OR proposed_mask_file IS NOT NULL"  # for a person
 
 
@@ -178,8 +199,9 @@ class FeedbackStore:
         self._index.execute("PRAGMA journal_mode = WAL")
         self._index.execute("PRAGMA synchronous = FULL")
         self._index.executescript(_SCHEMA)
-        if "proposed_mask_file" not in {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}:
-            self._index.execute("ALTER TABLE items ADD COLUMN proposed_mask_file")  # a store of the versions before it
+        there = {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}
+        for column in (column for column in _LATER_COLUMNS if column not in there):
+            self._index.execute(f"ALTER TABLE items ADD COLUMN {column}")
         sync(folder)
         self._sweep()
         if is_position_kept:
@@ -208,25 +230,24 @@ class FeedbackStore:
         item_id = hashlib.sha256(submission.photograph.data).hexdigest()
         perceptual_hash = submission.photograph.perceptual_hash
         label = submission.label
-        mask = label.png if label else None
         reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description)
         with self._lock, _full_disk_named():
             known = self.find(item_id)
-            mask_file = None if mask is None else f"masks/{hashlib.sha256(mask).hexdigest()}.png"
+            mask_file = _mask_file(label) if label else None
             is_reviewed = self._is_review_required or (known is not None and self._was_reviewed(item_id))
-            state, reason = self._state(submission, mask is not None, known, reserved_for, is_reviewed=is_reviewed)
+            state, reason = self._state(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
             is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
             if (
                 known
                 and known.mask_file
                 and state is known.state
-                and (mask is None or (is_settled and mask_file == known.mask_file))
+                and (label is None or (is_settled and mask_file == known.mask_file))
             ):
                 item = replace(known, updated_at=now)  # what is known already says as much, or more
             else:
                 image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
-                self._files.write({image_file: stored} | ({mask_file: mask} if mask_file and mask else {}))
+                self._files.write({image_file: stored} | ({mask_file: label.png} if mask_file and label else {}))
                 height, width = submission.photograph.size_hw
                 item = Item(
                     id=item_id,
@@ -246,6 +267,7 @@ class FeedbackStore:
                     near_group=known.near_group if known else self._near_group(item_id, perceptual_hash),
                     created_at=known.created_at if known else now,
                     updated_at=now,
+                    name=submission.name or (known.name if known else None),
                 )
             event = Event(
                 at=now,
@@ -371,16 +393,17 @@ class FeedbackStore:
 
         Raises:
             RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to accept
-                or the item is quarantined; STORAGE_FULL.
+                or the item is quarantined; MASK_INVALID, where a crack was missed and the mask shows none; STORAGE_FULL.
         """
         with self._lock, _full_disk_named():
             item = self._as_seen(item_id, seen)
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
-            mask_file = item.proposed_mask_file or item.mask_file
+            mask_file = _mask_file(mask) if mask else item.proposed_mask_file or item.mask_file
+            if is_accepted and item.verdict in _OF_A_CRACK and mask_file == _mask_file(Mask.empty((item.height, item.width))):
+                raise _no_crack_in_mask(item.verdict, "reject the photograph")
             if mask:
-                mask_file = f"masks/{hashlib.sha256(mask.png).hexdigest()}.png"
-                self._files.write({mask_file: mask.png})
+                self._files.write({_mask_file(mask): mask.png})
             if is_accepted and mask_file is None:
                 raise RequestError(
                     ErrorCode.STATE_CONFLICT, f"{item_id} has no mask, so there is nothing to accept. Send a corrected mask."
@@ -420,8 +443,8 @@ class FeedbackStore:
             last = self.events(item_id)[-1]
             raise RequestError(
                 ErrorCode.STATE_CONFLICT,
-                f"{item_id} is not what you looked at: {last.who} {last.action} it at {last.at}, and it is {item.state.value} "
-                f"now ({item.reason}). Look at it again, then decide.",
+                f"{item.name or item_id[:8]} is not what you looked at: {last.who} {last.action} it at {last.at}, and it is "
+                f"{item.state.value} now ({item.reason}). Look at it again, then decide.",
             )
         return item
 
@@ -506,6 +529,10 @@ def _full_disk_named() -> Iterator[None]:
             ErrorCode.STORAGE_FULL,
             f"The feedback store cannot be written ({error}). Nothing was saved. Free its disk, then send it again.",
         ) from error
+
+
+def _mask_file(mask: Mask) -> str:
+    return f"masks/{hashlib.sha256(mask.png).hexdigest()}.png"
 
 
 def _item(row: sqlite3.Row) -> Item:

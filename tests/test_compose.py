@@ -33,6 +33,7 @@ CODE = {
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "fastapi_offline": "fastapi-offline",
     "jwt": "PyJWT",
     "prometheus_client": "prometheus-client",
     "skimage": "scikit-image",

@@ -92,6 +92,28 @@ def test_the_models_own_mask_is_no_label(store: FeedbackStore, verdict: Verdict 
     assert (item.state, item.mask_file) == (state, None)
 
 
+@pytest.mark.parametrize("verdict", [Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN])
+def test_a_mask_without_a_crack_is_no_label_of_a_crack(store: FeedbackStore, verdict: Verdict) -> None:
+    with pytest.raises(RequestError, match=f"{verdict}, but the mask holds no crack. Paint the crack, or"):
+        send(store, verdict, EMPTY)
+    item = send(store, verdict)
+    with pytest.raises(RequestError, match=f"{verdict}, but the mask holds no crack. Paint the crack, or reject") as refused:
+        review(store, item.id, is_accepted=True, mask=Mask.of(EMPTY))
+    assert refused.value.code is ErrorCode.MASK_INVALID
+    assert store.get(item.id).state is State.NEEDS_LABEL
+
+
+def test_a_reviewer_calls_a_false_alarm_free_of_cracks(store: FeedbackStore) -> None:
+    item = send(store, Verdict.FALSE_ALARM)
+    assert review(store, item.id, is_accepted=True, mask=Mask.of(EMPTY)).state is State.ACCEPTED
+
+
+def test_an_item_tells_who_sent_it_first_and_what_its_file_was_called(store: FeedbackStore) -> None:
+    item = send(store, Verdict.MISSED_CRACK, name="pier-3.jpg")
+    reviewed = review(store, item.id, is_accepted=False)
+    assert [(each.name, each.sent_by) for each in (item, reviewed)] == [("pier-3.jpg", "crew-7")] * 2
+
+
 def test_labels_are_accepted_by_themselves_where_no_review_is_required(tmp_path: Path) -> None:
     store = opened(tmp_path, is_review_required=False)
     assert send(store, None, MASK).state is State.ACCEPTED
