@@ -22,9 +22,12 @@ from urllib3.util import parse_url
 from crack.instance import of_instance
 from model.inference.errors import RequestError
 from model.inference.options import Options, Quality, Response
+from survey import coco, geojson
 from survey.client import LONGEST_WAIT_S, Client, SurveyError
-from survey.folder import CRACKS_TABLE, SHEET, TABLE, Status, Survey
+from survey.findings import About, Findings
+from survey.folder import SHEET, Status, Survey
 from survey.surveyor import Surveyor, ask_all, photographs
+from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, write_tables
 
 DONE, SOME_MISSING, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -51,13 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m survey",
         description="Find the cracks in each JPEG and PNG of a folder and its sub-folders, by a running sidecar.\n\n"
-        f"OUT then holds masks/, overlays/, {TABLE} (a line for each photograph), {CRACKS_TABLE} (a line for each crack),\n"
-        f"and {SHEET}, a contact sheet with the surest cracks first.\n"
+        f"OUT then holds masks/, overlays/, {PHOTOGRAPHS} (a line for each photograph), {CRACKS} (a line for each crack),\n"
+        f"both in {WORKBOOK} too, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first.\n"
+        "python -m survey.report turns OUT into a report.\n"
         "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
         "asked about, and nothing else again.",
         epilog="examples:\n"
         "  python -m survey photographs\n"
         "  python -m survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
+        "  python -m survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
         "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
         "exit codes:\n"
         "  0    each photograph is predicted\n"
@@ -78,9 +83,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threshold", help="probability from which a pixel is called crack (default: the model's own)")
     parser.add_argument(
         "--mm-per-px",
-        help=f"how large a pixel is on the surface, for millimetres in {CRACKS_TABLE}; given later or changed, nothing "
+        help="how large a pixel is on the surface, for millimetres in all that is written; given later or changed, nothing "
         "is asked again",
     )
+    parser.add_argument(
+        "--exif",
+        action="store_true",
+        help="tell when and where each photograph was taken, by its EXIF (without it no file says so)",
+    )
+    parser.add_argument(
+        "--also",
+        type=_ways_out,
+        default=(),
+        metavar="dxf,coco",
+        help=f"write dxf/NAME.dxf for each photograph with cracks, and {coco.NAME} with each crack's pixels, or one of both",
+    )
+    parser.add_argument("--bom", action="store_true", help="begin the CSVs by a byte order mark, which old Excels need")
     parser.add_argument(
         "--concurrency",
         type=_positive,
@@ -155,10 +173,18 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         counts, versions = _counted(survey, files)
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
-        survey.write_table(files)
-        survey.write_cracks(files, options.scale(()))
-        predicted = (row for row in survey.rows(files) if row.status is Status.PREDICTED)
-        n_unmeasured = sum(row.cracks is None and not row.error for row in predicted)
+        about = About(folder, options.scale(()), chosen.exif, dict(others))
+        about.save(survey)
+        findings = Findings(survey, about, files)
+        write_tables(findings, chosen.bom)
+        geojson.write_geojson(findings)
+        if "coco" in chosen.also:
+            coco.write_coco(findings)
+        if "dxf" in chosen.also:
+            from survey.dxf import write_dxfs  # half a second, and it looks for all fonts of the machine
+
+            write_dxfs(findings)
+        n_unmeasured = sum(found.row.lines is None and not found.row.error for found in findings.predicted())
         sheet = survey.write_sheet(files, folder.name, asked)
         n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
     finally:
@@ -168,7 +194,8 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         print("The model was changed between: their shares of crack need not compare.")
     if n_unmeasured:
         print(
-            f"{n_unmeasured} were answered by an older version: to have their cracks in {CRACKS_TABLE}, choose another --out."
+            f"{n_unmeasured} were answered by an older version, which told less of their cracks: for all of it, choose "
+            "another --out."
         )
     print(f"{sheet}")
     if reason:
@@ -203,6 +230,13 @@ def _key(file: Path | None) -> str | None:
 
 def _how_to_go_on() -> str:
     return f"Go on with: python -m survey {shlex.join(sys.argv[1:])}"
+
+
+def _ways_out(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if not set(names) <= {"dxf", "coco"}:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected dxf, coco, or dxf,coco.")
+    return names
 
 
 def _positive(text: str) -> int:

@@ -5,7 +5,6 @@ cut off when the folder is opened again; of two lines about a photograph the lat
 (`surveyor`).
 """
 
-import csv
 import fcntl
 import heapq
 import json
@@ -13,8 +12,9 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,11 @@ from urllib.parse import quote
 
 import jinja2
 
-from model.inference.cracks import FIGURES, Scale, in_mm, properties
-
 JOURNAL = "cracks.jsonl"
-TABLE = "photographs.csv"
-CRACKS_TABLE = "cracks.csv"
 SHEET = "index.html"
-COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
 MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
 _INCOMING = ".cracks-incoming"
+Line = list[list[float]]  # points, each x and y
 
 
 class Status(StrEnum):
@@ -66,6 +62,7 @@ class Row:
     thumbnail: str = ""  # JPEG, base64
     crack_score: float | None = None  # none where a model or a survey from before there was one answered
     cracks: list[dict[str, Any]] | None = None  # figures in pixels; none where a survey from before they were measured answered
+    lines: list[list[Line]] | None = None  # each crack's centre lines in pixels; none from before they were kept
 
 
 class Survey:
@@ -116,40 +113,28 @@ class Survey:
 
     def has_pictures(self, file: str) -> bool:
         """Whether mask and overlay lie there, and not as the empty files that a power cut leaves."""
-        return all(path.is_file() and path.stat().st_size for path in (self._mask(file), self._overlay(file)))
+        return all(path.is_file() and path.stat().st_size for path in (self.mask(file), self._overlay(file)))
 
     def keep(self, file: str, mask_png: bytes, overlay_jpeg: bytes) -> None:
         """Write a photograph's pictures, each whole or not at all, in the place of earlier ones. Any thread may."""
-        for path, content in ((self._mask(file), mask_png), (self._overlay(file), overlay_jpeg)):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            incoming = self._incoming()
-            incoming.write_bytes(content)
-            incoming.replace(path)
+        for path, content in ((self.mask(file), mask_png), (self._overlay(file), overlay_jpeg)):
+            with self.whole(path.relative_to(self.folder).as_posix()) as incoming:
+                incoming.write_bytes(content)
 
     def append(self, row: Row) -> None:
         """Note what became of a photograph whose pictures are in place; where it was refused, earlier ones are removed."""
         if row.status is Status.REFUSED:
-            for path in (self._mask(row.file), self._overlay(row.file)):
+            for path in (self.mask(row.file), self._overlay(row.file)):
                 path.unlink(missing_ok=True)
-        self._offsets[row.file] = self._append(asdict(row))
+        self._offsets[row.file] = self._append(vars(row))
 
-    def write_table(self, files: Iterable[str]) -> Path:
-        """`photographs.csv`, a line for each of `files` that the journal knows, in their order."""
-        return self._write(TABLE, COLUMNS, ([getattr(row, column) for column in COLUMNS] for row in self.rows(files)))
-
-    def write_cracks(self, files: Iterable[str], scale: Scale | None) -> Path:
-        """`cracks.csv`, a line for each crack of `files`, those of a photograph the longest first; with a scale in mm too."""
-        columns = ("file", *FIGURES, *(in_mm(FIGURES) if scale else ()))
-        figures = ({"file": row.file, **properties(crack, scale)} for row in self.rows(files) for crack in row.cracks or ())
-        return self._write(CRACKS_TABLE, columns, ([_cell(told[column]) for column in columns] for told in figures))
-
-    def _write(self, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Path]:
+        """A path to write a file to; once that has gone well, it takes the place of an earlier one under `name`."""
         path, incoming = self.folder / name, self._incoming()
-        with incoming.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow(columns)
-            lines.writerows(rows)
-        return incoming.replace(path)
+        yield incoming
+        path.parent.mkdir(parents=True, exist_ok=True)
+        incoming.replace(path)
 
     def write_sheet(self, files: Iterable[str], title: str, asked: str) -> Path:
         """`index.html`, thumbnails within it: by `crack_score`, the highest first; after them what has none, by its share of
@@ -168,8 +153,7 @@ class Survey:
             else:
                 missing.append(row.file)
         shown = heapq.nsmallest(MAX_SHOWN, predicted)
-        path, incoming = self.folder / SHEET, self._incoming()
-        (
+        sheet = (
             jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
             .from_string(Path(__file__).with_name("contact_sheet.html").read_text(encoding="utf-8"))
             .stream(
@@ -179,13 +163,13 @@ class Survey:
                 n_missing=len(missing),
                 n_shown=len(shown),
                 n_without_score=sum(rank == math.inf for rank, _, _ in predicted),
-                table=TABLE,
                 rows=({"row": row, **self._links(row.file)} for row in self.rows(file for _, _, file in shown)),
                 missing=self.rows(missing),
             )
-            .dump(str(incoming), encoding="utf-8", errors="replace")
         )
-        return incoming.replace(path)
+        with self.whole(SHEET) as path:
+            sheet.dump(str(path), encoding="utf-8", errors="replace")
+        return self.folder / SHEET
 
     def _read(self, question: dict[str, Any]) -> dict[str, int]:
         """Where each photograph's last line begins; without a journal one is begun."""
@@ -219,10 +203,10 @@ class Survey:
         return offset
 
     def _links(self, file: str) -> dict[str, str]:
-        paths = {"mask": self._mask(file), "overlay": self._overlay(file)}
+        paths = {"mask": self.mask(file), "overlay": self._overlay(file)}
         return {name: quote(os.fsencode(path.relative_to(self.folder).as_posix())) for name, path in paths.items()}
 
-    def _mask(self, file: str) -> Path:
+    def mask(self, file: str) -> Path:
         return self.folder / "masks" / f"{file}.png"  # the suffix stays: wall.jpg and wall.png are two photographs
 
     def _overlay(self, file: str) -> Path:
@@ -230,11 +214,6 @@ class Survey:
 
     def _incoming(self) -> Path:
         return self.folder / _INCOMING / str(threading.get_ident())
-
-
-def _cell(value: Any) -> Any:
-    """Places and boxes as numbers with a space between; nothing where nothing can be told."""
-    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -223,12 +223,15 @@ def test_each_crack_has_a_line_and_a_scale_may_come_later_without_asking_again(f
     assert all(float(line["length_px"]) >= 10 for line in in_px)
     assert in_px
     assert not any("mm" in name for name in in_px[0])
-    code, said = run(folder, front.url, "--mm-per-px", "0.5")
+    code, said = run(folder, front.url, "--mm-per-px", "0.5", "--also", "dxf,coco")
     assert (code, front.asked.total()) == (0, n_asked), said
     in_mm = crack_lines(folder)
     assert [float(line["length_mm"]) for line in in_mm] == pytest.approx(
         [float(line["length_px"]) / 2 for line in in_px], abs=1e-3
     )
+    drawings = {path.name for path in (results(folder) / "dxf").iterdir()}
+    assert drawings == {f"{line['file']}.dxf" for line in in_mm}
+    assert all((results(folder) / name).is_file() for name in ("coco.json", "cracks.geojson", "cracks.xlsx"))
     code, said = run(folder, front.url, "--mm-per-px", "0")
     assert (code, "mm_per_px='0': expected a number above 0" in said) == (2, True)
 
@@ -239,6 +242,7 @@ def test_what_an_older_version_answered_has_no_cracks_and_is_told(front: Front, 
     entries = [json.loads(line) for line in journal.read_text().splitlines()]
     for entry in entries:
         entry.pop("cracks", None)
+        entry.pop("lines", None)
     journal.write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
     code, said = run(folder, front.url)
     assert code == 0
@@ -317,6 +321,7 @@ def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, f
     ("options", "sentence"),
     [
         (["--threshold", "2"], "threshold='2': expected a number between 0 and 1"),
+        (["--also", "svg"], "'svg': expected dxf, coco, or dxf,coco"),
         (["--concurrency", "0"], "'0': expected a positive whole number"),
         (["--url", "cracks.example"], "'cracks.example' is no address of a server"),
     ],

@@ -1,0 +1,94 @@
+"""`coco.json`: photographs and cracks as COCO's instances (https://cocodataset.org/#format-data), to train or label elsewhere.
+
+A crack's segmentation is its pixels of the mask, run-length encoded and not compressed: polygons would fill the holes of a net
+of cracks, and lose what is one pixel wide.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.inference.centre_lines import Index, find_parts
+from model.inference.photograph import decode
+from survey.findings import Findings
+from survey.folder import Line
+
+NAME = "coco.json"
+_CRACK = 1
+
+
+def write_coco(findings: Findings) -> None:
+    """Each predicted photograph, also without a crack; each crack that was measured is an annotation."""
+    with findings.survey.whole(NAME) as path, path.open("w", encoding="utf-8") as file:
+        file.write(f'{{"categories": [{{"id": {_CRACK}, "name": "crack"}}],\n"images": [')
+        _write_items(file, _images(findings))
+        file.write('],\n"annotations": [')
+        _write_items(file, _annotations(findings))
+        file.write("]}\n")
+
+
+def _write_items(file: IO[str], items: Iterable[dict[str, Any]]) -> None:
+    for number, item in enumerate(items):
+        file.write(",\n" if number else "\n")
+        json.dump(item, file)
+
+
+def _images(findings: Findings) -> Iterator[dict[str, Any]]:
+    for number, photograph in enumerate(findings.predicted(), 1):
+        row = photograph.row
+        yield {"id": number, "file_name": row.file, "width": row.width, "height": row.height}
+
+
+def _annotations(findings: Findings) -> Iterator[dict[str, Any]]:
+    number = 0
+    for image, photograph in enumerate(findings.predicted(), 1):
+        row = photograph.row
+        if not row.cracks or row.lines is None:
+            continue
+        mask_hw = decode(findings.survey.mask(row.file).read_bytes())[..., 0] > 0
+        for crack, at in zip(row.cracks, crack_pixels(mask_hw, row.lines), strict=True):
+            number += 1
+            left, top, right, bottom = crack["bbox_px"]
+            yield {
+                "id": number,
+                "image_id": image,
+                "category_id": _CRACK,
+                "segmentation": run_lengths(at, mask_hw.shape),
+                "area": len(at),
+                "bbox": [left, top, right - left, bottom - top],
+                "iscrowd": 0,
+            }
+
+
+def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Iterable[Iterable[Line]]) -> Iterator[Index]:
+    """Of each crack, given by its centre lines, the flat indices of its pixels: the mask's parts that its lines touch."""
+    parts = find_parts(mask_hw)
+    if not len(parts.at):
+        raise ValueError("The mask is empty, expected cracks in it.")
+    height, width = mask_hw.shape
+    by_part = np.argsort(parts.part, kind="stable")
+    first = np.concatenate([[0], np.cumsum(parts.area_px)])
+    for lines in cracks:
+        x, y = np.floor(np.concatenate([np.asarray(line) for line in lines])).astype(np.int64).T
+        # A smoothed line may run beside a mask of one pixel.
+        x, y = (x[:, None] + [-1, 0, 1] * 3).ravel(), (y[:, None] + np.repeat([-1, 0, 1], 3)).ravel()
+        is_inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+        at = y[is_inside] * width + x[is_inside]
+        place = np.minimum(np.searchsorted(parts.at, at), len(parts.at) - 1)
+        touched = np.unique(parts.part[place[parts.at[place] == at]])
+        yield np.concatenate([parts.at[by_part[first[part] : first[part + 1]]] for part in touched] or [at[:0]])
+
+
+def run_lengths(at: Index, shape_hw: tuple[int, ...]) -> dict[str, Any]:
+    """Of pixels, given by their flat indices row by row, COCO's counts column by column: of none, of some, of none ..."""
+    height, width = shape_hw
+    y, x = np.divmod(at, width)
+    down = np.sort(x * height + y)
+    is_first = np.append(True, np.diff(down) != 1) if len(down) else np.zeros(0, np.bool_)
+    is_last = np.append(is_first[1:], True) if len(down) else is_first
+    bounds = np.stack([down[is_first], down[is_last] + 1]).T.ravel()
+    counts = np.diff(np.concatenate([[0], bounds, [height * width]]))
+    return {"size": [height, width], "counts": counts.tolist()}

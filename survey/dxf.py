@@ -1,0 +1,65 @@
+"""`dxf/NAME.dxf`: a photograph's cracks as polylines for a CAD program, y up, a layer for each class of widths.
+
+With a scale a unit is a millimetre on the surface; without one it is a pixel, and a text in the drawing says so.
+"""
+
+from ezdxf.document import Drawing
+from ezdxf.enums import TextEntityAlignment
+from ezdxf.filemanagement import new
+from ezdxf.units import MM
+
+from survey.findings import Findings, Photograph, printable
+from survey.width_classes import width_class
+
+FOLDER = "dxf"
+_UNITLESS = 0
+_GREY = 8
+_COLOURS = (9, 3, 3, 2, 2, 30, 1, 1, 6, 6)  # AutoCAD's, by a class's rank: grey, green, yellow, orange, red, magenta
+
+
+def write_dxfs(findings: Findings) -> None:
+    """One for each photograph that has cracks; what an earlier run left of one that has none any more is removed."""
+    for photograph in findings.photographs():
+        name = f"{FOLDER}/{photograph.row.file}.dxf"
+        if not photograph.row.cracks or photograph.row.lines is None:
+            (findings.survey.folder / name).unlink(missing_ok=True)
+            continue
+        document = draw(photograph)
+        with findings.survey.whole(name) as path:
+            document.saveas(path)
+
+
+def draw(photograph: Photograph) -> Drawing:
+    """The photograph's outline, each crack's centre lines with its number and width, and what a unit is."""
+    row, unit = photograph.row, photograph.unit
+    per_px = photograph.scale.mm_per_px if photograph.scale else 1.0
+    width, height = (row.width or 0) * per_px, (row.height or 0) * per_px
+    text_height = max(width, height) / 100
+    document = new("R2010", units=MM if photograph.scale else _UNITLESS)
+    document.layers.add("photograph", color=_GREY)
+    document.layers.add("notes", color=_GREY)
+    model = document.modelspace()
+    model.add_lwpolyline([(0, 0), (width, 0), (width, height), (0, height)], close=True, dxfattribs={"layer": "photograph"})
+    for crack, lines in zip(photograph.cracks, row.lines or (), strict=True):
+        of_width = width_class(crack, unit)
+        layer = f"cracks {of_width.name}"
+        if layer not in document.layers:
+            document.layers.add(layer, color=_COLOURS[of_width.rank])
+        for line in lines:
+            model.add_lwpolyline([(x * per_px, height - y * per_px) for x, y in line], dxfattribs={"layer": layer})
+        widest = crack.get(f"width_p95_{unit}")
+        told = f"{crack['id']}: {widest:.3g} {unit}" if widest is not None else f"{crack['id']}: narrower than can be told"
+        x, y = lines[0][0]
+        text = model.add_text(told, height=text_height, dxfattribs={"layer": layer})
+        text.set_placement((x * per_px, height - y * per_px), align=TextEntityAlignment.BOTTOM_LEFT)
+    notes = [
+        printable(row.file),
+        f"1 unit = 1 mm; {photograph.scale.mm_per_px:.4g} mm per pixel ({photograph.scale.source.value})"
+        if photograph.scale
+        else "No scale: 1 unit = 1 pixel, not a length.",
+        f"model {row.model_version}, threshold {row.threshold:g}",
+    ]
+    for number, note in enumerate(notes, 1):
+        text = model.add_text(note, height=text_height, dxfattribs={"layer": "notes"})
+        text.set_placement((0, -1.8 * text_height * number), align=TextEntityAlignment.BOTTOM_LEFT)
+    return document

@@ -1,0 +1,67 @@
+"""When and where a photograph was taken, from its EXIF: asked for by whoever wants it in what is handed on, never by itself."""
+
+import math
+import struct
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+
+# All that Pillow was seen to raise on torn files.
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """None and "" where the file says nothing, or nothing possible.
+
+    Attributes:
+        at: ISO 8601, such as "2026-05-01T10:20:30+02:00"; without the offset where the camera left it out.
+        latitude, longitude: degrees, WGS84, north and east positive.
+    """
+
+    at: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+def read_taken(path: Path) -> Taken:
+    """What a photograph's file says, which may be nothing; no pixel is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's about large pictures and about odd EXIF
+            with Image.open(path) as image:
+                exif = image.getexif()
+                camera, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+    except _UNREADABLE:
+        return Taken()
+    latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)
+    longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "W", 180)
+    is_void = gps.get(ExifTags.GPS.GPSStatus) == "V" or (latitude, longitude) == (0, 0)  # both are written without a fix
+    if latitude is None or longitude is None or is_void:
+        latitude = longitude = None
+    return Taken(_time(camera), latitude, longitude)
+
+
+def _degrees(gps: Mapping[int, Any], name: int, reference: int, negative: str, most: float) -> float | None:
+    try:
+        degrees, minutes, seconds = (float(part) for part in gps[name])
+        value = degrees + minutes / 60 + seconds / 3600
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    if not math.isfinite(value) or abs(value) > most:
+        return None
+    return round(-value if str(gps.get(reference, "")).upper().startswith(negative) else value, 7)
+
+
+def _time(camera: Mapping[int, Any]) -> str:
+    found = str(camera.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
+    date, _, time = found.partition(" ")
+    if not (date + time).replace(":", "").isdecimal() or len(found) != 19:
+        return ""
+    offset = str(camera.get(ExifTags.Base.OffsetTimeOriginal, "")).strip("\0 ")
+    is_offset = len(offset) == 6 and offset[0] in "+-" and offset[1:].replace(":", "").isdecimal()
+    return f"{date.replace(':', '-')}T{time}{offset if is_offset else ''}"

@@ -1,0 +1,95 @@
+"""What a survey found, photograph by photograph, as every way out of its folder tells it.
+
+Left to others: where it is kept (`folder`), and the forms it goes out in (`tables`, `geojson`, `dxf`, `coco`, `report`).
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.inference.cracks import Scale, ScaleSource, properties
+from survey.exif import Taken, read_taken
+from survey.folder import Row, Status, Survey
+
+ABOUT = "survey.json"
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph's row, its cracks' properties as `response=cracks` tells them, and when and where it was taken."""
+
+    row: Row
+    scale: Scale | None
+    taken: Taken
+
+    @property
+    def cracks(self) -> list[dict[str, Any]]:
+        return [properties(crack, self.scale) for crack in self.row.cracks or ()]
+
+    @property
+    def unit(self) -> str:
+        return "mm" if self.scale else "px"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a survey was told; `survey.json` keeps it for the report.
+
+    Attributes:
+        photographs: their folder.
+        scale: of all of them; none for pixels.
+        with_exif: whether to tell when and where a photograph was taken.
+        left_out: how many files lie there that are no photographs, by suffix.
+    """
+
+    photographs: Path
+    scale: Scale | None
+    with_exif: bool
+    left_out: dict[str, int]
+
+    def save(self, survey: Survey) -> None:
+        fields = vars(self) | {"photographs": str(self.photographs), "scale": self.scale and vars(self.scale)}
+        with survey.whole(ABOUT) as path:
+            path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "About":
+        """Of a survey's folder. Raises ValueError where there is none that can be read, OSError."""
+        path = folder / ABOUT
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+            scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
+            return cls(Path(fields["photographs"]), scale, fields["with_exif"], fields["left_out"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is none of a survey's ({error!r}). Run the survey again; it asks nothing twice."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The photographs of a survey, read from its folder again by each that asks: one at a time is in memory.
+
+    Attributes:
+        files: below the folder of photographs.
+    """
+
+    survey: Survey
+    about: About
+    files: Iterable[str]
+
+    def photographs(self) -> Iterator[Photograph]:
+        """Those that the journal knows, in the order of `files`."""
+        for row in self.survey.rows(self.files):
+            taken = read_taken(self.about.photographs / row.file) if self.about.with_exif else Taken()
+            yield Photograph(row, self.about.scale, taken)
+
+    def predicted(self) -> Iterator[Photograph]:
+        return (photograph for photograph in self.photographs() if photograph.row.status is Status.PREDICTED)
+
+
+def printable(text: str) -> str:
+    """On one line, without what XML, DXF and people can't read: a file's name may be any bytes."""
+    return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)

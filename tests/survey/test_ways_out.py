@@ -1,0 +1,167 @@
+"""What a survey hands on, opened by the programs of others: GDAL, ezdxf, openpyxl, pycocotools."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import ezdxf
+import numpy as np
+import openpyxl
+import pyogrio.raw
+import pytest
+from pycocotools.coco import COCO
+
+from model.synthetic import draw_surface
+from survey.coco import write_coco
+from survey.dxf import write_dxfs
+from survey.findings import Findings
+from survey.folder import Row, Status
+from survey.geojson import write_geojson
+from survey.tables import write_tables
+from tests.surveyed import exif, surveyed
+
+NAMES = ("=1+1.jpg", "span 1/wall #1 <b>&amp;\n2.jpg", "-m\udcfcr.jpg", "plain.jpg")
+SURFACES = {name: draw_surface(seed, (300, 420)) for seed, name in enumerate(NAMES, 3)}
+TORN = Row("@torn.jpg", Status.REFUSED, 5, 0, "", error="=It is torn.")
+EXIFS = {NAMES[0]: exif(47.3701, -8.5412), NAMES[1]: exif(-33.25, 151.75)}
+
+
+@pytest.fixture
+def findings(tmp_path: Path) -> Iterator[Findings]:
+    findings = surveyed(tmp_path, SURFACES, exifs=EXIFS, others={"@torn.jpg": TORN})
+    yield findings
+    findings.survey.close()
+
+
+def of_cracks(findings: Findings) -> Counter[str]:
+    return Counter({photograph.row.file: len(photograph.cracks) for photograph in findings.predicted()})
+
+
+def read(path: Path, encoding: str = "utf-8") -> list[dict[str, str]]:
+    with path.open(newline="", encoding=encoding, errors="surrogateescape") as file:
+        return list(csv.DictReader(file))
+
+
+def test_what_a_spreadsheet_would_run_is_text(findings: Findings) -> None:
+    write_tables(findings, with_bom=False)
+    rows = read(findings.survey.folder / "photographs.csv")
+    assert [row["file"] for row in rows] == ["'=1+1.jpg", NAMES[1], "'-m\udcfcr.jpg", "plain.jpg", "'@torn.jpg"]
+    assert rows[-1]["error"] == "'=It is torn."
+
+
+def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(findings: Findings) -> None:
+    write_tables(findings, with_bom=False)
+    workbook = openpyxl.load_workbook(findings.survey.folder / "cracks.xlsx")
+    assert workbook.sheetnames == ["cracks", "photographs"]
+    cells = [cell for sheet in workbook for row in sheet.iter_rows() for cell in row]
+    assert {cell.data_type for cell in cells} <= {"s", "inlineStr", "n", "b"}
+    names = [str(row[0]) for row in workbook["photographs"].iter_rows(min_row=2, values_only=True)]
+    assert names == ["=1+1.jpg", "span 1/wall #1 <b>&amp; 2.jpg", "-m\ufffdr.jpg", "plain.jpg", "@torn.jpg"]
+    header, *rows = workbook["cracks"].iter_rows(values_only=True)
+    lengths = [row[header.index("length_mm")] for row in rows]
+    assert lengths == [crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks]
+
+
+def test_a_byte_order_mark_is_a_choice(findings: Findings) -> None:
+    write_tables(findings, with_bom=True)
+    for name in ("cracks.csv", "photographs.csv"):
+        assert (findings.survey.folder / name).read_bytes().startswith(b"\xef\xbb\xbffile,")
+    write_tables(findings, with_bom=False)
+    assert (findings.survey.folder / "cracks.csv").read_bytes().startswith(b"file,")
+
+
+def test_time_and_position_are_told_where_they_were_asked_for_and_nowhere_else(findings: Findings) -> None:
+    write_tables(findings, with_bom=False)
+    rows = read(findings.survey.folder / "photographs.csv")
+    assert [(row["taken_at"], row["latitude"], row["longitude"]) for row in rows[:3]] == [
+        ("2026-05-01T10:20:30", "47.3701", "-8.5412"),
+        ("2026-05-01T10:20:30", "-33.25", "151.75"),
+        ("", "", ""),
+    ]
+    unasked = replace(findings, about=replace(findings.about, with_exif=False))
+    write_tables(unasked, with_bom=False)
+    write_geojson(unasked)
+    for path in findings.survey.folder.rglob("*.*"):
+        assert path.is_dir() or b"47.3701" not in path.read_bytes(), path
+    assert "taken_at" not in read(findings.survey.folder / "photographs.csv")[0]
+
+
+def test_gdal_reads_a_point_for_each_crack_of_a_photograph_with_a_position(findings: Findings) -> None:
+    write_geojson(findings)
+    meta, fids, geometry, fields = pyogrio.raw.read(findings.survey.folder / "cracks.geojson", return_fids=True)
+    values = dict(zip(meta["fields"], fields, strict=True))
+    n_of = of_cracks(findings)
+    assert meta["crs"] == "EPSG:4326"
+    assert len(set(fids)) == len(fids) == n_of.total() > 0
+    has_point = [wkb is not None for wkb in geometry]
+    assert sum(has_point) == n_of[NAMES[0]] + n_of[NAMES[1]] > 0
+    longitude, latitude = np.frombuffer(geometry[0][5:21], "<f8")
+    assert (longitude, latitude) == (-8.5412, 47.3701)
+    assert values["length_mm"].tolist() == [
+        crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks
+    ]
+
+
+def test_gdal_reads_cracks_without_any_position(tmp_path: Path) -> None:
+    findings = surveyed(tmp_path, SURFACES, scale=None)
+    write_geojson(findings)
+    findings.survey.close()
+    meta, _, geometry, _ = pyogrio.raw.read(findings.survey.folder / "cracks.geojson")
+    assert set(geometry.tolist()) == {None}
+    assert not any(name.endswith("_mm") for name in meta["fields"])
+
+
+def test_a_drawing_passes_ezdxfs_audit_and_is_in_millimetres_y_up(findings: Findings) -> None:
+    write_dxfs(findings)
+    assert sorted(path.name for path in (findings.survey.folder / "dxf").rglob("*.dxf")) == sorted(
+        f"{Path(name).name}.dxf" for name in NAMES
+    )
+    for photograph in findings.predicted():
+        document = ezdxf.readfile(findings.survey.folder / "dxf" / f"{photograph.row.file}.dxf")
+        audit = document.audit()
+        assert (audit.errors, audit.fixes, document.units) == ([], [], 4)
+        lines = [entity for entity in document.modelspace().query("LWPOLYLINE") if entity.dxf.layer != "photograph"]
+        assert len(lines) == sum(crack["n_branches"] for crack in photograph.cracks)
+        (x, y), *_ = photograph.row.lines[0][0] if photograph.row.lines else [(0, 0)]
+        assert lines[0].get_points("xy")[0] == pytest.approx((0.2 * x, 0.2 * (300 - y)))
+        layers = {line.dxf.layer for line in lines}
+        assert layers <= {layer.dxf.name for layer in document.layers}
+        assert all(layer.startswith("cracks ") and layer.endswith((" mm", " tell")) for layer in layers)
+
+
+def test_a_drawing_without_a_scale_is_in_pixels_and_says_so(tmp_path: Path) -> None:
+    findings = surveyed(tmp_path, {"wall.jpg": SURFACES[NAMES[0]]}, scale=None)
+    write_dxfs(findings)
+    findings.survey.close()
+    document = ezdxf.readfile(findings.survey.folder / "dxf" / "wall.jpg.dxf")
+    assert document.units == 0
+    assert "No scale: 1 unit = 1 pixel, not a length." in [text.dxf.text for text in document.modelspace().query("TEXT")]
+
+
+def test_a_photograph_that_has_no_crack_any_more_loses_its_drawing(findings: Findings) -> None:
+    write_dxfs(findings)
+    findings.survey.append(Row(NAMES[0], Status.PREDICTED, 1, 1, "", width=420, height=300, threshold=0.5, cracks=[], lines=[]))
+    write_dxfs(findings)
+    assert len(list((findings.survey.folder / "dxf").rglob("*.dxf"))) == 3
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")  # pycocotools and NumPy 2
+def test_pycocotools_reads_each_cracks_pixels_back(findings: Findings) -> None:
+    write_coco(findings)
+    data_set = COCO(str(findings.survey.folder / "coco.json"))
+    files = {image["id"]: image["file_name"] for image in data_set.dataset["images"]}
+    assert list(files.values()) == list(NAMES)
+    cracks = [crack for photograph in findings.predicted() for crack in photograph.cracks]
+    annotations = data_set.dataset["annotations"]
+    together = {name: np.zeros(surface.mask_hw.shape, np.bool_) for name, surface in SURFACES.items()}
+    for annotation, crack in zip(annotations, cracks, strict=True):
+        mask_hw = data_set.annToMask(annotation).astype(np.bool_)
+        assert mask_hw.sum() == annotation["area"] == crack["area_px"]
+        y, x = np.nonzero(mask_hw)
+        left, top, width, height = annotation["bbox"]
+        assert (x.min(), y.min(), x.max() + 1, y.max() + 1) == (left, top, left + width, top + height)
+        together[files[annotation["image_id"]]] |= mask_hw
+    for name, surface in SURFACES.items():
+        assert not (together[name] & ~surface.mask_hw).any()
