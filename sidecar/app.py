@@ -14,9 +14,6 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
@@ -49,6 +46,7 @@ from sidecar.issuer import Issuer, is_token
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
 from sidecar.labels import Mask, Verdict, compare, read_label, without_position
 from sidecar.metrics import Metrics
+from sidecar.rates import RateLimitedError, Rates
 from sidecar.readiness import Readiness
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
@@ -62,6 +60,7 @@ MAX_FIELD_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 200
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
+_AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 _KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
 
 Seen = Annotated[
@@ -97,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
     n_open = tighten(settings.feedback_dir, but=settings.keys_path)  # which is refused instead, as others may have changed it
     if n_open:
         logger.warning("took %d files and folders in %s from other users of this machine", n_open, settings.feedback_dir)
-    limiter, rate = MovingWindowRateLimiter(MemoryStorage()), RateLimitItemPerMinute(settings.requests_per_minute)
+    rates = Rates(settings.requests_per_minute)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -134,14 +133,11 @@ def create_app(settings: Settings) -> FastAPI:
 
     def caller_with(right: Right) -> Callable[[Request], Awaitable[Caller]]:
         async def authorise(request: Request) -> Caller:
-            caller = await identify(request.headers.get("authorization", "").removeprefix("Bearer "))
+            scheme, _, key = request.headers.get("authorization", "").partition(" ")
+            caller = await identify(key.strip() if scheme.lower() == "bearer" else "")
             if right not in caller.rights:
                 raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} has no right to {right.value}.")
-            if not limiter.hit(rate, caller.name):
-                raise RequestError(
-                    ErrorCode.RATE_LIMITED,
-                    f"More than {settings.requests_per_minute} requests in a minute. Send it again later.",
-                )
+            rates.count(caller, request)
             return caller
 
         return authorise
@@ -313,7 +309,7 @@ def _seen(if_match: str | None) -> str:
 async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
     """The photograph, a part of a form or the body itself, and the fields beside it or in the query."""
     fields = dict(request.query_params)
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=16) as form:
             image, fields = await _file(form, "image"), {**fields, **_texts(form)}
     else:
@@ -327,11 +323,13 @@ async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
 
 
 async def _file(form: FormData, name: str) -> bytes:
-    """A part of a form, sent as a file or not; empty where there is none."""
+    """A part of a form; empty where there is none."""
     part = form.get(name)
     if isinstance(part, UploadFile):
         return await part.read()
-    return (part or "").encode()
+    if part:
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} came as text. {_AS_A_FILE}")
+    return b""
 
 
 def _name(form: FormData, name: str) -> str | None:
@@ -412,7 +410,11 @@ async def _announce(readiness: Readiness, settings: Settings) -> None:
 
 def _answer_errors_in_one_form(app: FastAPI) -> None:
     def answered(error: RequestError) -> Response:
-        headers = {"Retry-After": str(RETRY_AFTER_S)} if error.code.status in (429, 503) else {}
+        headers = {}
+        if isinstance(error, RateLimitedError):
+            headers["Retry-After"] = str(error.retry_after_s)
+        elif error.code.status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
         if error.code is ErrorCode.KEY_INVALID:
             headers["WWW-Authenticate"] = "Bearer"
         return Response(error_body(error), error.code.status, headers, "application/json")
@@ -434,7 +436,9 @@ def _answer_errors_in_one_form(app: FastAPI) -> None:
                 return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, "This address takes other methods. See /docs."))
             case HTTPException():
                 return answered(
-                    RequestError(ErrorCode.PARAMETER_INVALID, f"The request cannot be read: {error.detail}. See /docs.")
+                    RequestError(
+                        ErrorCode.PARAMETER_INVALID, f"The request cannot be read: {error.detail} {_AS_A_FILE} See /docs."
+                    )
                 )
         logger.exception("a request failed", exc_info=error)
         return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
