@@ -1,19 +1,26 @@
-"""MLflow on PostgreSQL and S3, and DVC on S3, by settings alone: a real PostgreSQL, and a server that speaks S3."""
+"""MLflow on an old database, on PostgreSQL and S3, and DVC on S3: a real PostgreSQL, and a server that speaks S3."""
 
+import functools
 import os
 import pwd
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
+import alembic.command
 import boto3
 import pytest
 import requests
+import sqlalchemy
 from mlflow import MlflowClient
+from mlflow.store.db.utils import _get_alembic_config
+from mlflow.store.tracking.dbmodels import initial_models
 
 from retrain.tracking import Tracking, adopt
 from retrain.workspace import Workspace
@@ -22,6 +29,7 @@ from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
 
 BUCKET = "cracks"
+OF_MLFLOW_2_16 = "4465047574b1"  # the newest change to the database that it knew
 
 
 def start(
@@ -113,16 +121,40 @@ def keys(prefix: str) -> list[str]:
     return [entry["Key"] for entry in found.get("Contents", [])]
 
 
+def start_mlflow(port: int, folder: Path, **settings: str) -> subprocess.Popen[bytes]:
+    """As `make up` starts it."""
+    procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
+    settings |= {"CRACK_MLFLOW_PORT": str(port), "CRACK_MLRUNS": str(folder / "mlruns")}
+    settings |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    is_up = functools.partial(answers, f"http://127.0.0.1:{port}/health")
+    return start(["sh", "-c", procfile["mlflow"]], is_up, settings, folder / "mlflow.log")
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of MLflow itself
+def test_an_older_mlflows_database_is_served_and_a_copy_of_it_kept(tmp_path: Path) -> None:
+    database = tmp_path / "mlruns" / "mlflow.db"
+    database.parent.mkdir()
+    engine = sqlalchemy.create_engine(f"sqlite:///{database}")
+    initial_models.Base.metadata.create_all(engine)
+    migrations = _get_alembic_config(str(engine.url))
+    with engine.begin() as migrations.attributes["connection"]:
+        alembic.command.upgrade(migrations, OF_MLFLOW_2_16)
+    (port,) = free_ports(1)
+    server = start_mlflow(port, tmp_path)
+    try:
+        assert MlflowClient(tracking_uri=f"http://127.0.0.1:{port}").get_experiment("0").name == "Default"
+    finally:
+        stop(server)
+    (copy,) = database.parent.glob("mlflow.db.before-*")
+    with closing(sqlite3.connect(copy)) as kept:
+        assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [(OF_MLFLOW_2_16,)]
+
+
 def test_mlflow_keeps_its_records_in_postgresql_and_its_files_in_s3(postgresql: str, s3: str, tmp_path: Path) -> None:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     settings = {"MLFLOW_BACKEND_STORE_URI": postgresql, "MLFLOW_ARTIFACTS_DESTINATION": f"s3://{BUCKET}/mlflow"}
-    procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    settings |= {"CRACK_MLFLOW_PORT": str(port), "CRACK_MLRUNS": str(tmp_path / "mlruns")}
-    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    server = start(
-        ["sh", "-c", procfile["mlflow"]], lambda: answers(f"{url}/health"), {**settings, **path}, tmp_path / "mlflow.log"
-    )
+    server = start_mlflow(port, tmp_path, **settings)
     try:
         assert adopt(Tracking(url, tmp_path), ARCHIVE, None)
         client = MlflowClient(tracking_uri=url)
