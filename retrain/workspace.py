@@ -23,6 +23,9 @@ _ROOT = Path(__file__).resolve().parent.parent
 _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
+# A user's signing keys and hooks, and who owns a mounted folder, are no business of the job's own repository.
+_OWN_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
+_OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
 
 class WorkspaceError(RuntimeError):
@@ -53,12 +56,17 @@ class Workspace:
 
     def clean(self) -> list[str]:
         """Take back what a killed retraining left; sentences about it."""
-        for lock in ("index.lock", "HEAD.lock"):
-            (self.folder / ".git" / lock).unlink(missing_ok=True)
-        if self.revision() is None or not self._git("status", "--porcelain"):
-            return []
-        self._git("reset", "--hard", "--quiet")
-        return ["Took back what an unfinished retraining had changed in the workspace."]
+        said = []
+        for lock in (self.folder / ".git").rglob("*.lock"):
+            lock.unlink()
+        held = self.folder / ".dvc" / "tmp" / "rwlock"  # names processes by numbers that are others' by now
+        if held.is_file() and held.read_text().strip() != "{}":
+            held.unlink()
+            said.append("Took away a lock on the workspace's files that an ended retraining had left.")
+        if self.revision() is not None and self._git("status", "--porcelain"):
+            self._git("reset", "--hard", "--quiet")
+            said.append("Took back what an unfinished retraining had changed in the workspace.")
+        return said
 
     def prepare(self, params: Path) -> None:
         """Put the remote, the recipe and the stages of this version of the program in place."""
@@ -142,11 +150,13 @@ class Workspace:
 
     def _run(self, command: list[str], environment: Mapping[str, str], *, is_shown: bool) -> str:
         search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", **self._environment}
+        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", **_dvc_places(self.folder), **self._environment}
+        # Where a hook of the user's repository started the job, git's variables name that one.
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         finished = subprocess.run(
             command,
             cwd=self.folder,
-            env={**os.environ, **_IDENTITY, **paths, **environment},
+            env={**surroundings, **_IDENTITY, **_OWN_SETTINGS, **paths, **environment},
             stdout=None if is_shown else subprocess.PIPE,
             stderr=None if is_shown else subprocess.PIPE,
             text=True,
@@ -157,3 +167,9 @@ class Workspace:
             said = (finished.stderr or "").strip().splitlines()[-5:]
             raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
         return (finished.stdout or "").strip()
+
+
+def _dvc_places(folder: Path) -> dict[str, str]:
+    """Its caches, locks and settings in the workspace: a user's or a system's may be read-only, or say otherwise."""
+    places = {"DVC_SITE_CACHE_DIR": "site", "DVC_GLOBAL_CONFIG_DIR": "none", "DVC_SYSTEM_CONFIG_DIR": "none"}
+    return {name: str(folder / ".dvc" / "tmp" / place) for name, place in places.items()}

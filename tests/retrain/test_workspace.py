@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from retrain.workspace import Workspace
 from tests.conftest import ROOT
 
@@ -19,3 +21,56 @@ def test_another_remote_is_used_from_the_next_retraining_on(tmp_path: Path) -> N
         clone = tmp_path / f"clone of {name}"
         subprocess.run(["git", "clone", "--quiet", str(workspace.folder), str(clone)], check=True)
         assert str(tmp_path / name) in (clone / ".dvc" / "config").read_text()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    folder = tmp_path_factory.mktemp("own")
+    made = Workspace(folder / "workspace", str(folder / "remote"), {})
+    made.prepare(ROOT / "params.yaml")
+    (made.folder / "dvc.yaml").write_text("stages: {say: {cmd: echo yes > said.txt, outs: [said.txt]}}\n")
+    made.run("say")
+    made.commit("first")
+    return made
+
+
+def test_a_users_git_settings_are_not_the_jobs(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks = tmp_path / "hooks"
+    hooks.mkdir()
+    hook = hooks / "pre-commit"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    (tmp_path / ".gitconfig").write_text(
+        f"[commit]\n\tgpgsign = true\n[gpg]\n\tprogram = false\n[core]\n\thooksPath = {hooks}\n\tautocrlf = true\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "another.git"))
+    (workspace.folder / "params.yaml").write_text("changed: true\n")
+    former = workspace.revision()
+    assert workspace.commit("another") == workspace.revision() != former
+
+
+@pytest.mark.parametrize("left", ['{"data": {"write": {"pid": 1, "cmd": "dvc repro"}}}', ""])
+def test_a_lock_that_a_killed_retraining_left_is_taken_away_and_told(workspace: Workspace, left: str) -> None:
+    (workspace.folder / ".dvc" / "tmp" / "rwlock").write_text(left)
+    (workspace.folder / ".git" / "refs" / "heads" / "main.lock").touch()
+    (sentence,) = workspace.clean()
+    assert "a lock" in sentence
+    workspace.run("say", {"ANEW": "1"})
+    workspace.commit("another")
+
+
+def test_dvc_writes_nothing_outside_the_workspace_and_its_remote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    home.chmod(0o500)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(home / "site"))
+    workspace = Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
+    workspace.prepare(ROOT / "params.yaml")
+    (workspace.folder / "dvc.yaml").write_text("stages: {say: {cmd: echo yes > said.txt, outs: [said.txt]}}\n")
+    workspace.run("say")
+    workspace.commit("first")
+    assert list(home.iterdir()) == []
