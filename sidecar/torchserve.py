@@ -56,7 +56,7 @@ class TorchServe:
         # A connection that is kept stays with the TorchServe that it began with, and one that joins gets nothing to
         # do; a fresh one for each request was measured to take no more processor time.
         limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits)
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False)  # no proxy lies between them
 
     async def close(self) -> None:
         await self._client.aclose()

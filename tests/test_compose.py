@@ -26,8 +26,8 @@ DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OW
 # What each image of ours runs, and what its code loads by name instead of importing it.
 CODE = {
     "torchserve": (["handler"], {"pyyaml", "torch", "torchserve"}),  # TorchServe's workers import the first two
-    "sidecar": (["sidecar"], {"cryptography", "python-multipart"}),  # PyJWT checks signatures by the former
-    "gradio": (["gradio_app"], set[str]()),
+    "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio"}),  # PyJWT checks signatures by the first
+    "gradio": (["gradio_app"], {"socksio"}),
     "retrain": (["retrain", "export"], {"dvc", "dvc-s3", "torch-model-archiver"}),
 }
 DISTRIBUTIONS = {
@@ -64,7 +64,7 @@ def copied(dockerfile: Path) -> Iterator[str]:
 
 
 def pins() -> dict[str, str]:
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    lines = (line.partition("#")[0].partition(";")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
     return dict(line.lower().split("==") for line in lines if line)
 
 

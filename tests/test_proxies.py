@@ -1,0 +1,82 @@
+"""On a machine whose environment names a company's proxy: the parts of the system ask each other directly."""
+
+import os
+from pathlib import Path
+
+import pytest
+import requests
+from gradio_client import Client
+
+from crack.neighbours import ask_without_proxy, session
+from handler.serve import Server
+from model.evaluate import by_server
+from model.synthetic import draw_surface
+from retrain.rollover import ModelServer
+from tests.pages import ServedPage
+from tests.photographs import png
+from tests.sidecars import Sidecar, StartSidecar
+from tests.waiting import PATIENCE_S
+
+NOBODY = "127.0.0.1:9"
+PROXIES = {name: f"http://{NOBODY}" for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")}
+PROXIES |= {name: f"socks5://{NOBODY}" for name in ("all_proxy", "ALL_PROXY")} | {"no_proxy": "", "NO_PROXY": ""}
+PHOTOGRAPH = png(draw_surface(seed=2, size_hw=(64, 96)).image_hwc_u8)
+
+
+def sidecar_version(sidecar: Sidecar) -> str:
+    return str(requests.get(f"{sidecar.url}/model", timeout=PATIENCE_S).json()["version"])
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in PROXIES.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_sidecar_reaches_torchserve(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(**PROXIES)
+    assert requests.post(f"{sidecar.url}/predict", files={"image": PHOTOGRAPH}, timeout=PATIENCE_S).ok
+
+
+def test_the_page_starts_and_reaches_the_sidecar(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    sidecar = start_sidecar()
+    page = ServedPage(tmp_path / "page.log", BACKEND_URL=sidecar.url, **PROXIES)
+    try:
+        assert sidecar_version(sidecar) in str(Client(page.url, verbose=False).predict(api_name="/model"))
+    finally:
+        page.stop()
+
+
+@pytest.mark.usefixtures("proxies")
+def test_the_retrain_job_and_an_evaluation_reach_torchserve(server: Server) -> None:
+    (replica,) = ModelServer(server.management_url, server.inference_url).replicas()
+    version = replica.default_version()
+    assert replica.probability(PHOTOGRAPH, version).shape == (64, 96)
+    assert by_server(f"{server.inference_url}/predictions/crack")(PHOTOGRAPH)[0].shape == (64, 96)
+    assert server.is_ready()
+
+
+@pytest.mark.parametrize(
+    ("url", "is_direct"),
+    [
+        ("http://127.0.0.1:5000", True),
+        ("http://localhost:5000", True),
+        ("http://mlflow:5000", True),
+        ("http://[::1]:5000", True),
+        ("https://mlflow.example.com", False),
+    ],
+)
+@pytest.mark.usefixtures("proxies")
+def test_mlflow_is_asked_by_the_proxy_only_where_it_is_far_away(url: str, is_direct: bool) -> None:
+    ask_without_proxy(url)
+    assert (requests.utils.get_environ_proxies(url) == {}) == is_direct
+
+
+def test_what_the_environment_leaves_out_already_stays_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "inside.example")
+    ask_without_proxy("http://mlflow:5000")
+    assert os.environ["NO_PROXY"] == "inside.example,mlflow"
+
+
+def test_a_netrc_does_not_replace_the_key_that_is_sent() -> None:
+    assert not session().trust_env
