@@ -1,4 +1,4 @@
-"""Asking the other parts of this system over HTTP, which the environment's proxy, for the world outside, knows nothing about."""
+"""Asking the other parts of this system over HTTP: not by the proxy that the environment names for the world outside."""
 
 import os
 from urllib.parse import urlsplit

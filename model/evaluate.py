@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from model import checkpoint
 from crack.neighbours import session
+from model import checkpoint
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
 from model.inference.card import ModelCard
 from model.inference.photograph import decode

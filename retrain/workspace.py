@@ -150,7 +150,13 @@ class Workspace:
 
     def _run(self, command: list[str], environment: Mapping[str, str], *, is_shown: bool) -> str:
         search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        paths = {"PYTHONPATH": str(_ROOT), "PATH": search_path, "DVC_NO_ANALYTICS": "1", **_dvc_places(self.folder), **self._environment}
+        paths = {
+            "PYTHONPATH": str(_ROOT),
+            "PATH": search_path,
+            "DVC_NO_ANALYTICS": "1",
+            **_dvc_places(self.folder),
+            **self._environment,
+        }
         # Where a hook of the user's repository started the job, git's variables name that one.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         finished = subprocess.run(

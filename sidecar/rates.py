@@ -1,4 +1,4 @@
-"""How many requests a minute somebody may send: predictions, what changes something, and what only looks, each counted apart."""
+"""How many requests a minute somebody may send: predictions, changes and reads are counted apart."""
 
 import math
 import time

@@ -18,8 +18,8 @@ from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
 
 NOBODY = "127.0.0.1:9"
-PROXIES = {name: f"http://{NOBODY}" for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY")}
-PROXIES |= {name: f"socks5://{NOBODY}" for name in ("all_proxy", "ALL_PROXY")} | {"no_proxy": "", "NO_PROXY": ""}
+PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), f"http://{NOBODY}")
+PROXIES |= dict.fromkeys(("all_proxy", "ALL_PROXY"), f"socks5://{NOBODY}") | {"no_proxy": "", "NO_PROXY": ""}
 PHOTOGRAPH = png(draw_surface(seed=2, size_hw=(64, 96)).image_hwc_u8)
 
 

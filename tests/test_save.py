@@ -226,14 +226,15 @@ def test_a_page_elsewhere_may_not_send_anything(sidecar: Sidecar) -> None:
 
 
 def test_of_a_thousand_posts_at_once_the_permitted_ones_are_saved_and_the_others_told_to_come_again(
-    start_sidecar: StartSidecar,
+    start_sidecar: StartSidecar, tmp_path: Path
 ) -> None:
     """Fifty in each minute that they take, which is one unless the machine is slow."""
-    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="50")
+    key = KeyRing(tmp_path / "keys.json").add("crew-7", list(Right))
+    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="50", CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
     started = time.monotonic()
     with ThreadPoolExecutor(32) as clients:
         answers = list(
-            clients.map(lambda _: post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="other"), range(1000))
+            clients.map(lambda _: post(sidecar, "/save-for-retrain", key, image=PHOTOGRAPH, verdict="other"), range(1000))
         )
     n_minutes = 1 + int((time.monotonic() - started) // 60)
     n_saved = sum(answer.status_code == 200 for answer in answers)
@@ -241,7 +242,42 @@ def test_of_a_thousand_posts_at_once_the_permitted_ones_are_saved_and_the_others
     assert Counter(answer.status_code for answer in answers) == {200: n_saved, 429: 1000 - n_saved}
     refused = next(answer for answer in answers if answer.status_code == 429)
     assert_refused(refused, 429, "rate_limited")
-    assert refused.headers["Retry-After"]
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+
+
+def test_who_only_looks_locks_nobody_out_of_predictions(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    key = KeyRing(tmp_path / "keys.json").add("page", list(Right))
+    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="5", CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
+    assert 429 in {get(sidecar, "/retrain", key).status_code for _ in range(10)}
+    assert post(sidecar, "/predict", key, image=PHOTOGRAPH).status_code == 200
+
+
+def test_without_keys_nobody_on_this_machine_is_counted(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(CRACK_REQUESTS_PER_MINUTE="5")
+    assert {get(sidecar, "/retrain").status_code for _ in range(20)} == {200}
+
+
+# As other clients send it
+
+
+def test_a_picture_that_came_as_text_is_told_how(sidecar: Sidecar) -> None:
+    for height, width in ((96, 128), (800, 900)):  # the second has more than form fields may
+        form = {"image": (None, png(noise(height, width)))}
+        answer = requests.post(f"{sidecar.url}/predict", files=form, timeout=PATIENCE_S)
+        assert "image=@photo.jpg" in assert_refused(answer, 400, "parameter_invalid")
+
+
+def test_a_forms_media_type_is_known_in_any_case(sidecar: Sidecar) -> None:
+    prepared = requests.Request("POST", f"{sidecar.url}/predict", files={"image": PHOTOGRAPH}).prepare()
+    prepared.headers["Content-Type"] = prepared.headers["Content-Type"].replace("multipart/form-data", "Multipart/Form-Data")
+    assert requests.Session().send(prepared, timeout=PATIENCE_S).status_code == 200
+
+
+def test_bearer_is_known_in_any_case(start_sidecar: StartSidecar, tmp_path: Path) -> None:
+    key = KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
+    sidecar = start_sidecar(CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
+    assert post(sidecar, "/predict", headers={"authorization": f"bearer {key}"}, image=PHOTOGRAPH).status_code == 200
+    assert post(sidecar, "/predict", headers={"authorization": key}, image=PHOTOGRAPH).status_code == 401
 
 
 # What is told

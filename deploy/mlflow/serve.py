@@ -48,7 +48,7 @@ def main() -> None:
     metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{port}")
     shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])
+    os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])  # noqa: S606  # it is ours
 
 
 if __name__ == "__main__":

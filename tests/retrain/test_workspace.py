@@ -60,9 +60,7 @@ def test_a_lock_that_a_killed_retraining_left_is_taken_away_and_told(workspace: 
     workspace.commit("another")
 
 
-def test_dvc_writes_nothing_outside_the_workspace_and_its_remote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dvc_writes_nothing_outside_the_workspace_and_its_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     home.mkdir()
     home.chmod(0o500)
