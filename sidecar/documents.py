@@ -96,9 +96,18 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         **_ABOVE_0,
         "description": "how large a pixel is on the surface; for millimetres in response=cracks and summary=cracks",
     },
-    "distance_m": {**_ABOVE_0, "description": "from the camera to the surface; in place of mm_per_px, with the next two"},
+    "distance_m": {
+        **_ABOVE_0,
+        "description": "to the surface; in place of mm_per_px, with the next two or, if EXIF has them, alone",
+    },
     "focal_length_mm": {**_ABOVE_0, "description": "of the lens, its own and not that for 35 mm film"},
     "sensor_width_mm": {**_ABOVE_0, "description": "of the camera's sensor, its longer side"},
+    "marker_size_mm": {
+        **_ABOVE_0,
+        "example": 50,
+        "description": "the side of the printed markers in the photograph; in place of mm_per_px. The scale is then right "
+        "in an oblique photograph too, and nothing of the marker is called crack",
+    },
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {"schema": {"type": "string"}},

@@ -23,13 +23,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from model.inference.answer import JPEG_MAX_SIDE_PX, encode_mask
-from model.inference.cracks import Crack, feature, measure
+from model.inference.cracks import measure
 from model.inference.errors import RequestError
+from model.inference.findings import lines
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
 from survey.client import REFUSED, Client, StoppedError, SurveyError, message
-from survey.folder import FINAL, JOURNAL, Line, Row, Status, Survey
+from survey.folder import FINAL, JOURNAL, Row, Status, Survey
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 THUMBNAIL_PX = 192
@@ -84,10 +85,10 @@ class Surveyor:
                 f"{mask_hw.shape[1]} x {mask_hw.shape[0]} pixels; an overlay, which is a JPEG, holds {JPEG_MAX_SIDE_PX} a side."
             )
             return Row(file, Status.REFUSED, *identity, seconds=seconds, error=f"{found} Cut it into parts.")
-        cracks, lines, unmeasured = None, None, ""
+        cracks, drawn, unmeasured = None, None, ""
         try:
             measured = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
-            cracks, lines = [crack.figures for crack in measured], [lines_of(crack) for crack in measured]
+            cracks, drawn = [crack.figures for crack in measured], [lines(crack) for crack in measured]
         except RequestError as error:
             unmeasured = error.message
         self.survey.keep(file, encode_mask(mask_hw), _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
@@ -105,7 +106,7 @@ class Surveyor:
             thumbnail=base64.b64encode(thumbnail(image_hwc_u8, mask_hw)).decode(),
             error=unmeasured,
             cracks=cracks,
-            lines=lines,
+            lines=drawn,
         )
 
     def is_answered(self, file: str) -> bool:
@@ -193,13 +194,6 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tq
                 if len(latest) == latest.maxlen and set(latest) == {Status.UNANSWERED}:
                     reason = reason or f"{surveyor.client.url} has answered none of the last {len(latest)} photographs."
                     surveyor.stopping.set()
-
-
-def lines_of(crack: Crack) -> list[Line]:
-    """A crack's centre lines, as finely as `response=cracks` tells them."""
-    geometry = feature(crack, None)["geometry"]
-    coordinates: list[Any] = geometry["coordinates"]
-    return [coordinates] if geometry["type"] == "LineString" else coordinates
 
 
 def _encoded(image_hwc_u8: NDArray[np.uint8], quality: int) -> bytes:

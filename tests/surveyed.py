@@ -8,11 +8,11 @@ from PIL import ExifTags, Image
 
 from model.inference.answer import encode_mask
 from model.inference.cracks import Scale, ScaleSource, measure
+from model.inference.findings import lines
 from model.inference.overlay import draw_overlay
 from model.synthetic import Surface
 from survey.findings import About, Findings
 from survey.folder import Row, Status, Survey
-from survey.surveyor import lines_of
 from tests.photographs import jpeg
 
 SCALE = Scale(0.2, ScaleSource.GIVEN)
@@ -67,7 +67,7 @@ def surveyed(
                 model_version="20260501-000000",
                 crack_score=round(0.99 - number / 100, 3),
                 cracks=[crack.figures for crack in cracks],
-                lines=[lines_of(crack) for crack in cracks],
+                lines=[lines(crack) for crack in cracks],
             )
         )
     for row in (others or {}).values():

@@ -19,10 +19,13 @@ from PIL import Image
 from handler.serve import Server
 from model.dataset import read_pairs
 from model.inference import card, runtime
+from model.inference.markers import SINGLE
 from model.inference.photograph import decode
 from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
 from model.synthetic import draw_surface
+from model.synthetic_cracks import fracture
+from tests import walls
 from tests.conftest import ARCHIVE, ready_workers
 from tests.photographs import cmyk_jpeg, jpeg, png, png_with_header, sixteen_bit_grey_png, with_orientation
 from tests.sidecars import StartSidecar
@@ -302,6 +305,28 @@ def test_cracks_are_the_same_by_a_form_by_headers_and_through_the_sidecar(server
     assert bodies[0] == bodies[1] == bodies[2]
     assert (bodies[0]["mm_per_px"], bodies[0]["scale_source"]) == (0.2, "given")
     assert bodies[0]["features"][0]["properties"]["length_mm"] > 0
+
+
+def test_a_marker_tells_the_scale_at_both_doors(server: Server, start_sidecar: StartSidecar) -> None:
+    path_mm = fracture(np.random.default_rng(1), np.array([(-60.0, -40.0), (0.0, -44.0), (70.0, -38.0)]), 0.04)
+    crack = walls.Crack(path_mm, 1.5)
+    image_hwc_u8, _ = walls.photograph(
+        (600, 800), walls.camera((600, 800), 0.25, 30, 90), [crack], [walls.Marker(SINGLE, (-20, -10), 50)]
+    )
+    photo = png(image_hwc_u8)
+    headers = {"Content-Type": "image/png", "X-Crack-Response": "cracks", "X-Crack-Marker-Size-Mm": "50"}
+    fields = {"response": "cracks", "marker_size_mm": "50"}
+    answers = [
+        requests.post(f"{server.inference_url}/predictions/crack", data=photo, headers=headers, timeout=PATIENCE_S),
+        requests.post(f"{start_sidecar().url}/predict", params=fields, data=photo, timeout=PATIENCE_S),
+    ]
+    for body in (answer.json() for answer in answers):
+        assert body["scale_source"] == "marker"
+        longest = body["features"][0]["properties"]
+        assert longest["length_mm"] == pytest.approx(crack.length_mm, rel=0.05)
+        assert longest["width_median_mm"] == pytest.approx(1.5, abs=0.15)
+    without = ask(server, PHOTOGRAPH, **fields).json()
+    assert (without["scale_source"], without["scale_note"][:20]) == (None, "No marker was found,")
 
 
 def test_a_scale_out_of_range_is_refused_at_both_doors(server: Server, start_sidecar: StartSidecar) -> None:

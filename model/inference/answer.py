@@ -14,16 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.inference import cracks
 from model.inference.card import Backend
-from model.inference.cracks import Scale
+from model.inference.cracks import Crack, measure
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.findings import feature, properties, summary
+from model.inference.markers import Markers
 from model.inference.observation import Observation, brightness, confidence, sharpness
 from model.inference.options import Options, Quality, Response
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits, decode
 from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.surface import look_at
 
 GRID_CELLS = 128
 JPEG_MAX_SIDE_PX = 65_500  # libjpeg's own limit
@@ -70,6 +72,9 @@ def answer(
             f"The mask has {prob_hw_u8.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}. "
             "Report this with the photograph.",
         )
+    surface = look_at(image, image_hwc_u8, options)
+    if isinstance(surface.scale, Markers):
+        surface.scale.clear(prob_hw_u8)
     threshold = segmenter.card.threshold if options.threshold is None else options.threshold
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
     crack_ratio = round(float(mask_hw.mean()), 6)
@@ -80,10 +85,10 @@ def answer(
         "runtime": backend.runtime,
         "precision": backend.precision,
     }
-    scale = options.scale(mask_hw.shape)
-    found = []
+    found: list[Crack] = []
     if options.response == Response.CRACKS or options.summary:
-        found = cracks.measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
+        found = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
+    told = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in found]
     match options.response:
         case Response.MASK:
             body, content_type = encode_mask(mask_hw), "image/png"
@@ -95,13 +100,13 @@ def answer(
             collection = {
                 "type": "FeatureCollection",
                 "coordinates": "pixel",
-                **_told(scale),
+                **surface.told(),
                 "image_size": mask_hw.shape,
                 "model": model,
                 "threshold": threshold,
                 "crack_score": score,
                 "request_id": request_id,
-                "features": [cracks.feature(crack, scale) for crack in found],
+                "features": [feature(crack, figures) for crack, figures in zip(found, told, strict=True)],
             }
             body, content_type = json.dumps(collection).encode(), _GEOJSON_TYPE
         case Response.JSON | Response.FULL:
@@ -114,7 +119,7 @@ def answer(
                 "crack_score": score,
             }
             if options.summary:
-                facts["summary"] = {**_told(scale), **cracks.summary(found, scale)}
+                facts["summary"] = {**surface.told(), **summary(told, surface.scale)}
             body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
     headers = {
         "X-Crack-Model-Version": segmenter.card.version,
@@ -152,10 +157,6 @@ def crack_grid(mask_hw: NDArray[np.bool_], n_cells: int = GRID_CELLS) -> NDArray
 def _any_per_cell(mask_hw: NDArray[np.bool_], n_cells: int) -> NDArray[np.bool_]:
     length = mask_hw.shape[0]
     return np.stack([mask_hw[i * length // n_cells : -(-(i + 1) * length // n_cells)].any(axis=0) for i in range(n_cells)])
-
-
-def _told(scale: Scale | None) -> dict[str, object]:
-    return {"mm_per_px": scale and scale.mm_per_px, "scale_source": scale and scale.source.value}
 
 
 def _limits_for(options: Options, limits: Limits) -> Limits:

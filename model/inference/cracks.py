@@ -1,11 +1,11 @@
 """Cracks as objects: a mask's connected parts, joined over small gaps, with length, width and place, in pixels and millimetres.
 
-Left to others: parts and centre lines (`centre_lines`), widths (`widths`), the answer's form around them (`answer`).
+Left to others: parts and centre lines (`centre_lines`), widths (`widths`), what is told of them in an answer (`findings`).
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from model.inference.centre_lines import (
     Edge,
     Float,
+    Index,
     Parts,
     bridge,
     components,
@@ -33,7 +34,6 @@ from model.inference.widths import look_across, resolve
 MAX_CRACK_MEGAPIXELS = 8  # of a mask: each takes some 100 bytes while it is measured
 MAX_LENGTH_PX = 500_000  # of all centre lines: 125 cracks across a photograph of 12 megapixels are as long
 MAX_LINES = 5000  # between ends and junctions: each takes about 2 ms
-_POINT_EVERY_PX = 4  # of the centre lines that are told
 _ROUNDED = 3  # places of what is told
 FIGURES = (
     "id",
@@ -61,6 +61,7 @@ class ScaleSource(StrEnum):
 
     GIVEN = "given"
     CAMERA = "camera"
+    MARKER = "marker"
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,17 @@ class Crack:
 
     Attributes:
         lines_xy: centre lines between ends and junctions, each (n, 2), x right and y down.
+        at_xy, along_xy: (n, 2), where its width was looked at, and the line's direction there.
+        width_px: (n,), across that direction.
+        pixels: flat indices of what is crack.
         figures: what is told of it, under the names of the answer's properties.
     """
 
     lines_xy: list[Float]
+    at_xy: Float
+    along_xy: Float
+    width_px: Float
+    pixels: Index
     figures: dict[str, Any]
 
 
@@ -120,7 +128,7 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
         for group, region in zip(together, _regions(parts, together, prob_hw_u8), strict=True)
     ]
     cracks.sort(key=lambda crack: (-crack.figures["length_px"], crack.figures["bbox_px"]))
-    return [Crack(crack.lines_xy, {"id": number, **crack.figures}) for number, crack in enumerate(cracks, start=1)]
+    return [replace(crack, figures={"id": number, **crack.figures}) for number, crack in enumerate(cracks, start=1)]
 
 
 def _too_much(found: str, most: str) -> RequestError:
@@ -139,9 +147,9 @@ class _Photograph:
 
 @dataclass(frozen=True)
 class _Region:
-    """A crack's pixels: how many, their box (left, top, right, bottom), their mean probability."""
+    """A crack's pixels (flat indices), their box (left, top, right, bottom), their mean probability."""
 
-    area_px: int
+    pixels: Index
     box_px: list[int]
     probability: float
 
@@ -160,7 +168,8 @@ def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.ui
     area_px = np.bincount(crack, minlength=n + 1)
     probability = np.bincount(crack, prob_hw_u8.ravel()[parts.at], n + 1) / np.maximum(area_px, 1) / 255
     boxes = np.concatenate([low, high]).T.tolist()
-    return [_Region(*values) for values in zip(area_px[:n].tolist(), boxes[:n], probability[:n].tolist(), strict=True)]
+    pixels = np.split(parts.at[np.argsort(crack, kind="stable")], np.cumsum(area_px)[:-1])
+    return [_Region(*values) for values in zip(pixels[:n], boxes[:n], probability[:n].tolist(), strict=True)]
 
 
 def _crack(group: list[Edge], is_free: list[bool], part_width_px: Float, region: _Region, photograph: _Photograph) -> Crack:
@@ -204,14 +213,14 @@ def _crack(group: list[Edge], is_free: list[bool], part_width_px: Float, region:
         "width_uncertainty_px": told["width_uncertainty_px"],
         "width_limit_px": round(widths.limit_px, _ROUNDED),
         "is_width_below_limit": is_below,
-        "area_px": region.area_px,
+        "area_px": len(region.pixels),
         "orientation_deg": _orientation_deg(lines),
         "bbox_px": [left, top, right, bottom],
         "n_branches": len(lines),
         "touches_edge": left == 0 or top == 0 or right == width or bottom == height,
         "probability_mean": round(region.probability, _ROUNDED),
     }
-    return Crack(lines, figures)
+    return Crack(lines, profiles.at_xy, profiles.along_xy, widths.width_px, region.pixels, figures)
 
 
 def _to_the_end(line_xy: Float, wide_px: float, prob_hw_u8: NDArray[np.uint8], level: int) -> Float:
@@ -255,24 +264,3 @@ def properties(figures: Mapping[str, Any], scale: Scale | None) -> dict[str, Any
         factor = scale.mm_per_px ** (2 if name.endswith("2") else 1)
         told[name] = None if figures[source] is None else round(figures[source] * factor, 4)
     return told
-
-
-def feature(crack: Crack, scale: Scale | None) -> dict[str, Any]:
-    """The crack as a GeoJSON feature, its lines in pixels with a point every `_POINT_EVERY_PX`."""
-    lines = [np.round(np.concatenate([line[:-1:_POINT_EVERY_PX], line[-1:]]), 1).tolist() for line in crack.lines_xy]
-    geometry = {"type": "LineString", "coordinates": lines[0]}
-    if len(lines) > 1:
-        geometry = {"type": "MultiLineString", "coordinates": lines}
-    return {"type": "Feature", "geometry": geometry, "properties": properties(crack.figures, scale)}
-
-
-def summary(cracks: Iterable[Crack], scale: Scale | None) -> dict[str, Any]:
-    """How many there are, how long together, and the widest; its width is none where none can be resolved."""
-    told = [properties(crack.figures, scale) for crack in cracks]
-    units = ["px"] if scale is None else ["px", "mm"]
-    answer: dict[str, Any] = {"n_cracks": len(told)}
-    answer |= {f"length_total_{unit}": round(sum(crack[f"length_{unit}"] for crack in told), _ROUNDED) for unit in units}
-    for unit in units:
-        found = [crack[f"width_max_{unit}"] for crack in told if not crack["is_width_below_limit"]]
-        answer[f"width_max_{unit}"] = max(found, default=None)
-    return answer

@@ -14,6 +14,7 @@ from model.inference.errors import ErrorCode, RequestError
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _CAMERA = ("distance_m", "focal_length_mm", "sensor_width_mm")
+_SCALES = ("mm_per_px", *_CAMERA, "marker_size_mm")
 
 
 class Response(StrEnum):
@@ -44,7 +45,8 @@ class Options:
 
     Attributes:
         mm_per_px: how large a pixel is on the surface; or
-        distance_m, focal_length_mm, sensor_width_mm: what the camera tells about that, all three.
+        distance_m: to the surface, with focal_length_mm and sensor_width_mm of the camera, or alone if EXIF tells of them; or
+        marker_size_mm: how large the printed markers are that the photograph shows.
     """
 
     response: Response = Response.JSON
@@ -55,6 +57,7 @@ class Options:
     distance_m: float | None = None
     focal_length_mm: float | None = None
     sensor_width_mm: float | None = None
+    marker_size_mm: float | None = None
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Options":
@@ -64,7 +67,7 @@ class Options:
             quality=_choice("quality", Quality, fields.get("quality", Quality.NORMAL)),
             threshold=_threshold(fields["threshold"]) if "threshold" in fields else None,
             summary=_choice("summary", Summary, fields["summary"]) if "summary" in fields else None,
-            **{name: _positive(name, fields[name]) for name in ("mm_per_px", *_CAMERA) if name in fields},
+            **{name: _positive(name, fields[name]) for name in _SCALES if name in fields},
         )
         options._check()
         return options
@@ -75,7 +78,7 @@ class Options:
         return {name: value if isinstance(value, str) else repr(value) for name, value in named.items()}
 
     def scale(self, size_hw: tuple[int, ...]) -> Scale | None:
-        """The scale of a photograph of that height and width; none where the fields say nothing about it.
+        """The scale that the fields tell for a photograph of that height and width; none where they don't.
 
         The sensor's width belongs to the photograph's longer side, however the camera was held.
         """
@@ -88,13 +91,16 @@ class Options:
         return Scale(mm_per_px, ScaleSource.CAMERA)
 
     def _check(self) -> None:
-        given = [name for name in _CAMERA if getattr(self, name) is not None]
-        if given and self.mm_per_px is not None:
-            found = f"mm_per_px and {', '.join(given)}: expected one scale."
-            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send mm_per_px alone, or {', '.join(_CAMERA)}.")
-        if given and len(given) < len(_CAMERA):
+        scales = [name for name in _SCALES if getattr(self, name) is not None]
+        given = [name for name in scales if name in _CAMERA]
+        if len(scales) > max(len(given), 1):
+            raise RequestError(
+                ErrorCode.PARAMETER_INVALID,
+                f"{', '.join(scales)}: expected one scale. Send mm_per_px, or marker_size_mm, or {', '.join(_CAMERA)}.",
+            )
+        if given and given != ["distance_m"] and len(given) < len(_CAMERA):
             missing = ", ".join(name for name in _CAMERA if name not in given)
-            found = f"{', '.join(given)} without {missing}: expected all of {', '.join(_CAMERA)}."
+            found = f"{', '.join(given)} without {missing}: expected all of {', '.join(_CAMERA)}, or distance_m alone."
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send the others too, or mm_per_px.")
         if self.summary and self.response not in (Response.JSON, Response.FULL):
             raise RequestError(

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from model.inference.exif import read_orientation
+
 JPEG_SIGNATURE = b"\xff\xd8\xff"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -30,9 +32,6 @@ _END_OF_SCAN = re.compile(
     rb"\xff(?<!\xff\xff)(?:\xff{0,%d}+[^\x00\xd0-\xd7\xff]|\xff{%d})" % (MAX_FILL_BYTES, MAX_FILL_BYTES + 1)
 )
 _PNG_PICTURE = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-_BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-_ORIENTATION = 0x0112
-_INTEGERS = {3: "H", 4: "I"}  # the types SHORT and LONG
 
 
 class Segment(NamedTuple):
@@ -132,21 +131,14 @@ def picture(data: bytes) -> tuple[bytes, int]:
     return b"".join(kept), orientation
 
 
-def read_orientation(exif: bytes) -> int:
-    """How to turn a picture upright, 1 (not at all) to 8, by the first directory of its EXIF block (EXIF 2.32, section 4.6).
-
-    Not Pillow's reader: in a block of a megabyte each of 65,535 tags can claim all of it.
-    """
-    order = _BYTE_ORDERS.get(exif[:4])
-    try:
-        if order:
-            (directory,) = struct.unpack_from(f"{order}I", exif, 4)
-            (n_entries,) = struct.unpack_from(f"{order}H", exif, directory)
-            for entry in range(directory + 2, directory + 2 + 12 * n_entries, 12):
-                tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
-                if tag == _ORIENTATION and kind in _INTEGERS:
-                    (value,) = struct.unpack_from(f"{order}{_INTEGERS[kind]}", exif, entry + 8)
-                    return int(value) if 1 <= value <= 8 else 1
-    except struct.error:  # cut short: it says nothing
-        pass
-    return 1
+def exif_block(data: bytes) -> bytes:
+    """The first EXIF block of a JPEG or PNG file; empty where there is none. Raises ValueError as `picture` does."""
+    if data.startswith(PNG_SIGNATURE):
+        blocks = (data[chunk.start + 8 : chunk.end - 4] for chunk in png_chunks(data) if chunk.kind == b"eXIf")
+    else:
+        blocks = (
+            data[segment.start + 10 : segment.end]
+            for segment in jpeg_segments(data)
+            if segment.is_metadata and data.startswith(b"Exif\0\0", segment.start + 4)
+        )
+    return next(blocks, b"")

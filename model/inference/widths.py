@@ -38,12 +38,14 @@ class Profiles:
 
     Attributes:
         at_xy: (n, 2), where.
+        along_xy: (n, 2), the line's direction there, of length 1.
         mask_px: (n,), the mask's width at even probability.
         dark_px: (n,), the width at half of the darkness; NaN where the photograph shows none.
         steepness: (n,), by which share of itself darkness falls at the edge within `dark_px`, were it to go on like that.
     """
 
     at_xy: Float
+    along_xy: Float
     mask_px: Float
     dark_px: Float
     steepness: Float
@@ -80,11 +82,12 @@ def look_across(
 
 def _places(line_xy: Float, width_px: float) -> tuple[Float, Float]:
     """Every `STEP_PX` the point and what is square to the line; not at its ends, where it is round or another line begins."""
-    along_xy = np.gradient(line_xy, axis=0)
-    normal_xy = along_xy[:, ::-1] * (-1, 1) / np.maximum(np.hypot(*along_xy.T), 1e-9)[:, None]
     n_end = min(round(width_px / 2), (len(line_xy) - 1) // 3)
     within = slice(n_end, len(line_xy) - n_end, STEP_PX)
-    return line_xy[within], normal_xy[within]
+    line_xy, along_xy = line_xy[within], np.gradient(line_xy, axis=0)[within]
+    is_going_on = np.hypot(*along_xy.T) > 0  # where it turns back upon itself, nothing is square to it
+    line_xy, along_xy = line_xy[is_going_on], along_xy[is_going_on]
+    return line_xy, along_xy[:, ::-1] * (-1, 1) / np.hypot(*along_xy.T)[:, None]
 
 
 def _look_across(
@@ -104,7 +107,7 @@ def _look_across(
     is_on = is_crack[:, middle]
     line_xy, normal_xy, line, prob, is_crack = line_xy[is_on], normal_xy[is_on], line[is_on], prob[is_on], is_crack[is_on]
     if not len(line_xy):
-        return Profiles(line_xy, np.empty(0), np.empty(0), np.empty(0))
+        return Profiles(line_xy, line_xy, np.empty(0), np.empty(0), np.empty(0))
     windows = _windows(line)
     right = _run(is_crack[:, middle:]) - 0.5
     left = _run(is_crack[:, middle::-1]) - 0.5
@@ -136,6 +139,7 @@ def _look_across(
     is_clear = np.isfinite(dark_px) & (contrast > _LEAST_CLEAR * noise)
     return Profiles(
         line_xy,
+        normal_xy[:, ::-1] * (1, -1),
         windows.mean_of(even),
         np.where(is_clear, dark_px, np.nan),
         dark_px * slope / np.maximum(contrast, 1e-9),

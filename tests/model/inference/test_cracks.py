@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.inference import cracks
-from model.inference.cracks import Crack, Scale, ScaleSource, feature, measure, properties, summary
+from model.inference.cracks import Crack, Scale, ScaleSource, measure, properties
 from model.inference.errors import ErrorCode, RequestError
 
 SIZE_HW = (240, 320)
@@ -174,22 +174,3 @@ def test_a_scale_adds_millimetres_and_without_one_there_are_none() -> None:
     assert told["width_max_mm"] == pytest.approx(figures["width_max_px"] / 2, abs=1e-3)
     assert told["area_mm2"] == figures["area_px"] / 4
     assert {name: told[name] for name in figures} == figures
-
-
-def test_a_feature_has_its_centre_line_in_pixels_from_the_corner() -> None:
-    (crack,) = found(band((30, 120), (290, 120), 8))
-    geometry = feature(crack, None)["geometry"]
-    assert geometry["type"] == "LineString"
-    assert [y for _, y in geometry["coordinates"]] == pytest.approx([120] * len(geometry["coordinates"]), abs=0.6)
-    assert min(x for x, _ in geometry["coordinates"]) == pytest.approx(30, abs=2)
-    (forked,) = found(band((20, 120), (300, 120), 5), band((150, 120), (260, 30), 4))
-    assert feature(forked, None)["geometry"]["type"] == "MultiLineString"
-
-
-def test_a_summary_counts_adds_and_names_the_widest() -> None:
-    both = found(band((20, 40), (120, 40), 4), band((20, 200), (300, 200), 8))
-    told = summary(both, Scale(2, ScaleSource.GIVEN))
-    assert told["n_cracks"] == 2
-    assert told["length_total_mm"] == pytest.approx(2 * told["length_total_px"], abs=0.01)
-    assert told["width_max_px"] == max(crack.figures["width_max_px"] for crack in both)
-    assert summary([], None) == {"n_cracks": 0, "length_total_px": 0, "width_max_px": None}

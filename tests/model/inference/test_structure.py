@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from model.inference.exif import read_orientation
 from model.inference.structure import (
     MAX_CHUNKS,
     MAX_FILL_BYTES,
@@ -17,7 +18,6 @@ from model.inference.structure import (
     jpeg_segments,
     picture,
     png_chunks,
-    read_orientation,
 )
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, with_orientation
 
