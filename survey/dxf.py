@@ -9,7 +9,7 @@ from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
 from survey.findings import Findings, Photograph, printable
-from survey.width_classes import width_class
+from survey.width_classes import unit_of, width_class
 
 FOLDER = "dxf"
 _UNITLESS = 0
@@ -31,7 +31,7 @@ def write_dxfs(findings: Findings) -> None:
 
 def draw(photograph: Photograph) -> Drawing:
     """The photograph's outline, each crack's centre lines with its number and width, and what a unit is."""
-    row, unit = photograph.row, photograph.unit
+    row = photograph.row
     per_px = photograph.scale.mm_per_px if photograph.scale else 1.0
     width, height = (row.width or 0) * per_px, (row.height or 0) * per_px
     text_height = max(width, height) / 100
@@ -41,7 +41,8 @@ def draw(photograph: Photograph) -> Drawing:
     model = document.modelspace()
     model.add_lwpolyline([(0, 0), (width, 0), (width, height), (0, height)], close=True, dxfattribs={"layer": "photograph"})
     for crack, lines in zip(photograph.cracks, row.lines or (), strict=True):
-        of_width = width_class(crack, unit)
+        unit = unit_of(crack)
+        of_width = width_class(crack)
         layer = f"cracks {of_width.name}"
         if layer not in document.layers:
             document.layers.add(layer, color=_COLOURS[of_width.rank])

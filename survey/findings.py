@@ -28,10 +28,6 @@ class Photograph:
     def cracks(self) -> list[dict[str, Any]]:
         return [properties(crack, self.scale) for crack in self.row.cracks or ()]
 
-    @property
-    def unit(self) -> str:
-        return "mm" if self.scale else "px"
-
 
 @dataclass(frozen=True)
 class About:
@@ -82,12 +78,21 @@ class Findings:
 
     def photographs(self) -> Iterator[Photograph]:
         """Those that the journal knows, in the order of `files`."""
-        for row in self.survey.rows(self.files):
-            taken = read_taken(self.about.photographs / row.file) if self.about.with_exif else Taken()
-            yield Photograph(row, self.about.scale, taken)
+        return map(self._photograph, self.survey.rows(self.files))
+
+    def find(self, file: str) -> Photograph:
+        """Raises KeyError for one that the journal doesn't know."""
+        row = self.survey.find(file)
+        if row is None:
+            raise KeyError(file)
+        return self._photograph(row)
 
     def predicted(self) -> Iterator[Photograph]:
         return (photograph for photograph in self.photographs() if photograph.row.status is Status.PREDICTED)
+
+    def _photograph(self, row: Row) -> Photograph:
+        taken = read_taken(self.about.photographs / row.file) if self.about.with_exif else Taken()
+        return Photograph(row, self.about.scale, taken)
 
 
 def printable(text: str) -> str:

@@ -69,7 +69,8 @@ class Survey:
     """The folder, held by one process at a time; created where it does not exist.
 
     Args:
-        question: what is asked of each photograph, such as threshold and quality. A folder has one for all of its life.
+        question: what is asked of each photograph, such as threshold and quality. A folder has one for all of its life; None
+            takes what is there.
 
     Raises:
         ValueError: what is there was asked with another `question`, or is no survey.
@@ -77,8 +78,9 @@ class Survey:
         OSError: it cannot be written.
     """
 
-    def __init__(self, folder: Path, question: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, question: dict[str, Any] | None) -> None:
         self.folder = folder
+        self.question: dict[str, Any] = question or {}
         folder.mkdir(0o700, parents=True, exist_ok=True)  # whoever wants to show it opens it; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         try:
@@ -113,18 +115,18 @@ class Survey:
 
     def has_pictures(self, file: str) -> bool:
         """Whether mask and overlay lie there, and not as the empty files that a power cut leaves."""
-        return all(path.is_file() and path.stat().st_size for path in (self.mask(file), self._overlay(file)))
+        return all(path.is_file() and path.stat().st_size for path in (self.mask(file), self.overlay(file)))
 
     def keep(self, file: str, mask_png: bytes, overlay_jpeg: bytes) -> None:
         """Write a photograph's pictures, each whole or not at all, in the place of earlier ones. Any thread may."""
-        for path, content in ((self.mask(file), mask_png), (self._overlay(file), overlay_jpeg)):
+        for path, content in ((self.mask(file), mask_png), (self.overlay(file), overlay_jpeg)):
             with self.whole(path.relative_to(self.folder).as_posix()) as incoming:
                 incoming.write_bytes(content)
 
     def append(self, row: Row) -> None:
         """Note what became of a photograph whose pictures are in place; where it was refused, earlier ones are removed."""
         if row.status is Status.REFUSED:
-            for path in (self.mask(row.file), self._overlay(row.file)):
+            for path in (self.mask(row.file), self.overlay(row.file)):
                 path.unlink(missing_ok=True)
         self._offsets[row.file] = self._append(vars(row))
 
@@ -171,7 +173,11 @@ class Survey:
             sheet.dump(str(path), encoding="utf-8", errors="replace")
         return self.folder / SHEET
 
-    def _read(self, question: dict[str, Any]) -> dict[str, int]:
+    def files(self) -> list[str]:
+        """All photographs that the journal knows, by name."""
+        return sorted(self._offsets)
+
+    def _read(self, question: dict[str, Any] | None) -> dict[str, int]:
         """Where each photograph's last line begins; without a journal one is begun."""
         offsets: dict[str, int] = {}
         offset = 0
@@ -183,7 +189,9 @@ class Survey:
             try:
                 entry = json.loads(line)
                 if offset == 0:
-                    _check_question(self.folder, entry["question"], question)
+                    self.question = entry["question"]
+                    if question is not None:
+                        _check_question(self.folder, self.question, question)
                 else:
                     offsets[entry["file"]] = offset
             except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
@@ -193,7 +201,7 @@ class Survey:
                 ) from error
             offset += len(line)
         if offset == 0:
-            self._append({"question": question})
+            self._append({"question": self.question})
         return offsets
 
     def _append(self, entry: dict[str, Any]) -> int:
@@ -203,13 +211,13 @@ class Survey:
         return offset
 
     def _links(self, file: str) -> dict[str, str]:
-        paths = {"mask": self.mask(file), "overlay": self._overlay(file)}
+        paths = {"mask": self.mask(file), "overlay": self.overlay(file)}
         return {name: quote(os.fsencode(path.relative_to(self.folder).as_posix())) for name, path in paths.items()}
 
     def mask(self, file: str) -> Path:
         return self.folder / "masks" / f"{file}.png"  # the suffix stays: wall.jpg and wall.png are two photographs
 
-    def _overlay(self, file: str) -> Path:
+    def overlay(self, file: str) -> Path:
         return self.folder / "overlays" / f"{file}.jpg"
 
     def _incoming(self) -> Path:

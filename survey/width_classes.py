@@ -25,8 +25,14 @@ def classes(unit: str) -> Sequence[WidthClass]:
     return [WidthClass(rank, name) for rank, name in enumerate(names)]
 
 
-def width_class(properties: Mapping[str, Any], unit: str) -> WidthClass:
+def unit_of(properties: Mapping[str, Any]) -> str:
+    """The unit that a crack's figures are told in: with a marker some are in pixels, as they are too far from it."""
+    return "mm" if properties.get("length_mm") is not None else "px"
+
+
+def width_class(properties: Mapping[str, Any]) -> WidthClass:
     """The class of a crack, by its 95th percentile: its widest place but for single outliers."""
+    unit = unit_of(properties)
     width = properties.get(f"width_p95_{unit}")
     rank = 0 if width is None else 1 + sum(width > bound for bound in _BOUNDS[unit])
     return classes(unit)[rank]

@@ -1,5 +1,6 @@
 """A survey's folder without a server: drawn surfaces whose exact masks are measured and kept as the survey keeps an answer."""
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def surveyed(
                 Status.PREDICTED,
                 path.stat().st_size,
                 path.stat().st_mtime_ns,
-                "",
+                hashlib.sha256(path.read_bytes()).hexdigest(),
                 width=surface.mask_hw.shape[1],
                 height=surface.mask_hw.shape[0],
                 crack_ratio=float(surface.mask_hw.mean()),
@@ -70,7 +71,8 @@ def surveyed(
                 lines=[lines(crack) for crack in cracks],
             )
         )
-    for row in (others or {}).values():
+    for file, row in (others or {}).items():
+        (photographs / file).write_bytes(b"torn")
         survey.append(row)
     about = About(photographs, scale, bool(exifs), {".mov": 2})
     about.save(survey)

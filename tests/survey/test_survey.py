@@ -18,7 +18,6 @@ import pytest
 import requests
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 
 from model.synthetic import draw_surface
@@ -402,21 +401,6 @@ def test_a_thin_crack_shows_in_the_thumbnail() -> None:
     small_hwc = np.asarray(Image.open(io.BytesIO(thumbnail(image_hwc_u8, mask_hw)))).astype(int)
     assert small_hwc.shape == (128, 192, 3)
     assert (small_hwc[1003 * 128 // 2000, :, 0] - small_hwc[1003 * 128 // 2000, :, 1] > 60).all()
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromedriver are not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    with webdriver.Chrome(options, Service(driver)) as chrome:
-        chrome.set_script_timeout(PATIENCE_S)
-        yield chrome
 
 
 def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark(

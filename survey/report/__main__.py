@@ -1,0 +1,64 @@
+"""Turn a survey's folder into a report: `python -m survey.report --help`."""
+
+import argparse
+import io
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from survey.report.writing import PAGE, PDF, write_report
+
+INSPECTION = "inspection.toml"
+NAMED = ("structure", "element", "date", "inspector")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0, both files are written; 2, they couldn't be."""
+    parser = argparse.ArgumentParser(
+        prog="python -m survey.report",
+        description=f"Write {PAGE} and {PDF} into a survey's folder: what was inspected, its figures, a map where photographs\n"
+        "have a position (python -m survey --exif), and one page for each of the first findings.\n\n"
+        f"{INSPECTION} in the folder may say what is the same each time, and more than there are options for:\n"
+        '  structure = "Bridge 7, A81"\n  inspector = "M. Weber"\n  client = "Road authority"\n',
+        epilog="examples:\n"
+        "  python -m survey.report photographs-cracks\n"
+        '  python -m survey.report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a survey, which it has named as that of its results")
+    for name in NAMED:
+        parser.add_argument(f"--{name}", help=f"for the cover (default: that of {INSPECTION}, or nothing)")
+    parser.add_argument("--findings", type=int, default=30, help="most pages of findings (default: %(default)s)")
+    parser.add_argument("--photographs", type=Path, help="their folder, where it has moved since the survey")
+    chosen = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        given = read_inspection(chosen.folder) | {name: text for name in NAMED if (text := getattr(chosen, name)) is not None}
+        paths = write_report(chosen.folder, given, max(chosen.findings, 0), chosen.photographs)
+    except BlockingIOError:
+        parser.exit(2, f"error: A survey is writing {chosen.folder}. Wait for it.\n")
+    except (ValueError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+    print("\n".join(str(path) for path in paths))
+    return 0
+
+
+def read_inspection(folder: Path) -> dict[str, str]:
+    """What `inspection.toml` says, if it is there: each of its keys is a line of the cover. Raises ValueError, OSError."""
+    path = folder / INSPECTION
+    if not path.exists():
+        return {}
+    try:
+        told = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}. Expected lines such as structure = "Bridge 7".') from error
+    for name, value in told.items():
+        if isinstance(value, dict | list):
+            raise ValueError(f'{path}: {name} is no text. Expected a line such as {name} = "...".')
+    return {name: str(value) for name, value in told.items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

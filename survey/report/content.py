@@ -1,0 +1,289 @@
+"""What a report says, in words and numbers that the page and the PDF take as they are.
+
+Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and the two forms (`__main__`, its templates).
+"""
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.inference.cracks import FIGURES, Scale, in_mm
+from survey.exif import Taken
+from survey.findings import Findings, Photograph, printable
+from survey.folder import Status
+from survey.report.drawings import Place, histogram, site_map
+from survey.report.ranking import figure, length, rank, width
+from survey.width_classes import classes, unit_of, width_class
+
+MAX_IN_TABLE = 500  # of the cracks that get no page: some twelve pages
+MAX_LEFT_OUT = 200
+UNITS = ("mm", "px")
+Pairs = list[tuple[str, str]]
+_SOURCES = {"given": "as given", "camera": "from distance, focal length and sensor", "marker": "from a marker in it"}
+_TOLD = {*FIGURES, *in_mm(FIGURES), "mm_per_px", "band_rank"}  # what the table of a finding has lines of its own for
+
+
+@dataclass(frozen=True)
+class Found:
+    """One crack of one photograph; `index` counts its cracks from 0."""
+
+    key: tuple[float, ...]
+    file: str
+    index: int
+
+
+@dataclass
+class Overview:
+    """What one look at all photographs gives; with their number grow only the `places`.
+
+    Attributes:
+        widest: by unit, the widest crack's 95th percentile and its photograph.
+        first: the cracks that are told one by one, by rank.
+        left_out: names and reasons, the first `MAX_LEFT_OUT`.
+    """
+
+    n_with_cracks: int = 0
+    n_cracks: int = 0
+    status: Counter[Status] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    thresholds: Counter[float] = field(default_factory=Counter)
+    of_class: dict[str, Counter[int]] = field(default_factory=lambda: {unit: Counter() for unit in UNITS})
+    length_of_class: dict[str, dict[int, float]] = field(default_factory=lambda: {unit: defaultdict(float) for unit in UNITS})
+    widest: dict[str, tuple[float, str]] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    first: list[Found] = field(default_factory=list)
+    left_out: Pairs = field(default_factory=list)
+    n_left_out: int = 0
+
+
+def look(findings: Findings, n_told: int) -> Overview:
+    """Read all photographs once.
+
+    Args:
+        n_told: how many cracks are told one by one, on pages and in the table after them.
+    """
+    seen = Overview()
+    seen.first = heapq.nsmallest(n_told, _cracks(findings, seen), key=lambda found: (found.key, found.file, found.index))
+    return seen
+
+
+def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
+    for photograph in findings.photographs():
+        row, cracks = photograph.row, photograph.cracks
+        seen.status[row.status] += 1
+        reason = row.error or ("" if row.lines is not None else "An older version answered, which told less of its cracks.")
+        if row.status is not Status.PREDICTED or row.lines is None:
+            _leave_out(seen, row.file, reason)
+        if row.status is Status.PREDICTED:
+            seen.models[row.model_version] += 1
+            seen.thresholds[row.threshold or 0.0] += 1
+        seen.n_with_cracks += bool(cracks)
+        _place(seen, photograph, cracks)
+        for index, crack in enumerate(cracks):
+            unit = unit_of(crack)
+            of_width = width_class(crack)
+            seen.n_cracks += 1
+            seen.of_class[unit][of_width.rank] += 1
+            seen.length_of_class[unit][of_width.rank] += crack[f"length_{unit}"]
+            wide = crack.get(f"width_p95_{unit}") or 0.0
+            if wide > seen.widest.get(unit, (0.0, ""))[0]:
+                seen.widest[unit] = wide, row.file
+            if row.lines is not None:
+                yield Found(rank(crack, row.crack_score), row.file, index)
+
+
+def _leave_out(seen: Overview, name: str, reason: str) -> None:
+    seen.n_left_out += 1
+    if len(seen.left_out) < MAX_LEFT_OUT:
+        seen.left_out.append((printable(name), reason))
+
+
+def _place(seen: Overview, photograph: Photograph, cracks: Sequence[Mapping[str, Any]]) -> None:
+    taken = photograph.taken
+    if taken.latitude is not None and taken.longitude is not None:
+        ranks = [width_class(crack).rank for crack in cracks]
+        seen.places[photograph.row.file] = Place(taken.latitude, taken.longitude, max(ranks, default=None))
+
+
+def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs:
+    """What was inspected, and how; of what people give, what is empty is left out."""
+    quality = str(findings.survey.question.get("quality", "normal"))
+    thresholds = ", ".join(f"{threshold:g}" for threshold in sorted(seen.thresholds))
+    models = ", ".join(f"{version} ({n})" if len(seen.models) > 1 else version for version, n in seen.models.items())
+    named = {"structure": "Structure", "element": "Element", "date": "Date of inspection", "inspector": "Inspector"}
+    people = [(named.get(name, name.replace("_", " ").capitalize()), printable(text)) for name, text in given.items() if text]
+    return [
+        *people,
+        ("Method", "Photographs searched for cracks by a neural network, each crack measured across its centre line"),
+        ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {quality}"),
+        ("Scale", scale_text(findings.about.scale, seen)),
+    ]
+
+
+def scale_text(scale: Scale | None, seen: Overview) -> str:
+    if scale is not None:
+        return f"{figure(scale.mm_per_px)} mm per pixel, {_SOURCES.get(scale.source, scale.source)}, for all photographs"
+    if seen.of_class["mm"]:
+        return "Of each crack, from a marker in its photograph; without one in pixels"
+    return "None: all figures are in pixels, and none of them is a size on the surface"
+
+
+def summary(seen: Overview, n_pages: int) -> Pairs:
+    """The figures of all photographs together."""
+    n_missing = sum(n for status, n in seen.status.items() if status is not Status.PREDICTED)
+    rows = [
+        ("Photographs", f"{seen.status.total()}"),
+        ("Photographs with cracks", f"{seen.n_with_cracks}"),
+        ("Photographs without", f"{seen.status[Status.PREDICTED] - seen.n_with_cracks}"),
+        *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
+        ("Cracks", f"{seen.n_cracks}"),
+    ]
+    for unit in UNITS:
+        if seen.of_class[unit]:
+            rows.append((f"Length together{_of(unit, seen)}", length(sum(seen.length_of_class[unit].values()), unit)))
+            if unit in seen.widest:
+                value, file = seen.widest[unit]
+                rows.append((f"Widest, 95th percentile{_of(unit, seen)}", f"{figure(value)} {unit}, in {printable(file)}"))
+            rows.append((f"Too narrow to tell their width{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
+    if seen.n_cracks > n_pages:
+        rows.append(("Cracks with a page below", f"{n_pages}, the first by rank; the others follow in a table"))
+    return rows
+
+
+def _of(unit: str, seen: Overview) -> str:
+    both = seen.of_class["mm"] and seen.of_class["px"]
+    return (" (cracks with a scale)" if unit == "mm" else " (cracks without a scale)") if both else ""
+
+
+def histograms(seen: Overview) -> list[str]:
+    """SVG, one for each unit that there is."""
+    drawn = []
+    for unit in UNITS:
+        counts = seen.of_class[unit]
+        if counts:
+            ranks = [of_width for of_width in classes(unit) if min(counts) <= of_width.rank <= max(counts)]
+            rows = [(of_width, counts[of_width.rank], seen.length_of_class[unit][of_width.rank]) for of_width in ranks]
+            drawn.append(histogram(rows, unit))
+    return drawn
+
+
+def place_map(seen: Overview, numbers: Mapping[str, Sequence[int]]) -> str | None:
+    """SVG; none where no photograph has a place.
+
+    Args:
+        numbers: of each photograph, its findings'.
+    """
+    if not seen.places:
+        return None
+    places = [
+        Place(place.latitude, place.longitude, place.rank, ", ".join(map(str, numbers.get(file, ()))))
+        for file, place in seen.places.items()
+    ]
+    return site_map(places, classes("mm" if seen.of_class["mm"] else "px"))
+
+
+def finding_rows(photograph: Photograph, index: int) -> Pairs:
+    """A finding's table; what others have put among a crack's properties is told under its own name."""
+    crack, row = photograph.cracks[index], photograph.row
+    unit = unit_of(crack)
+    uncertainty = crack.get(f"width_uncertainty_{unit}")
+    limit = crack.get(f"width_limit_{unit}")
+    rows = [
+        ("Photograph", printable(row.file)),
+        ("Crack", f"{crack['id']} of {len(photograph.cracks)} in it"),
+        ("Length", length(crack[f"length_{unit}"], unit)),
+    ]
+    if crack["is_width_below_limit"]:
+        rows.append(("Width", f"{width(crack, 'median')}, too narrow to tell"))
+    else:
+        told = width(crack, "median") + (f" \u00b1 {uncertainty:.2g}" if uncertainty is not None else "")
+        rows += [
+            ("Width, median", told),
+            ("Width, 95th percentile", width(crack, "p95")),
+            ("Width, largest", width(crack, "max")),
+        ]
+        rows += [("Narrowest width that can be told", f"{figure(limit)} {unit}")] if limit is not None else []
+    area = crack.get("area_mm2")
+    rows += [
+        ("Area", f"{figure(area)} mm\u00b2" if area is not None else f"{crack['area_px']:,} pixels"),
+        ("Direction", f"{crack['orientation_deg']:.0f}\u00b0 (0 level, 90 upright, 45 rises to the right)"),
+        ("Lines between ends and junctions", f"{crack['n_branches']}"),
+        ("Reaches the photograph's edge", "yes, and may go on" if crack["touches_edge"] else "no"),
+        ("Mean probability", f"{crack['probability_mean']:.2f}"),
+        *([("Crack score of the photograph", f"{row.crack_score:.3f}")] if row.crack_score is not None else []),
+        *taken_rows(photograph.taken),
+    ]
+    if "mm_per_px" in crack:
+        rows.append(("Scale", f"{figure(crack['mm_per_px'])} mm per pixel, {_SOURCES['marker']}"))
+    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in crack.items() if name not in _TOLD]
+    return rows
+
+
+def taken_rows(taken: Taken) -> Pairs:
+    rows = [("Taken", taken.at.replace("T", " "))] if taken.at else []
+    if taken.latitude is not None:
+        rows.append(("Position (WGS84)", f"{taken.latitude:.5f}, {taken.longitude:.5f}"))
+    return rows
+
+
+def table_row(photograph: Photograph, index: int, number: int) -> list[str]:
+    """Of `TABLE_COLUMNS`."""
+    crack, score = photograph.cracks[index], photograph.row.crack_score
+    return [
+        str(number),
+        printable(photograph.row.file),
+        str(crack["id"]),
+        length(crack[f"length_{unit_of(crack)}"], unit_of(crack)),
+        width(crack, "p95"),
+        "" if score is None else f"{score:.3f}",
+    ]
+
+
+TABLE_COLUMNS = ["No.", "Photograph", "Crack", "Length", "Width (95th perc.)", "Crack score"]
+
+
+def left_out(findings: Findings, seen: Overview, gone: Sequence[str]) -> Pairs:
+    """Photographs and files that nothing is said of, with the reason."""
+    rows = list(seen.left_out)
+    if seen.n_left_out > len(rows):
+        rows.append((f"{seen.n_left_out - len(rows)} more photographs", "The reasons are in photographs.csv."))
+    rows += [(printable(file), "It is no longer in the folder of photographs.") for file in gone[:MAX_LEFT_OUT]]
+    if len(gone) > MAX_LEFT_OUT:
+        rows.append((f"{len(gone) - MAX_LEFT_OUT} more photographs", "They are no longer in the folder of photographs."))
+    for kind, n in findings.about.left_out.items():
+        rows.append((f"{n} {'file' if n == 1 else 'files'} ({printable(kind)})", "No photograph of a kind that is read."))
+    return rows
+
+
+def _told(value: Any) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return figure(value)
+        case None:
+            return "not told"
+        case list():
+            return ", ".join(map(_told, value))
+        case Mapping():
+            return "; ".join(f"{name}: {_told(part)}" for name, part in value.items())
+        case _:
+            return printable(str(value))
+
+
+def notes(scale: Scale | None) -> list[str]:
+    """What whoever reads the report must know of its figures."""
+    return [*_NOTES, *([_ONE_SCALE] if scale else [])]
+
+
+_NOTES = [
+    "A neural network has found the cracks. It misses some, and takes other lines for cracks: a person has to confirm each "
+    "on the structure before anything is decided. Nothing here is a verdict on safety.",
+    "Widths are of the opening at the surface, broken edges included, on the day of the photograph. A stain or a shadow along "
+    "a crack counts as width. A crack too narrow to tell its width is reported as narrower than a limit, without a number.",
+]
+_ONE_SCALE = (
+    "The scale holds for photographs that are taken square to the surface; in an oblique one it is right at one distance only."
+)

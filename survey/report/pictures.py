@@ -1,0 +1,152 @@
+"""A finding's two pictures: the photograph with its cracks drawn and numbered, and the crack's widest place close up."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from model.inference.cracks import Scale
+from survey.folder import Line
+from survey.report.drawings import nice
+from survey.report.ranking import width
+
+OVERVIEW_PX = 1500  # of the longer side: 200 dots an inch on A4
+_CLOSE_UP_PX = 720
+_FOUND, _OTHER, _CASING = (255, 0, 64), (255, 214, 0), (16, 20, 26)
+_Box = tuple[float, float, float, float]
+
+
+def close_up_box(size_wh: tuple[int, int], crack: Mapping[str, Any], lines: Sequence[Line]) -> _Box:
+    """A square around the widest place, or the middle of the longest line, in pixels: left, top, right, bottom."""
+    x, y = crack.get("width_max_at") or max(lines, key=len)[len(max(lines, key=len)) // 2]
+    side = min(max(8 * (crack.get("width_max_px") or 0.0), 150.0), *size_wh)
+    left = min(max(x - side / 2, 0.0), size_wh[0] - side)
+    top = min(max(y - side / 2, 0.0), size_wh[1] - side)
+    return left, top, left + side, top + side
+
+
+def overview(
+    image_hwc_u8: NDArray[np.uint8], cracks: Sequence[Sequence[Line]], found: int, box: _Box, mm_per_px: float | None
+) -> bytes:
+    """JPEG, its longer side `OVERVIEW_PX`, so that what is drawn is as large on paper for any photograph.
+
+    Args:
+        cracks: centre lines of all of the photograph.
+        found: which of them the finding is; the others are drawn thinner.
+        box: of the close-up.
+    """
+    height, width_px = image_hwc_u8.shape[:2]
+    factor = OVERVIEW_PX / max(height, width_px)
+    size_wh = (max(1, round(factor * width_px)), max(1, round(factor * height)))
+    picture = Image.fromarray(image_hwc_u8).resize(size_wh, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    draw = ImageDraw.Draw(picture)
+    for number, lines in enumerate(cracks):
+        if number != found:
+            _draw_lines(draw, lines, factor, _OTHER, 2)
+    _draw_lines(draw, cracks[found], factor, _FOUND, 4)
+    left, top, right, bottom = (factor * side for side in box)
+    right, bottom = max(right, left + 12), max(bottom, top + 12)  # of a panorama
+    draw.rectangle((left, top, right, bottom), outline=_CASING, width=7)
+    draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=3)
+    font = ImageFont.load_default(26)
+    _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
+    others = [number for number in range(len(cracks)) if number != found][:30]
+    for number in [*others, found]:
+        _draw_number(draw, cracks[number], factor, str(number + 1), font, _FOUND if number == found else _OTHER)
+    return _jpeg(picture)
+
+
+def close_up(
+    image_hwc_u8: NDArray[np.uint8], crack: Mapping[str, Any], lines: Sequence[Line], box: _Box, mm_per_px: float | None
+) -> bytes:
+    """JPEG, square: nothing is drawn on the crack, but two arrows point at both sides of its widest place."""
+    picture = Image.fromarray(image_hwc_u8).resize((_CLOSE_UP_PX, _CLOSE_UP_PX), Image.Resampling.BICUBIC, box=box)
+    factor = _CLOSE_UP_PX / (box[2] - box[0])
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(26)
+    if crack.get("width_max_at") is not None and crack.get("width_max_px") is not None:
+        at = np.array(crack["width_max_at"])
+        across = _across(at, lines)
+        for side in (-1, 1):
+            tip = (at + side * across * crack["width_max_px"] / 2 - box[:2]) * factor
+            _draw_arrow(draw, tip, side * across)
+        _draw_box(draw, (12, 12), f"widest: {width(crack, 'max')}", font)
+    _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
+    return _jpeg(picture)
+
+
+def scale_at(crack: Mapping[str, Any], scale: Scale | None) -> float | None:
+    """Millimetres per pixel: the photograph's, or the crack's own where a marker tells it."""
+    return scale.mm_per_px if scale else crack.get("mm_per_px")
+
+
+def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.float64]:
+    """The direction across the nearest line at a place."""
+    nearest, best = None, np.inf
+    for line in lines:
+        points = np.asarray(line)
+        distance = np.hypot(*(points - at_xy).T)
+        place = int(np.argmin(distance))
+        if distance[place] < best:
+            best = float(distance[place])
+            nearest = points[max(place - 2, 0) : place + 3]
+    along = nearest[-1] - nearest[0] if nearest is not None else np.array([1.0, 0.0])
+    across = np.array([-along[1], along[0]])
+    return np.asarray(across / max(float(np.hypot(*across)), 1e-9))
+
+
+def _draw_lines(draw: ImageDraw.ImageDraw, lines: Sequence[Line], factor: float, colour: tuple[int, ...], wide: int) -> None:
+    for extra, shade in ((3, _CASING), (0, colour)):
+        for line in lines:
+            points = [(factor * x, factor * y) for x, y in line]
+            draw.line(points, fill=shade, width=wide + extra, joint="curve")
+
+
+def _draw_number(
+    draw: ImageDraw.ImageDraw, lines: Sequence[Line], factor: float, text: str, font: Any, colour: tuple[int, ...]
+) -> None:
+    """Before the crack's beginning, so that a short one isn't hidden."""
+    start = np.array(lines[0][0])
+    away = start - np.concatenate([np.asarray(line) for line in lines]).mean(axis=0)
+    at = factor * start + 28 * away / max(float(np.hypot(*away)), 1e-9)
+    x, y = np.clip(at, 20, np.array(draw.im.size) - 20).tolist()
+    draw.circle((x, y), 18, fill=_CASING, outline=colour, width=3)
+    draw.text((x, y), text, font=font, fill="white", anchor="mm")
+
+
+def _draw_arrow(draw: ImageDraw.ImageDraw, tip: NDArray[np.float64], away: NDArray[np.float64]) -> None:
+    beside = np.array([-away[1], away[0]])
+    tail, wings = tip + 70 * away, [tip + 20 * away + side * 9 * beside for side in (-1, 1)]
+    for wide, colour in ((9, _CASING), (4, _FOUND)):
+        draw.line([tuple(tip + 8 * away), tuple(tail)], fill=colour, width=wide)
+    draw.polygon([tuple(tip), *map(tuple, wings)], fill=_FOUND, outline=_CASING)
+
+
+def _draw_scale_bar(
+    draw: ImageDraw.ImageDraw, size_wh: tuple[int, int], factor: float, mm_per_px: float | None, font: Any
+) -> None:
+    """At the bottom left: a round length of at most a third of the picture."""
+    unit_px = factor / mm_per_px if mm_per_px else factor
+    long = nice(size_wh[0] / 3 / unit_px)
+    told = f"{long:g} px" if not mm_per_px else f"{long / 1000:g} m" if long >= 1000 else f"{long:g} mm"
+    left, right, bottom = 24.0, 24 + long * unit_px, size_wh[1] - 24.0
+    draw.rectangle(
+        (left - 12, bottom - 50, max(right, left + draw.textlength(told, font=font)) + 12, bottom + 12), fill=_CASING
+    )
+    draw.line([(left, bottom - 10), (left, bottom), (right, bottom), (right, bottom - 10)], fill="white", width=3)
+    draw.text((left, bottom - 14), told, font=font, fill="white", anchor="ls")
+
+
+def _draw_box(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: Any) -> None:
+    *_, right, bottom = draw.textbbox((at[0] + 8, at[1] + 6), text, font=font)
+    draw.rectangle((at[0], at[1], right + 8, bottom + 8), fill=_CASING)
+    draw.text((at[0] + 8, at[1] + 6), text, font=font, fill="white")
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=82)
+    return buffer.getvalue()

@@ -1,0 +1,148 @@
+"""From a survey's folder to `report.html` and `report.pdf`: the same content through two templates.
+
+The PDF is set by typst, which carries its compiler and its fonts. Texts reach it as data and never as markup, as do those of
+the page, which Jinja escapes.
+"""
+
+import base64
+import datetime
+import hashlib
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import typst
+from numpy.typing import NDArray
+
+from model.inference.errors import RequestError
+from model.inference.photograph import decode
+from survey.findings import About, Findings, printable
+from survey.folder import JOURNAL, Survey
+from survey.report import content, pictures
+from survey.report.content import Found
+from survey.report.ranking import RULE
+
+PAGE, PDF = "report.html", "report.pdf"
+_CHANGED = "The photograph has changed since the survey, or is gone. Shown is the survey's own picture, with its mask in red."
+Picture = NDArray[np.uint8]
+
+
+def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs: Path | None = None) -> list[Path]:
+    """Both forms; the paths written.
+
+    Args:
+        folder: of a survey.
+        given: lines of the cover, by their names.
+        n_pages: the most findings that get a page each; the next ones get a line of a table.
+        photographs: their folder, where it isn't that of the survey any more.
+
+    Raises:
+        ValueError: the folder is none of a survey's.
+        BlockingIOError: a survey is under way there.
+        OSError: it cannot be read or written.
+    """
+    if not (folder / JOURNAL).is_file():
+        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which python -m survey names as Results.")
+    about = About.load(folder)
+    about = replace(about, photographs=photographs or about.photographs)
+    survey = Survey(folder, None)
+    try:
+        files, gone = survey.files(), []
+        if about.photographs.is_dir():
+            gone = [file for file in files if not (about.photographs / file).exists()]
+            files = sorted(set(files) - set(gone))
+        findings = Findings(survey, about, files)
+        with tempfile.TemporaryDirectory(prefix="crack-report-") as temporary:
+            work = Path(temporary)
+            told = _tell(findings, given, n_pages, gone, work)
+            with survey.whole(PAGE) as path:
+                _page(told, work).dump(str(path), encoding="utf-8")
+            (work / "content.json").write_text(json.dumps(told), encoding="utf-8")
+            (work / "report.typ").write_bytes(Path(__file__).with_name("report.typ").read_bytes())
+            with survey.whole(PDF) as path:
+                path.write_bytes(typst.compile(work / "report.typ", root=work, format="pdf"))
+    finally:
+        survey.close()
+    return [folder / PAGE, folder / PDF]
+
+
+def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequence[str], work: Path) -> dict[str, Any]:
+    """All that both templates need: texts, and the names of pictures in `work`."""
+    seen = content.look(findings, n_pages + content.MAX_IN_TABLE)
+    pages, lines = seen.first[:n_pages], seen.first[n_pages:]
+    numbers: dict[str, list[int]] = defaultdict(list)
+    for number, found in enumerate(pages, 1):
+        numbers[found.file].append(number)
+    drawings = {f"histogram-{number}.svg": drawn for number, drawn in enumerate(content.histograms(seen), 1)}
+    site = content.place_map(seen, numbers)
+    for name, drawn in (drawings | ({"map.svg": site} if site else {})).items():
+        (work / name).write_text(drawn, encoding="utf-8")
+    return {
+        "title": printable(given.get("structure") or findings.about.photographs.name),
+        "subtitle": printable(given.get("element", "")),
+        "made": datetime.date.today().isoformat(),
+        "cover": content.cover(given, findings, seen),
+        "notes": [*content.notes(findings.about.scale), RULE],
+        "summary": content.summary(seen, len(pages)),
+        "histograms": list(drawings),
+        "map": "map.svg" if site else None,
+        "findings": list(_findings(findings, pages, work)),
+        "columns": content.TABLE_COLUMNS,
+        "table": [
+            content.table_row(findings.find(found.file), found.index, number)
+            for number, found in enumerate(lines, len(pages) + 1)
+        ],
+        "n_more": seen.n_cracks - len(seen.first),
+        "left_out": content.left_out(findings, seen, gone),
+    }
+
+
+def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterator[dict[str, Any]]:
+    read = lru_cache(maxsize=1)(lambda file: _picture(findings, file))  # one photograph's findings mostly follow each other
+    for number, found in enumerate(pages, 1):
+        photograph = findings.find(found.file)
+        crack, lines = photograph.cracks[found.index], photograph.row.lines or []
+        image_hwc_u8, is_own = read(found.file)
+        mm_per_px = pictures.scale_at(crack, photograph.scale)
+        box = pictures.close_up_box((image_hwc_u8.shape[1], image_hwc_u8.shape[0]), crack, lines[found.index])
+        drawn = {
+            "overview": pictures.overview(image_hwc_u8, lines, found.index, box, mm_per_px),
+            "close_up": pictures.close_up(image_hwc_u8, crack, lines[found.index], box, mm_per_px),
+        }
+        for name, jpeg in drawn.items():
+            (work / f"{name}-{number}.jpg").write_bytes(jpeg)
+        yield {
+            "number": number,
+            "title": f"Crack {crack['id']} of {printable(found.file)}",
+            "rows": content.finding_rows(photograph, found.index),
+            "has_arrows": not crack["is_width_below_limit"],
+            "note": "" if is_own else _CHANGED,
+            **{name: f"{name}-{number}.jpg" for name in drawn},
+        }
+
+
+def _picture(findings: Findings, file: str) -> tuple[Picture, bool]:
+    """The photograph as it was when it was surveyed; where there is no such any more, the survey's overlay, and False."""
+    row = findings.find(file).row
+    try:
+        data = (findings.about.photographs / file).read_bytes()
+        if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256:
+            return decode(data), True
+    except (OSError, RequestError):
+        pass
+    return decode(findings.survey.overlay(file).read_bytes()), False
+
+
+def _page(told: Mapping[str, Any], work: Path) -> jinja2.environment.TemplateStream:
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["inline"] = lambda name: base64.b64encode((work / name).read_bytes()).decode()
+    environment.filters["read"] = lambda name: (work / name).read_text(encoding="utf-8")
+    template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
+    return template.stream(told)

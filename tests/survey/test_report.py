@@ -1,0 +1,221 @@
+"""The report: its PDF read by PDFium, its page opened and printed by a real Chromium."""
+
+import base64
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+import pytest
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from model.synthetic import Surface, draw_surface
+from survey.exif import Taken
+from survey.findings import Findings, Photograph
+from survey.folder import Row, Status
+from survey.report import content
+from survey.report.drawings import Place, nice, site_map
+from survey.report.ranking import rank
+from survey.report.writing import write_report
+from survey.width_classes import classes
+from tests.conftest import ROOT
+from tests.photographs import jpeg
+from tests.surveyed import exif, surveyed
+
+ODD = 'span 1/#strong[x] $y$ <b>&amp; \\ " \n\udcfc=.jpg'
+SURFACES = {
+    ODD: draw_surface(3, (300, 420)),
+    "plain.jpg": draw_surface(4, (300, 420)),
+    "third.jpg": draw_surface(1, (420, 300)),
+}
+TORN = Row("torn.jpg", Status.REFUSED, 5, 0, "", error="It is torn or corrupt.")
+STRUCTURE = "Bridge <b>7</b> #strong[x] $x$ \\ @a"
+
+
+@pytest.fixture
+def findings(tmp_path: Path) -> Findings:
+    exifs = {ODD: exif(47.3701, -8.5412), "plain.jpg": exif(47.3712, -8.5399)}
+    findings = surveyed(tmp_path, SURFACES, exifs=exifs, others={"torn.jpg": TORN})
+    findings.survey.close()
+    return findings
+
+
+def pages(path: Path) -> list[str]:
+    document = pypdfium2.PdfDocument(path)
+    texts = [page.get_textpage().get_text_bounded().replace("\u200b", "").replace("\ufffe", "") for page in document]
+    document.close()
+    return [" ".join(text.split()) for text in texts]
+
+
+def n_cracks(findings: Findings) -> int:
+    journal = (findings.survey.folder / "cracks.jsonl").read_text().splitlines()
+    return sum(len(json.loads(line).get("cracks") or ()) for line in journal)
+
+
+def test_the_pdf_has_a_cover_the_summary_a_page_for_each_finding_and_what_was_left_out(findings: Findings) -> None:
+    given = {"structure": STRUCTURE, "date": "2026-05-01", "inspector": "M. Weber", "element": "", "client": "Road authority"}
+    _, pdf = write_report(findings.survey.folder, given, 100)
+    told = pages(pdf)
+    n = n_cracks(findings)
+    assert len(told) == 1 + 1 + n + 1
+    for words in (STRUCTURE, "Date of inspection 2026-05-01", "Inspector M. Weber", "Client Road authority", "20260501-000000"):
+        assert words in told[0]
+    assert "0.2 mm per pixel, as given" in told[0]
+    assert "Element" not in told[0]
+    assert f"Cracks {n}" in told[1]
+    assert "Where the photographs were taken" in told[1]
+    assert all(f"Finding {number}" in page for number, page in enumerate(told[2:-1], 1))
+    assert '#strong[x] $y$ <b>&amp; \\ "' in told[2]
+    assert "torn.jpg It is torn or corrupt." in told[-1]
+    assert "2 files (.mov)" in told[-1]
+
+
+def test_findings_past_the_bound_are_in_a_table(findings: Findings) -> None:
+    _, pdf = write_report(findings.survey.folder, {}, 1)
+    told = pages(pdf)
+    assert len(told) == 4
+    assert "Cracks with a page below 1," in told[1]
+    assert "Further cracks" in told[-1]
+    assert "third.jpg" in told[-1]
+
+
+def test_a_survey_without_a_crack_has_a_report(tmp_path: Path) -> None:
+    bare = Surface(SURFACES["plain.jpg"].image_hwc_u8, np.zeros((300, 420), np.bool_), "")
+    findings = surveyed(tmp_path, {"bare.jpg": bare}, scale=None)
+    findings.survey.close()
+    _, pdf = write_report(findings.survey.folder, {}, 30)
+    told = pages(pdf)
+    assert len(told) == 3
+    assert "photographs" in told[0]  # the folder, for want of a structure
+    assert "None: all figures are in pixels" in told[0]
+    assert "Photographs without 1" in told[1]
+    assert "Where" not in told[1]
+
+
+def test_what_people_or_files_are_called_is_text_on_the_page_which_asks_nobody_and_prints_a_page_for_each_finding(
+    findings: Findings, browser: webdriver.Chrome
+) -> None:
+    page, _ = write_report(findings.survey.folder, {"structure": STRUCTURE}, 100)
+    browser.get(page.as_uri())
+    assert browser.find_element(By.TAG_NAME, "h1").text == STRUCTURE
+    assert '#strong[x] $y$ <b>&amp; \\ " \ufffd=.jpg' in browser.find_element(By.ID, "finding-1").text
+    images = browser.find_elements(By.TAG_NAME, "img")
+    assert len(images) == 2 * n_cracks(findings)
+    assert all(browser.execute_script("return arguments[0].naturalWidth", image) >= 300 for image in images)
+    assert (
+        browser.execute_script(
+            "return performance.getEntriesByType('resource').filter(e => !e.name.startsWith('data:')).length"
+        )
+        == 0
+    )
+    assert browser.find_elements(By.TAG_NAME, "script") == []
+    browser.set_window_size(390, 800)
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    printed = browser.execute_cdp_cmd("Page.printToPDF", {"preferCSSPageSize": True})["data"]
+    pdf = findings.survey.folder / "printed.pdf"
+    pdf.write_bytes(base64.b64decode(printed))
+    told = pages(pdf)
+    assert [sum(f"Finding {number} " in page for page in told) for number in range(1, n_cracks(findings) + 1)] == [
+        1
+    ] * n_cracks(findings)
+    assert len(told) <= n_cracks(findings) + 4
+
+
+def test_the_order_is_band_then_score_then_width_and_then_length() -> None:
+    def crack(width_mm: float | None, length_mm: float, **more: float) -> dict[str, float | None]:
+        return {"width_p95_mm": width_mm, "length_mm": length_mm, **more}
+
+    ranked = [
+        rank(crack(0.1, 5, band_rank=2), 0.1),
+        rank(crack(0.1, 5, band_rank=1), 0.9),
+        rank(crack(0.5, 5), 0.9),
+        rank(crack(0.4, 900), 0.9),
+        rank(crack(None, 70), 0.9),
+        rank(crack(None, 60), 0.9),
+        rank(crack(3.0, 900), 0.2),
+        rank(crack(3.0, 900), None),
+    ]
+    assert ranked == sorted(ranked)
+
+
+def test_what_others_put_among_a_cracks_figures_is_told(findings: Findings) -> None:
+    row = next(
+        row for row in map(json.loads, (findings.survey.folder / "cracks.jsonl").read_text().splitlines()[1:]) if row["cracks"]
+    )
+    row["cracks"][0] |= {"standard": {"name": "ACI 224R-01", "band": "above the guide value"}, "is_guide_value": True}
+    photograph = Photograph(Row(**row), findings.about.scale, Taken())
+    told = dict(content.finding_rows(photograph, 0))
+    assert told["Standard"] == "name: ACI 224R-01; band: above the guide value"
+    assert told["Is guide value"] == "yes"
+
+
+def test_a_photograph_that_is_gone_is_left_out_and_one_that_has_changed_is_shown_as_it_was(findings: Findings) -> None:
+    (findings.about.photographs / ODD).unlink()
+    (findings.about.photographs / "plain.jpg").write_bytes(jpeg(np.zeros((90, 90, 3), np.uint8)))
+    _, pdf = write_report(findings.survey.folder, {}, 100)
+    told = pages(pdf)
+    assert not any("#strong" in page for page in told[:-1])
+    assert "It is no longer in the folder of photographs." in told[-1]
+    shown = [page for page in told if "Crack 1 of plain.jpg" in page]
+    assert len(shown) == 1
+    assert "has changed since the survey" in shown[0]
+
+
+def test_a_map_shows_places_to_scale_across_the_180th_meridian() -> None:
+    places = [Place(-18.0, 179.999, None), Place(-18.0, -179.999, 3, "1, 2")]
+    drawn = site_map(places, classes("mm"))
+    assert "1, 2" in drawn
+    assert "no crack found" in drawn
+    assert "50 m<" in drawn
+    assert nice(0.7) == 0.5
+
+
+def test_a_panorama_has_a_page_too(tmp_path: Path) -> None:
+    image_hwc_u8, mask_hw = np.full((40, 30_000, 3), 160, np.uint8), np.zeros((40, 30_000), np.bool_)
+    image_hwc_u8[18:22, 100:400], mask_hw[18:22, 100:400] = 40, True
+    findings = surveyed(tmp_path, {"strip.png": Surface(image_hwc_u8, mask_hw, "")})
+    findings.survey.close()
+    _, pdf = write_report(findings.survey.folder, {}, 30)
+    assert "Crack 1 of strip.png" in pages(pdf)[2]
+
+
+def test_the_file_in_the_folder_says_what_the_command_line_does_not(findings: Findings) -> None:
+    (findings.survey.folder / "inspection.toml").write_text(
+        'structure = "From the file"\ninspector = "A. File"\ndate = 2026-05-01\n'
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "survey.report",
+        str(findings.survey.folder),
+        "--structure",
+        "From the line",
+        "--findings",
+        "0",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(findings.survey.folder / name) for name in ("report.html", "report.pdf")]
+    cover = pages(findings.survey.folder / "report.pdf")[0]
+    assert "Structure From the line" in cover
+    assert "Inspector A. File" in cover
+    assert "Date of inspection 2026-05-01" in cover
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence"),
+    [
+        ("no journal", "has no cracks.jsonl: expected a survey's folder"),
+        ("no text", "structure is no text. Expected a line such as structure"),
+        ("no toml", "Expected lines such as structure"),
+    ],
+)
+def test_what_is_wrong_is_told(findings: Findings, tmp_path: Path, prepare: str, sentence: str) -> None:
+    folder = tmp_path if prepare == "no journal" else findings.survey.folder
+    if prepare != "no journal":
+        (folder / "inspection.toml").write_text("structure = [1]" if prepare == "no text" else "structure")
+    done = subprocess.run([sys.executable, "-m", "survey.report", str(folder)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert sentence in done.stderr
