@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from model.inference import standards
 from model.inference.errors import ErrorCode
 from model.inference.options import Quality, Response, Summary
 from sidecar.feedback import State
@@ -108,6 +109,13 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         "description": "the side of the printed markers in the photograph; in place of mm_per_px. The scale is then right "
         "in an oblique photograph too, and nothing of the marker is called crack",
     },
+    "standard": {
+        "type": "string",
+        "enum": standards.names(),
+        "example": "en-1992-1-1",
+        "description": "by which each crack's band is told, a guide value and no verdict on safety; with a scale alone",
+    },
+    "exposure": {"type": "string", "enum": standards.exposures(), "description": "the row of the standard's table"},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-Id": {"schema": {"type": "string"}},
@@ -156,6 +164,7 @@ PREDICT_BODY: dict[str, Any] = {
                         "coordinates": "pixel",
                         "mm_per_px": 0.2,
                         "scale_source": "given",
+                        "standard": standards.find("en-1992-1-1", "XC4").told(),
                         "image_size": [384, 544],
                         "model": {"name": "crack", "version": "20261124-090000", "runtime": "openvino", "precision": "int8"},
                         "threshold": 0.5,
@@ -190,6 +199,12 @@ PREDICT_BODY: dict[str, Any] = {
                                     "width_uncertainty_mm": 0.048,
                                     "width_limit_mm": 0.5,
                                     "area_mm2": 92.4,
+                                    "band": {
+                                        "name": "EN 1992-1-1: above the recommended width",
+                                        "above_mm": 0.3,
+                                        "up_to_mm": None,
+                                        "is_certain": True,
+                                    },
                                 },
                             }
                         ],

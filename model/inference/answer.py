@@ -89,6 +89,10 @@ def answer(
     if options.response == Response.CRACKS or options.summary:
         found = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
     told = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in found]
+    standard = options.judged_by() if surface.scale else None
+    judged: dict[str, object] = {"standard": standard.told()} if standard else {}
+    if standard:
+        told = [{**figures, "band": standard.band(figures)} for figures in told]
     match options.response:
         case Response.MASK:
             body, content_type = encode_mask(mask_hw), "image/png"
@@ -101,6 +105,7 @@ def answer(
                 "type": "FeatureCollection",
                 "coordinates": "pixel",
                 **surface.told(),
+                **judged,
                 "image_size": mask_hw.shape,
                 "model": model,
                 "threshold": threshold,
@@ -119,7 +124,7 @@ def answer(
                 "crack_score": score,
             }
             if options.summary:
-                facts["summary"] = {**surface.told(), **summary(told, surface.scale)}
+                facts["summary"] = {**surface.told(), **judged, **summary(told, surface.scale, standard)}
             body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
     headers = {
         "X-Crack-Model-Version": segmenter.card.version,

@@ -13,6 +13,7 @@ from model.inference import cracks
 from model.inference.cracks import Crack, Scale, in_mm
 from model.inference.markers import Markers
 from model.inference.plane import MAX_UNCERTAINTY_RATIO
+from model.inference.standards import Standard
 
 _POINT_EVERY_PX = 4  # of the centre lines that are told
 _MM_PLACES = 4
@@ -49,10 +50,11 @@ def feature(crack: Crack, told: dict[str, Any]) -> dict[str, Any]:
     return {"type": "Feature", "geometry": geometry, "properties": told}
 
 
-def summary(told: Sequence[dict[str, Any]], scale: Scale | Markers | None) -> dict[str, Any]:
+def summary(told: Sequence[dict[str, Any]], scale: Scale | Markers | None, standard: Standard | None = None) -> dict[str, Any]:
     """How many there are, how long together, and the widest; its width is none where none can be resolved.
 
-    With markers also how many of them have no figures in millimetres, and have no part in those.
+    With markers also how many of them have no figures in millimetres, and have no part in those; with a standard also how many
+    there are by band.
 
     Args:
         told: the properties of each crack.
@@ -62,7 +64,8 @@ def summary(told: Sequence[dict[str, Any]], scale: Scale | Markers | None) -> di
         answer["n_without_mm"] = sum("length_mm" not in crack for crack in told)
     units = ["px"] if scale is None else ["px", "mm"]
     answer |= {f"length_total_{unit}": round(sum(_all(told, f"length_{unit}")), 3) for unit in units}
-    return answer | {f"width_max_{unit}": max(_all(told, f"width_max_{unit}"), default=None) for unit in units}
+    answer |= {f"width_max_{unit}": max(_all(told, f"width_max_{unit}"), default=None) for unit in units}
+    return answer | {"n_by_band": standard.counted(told)} if standard else answer
 
 
 def _all(told: Iterable[dict[str, Any]], name: str) -> list[float]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.standards import Standard, find, names
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _CAMERA = ("distance_m", "focal_length_mm", "sensor_width_mm")
@@ -47,6 +48,7 @@ class Options:
         mm_per_px: how large a pixel is on the surface; or
         distance_m: to the surface, with focal_length_mm and sensor_width_mm of the camera, or alone if EXIF tells of them; or
         marker_size_mm: how large the printed markers are that the photograph shows.
+        standard, exposure: by which each crack's band is told, with a scale.
     """
 
     response: Response = Response.JSON
@@ -58,6 +60,8 @@ class Options:
     focal_length_mm: float | None = None
     sensor_width_mm: float | None = None
     marker_size_mm: float | None = None
+    standard: str | None = None
+    exposure: str | None = None
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Options":
@@ -68,6 +72,8 @@ class Options:
             threshold=_threshold(fields["threshold"]) if "threshold" in fields else None,
             summary=_choice("summary", Summary, fields["summary"]) if "summary" in fields else None,
             **{name: _positive(name, fields[name]) for name in _SCALES if name in fields},
+            standard=fields.get("standard"),
+            exposure=fields.get("exposure"),
         )
         options._check()
         return options
@@ -90,7 +96,21 @@ class Options:
         mm_per_px = 1000 * self.distance_m / self.focal_length_mm * self.sensor_width_mm / max(size_hw)
         return Scale(mm_per_px, ScaleSource.CAMERA)
 
+    @property
+    def asks_for_scale(self) -> bool:
+        return any(getattr(self, name) is not None for name in _SCALES)
+
+    def judged_by(self) -> Standard | None:
+        """The standard that is asked for. Raises RequestError (PARAMETER_INVALID) where there is none such."""
+        return None if self.standard is None else find(self.standard, self.exposure)
+
     def _check(self) -> None:
+        if self.standard is None and self.exposure is not None:
+            found = f"exposure={self.exposure!r} without standard: expected both."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send the standard too, one of {', '.join(names())}.")
+        if self.judged_by() and not self.asks_for_scale:
+            found = f"standard={self.standard!r} without a scale: its limits are in millimetres."
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{found} Send mm_per_px, distance_m or marker_size_mm too.")
         scales = [name for name in _SCALES if getattr(self, name) is not None]
         given = [name for name in scales if name in _CAMERA]
         if len(scales) > max(len(given), 1):

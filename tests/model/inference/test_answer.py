@@ -422,6 +422,20 @@ def test_a_photograph_that_does_not_tell_of_its_camera_has_its_cracks_in_pixels_
     assert not any("mm" in name for found in body["features"] for name in found["properties"])
 
 
+def test_with_a_standard_each_crack_has_its_band_and_the_note_is_said_once() -> None:
+    fields = {"standard": "en-1992-1-1", "exposure": "XC4", "mm_per_px": "0.1"}
+    result = ask(striped(), response="cracks", **fields)
+    body = json.loads(result.body)
+    assert (body["standard"]["name"], body["standard"]["limits_mm"]) == ("en-1992-1-1", [0.3])
+    assert result.body.count(b"A guide value, not a verdict on safety.") == 1
+    assert body["features"][0]["properties"]["band"]["name"] == "EN 1992-1-1: above the recommended width"
+    told = ask_json(striped(), summary="cracks", **fields)["summary"]
+    assert told["n_by_band"]["EN 1992-1-1: above the recommended width"] == 1
+    without = json.loads(ask(striped(), response="cracks", marker_size_mm="50", standard="en-1992-1-1", exposure="XC4").body)
+    assert "standard" not in without
+    assert "band" not in without["features"][0]["properties"]
+
+
 def test_a_summary_comes_after_all_that_was_there_without_it() -> None:
     plain, with_summary = ask(striped()).body, ask(striped(), summary="cracks", mm_per_px="2").body
     assert with_summary.startswith(plain[:-1])
