@@ -1,4 +1,4 @@
-"""What capacity is worked out from (docs/scaling.md): what one photograph costs each process, and what one saved label costs.
+"""What capacity is worked out from (docs/operations/scaling.md): what a photograph costs each process, and a saved label.
 
 Processor seconds, not wall clock: they change little with what else the machine does. Photographs are drawn surfaces repeated
 to their size, with as many bytes a pixel as real ones.

@@ -1,7 +1,7 @@
 """Where everything of one system is: CRACK_INSTANCE moves all ports and folders at once, so that several share a machine.
 
 Each process reads its settings from `of_instance`, so a default is written here and nowhere else. Left to others: what the
-variables mean (README.md) and what isn't a place.
+variables mean (docs/configuration.md) and what isn't a place.
 """
 
 import re

@@ -18,7 +18,7 @@ from gradio_app.page import Page, application
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m gradio_app",
-        description="The web page, beside a running sidecar. README.md lists the environment variables that it reads.",
+        description="The web page, beside a running sidecar. docs/configuration.md lists its settings.",
         epilog="examples:\n  python -m gradio_app\n  BACKEND_URL=http://inspection.example:8000 python -m gradio_app\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

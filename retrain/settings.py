@@ -16,7 +16,7 @@ SECTION = "retrain"
 
 @dataclass(frozen=True)
 class Settings:
-    """README.md, "Retrain", lists each variable with its meaning."""
+    """docs/retraining.md lists each variable with its meaning."""
 
     torchserve_url: str
     management_url: str

@@ -14,7 +14,7 @@ from sidecar.settings import Settings
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m sidecar",
-        description="The door for clients, beside a running TorchServe. README.md lists the variables that it reads.",
+        description="The door for clients, beside a running TorchServe. docs/configuration.md lists its settings.",
         epilog="examples:\n  python -m sidecar\n  CRACK_SIDECAR_PORT=9000 CRACK_REVIEW=automatic python -m sidecar\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

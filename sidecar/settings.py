@@ -16,7 +16,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Settings:
-    """README.md lists each variable with its meaning; docs/security.md those that begin with CRACK_OIDC."""
+    """docs/configuration.md lists each variable with its meaning; docs/security.md those that begin with CRACK_OIDC."""
 
     port: int
     torchserve_url: str

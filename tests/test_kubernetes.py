@@ -170,10 +170,8 @@ def test_no_secret_stands_in_a_manifest(pod: Resource) -> None:
 
 
 @EVERY_POD
-def test_a_pods_settings_are_those_of_the_readme(pod: Resource) -> None:
-    explained = set(
-        re.findall(r"`([A-Z_]+)`", "".join((ROOT / name).read_text() for name in ("README.md", "docs/configuration.md")))
-    )
+def test_a_pods_settings_are_explained(pod: Resource) -> None:
+    explained = set(re.findall(r"`([A-Z_]+)`", "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))))
     names = {variable["name"] for container in containers(pod) for variable in container.get("env", [])}
     assert {name for name in names if re.match(r"CRACK_|TORCHSERVE_|BACKEND_", name)} <= explained
 
@@ -342,6 +340,6 @@ def test_torchserves_probes_tell_a_ready_worker_from_none(lone_server: Server) -
 
 
 def test_the_arithmetic_of_its_page_is_right() -> None:
-    program, printed = re.findall(r"```(?:python)?\n(.*?)```", (ROOT / "docs" / "scaling.md").read_text(), re.S)
+    program, printed = re.findall(r"```(?:python)?\n(.*?)```", (ROOT / "docs" / "operations" / "scaling.md").read_text(), re.S)
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert finished.stdout == printed
