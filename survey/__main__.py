@@ -14,12 +14,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
+from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
 from model.inference.options import Options, Quality, Response
 from survey import coco, geojson
@@ -29,6 +31,13 @@ from survey.folder import SHEET, Status, Survey
 from survey.surveyor import Surveyor, ask_all, photographs
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, write_tables
 
+# What each photograph's own scale is found by, while it is measured: another one needs another --out.
+SCALES = {
+    "distance_m": "from the camera to the surface, in place of --mm-per-px; the rest is in most photographs' EXIF, or in:",
+    "focal_length_mm": "of the lens, its own",
+    "sensor_width_mm": "of the camera's sensor, its longer side",
+    "marker_size_mm": "of the printed markers that photographs show (python -m survey.markers), in place of --mm-per-px",
+}
 DONE, SOME_MISSING, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -86,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="how large a pixel is on the surface, for millimetres in all that is written; given later or changed, nothing "
         "is asked again",
     )
+    for name, what in SCALES.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar="M" if name.endswith("_m") else "MM", help=what)
     parser.add_argument(
         "--exif",
         action="store_true",
@@ -126,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def survey_folder(chosen: argparse.Namespace) -> int:
     """What `main` was asked for; the exit code. Raises what `main` catches."""
-    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px")}
+    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     folder = chosen.folder.resolve()
     if not folder.is_dir():
@@ -139,17 +150,17 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     if not files:
         raise SurveyError(f"{folder} holds no JPEG or PNG, by their suffixes ({left_out or 'it is empty'}).")
     stopping = threading.Event()
-    asked_for = Options(
-        Response.PROBABILITY, options.quality, options.threshold
-    )  # cracks are measured here, from the same answer
+    # Cracks are measured here, from the same answer; of the marker's paper the server calls nothing crack.
+    asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
     client = Client(_address(chosen.url), _key(chosen.key_file), asked_for, chosen.retries, stopping)
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
+    question |= {name: value for name in SCALES if (value := getattr(options, name)) is not None}
     try:
         survey = Survey(out, question)
     except BlockingIOError as error:
         raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
     try:
-        surveyor = Surveyor(folder, survey, client, stopping)
+        surveyor = Surveyor(folder, survey, client, stopping, replace(options, mm_per_px=None))
         remaining = [file for file in files if not surveyor.is_answered(file)]
         print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
         if left_out:
@@ -173,7 +184,8 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         counts, versions = _counted(survey, files)
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
-        about = About(folder, options.scale(()), chosen.exif, dict(others))
+        given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
+        about = About(folder, given_scale, chosen.exif, dict(others))
         about.save(survey)
         findings = Findings(survey, about, files)
         write_tables(findings, chosen.bom)

@@ -21,8 +21,23 @@ class Photograph:
     """A photograph's row, its cracks' properties as `response=cracks` tells them, and when and where it was taken."""
 
     row: Row
-    scale: Scale | None
+    given: Scale | None
     taken: Taken
+
+    @property
+    def scale(self) -> Scale | None:
+        """One for all of the photograph: given, or by its camera. With a marker each crack has its own."""
+        told = self.row.scale or {}
+        if self.given is None and told.get("scale_source") == ScaleSource.CAMERA:
+            return Scale(told["mm_per_px"], ScaleSource.CAMERA)
+        return self.given
+
+    @property
+    def told_scale(self) -> dict[str, Any]:
+        """As answers have it: `mm_per_px`, `scale_source`, and `scale_note` where it was asked for and not found."""
+        if self.given is not None:
+            return {"mm_per_px": self.given.mm_per_px, "scale_source": self.given.source}
+        return self.row.scale or {}
 
     @property
     def cracks(self) -> list[dict[str, Any]]:
@@ -35,7 +50,7 @@ class About:
 
     Attributes:
         photographs: their folder.
-        scale: of all of them; none for pixels.
+        scale: one that was given for all of them.
         with_exif: whether to tell when and where a photograph was taken.
         left_out: how many files lie there that are no photographs, by suffix.
     """

@@ -62,6 +62,7 @@ class Row:
     thumbnail: str = ""  # JPEG, base64
     crack_score: float | None = None  # none where a model or a survey from before there was one answered
     cracks: list[dict[str, Any]] | None = None  # figures in pixels; none where a survey from before they were measured answered
+    scale: dict[str, Any] | None = None  # what the photograph itself tells of it, where it was asked to
     lines: list[list[Line]] | None = None  # each crack's centre lines in pixels; none from before they were kept
 
 

@@ -25,10 +25,12 @@ from tqdm import tqdm
 from model.inference.answer import JPEG_MAX_SIDE_PX, encode_mask
 from model.inference.cracks import measure
 from model.inference.errors import RequestError
-from model.inference.findings import lines
+from model.inference.findings import lines, properties
+from model.inference.options import Options
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
+from model.inference.surface import look_at
 from survey.client import REFUSED, Client, StoppedError, SurveyError, message
 from survey.folder import FINAL, JOURNAL, Row, Status, Survey
 
@@ -38,12 +40,17 @@ THUMBNAIL_PX = 192
 
 @dataclass(frozen=True)
 class Surveyor:
-    """Takes one photograph after the other from its file to its row, from any number of threads."""
+    """Takes one photograph after the other from its file to its row, from any number of threads.
+
+    Attributes:
+        scales: what each photograph's own scale is found by; `mm_per_px`, which may change later, isn't for here.
+    """
 
     folder: Path
     survey: Survey
     client: Client
     stopping: threading.Event
+    scales: Options
 
     def predict(self, file: str) -> Row:
         """Ask for a photograph and keep its pictures.
@@ -85,10 +92,12 @@ class Surveyor:
                 f"{mask_hw.shape[1]} x {mask_hw.shape[0]} pixels; an overlay, which is a JPEG, holds {JPEG_MAX_SIDE_PX} a side."
             )
             return Row(file, Status.REFUSED, *identity, seconds=seconds, error=f"{found} Cut it into parts.")
+        surface = look_at(photograph, image_hwc_u8, self.scales)
         cracks, drawn, unmeasured = None, None, ""
         try:
             measured = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
-            cracks, drawn = [crack.figures for crack in measured], [lines(crack) for crack in measured]
+            cracks = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in measured]
+            drawn = [lines(crack) for crack in measured]
         except RequestError as error:
             unmeasured = error.message
         self.survey.keep(file, encode_mask(mask_hw), _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
@@ -106,6 +115,7 @@ class Surveyor:
             thumbnail=base64.b64encode(thumbnail(image_hwc_u8, mask_hw)).decode(),
             error=unmeasured,
             cracks=cracks,
+            scale=surface.told() if surface.scale or surface.note else None,
             lines=drawn,
         )
 

@@ -5,7 +5,7 @@ OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); in the wo
 """
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -19,6 +19,7 @@ from survey.findings import Findings, printable
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
+_SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
 _EXIF_COLUMNS = ("taken_at", "latitude", "longitude")
 _MAX_ROWS = 2**20 - 1  # of a sheet, below its header
 _MAX_CHARACTERS = 32_767  # of a cell
@@ -55,11 +56,12 @@ def _photographs(findings: Findings) -> _Table:
     rows = (
         [
             *(getattr(photograph.row, column) for column in _COLUMNS),
+            *(photograph.told_scale.get(column) for column in _SCALE_COLUMNS),
             *((photograph.taken.at, photograph.taken.latitude, photograph.taken.longitude) if taken else ()),
         ]
         for photograph in findings.photographs()
     )
-    return (*_COLUMNS, *taken), rows
+    return (*_COLUMNS, *_SCALE_COLUMNS, *taken), rows
 
 
 def _cracks(findings: Findings) -> _Table:
@@ -67,16 +69,24 @@ def _cracks(findings: Findings) -> _Table:
     columns = dict.fromkeys(["file", *FIGURES, *(in_mm(FIGURES) if findings.about.scale else ())])
     for photograph in findings.predicted():
         for crack in photograph.cracks:
-            columns.update(dict.fromkeys(crack))
+            columns.update(dict.fromkeys(_flat(crack)))
     rows = (
         [photograph.row.file, *(_told(crack.get(column)) for column in list(columns)[1:])]
         for photograph in findings.predicted()
-        for crack in photograph.cracks
+        for crack in map(_flat, photograph.cracks)
     )
     return tuple(columns), rows
 
 
 _TABLES: dict[str, Callable[[Findings], _Table]] = {CRACKS: _cracks, PHOTOGRAPHS: _photographs}
+
+
+def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told in parts, such as a band, as figures of their own."""
+    parts: dict[str, Any] = {}
+    for name, value in crack.items():
+        parts |= {f"{name}_{part}": told for part, told in value.items()} if isinstance(value, Mapping) else {name: value}
+    return parts
 
 
 def _told(value: Any) -> Any:

@@ -14,15 +14,21 @@ from survey.exif import Taken
 from survey.findings import Findings, Photograph, printable
 from survey.folder import Status
 from survey.report.drawings import Place, histogram, site_map
-from survey.report.ranking import figure, length, rank, width
+from survey.report.ranking import figure, length, rank, scale_at, width
 from survey.width_classes import classes, unit_of, width_class
 
 MAX_IN_TABLE = 500  # of the cracks that get no page: some twelve pages
 MAX_LEFT_OUT = 200
 UNITS = ("mm", "px")
 Pairs = list[tuple[str, str]]
-_SOURCES = {"given": "as given", "camera": "from distance, focal length and sensor", "marker": "from a marker in it"}
-_TOLD = {*FIGURES, *in_mm(FIGURES), "mm_per_px", "band_rank"}  # what the table of a finding has lines of its own for
+_SOURCES = {"given": "as given", "camera": "by distance and camera", "marker": "by a marker in it"}
+_TOLD = {
+    *FIGURES,
+    *in_mm(FIGURES),
+    "mm_per_px",
+    "band",
+    "scale_uncertainty_ratio",
+}  # what the table of a finding has lines of its own for
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,7 @@ class Overview:
     n_cracks: int = 0
     status: Counter[Status] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
     thresholds: Counter[float] = field(default_factory=Counter)
     of_class: dict[str, Counter[int]] = field(default_factory=lambda: {unit: Counter() for unit in UNITS})
     length_of_class: dict[str, dict[int, float]] = field(default_factory=lambda: {unit: defaultdict(float) for unit in UNITS})
@@ -78,6 +85,8 @@ def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
             _leave_out(seen, row.file, reason)
         if row.status is Status.PREDICTED:
             seen.models[row.model_version] += 1
+            if row.scale is not None:
+                seen.sources[row.scale.get("scale_source") or ""] += 1
             seen.thresholds[row.threshold or 0.0] += 1
         seen.n_with_cracks += bool(cracks)
         _place(seen, photograph, cracks)
@@ -125,8 +134,9 @@ def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs
 def scale_text(scale: Scale | None, seen: Overview) -> str:
     if scale is not None:
         return f"{figure(scale.mm_per_px)} mm per pixel, {_SOURCES.get(scale.source, scale.source)}, for all photographs"
-    if seen.of_class["mm"]:
-        return "Of each crack, from a marker in its photograph; without one in pixels"
+    if seen.sources:
+        told = (f"{_SOURCES.get(source, source) or 'none found, in pixels'} ({n})" for source, n in seen.sources.items())
+        return f"Of each photograph: {'; '.join(told)}"
     return "None: all figures are in pixels, and none of them is a size on the surface"
 
 
@@ -215,8 +225,16 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
         *([("Crack score of the photograph", f"{row.crack_score:.3f}")] if row.crack_score is not None else []),
         *taken_rows(photograph.taken),
     ]
-    if "mm_per_px" in crack:
-        rows.append(("Scale", f"{figure(crack['mm_per_px'])} mm per pixel, {_SOURCES['marker']}"))
+    if (scale := scale_at(crack, photograph.scale)) is not None:
+        source = photograph.told_scale.get("scale_source", "")
+        sure = crack.get("scale_uncertainty_ratio")
+        within = f", \u00b1 {100 * sure:.2g}%" if sure is not None else ""
+        rows.append(("Scale", f"{figure(scale)} mm per pixel, {_SOURCES.get(source, source)}{within}"))
+    elif note := photograph.told_scale.get("scale_note"):
+        rows.append(("Scale", printable(note)))
+    if band := crack.get("band"):
+        sure = "" if band.get("is_certain", True) else " (within the uncertainty of the width, another band is possible)"
+        rows.append(("Band, a guide value", f"{printable(band['name'])}{sure}"))
     rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in crack.items() if name not in _TOLD]
     return rows
 

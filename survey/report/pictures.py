@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from model.inference.cracks import Scale
 from survey.folder import Line
 from survey.report.drawings import nice
 from survey.report.ranking import width
@@ -76,11 +75,6 @@ def close_up(
         _draw_box(draw, (12, 12), f"widest: {width(crack, 'max')}", font)
     _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
     return _jpeg(picture)
-
-
-def scale_at(crack: Mapping[str, Any], scale: Scale | None) -> float | None:
-    """Millimetres per pixel: the photograph's, or the crack's own where a marker tells it."""
-    return scale.mm_per_px if scale else crack.get("mm_per_px")
 
 
 def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from model.inference.cracks import Scale
 from survey.width_classes import unit_of
 
 RULE = (
@@ -17,7 +18,7 @@ def rank(crack: Mapping[str, Any], crack_score: float | None) -> tuple[float, ..
     """As `RULE` says: the smallest comes first."""
     unit = unit_of(crack)
     return (
-        -float(crack.get("band_rank") or 0),
+        -(band.get("above_mm") or 0.0) if (band := crack.get("band")) else 1.0,
         -(crack_score if crack_score is not None else -1.0),
         -(crack.get(f"width_p95_{unit}") or 0.0),
         -crack[f"length_{unit}"],
@@ -43,3 +44,8 @@ def width(crack: Mapping[str, Any], name: str) -> str:
 def figure(value: float) -> str:
     """Three digits that count, and none before the comma lost: 0.124, 1.18, 26.4, 1208."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def scale_at(crack: Mapping[str, Any], scale: Scale | None) -> float | None:
+    """Millimetres per pixel: the photograph's, or the crack's own where a marker tells it."""
+    return scale.mm_per_px if scale else crack.get("mm_per_px")

@@ -27,7 +27,7 @@ from survey.findings import About, Findings, printable
 from survey.folder import JOURNAL, Survey
 from survey.report import content, pictures
 from survey.report.content import Found
-from survey.report.ranking import RULE
+from survey.report.ranking import RULE, scale_at
 
 PAGE, PDF = "report.html", "report.pdf"
 _CHANGED = "The photograph has changed since the survey, or is gone. Shown is the survey's own picture, with its mask in red."
@@ -110,7 +110,7 @@ def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterato
         photograph = findings.find(found.file)
         crack, lines = photograph.cracks[found.index], photograph.row.lines or []
         image_hwc_u8, is_own = read(found.file)
-        mm_per_px = pictures.scale_at(crack, photograph.scale)
+        mm_per_px = scale_at(crack, photograph.scale)
         box = pictures.close_up_box((image_hwc_u8.shape[1], image_hwc_u8.shape[0]), crack, lines[found.index])
         drawn = {
             "overview": pictures.overview(image_hwc_u8, lines, found.index, box, mm_per_px),

@@ -125,12 +125,12 @@ def test_what_people_or_files_are_called_is_text_on_the_page_which_asks_nobody_a
 
 
 def test_the_order_is_band_then_score_then_width_and_then_length() -> None:
-    def crack(width_mm: float | None, length_mm: float, **more: float) -> dict[str, float | None]:
+    def crack(width_mm: float | None, length_mm: float, **more: object) -> dict[str, object]:
         return {"width_p95_mm": width_mm, "length_mm": length_mm, **more}
 
     ranked = [
-        rank(crack(0.1, 5, band_rank=2), 0.1),
-        rank(crack(0.1, 5, band_rank=1), 0.9),
+        rank(crack(0.1, 5, band={"above_mm": 0.4}), 0.1),
+        rank(crack(0.1, 5, band={"above_mm": None}), 0.9),
         rank(crack(0.5, 5), 0.9),
         rank(crack(0.4, 900), 0.9),
         rank(crack(None, 70), 0.9),

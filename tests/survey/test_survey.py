@@ -13,16 +13,20 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pypdfium2
 import pytest
 import requests
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
 from survey.folder import Row, Status, Survey
+from survey.report.writing import write_report
 from survey.surveyor import thumbnail
 from tests.conftest import ROOT
 from tests.front import Front
@@ -233,6 +237,32 @@ def test_each_crack_has_a_line_and_a_scale_may_come_later_without_asking_again(f
     assert all((results(folder) / name).is_file() for name in ("coco.json", "cracks.geojson", "cracks.xlsx"))
     code, said = run(folder, front.url, "--mm-per-px", "0")
     assert (code, "mm_per_px='0': expected a number above 0" in said) == (2, True)
+
+
+def test_by_a_marker_each_photograph_has_its_own_scale_and_without_one_its_cracks_are_in_pixels(
+    front: Front, tmp_path: Path
+) -> None:
+    folder = tmp_path / "pier"
+    folder.mkdir()
+    for seed, name in enumerate(("marked.png", "plain.png"), 3):
+        image_hwc_u8 = draw_surface(seed, (300, 420)).image_hwc_u8.copy()
+        if name == "marked.png":
+            image_hwc_u8[:120, :120] = 255
+            image_hwc_u8[20:100, 20:100] = cv2.aruco.generateImageMarker(DICTIONARY, SINGLE, 80)[..., None]
+        (folder / name).write_bytes(png(image_hwc_u8))
+    code, said = run(folder, front.url, "--marker-size-mm", "40")
+    assert code == 0, said
+    rows = table(folder)
+    assert float(rows["marked.png"]["mm_per_px"]) == pytest.approx(0.5, rel=0.01)
+    assert [rows[name]["scale_source"] for name in ("marked.png", "plain.png")] == ["marker", ""]
+    assert rows["plain.png"]["scale_note"].startswith("No marker was found")
+    for line in crack_lines(folder):
+        assert bool(line.get("length_mm")) == (line["file"] == "marked.png")
+    pdf = write_report(results(folder), {}, 30)[1]
+    cover = pypdfium2.PdfDocument(pdf)[0].get_textpage().get_text_bounded()
+    assert "by a marker in it (1); none found, in pixels (1)" in " ".join(cover.split())
+    code, said = run(folder, front.url)
+    assert (code, "holds a survey with quality normal, threshold of the model, marker_size_mm 40.0" in said) == (2, True)
 
 
 def test_what_an_older_version_answered_has_no_cracks_and_is_told(front: Front, folder: Path) -> None:
