@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.inference import width_overlay
 from model.inference.card import Backend
 from model.inference.cracks import Crack, measure
 from model.inference.errors import ErrorCode, RequestError
@@ -25,7 +26,9 @@ from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits, decode
 from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
-from model.inference.surface import look_at
+from model.inference.standards import BY_WIDTH, NOTE, Standard
+from model.inference.surface import Surface, look_at
+from model.inference.width_overlay import Legend
 
 GRID_CELLS = 128
 JPEG_MAX_SIDE_PX = 65_500  # libjpeg's own limit
@@ -86,7 +89,8 @@ def answer(
         "precision": backend.precision,
     }
     found: list[Crack] = []
-    if options.response == Response.CRACKS or options.summary:
+    is_classed = options.response == Response.OVERLAY and options.asks_for_scale
+    if options.response == Response.CRACKS or options.summary or is_classed:
         found = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
     told = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in found]
     standard = options.judged_by() if surface.scale else None
@@ -98,6 +102,9 @@ def answer(
             body, content_type = encode_mask(mask_hw), "image/png"
         case Response.PROBABILITY:
             body, content_type = _png(prob_hw_u8), "image/png"
+        case Response.OVERLAY if is_classed:
+            legend = _legend(surface, standard)
+            body, content_type = _jpeg(width_overlay.draw(image_hwc_u8, mask_hw, found, told, legend)), "image/jpeg"
         case Response.OVERLAY:
             body, content_type = _jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg"
         case Response.CRACKS:
@@ -170,8 +177,19 @@ def _limits_for(options: Options, limits: Limits) -> Limits:
     if options.quality == Quality.HIGH and limits.max_pixels_high_quality < limits.max_pixels:
         limits = replace(limits, max_pixels=limits.max_pixels_high_quality, purpose=" with quality=high")
     if options.response == Response.OVERLAY:
-        limits = replace(limits, max_side_px=JPEG_MAX_SIDE_PX)
+        legend_px = width_overlay.MAX_LEGEND_PX if options.asks_for_scale else 0
+        limits = replace(limits, max_side_px=JPEG_MAX_SIDE_PX - legend_px)
     return limits
+
+
+def _legend(surface: Surface, standard: Standard | None) -> Legend:
+    if surface.scale is None:
+        return Legend("Crack widths", notes=[surface.note])
+    place = "at the marker" if isinstance(surface.scale, Markers) else ""
+    if standard is None:
+        return Legend("Crack widths, 95th percentile of each crack", BY_WIDTH, surface.scale.mm_per_px, place)
+    title = f"{standard.title}; {standard.exposure}: {standard.exposure_title}"
+    return Legend(title, standard.bands, surface.scale.mm_per_px, place, [NOTE])
 
 
 def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:

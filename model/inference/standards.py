@@ -47,6 +47,11 @@ class Bands:
         return all(abs(width_mm - limit) > _N_ERRORS * error_mm for limit in self.limits_mm)
 
 
+BY_WIDTH = Bands(
+    "p95", (0.1, 0.2, 0.3, 0.4), ("up to 0.1 mm", "0.1 to 0.2 mm", "0.2 to 0.3 mm", "0.3 to 0.4 mm", "over 0.4 mm")
+)
+
+
 @dataclass(frozen=True)
 class Standard:
     """One row of a standard's table."""

@@ -21,6 +21,7 @@ from model.inference.options import Options, Quality, Response
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits
 from model.inference.segmenter import Segmenter
+from model.inference.width_overlay import MAX_LEGEND_PX
 from tests.cards import CARD
 from tests.photographs import jpeg, noise, png, with_orientation
 
@@ -445,10 +446,62 @@ def test_a_summary_comes_after_all_that_was_there_without_it() -> None:
     assert told["width_max_mm"] == pytest.approx(12, abs=0.6)
 
 
-@pytest.mark.parametrize("response", ["json", "mask", "probability", "overlay"])
-def test_nothing_is_measured_where_nobody_asks(response: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("response", "scale"),
+    [("json", {"mm_per_px": "1"}), ("mask", {"mm_per_px": "1"}), ("probability", {"mm_per_px": "1"}), ("overlay", {})],
+)
+def test_nothing_is_measured_where_nobody_asks(response: str, scale: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("model.inference.answer.measure")
-    assert ask(striped(), response=response, mm_per_px="1").body
+    assert ask(striped(), response=response, **scale).body
+
+
+def test_an_overlay_without_a_scale_is_byte_for_byte_the_plain_drawing() -> None:
+    image = np.asarray(Image.open(io.BytesIO(striped())))
+    assert ask(striped(), response="overlay").body == jpeg(draw_overlay(image, image[..., 0] >= 128), quality=90)
+
+
+def legend_of(result: Answer, height: int) -> NDArray[np.uint8]:
+    """What is below the photograph."""
+    return np.asarray(picture(result))[height:]
+
+
+def has_colour(image: NDArray[np.uint8], colour: tuple[int, int, int]) -> bool:
+    return bool((np.abs(image.astype(int) - colour).max(axis=2) < 40).any())
+
+
+def test_an_overlay_with_a_scale_colours_each_crack_by_its_width_and_has_a_legend_and_a_scale_bar() -> None:
+    wide = ask(striped(), response="overlay", mm_per_px="0.1")
+    narrow = ask(striped(), response="overlay", mm_per_px="0.04")
+    assert picture(wide).width == 120
+    for result, inside, outside in ((wide, (190, 0, 200), (255, 145, 0)), (narrow, (255, 145, 0), (190, 0, 200))):
+        crack = np.asarray(picture(result))[31:35, 20:100]
+        assert has_colour(crack, inside)
+        assert not has_colour(crack, outside)
+        assert has_colour(legend_of(result, 64), inside)
+        assert has_colour(legend_of(result, 64), outside)
+        assert (legend_of(result, 64) < 60).all(axis=2).sum() > 100  # texts and bar
+
+
+def test_an_overlay_by_a_standard_has_its_bands_and_is_taller_by_its_title_and_note() -> None:
+    plain = ask(striped(), response="overlay", mm_per_px="0.1")
+    judged = ask(striped(), response="overlay", mm_per_px="0.1", standard="en-1992-1-1", exposure="XC4")
+    assert picture(judged).height > picture(plain).height
+    assert has_colour(np.asarray(picture(judged))[31:35, 20:100], (190, 0, 200))
+
+
+def test_an_overlay_whose_marker_is_not_found_colours_nothing_by_width_and_says_why() -> None:
+    result = ask(striped(), response="overlay", marker_size_mm="50")
+    plain = np.asarray(picture(ask(striped(), response="overlay")))
+    assert np.abs(np.asarray(picture(result))[:60].astype(int) - plain[:60]).max() < 12
+    assert legend_of(result, 64).shape[0] > 100
+
+
+@pytest.mark.parametrize("size", [(16, 16), (3000, 20), (20, 3000)])
+def test_a_legend_is_drawn_for_a_picture_of_any_size(size: tuple[int, int]) -> None:
+    fields = {"standard": "aashto-mbei", "exposure": "prestressed", "mm_per_px": "0.1"}
+    result = picture(ask(png(np.zeros((*size, 3), np.uint8)), response="overlay", **fields))
+    assert result.width == size[1]
+    assert size[0] < result.height <= size[0] + MAX_LEGEND_PX
 
 
 def test_fields_that_nobody_knows_are_ignored() -> None:
