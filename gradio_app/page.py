@@ -17,11 +17,14 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from fastapi import FastAPI
-from PIL import Image, ImageOps
+from PIL import Image
 
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError, Prediction
+from model.inference.answer import JPEG_MAX_SIDE_PX
+from model.inference.formats import EXPECTED, SUFFIXES, is_shown_by_browsers
 from model.inference.overlay import draw_overlay
+from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
@@ -94,8 +97,7 @@ class Page:
                 name = f"{number:03d}-{Path(result['name']).stem}"
                 with Image.open(result["levels_path"]) as levels:
                     mask_hw = np.asarray(levels) >= threshold_level(result["threshold"])
-                with Image.open(result["image_path"]) as image:
-                    photograph = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+                photograph = decode(Path(result["image_path"]).read_bytes())
                 packed.writestr(f"masks/{name}.png", _png(mask_hw.astype(np.uint8) * 255))
                 packed.writestr(f"overlays/{name}.jpg", _jpeg(draw_overlay(photograph, mask_hw)))
                 lines.writerow([result[column] for column in COLUMNS])
@@ -195,7 +197,7 @@ class Page:
         return {
             "name": path.name,
             "image_path": str(path),
-            "image_url": _url(path),
+            "image_url": _url(self._shown(path)),
             "levels_path": str(levels),
             "levels_url": _url(levels),
             "threshold": prediction.threshold,
@@ -204,6 +206,16 @@ class Page:
             "request_id": prediction.request_id,
             "crack_score": prediction.crack_score,
         }
+
+    def _shown(self, path: Path) -> Path:
+        """The photograph as any browser shows it, upright and in its own size."""
+        data = path.read_bytes()
+        if is_shown_by_browsers(data):
+            return path
+        image_hwc_u8 = decode(data)
+        if max(image_hwc_u8.shape) > JPEG_MAX_SIDE_PX:
+            return self._kept(_png(image_hwc_u8), ".png")
+        return self._kept(_jpeg(image_hwc_u8), ".jpg")
 
     def _kept(self, content: bytes, suffix: str) -> Path:
         for former in self.folder.iterdir():
@@ -229,9 +241,9 @@ def build(page: Page) -> gr.Blocks:
         with gr.Tab("Inspect") as inspect_tab:
             with gr.Row():
                 files = gr.File(
-                    label="Photographs of concrete, asphalt or masonry (JPEG or PNG)",
+                    label=f"Photographs of concrete, asphalt or masonry ({EXPECTED})",
                     file_count="multiple",
-                    file_types=[".jpg", ".jpeg", ".png"],
+                    file_types=list(SUFFIXES),
                     height=120,
                     scale=4,
                     min_width=320,

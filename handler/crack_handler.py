@@ -28,6 +28,7 @@ from model.inference.answer import answer, error_body
 from model.inference.cores import SharedCores
 from model.inference.deadline import Deadline, TimedSegmenter, count_ended
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import EXPECTED
 from model.inference.observation import Observation
 from model.inference.options import Options
 from model.inference.photograph import Limits
@@ -172,7 +173,8 @@ def _image(request: Mapping[str, Any]) -> bytes:
     if not image:
         others = ", ".join(repr(name) for name in request if name not in ("image", "body"))
         found = f"The request holds {others}, but no image." if others else "The request is empty."
-        raise RequestError(ErrorCode.IMAGE_MISSING, f"{found} Send a JPEG or PNG as the part 'image', or as the body itself.")
+        advice = f"Send a photograph ({EXPECTED}) as the part 'image', or as the body itself."
+        raise RequestError(ErrorCode.IMAGE_MISSING, f"{found} {advice}")
     return _as_bytes(image)
 
 

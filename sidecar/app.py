@@ -23,6 +23,7 @@ from starlette.requests import ClientDisconnect
 from model.inference import card as model_card
 from model.inference.answer import error_body
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import EXPECTED
 from model.inference.options import Options
 from model.inference.photograph import MEGABYTE, Limits, read_size
 from sidecar.decoding import Decoding
@@ -44,7 +45,7 @@ from sidecar.feedback import FeedbackStore, Item, State, Submission, check_said
 from sidecar.files import tighten
 from sidecar.issuer import Issuer, is_token
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
-from sidecar.labels import Mask, Verdict, compare, read_label, without_position
+from sidecar.labels import Mask, Verdict, compare, read_label
 from sidecar.metrics import Metrics
 from sidecar.rates import RateLimitedError, Rates
 from sidecar.readiness import Readiness
@@ -179,7 +180,9 @@ def create_app(settings: Settings) -> FastAPI:
             image, mask = await _file(form, "image"), await _file(form, "mask")
             fields, name = _texts(form), _name(form, "image")
         if not image:
-            raise RequestError(ErrorCode.IMAGE_MISSING, "The request holds no image. Send a JPEG or PNG as the part 'image'.")
+            raise RequestError(
+                ErrorCode.IMAGE_MISSING, f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image'."
+            )
         verdict = _verdict(fields.get("verdict"))
         check_said(verdict, bool(mask))
         size_hw = await run_in_threadpool(read_size, image, limits)
@@ -200,7 +203,7 @@ def create_app(settings: Settings) -> FastAPI:
         if probability_png:
             found = await decoding.call(size_hw, compare, corrected, probability_png)
             submission = replace(submission, is_models_own_mask=found.is_models_own, uncertainty=found.uncertainty)
-        stored = image if settings.is_position_kept else await run_in_threadpool(without_position, image)
+        stored = await run_in_threadpool(photograph.stored, settings.is_position_kept)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
         metrics.count_feedback(item)
         return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=_counts(store))
@@ -317,7 +320,7 @@ async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
     if not image:
         raise RequestError(
             ErrorCode.IMAGE_MISSING,
-            "The request holds no image. Send a JPEG or PNG as the part 'image', or as the body itself.",
+            f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
         )
     return image, fields
 

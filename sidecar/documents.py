@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from model.inference import standards
 from model.inference.errors import ErrorCode
+from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
 from sidecar.feedback import State
 from sidecar.labels import Verdict
@@ -134,8 +135,7 @@ PREDICT_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             **_form(["image"], image=_FILE, **_OPTIONS),
-            "image/jpeg": {"schema": _FILE},
-            "image/png": {"schema": _FILE},
+            **{kind: {"schema": _FILE} for kind in MEDIA_TYPES},
         },
     },
     "responses": {

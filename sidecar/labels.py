@@ -13,9 +13,10 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode
-from model.inference.structure import PNG_SIGNATURE, jpeg_segments, picture, png_chunks
+from model.inference.structure import jpeg_segments, picture, png_chunks
 from sidecar.copies import Description
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
@@ -45,23 +46,32 @@ class Photograph:
         perceptual_hash: 64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's
             pHash).
         description: by which copies of it are found.
+        png: its pixels, upright, where it came neither as JPEG nor as PNG: so it is kept.
     """
 
     data: bytes
     size_hw: tuple[int, int]
     perceptual_hash: str
     description: Description
+    png: bytes | None
 
     @classmethod
     def read(cls, data: bytes, limits: Limits = NO_LIMITS) -> "Photograph":
         """Raises RequestError as `photograph.decode` does."""
         image_hwc_u8 = decode(data, limits)
         perceptual_hash = str(imagehash.phash(Image.fromarray(image_hwc_u8)))
-        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, Description.of(image_hwc_u8))
+        png = None if recognise(data) in (Format.JPEG, Format.PNG) else _png(image_hwc_u8)
+        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, Description.of(image_hwc_u8), png)
 
     @property
     def extension(self) -> str:
-        return "png" if self.data.startswith(PNG_SIGNATURE) else "jpg"
+        return "jpg" if self.data.startswith(JPEG_SIGNATURE) else "png"
+
+    def stored(self, is_position_kept: bool) -> bytes:
+        """Its file as it is to lie on disk: what browsers show and what trains, with the very pixels that were decoded."""
+        if self.png is not None:
+            return self.png
+        return self.data if is_position_kept else without_position(self.data)
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,12 @@ def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
     """The mask as it is stored: equal masks give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(mask_hw.astype(np.uint8) * 255).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _png(image_hwc_u8: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image_hwc_u8).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

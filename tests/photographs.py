@@ -1,4 +1,4 @@
-"""Photographs as the bytes of files, for tests: every kind of JPEG and PNG that cameras, scanners and programs write.
+"""Photographs as the bytes of files, for tests: every kind that cameras, scanners and programs write.
 
 What is in the pictures is left to `model.synthetic`, but for noise.
 """
@@ -8,6 +8,7 @@ import struct
 import zlib
 
 import numpy as np
+import pillow_heif
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,6 +30,39 @@ def jpeg(image: Picture, **save_options: object) -> bytes:
 
 def png(image: Picture, **save_options: object) -> bytes:
     return _save(image, "PNG", **save_options)
+
+
+def tiff(image: Picture, **save_options: object) -> bytes:
+    return _save(image, "TIFF", **save_options)
+
+
+def webp(image: Picture, **save_options: object) -> bytes:
+    return _save(image, "WEBP", **save_options)
+
+
+def avif(image: Picture, **save_options: object) -> bytes:
+    """Pillow writes an EXIF block's orientation into the container, and the block beside it."""
+    return _save(image, "AVIF", **save_options)
+
+
+def bmp(image: Picture) -> bytes:
+    return _save(image, "BMP")
+
+
+def heic(image: Picture, quality: int = 90, **save_options: object) -> bytes:
+    """As phones write it, in one piece."""
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(_as_image(image)).save(buffer, quality=quality, **save_options)
+    return buffer.getvalue()
+
+
+def heic_12_bit(image_hwc_u16: NDArray[np.uint16]) -> bytes:
+    """Of samples of 16 bits, as expensive cameras write it."""
+    height, width = image_hwc_u16.shape[:2]
+    buffer = io.BytesIO()
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = True
+    pillow_heif.from_bytes("RGB;16", (width, height), image_hwc_u16.tobytes()).save(buffer, quality=-1, chroma=444)
+    return buffer.getvalue()
 
 
 def cmyk_jpeg(image: Picture, **save_options: object) -> bytes:

@@ -27,6 +27,7 @@ TORCH_FREE = ("crack", "model.inference", "handler", "sidecar", "gradio_app", "s
 DOORS = {
     "onnxruntime": "model/inference",
     "openvino": "model/inference",
+    "pi_heif": "model/inference",
     "nncf": "export",
     "ts": "handler",
     "mlflow": "retrain",
@@ -101,7 +102,7 @@ def test_the_inference_core_imports_the_standard_library_numpy_pillow_opencv_its
         f"{path.name}: {name}"
         for path in sources("model.inference")
         for name in imported_names(path)
-        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy", "PIL", "cv2", "onnxruntime", "openvino"}
+        if name.split(".")[0] not in {*sys.stdlib_module_names, "numpy", "PIL", "pi_heif", "cv2", "onnxruntime", "openvino"}
         and not lies_in(name, "model.inference")
     ]
     assert foreign == []

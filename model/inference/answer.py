@@ -58,7 +58,7 @@ def answer(
     """Predict the crack mask of one photograph and encode it as `options.response` asks.
 
     Args:
-        image: the bytes of a JPEG or PNG file.
+        image: a photograph's file, as `photograph.decode` reads it.
         backend: what the segmenter runs on, for the client to know.
 
     Raises:

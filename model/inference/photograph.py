@@ -1,30 +1,39 @@
-"""From a JPEG's or PNG's bytes to an upright RGB array; nothing is decoded before its structure and its header were checked.
+"""From a photograph's file to an upright RGB array; nothing is decoded before its structure and its header were checked.
 
-Left to others: the parts of a file (`structure`), what happens with the pixels (`segmenter`), and how an error reaches a client
-(`handler`).
+Left to others: what a file is (`formats`), its parts (`structure`, `tiff`, `heif`), what happens with the pixels (`segmenter`),
+and how an error reaches a client (`handler`).
 """
 
 import io
 import os
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pi_heif
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.ImageFile import ImageFile
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from model.inference import heif, structure, tiff
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.structure import JPEG_SIGNATURE, PNG_SIGNATURE, picture
+from model.inference.formats import EXPECTED, Format, UnsupportedError, recognise
+from model.inference.levels import stretched, used_white
+from model.inference.structure import bmp_size, picture, webp_picture
 
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
-# All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error)
+# All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
+_DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, RuntimeError)
+_MOST_BYTES_PER_PIXEL = 3  # of the largest photographs; smaller ones may have more
+_LOWER_OF = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # how Pillow is told to take the lower eight of 16 bits
+_UPPER_OF_14_BITS = 63
 # Pixels that are converted at a time: beside the decoded picture and the result no third copy is in memory.
 _BAND_PX = 2**20
 
@@ -71,10 +80,14 @@ def _positive(environment: Mapping[str, str], name: str, default: int, unit: int
 
 
 def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
-    """The photograph as people see it: upright by its EXIF orientation, RGB, on white where it is transparent.
+    """The photograph as people see it: upright, RGB, on white where it is transparent.
+
+    Upright is what browsers show: by the EXIF of a JPEG, by a PNG's before its pixels, by a TIFF's own tag, by what the
+    container of HEIC and AVIF says (irot, imir), and never by XMP. Of several pictures in a file it is the first.
 
     Args:
-        data: a JPEG (grey, RGB, CMYK) or PNG (grey, palette, RGB, with or without alpha, 8 or 16 bits a sample) file.
+        data: a file in one of `formats.Format`, in grey or colour, with or without opacity. Of 16 bits a sample the bits that
+            are used count: cameras write 10 to 14.
 
     Returns:
         `image_hwc_u8`, uint8, (height, width, 3), 0..255.
@@ -83,28 +96,56 @@ def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
         RequestError: IMAGE_MISSING (no bytes), IMAGE_UNSUPPORTED (another format, by its own bytes), IMAGE_TOO_LARGE,
             IMAGE_TOO_SMALL, IMAGE_UNDECODABLE (torn or corrupt).
     """
-    image, orientation = _open(data, limits)
+    found = _open(data, limits)
     try:
-        image.load()
-        image_hwc_u8 = _to_rgb(image)
+        image_hwc_u8 = found.decode()
+        if image_hwc_u8.shape[:2] != found.size_hw:
+            raise ValueError(f"{image_hwc_u8.shape[:2]} pixels (height, width), {found.size_hw} were told")
     except _DECODING_ERRORS as error:
         raise _undecodable(data, error) from error
-    del image
+    orientation = found.orientation
+    del found  # and with it what the decoder has of it
     return _turn_upright(image_hwc_u8, orientation)
 
 
 def read_size(data: bytes, limits: Limits) -> tuple[int, int]:
     """A photograph's upright height and width, by its header alone. Raises RequestError as `decode` does."""
-    image, orientation = _open(data, limits)
-    return image.size if orientation >= 5 else (image.height, image.width)
+    found = _open(data, limits)
+    height, width = found.size_hw
+    return (width, height) if found.orientation >= 5 else (height, width)
 
 
-def _open(data: bytes, limits: Limits) -> tuple[ImageFile, int]:
-    """Hold structure and header against the limits; the picture, not yet decoded, and its EXIF orientation."""
+def exif_block(data: bytes) -> bytes:
+    """The EXIF block of a photograph that `decode` reads, empty where there is none; of a TIFF all of it: it is one itself."""
+    match recognise(data):
+        case Format.JPEG | Format.PNG:
+            return structure.exif_block(data)
+        case Format.TIFF:
+            return data
+        case Format.WEBP:
+            return structure.webp_exif_block(data)
+        case Format.HEIF:
+            return heif.exif_block(data)
+        case Format.BMP:
+            return b""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A picture that was not decoded yet: its size as it is stored, how to turn it (EXIF's 1 to 8), and how to decode it."""
+
+    size_hw: tuple[int, int]
+    orientation: int
+    decode: Callable[[], NDArray[np.uint8]]
+    n_bytes_per_pixel: int = 3
+
+
+def _open(data: bytes, limits: Limits) -> _Found:
+    """Hold structure and header against the limits."""
     if not data:
         raise RequestError(
             ErrorCode.IMAGE_MISSING,
-            "The request holds no image. Send a JPEG or PNG as the part 'image' or as the body.",
+            f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image' or as the body.",
         )
     if len(data) > limits.max_bytes:
         raise RequestError(
@@ -112,28 +153,27 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, int]:
             f"The image has {len(data) / MEGABYTE:.1f} MB, at most {limits.max_bytes / MEGABYTE:.4g} MB are accepted. "
             "Save it as a JPEG or cut it into parts.",
         )
-    # The plug-ins are called by themselves: Image.open would guess among forty formats, and refuse large photographs by a
-    # limit of its own.
-    if data.startswith(JPEG_SIGNATURE):
-        plugin: type[ImageFile] = JpegImageFile
-    elif data.startswith(PNG_SIGNATURE):
-        plugin = PngImageFile
-    else:
+    try:
+        found = _find(data)
+    except UnsupportedError as error:
         raise RequestError(
             ErrorCode.IMAGE_UNSUPPORTED,
-            f"The image starts with the bytes {data[:8]!r}, which is neither a JPEG nor a PNG. Convert it to one of them.",
-        )
-    try:
-        needed, orientation = picture(data)
-        image = plugin(io.BytesIO(needed))
+            f"The image is {error.found}, expected a photograph ({EXPECTED}). {error.advice}",
+        ) from error
     except _DECODING_ERRORS as error:
         raise _undecodable(data, error) from error
-    width, height = image.size
+    height, width = found.size_hw
     if width * height > limits.max_pixels:
         raise RequestError(
             ErrorCode.IMAGE_TOO_LARGE,
             f"The image has {width} x {height} = {width * height / MEGAPIXEL:.4g} megapixels, "
             f"at most {limits.max_pixels / MEGAPIXEL:.4g} are accepted{limits.purpose}. Cut it into parts.",
+        )
+    if width * height * found.n_bytes_per_pixel > _MOST_BYTES_PER_PIXEL * limits.max_pixels:
+        raise RequestError(
+            ErrorCode.IMAGE_TOO_LARGE,
+            f"The image has {width} x {height} pixels of {found.n_bytes_per_pixel} bytes, at most "
+            f"{_MOST_BYTES_PER_PIXEL * limits.max_pixels / MEGABYTE:.4g} MB are accepted. Save it as RGB of 8 bits.",
         )
     if limits.max_side_px and max(width, height) > limits.max_side_px:
         raise RequestError(
@@ -147,7 +187,43 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, int]:
             f"The image has {width} x {height} pixels, at least {limits.min_side_px} a side are needed. "
             "Send the photograph at its own size.",
         )
-    return image, orientation
+    return found
+
+
+def _find(data: bytes) -> _Found:
+    # The plug-ins are called by themselves: Image.open would guess among forty formats, and refuse large photographs by a
+    # limit of its own. Those of WebP and AVIF make room for the pixels at once, so they wait until the size was seen.
+    match recognise(data):
+        case Format.JPEG:
+            needed, orientation = picture(data)
+            photograph = JpegImageFile(io.BytesIO(needed))
+            return _Found((photograph.height, photograph.width), orientation, lambda: _to_rgb(photograph))
+        case Format.PNG:
+            needed, orientation = picture(data)
+            image = PngImageFile(io.BytesIO(needed))
+            return _Found((image.height, image.width), orientation, lambda: _decode_png(image, needed))
+        case Format.WEBP:
+            needed, (width, height) = webp_picture(data)
+            return _Found((height, width), 1, lambda: _to_rgb(WebPImageFile(io.BytesIO(needed))))
+        case Format.BMP:
+            width, height = bmp_size(data)
+            return _Found((height, width), 1, lambda: _to_rgb(BmpImageFile(io.BytesIO(data))))
+        case Format.TIFF:
+            described = tiff.read(data)
+            n_bytes_per_pixel = described.n_samples * max(8, described.bits) // 8
+            return _Found((described.height, described.width), described.orientation, described.decode, n_bytes_per_pixel)
+        case Format.HEIF:
+            still = heif.still(data)
+            return _Found((still.crop.height, still.crop.width), still.orientation, lambda: _decode_heif(still))
+
+
+def _decode_heif(still: heif.Still) -> NDArray[np.uint8]:
+    file = io.BytesIO(still.file)
+    image = pi_heif.open_heif(file).to_pillow() if still.is_hevc else AvifImageFile(file)
+    if image.size != (still.width, still.height):
+        raise ValueError(f"{image.size} pixels, {(still.width, still.height)} were told")
+    left, top, width, height = still.crop
+    return _to_rgb(image)[top : top + height, left : left + width]
 
 
 def _undecodable(data: bytes, error: Exception) -> RequestError:
@@ -166,19 +242,34 @@ def _turn_upright(image_hwc_u8: NDArray[np.uint8], orientation: int) -> NDArray[
     return np.ascontiguousarray(np.rot90(image_hwc_u8, n_quarter_turns))
 
 
+def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:
+    """Of colours of 16 bits Pillow gives the upper eight; where these are nearly black, the lower ones are decoded too."""
+    rawmode = str(image.tile[0].args) if image.tile else ""
+    if rawmode not in _LOWER_OF:
+        return _to_rgb(image)
+    upper = np.asarray(image)
+    if upper[..., :3].max() > _UPPER_OF_14_BITS:
+        return _to_rgb(image)
+    again = PngImageFile(io.BytesIO(needed))
+    again.tile = [again.tile[0]._replace(args=_LOWER_OF[rawmode])]
+    colours = upper[..., :3].astype(np.uint16) << 8 | np.asarray(again)[..., :3]
+    shown = np.dstack([stretched(colours, used_white(int(colours.max()))), upper[..., 3:]])
+    return _to_rgb(Image.fromarray(shown))
+
+
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     image_hwc_u8 = np.empty((image.height, image.width, 3), np.uint8)
     n_rows = max(1, _BAND_PX // image.width)
+    white = used_white(int(np.asarray(image).max())) if image.mode.startswith("I") else 255
     for top in range(0, image.height, n_rows):
         band = image.crop((0, top, image.width, min(top + n_rows, image.height)))
-        image_hwc_u8[top : top + n_rows] = np.asarray(_band_to_rgb(band))
+        image_hwc_u8[top : top + n_rows] = np.asarray(_band_to_rgb(band, white))
     return image_hwc_u8
 
 
-def _band_to_rgb(image: Image.Image) -> Image.Image:
+def _band_to_rgb(image: Image.Image, white: int) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip at 255
-        high_bytes = (np.asarray(image).astype(np.uint32) * 255 + 32767) // 65535
-        return Image.fromarray(high_bytes.astype(np.uint8)).convert("RGB")
+        return Image.fromarray(stretched(np.asarray(image), white)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

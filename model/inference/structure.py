@@ -1,4 +1,4 @@
-"""The parts that a JPEG or PNG file consists of, found without decoding any of them.
+"""The parts that a JPEG, PNG, WebP or BMP file consists of, found without decoding any of them.
 
 A decoder's time grows with a file's scans, fill bytes and parts as well as with its pixels, so some kilobytes can cost it
 minutes. Here they are counted. Decoders get what the picture needs and nothing else: no EXIF, XMP, profile, text, no second
@@ -11,9 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from model.inference.exif import read_orientation
-
-JPEG_SIGNATURE = b"\xff\xd8\xff"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from model.inference.formats import PNG_SIGNATURE, UnsupportedError
 
 MAX_SCANS = 100  # a progressive JPEG has about ten
 MAX_FILL_BYTES = 64  # before a marker; most files have none
@@ -113,14 +111,15 @@ def picture(data: bytes) -> tuple[bytes, int]:
     Raises:
         ValueError: as `jpeg_segments` and `png_chunks` do.
     """
-    view, orientation = memoryview(data), 1
+    view, orientation, has_pixels = memoryview(data), 1, False
     kept: list[memoryview] = []
     if data.startswith(PNG_SIGNATURE):
         kept.append(view[: len(PNG_SIGNATURE)])
         for chunk in png_chunks(data):
+            has_pixels = has_pixels or chunk.kind == b"IDAT"  # browsers look for no orientation behind it
             if chunk.kind in _PNG_PICTURE:
                 kept.append(view[chunk.start : chunk.end])
-            elif chunk.kind == b"eXIf":
+            elif chunk.kind == b"eXIf" and orientation == 1 and not has_pixels:
                 orientation = read_orientation(data[chunk.start + 8 : chunk.end - 4])
     else:
         for segment in jpeg_segments(data):
@@ -142,3 +141,74 @@ def exif_block(data: bytes) -> bytes:
             if segment.is_metadata and data.startswith(b"Exif\0\0", segment.start + 4)
         )
     return next(blocks, b"")
+
+
+def webp_picture(data: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The same picture, of a film the first one, in a file without all that isn't needed to decode it; its width and height.
+
+    It is never turned: browsers look for no orientation in it, be it EXIF's or XMP's.
+
+    Raises:
+        ValueError, struct.error: it is torn, or has more parts than any picture needs.
+    """
+    kept: dict[bytes, bytes] = {}
+    for kind, start, end in _riff_chunks(data, 12, len(data)):
+        parts = _riff_chunks(data, start + 16, end) if kind == b"ANMF" else [(kind, start, end)]
+        kept |= {part: data[at:to] for part, at, to in parts if part in (b"ALPH", b"VP8 ", b"VP8L")}
+        if kept.keys() & {b"VP8 ", b"VP8L"}:
+            break
+    else:
+        raise ValueError("it holds no picture")
+    opacity = kept.pop(b"ALPH", None)
+    ((kind, stream),) = kept.items()
+    if kind == b"VP8 ":  # RFC 6386, section 9.1
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", stream, 6))
+    else:  # WebP Lossless Bitstream, section 3
+        (sides,) = struct.unpack_from("<I", stream, 1)
+        width, height = 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
+    chunks = _riff_chunk(kind, stream)
+    if kind == b"VP8 " and opacity is not None and width and height:
+        sides = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        chunks = _riff_chunk(b"VP8X", b"\x10\0\0\0" + sides) + _riff_chunk(b"ALPH", opacity) + chunks
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks, (width, height)
+
+
+def webp_exif_block(data: bytes) -> bytes:
+    """Empty where there is none. Raises ValueError as `webp_picture` does."""
+    blocks = (data[start:end] for kind, start, end in _riff_chunks(data, 12, len(data)) if kind == b"EXIF")
+    return next(blocks, b"").removeprefix(b"Exif\0\0")
+
+
+def _riff_chunks(data: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, and where its content begins and ends, of each part."""
+    for _ in range(MAX_CHUNKS):
+        if start + 8 > end:
+            return
+        kind, length = struct.unpack_from("<4sI", data, start)
+        if start + 8 + length > end:
+            raise ValueError(f"its part {kind!r} is cut short")
+        yield kind, start + 8, start + 8 + length
+        start += 8 + length + length % 2
+    raise ValueError(f"more than {MAX_CHUNKS} parts")
+
+
+def _riff_chunk(kind: bytes, content: bytes) -> bytes:
+    return kind + struct.pack("<I", len(content)) + content + bytes(len(content) % 2)
+
+
+def bmp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a BMP all of whose pixels are there.
+
+    Raises:
+        ValueError, struct.error: it is torn.
+        UnsupportedError: it is packed, or of a version that isn't read.
+    """
+    start, header, width, height, bits, packing = struct.unpack_from("<10xIIii2xHI", data)
+    if header not in (40, 52, 56, 64, 108, 124):
+        raise UnsupportedError(f"a BMP whose header has {header} bytes", "Save it as PNG or JPEG.")
+    if packing not in (0, 3, 6) or bits not in (1, 4, 8, 16, 24, 32):
+        raise UnsupportedError(f"a BMP with packed pixels (kind {packing}, {bits} bits)", "Save it as PNG or JPEG.")
+    height = abs(height)
+    if width < 1 or height < 1 or start + (width * bits + 31) // 32 * 4 * height > len(data):
+        raise ValueError(f"it has {len(data)} bytes, too few for {width} x {height} pixels of {bits} bits")
+    return width, height

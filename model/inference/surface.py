@@ -12,7 +12,7 @@ from model.inference.camera import CameraUnknownError, mm_per_px
 from model.inference.cracks import Scale, ScaleSource
 from model.inference.markers import Markers, find
 from model.inference.options import Options
-from model.inference.structure import exif_block
+from model.inference.photograph import exif_block
 
 _NO_MARKER = (
     "No marker was found, so nothing is told in millimetres. Expected one that `python -m survey.markers` prints, seen whole "

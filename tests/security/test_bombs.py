@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import PNG_SIGNATURE
 from model.inference.photograph import decode
-from model.inference.structure import PNG_SIGNATURE, jpeg_segments
+from model.inference.structure import jpeg_segments
 from tests.photographs import jpeg, noise, png
 
 MEGABYTE = 1024 * 1024

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.inference.errors import RequestError
+from model.inference.formats import PNG_SIGNATURE
 from model.inference.photograph import MEGAPIXEL, Limits, decode, read_size
-from model.inference.structure import PNG_SIGNATURE, jpeg_segments, picture, png_chunks
+from model.inference.structure import jpeg_segments, picture, png_chunks
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, with_orientation
 
 LIMITS = Limits(max_pixels=MEGAPIXEL)  # a size at random must not cost the test gigabytes

@@ -14,7 +14,7 @@ from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore, Submission
 from sidecar.labels import Photograph, Verdict, without_position
-from tests.photographs import jpeg, png
+from tests.photographs import avif, bmp, heic, jpeg, png, tiff, webp
 from tests.sidecars import StartSidecar
 from tests.test_save import post
 
@@ -87,6 +87,29 @@ def test_nothing_is_left_but_the_picture_and_how_to_turn_it(kind: str) -> None:
     with Image.open(io.BytesIO(stripped)) as image:
         assert image.format in ("JPEG", "PNG")  # no longer MPO
         assert dict(image.getexif()) == ({ExifTags.Base.Orientation: 6} if kind.endswith("turned") else {})
+
+
+OTHER_FORMATS: dict[str, Callable[[], bytes]] = {
+    "HEIC": lambda: heic(PICTURE, exif=exif(6).tobytes(), xmp=XMP),
+    "AVIF": lambda: avif(PICTURE, exif=exif(6).tobytes(), xmp=XMP),
+    "WebP": lambda: webp(PICTURE, exif=exif().tobytes(), xmp=XMP),
+    "TIFF": lambda: tiff(PICTURE, exif=exif(6), description="behind the old mill"),
+    "TIFF, a second page": lambda: tiff(PICTURE, save_all=True, append_images=[PICTURE.copy()], exif=exif()),
+    "BMP, a page behind it": lambda: bmp(PICTURE) + b"<script>the old mill</script>",
+}
+
+
+@pytest.mark.parametrize("is_position_kept", [False, True])
+@pytest.mark.parametrize("kind", OTHER_FORMATS)
+def test_of_other_formats_the_pixels_alone_are_stored(kind: str, is_position_kept: bool) -> None:
+    data = OTHER_FORMATS[kind]()
+    stored = Photograph.read(data).stored(is_position_kept)
+    assert SECRET in data
+    assert SECRET not in stored
+    assert stored == without_position(stored)
+    np.testing.assert_array_equal(decode(stored), decode(data))
+    with Image.open(io.BytesIO(stored)) as image:
+        assert (image.format, image.info, dict(image.getexif())) == ("PNG", {}, {})
 
 
 def test_what_was_taken_out_once_stays_the_same_bytes() -> None:

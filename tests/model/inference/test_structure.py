@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from model.inference.exif import read_orientation
+from model.inference.formats import PNG_SIGNATURE
 from model.inference.structure import (
     MAX_CHUNKS,
     MAX_FILL_BYTES,
     MAX_SCANS,
     MAX_SEGMENTS,
-    PNG_SIGNATURE,
     jpeg_segments,
     picture,
     png_chunks,
