@@ -10,8 +10,11 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-# All that Pillow was seen to raise on torn files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error, Image.DecompressionBombError)
+from model.inference.formats import UnsupportedError
+from model.inference.photograph import exif_block
+
+# All that was seen to be raised on torn files.
+_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error, UnsupportedError)
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ def read_taken(path: Path) -> Taken:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's about large pictures and about odd EXIF
-            with Image.open(path) as image:
-                exif = image.getexif()
-                camera, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
+            exif = Image.Exif()
+            exif.load(b"Exif\0\0" + exif_block(path.read_bytes()))
+            camera, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
     except _UNREADABLE:
         return Taken()
     latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from model.inference.boxes import box
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits, decode, read_size
+from model.inference.photograph import Limits, decode, exif_block, read_size
 from model.synthetic import draw_surface
 from tests.heif_files import Item, av1, cropped, grid, heif, hevc, mirrored, turned
 from tests.photographs import (
@@ -219,6 +219,24 @@ def test_xmp_does_not_turn_a_jpeg() -> None:
     """As browsers have it."""
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
     assert decode(jpeg(SURFACE, xmp=xmp)).shape == SURFACE.shape
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        jpeg(SURFACE, exif=exif(6)),
+        png(SURFACE, exif=exif(6)),
+        heic(SURFACE, exif=exif(1)),
+        avif(SURFACE, exif=exif(6)),
+        webp(SURFACE, exif=exif(6)),
+        tiff(SURFACE, tiffinfo={ORIENTATION_TAG: 6}),
+    ],
+    ids=["JPEG", "PNG", "HEIC", "AVIF", "WebP", "TIFF"],
+)
+def test_what_the_camera_tells_is_found_in_each_format(data: bytes) -> None:
+    tags = Image.Exif()
+    tags.load(b"Exif\0\0" + exif_block(data))
+    assert tags[ORIENTATION_TAG] in (1, 6)
 
 
 # --- what phones do with HEIF
