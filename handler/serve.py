@@ -17,7 +17,6 @@ import platform
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ import requests
 from crack.instance import instance_number, of_instance
 from crack.neighbours import session
 from crack.processes import how_it_ended
+from crack.temporary import OwnFolder
 from model.inference import deadline
 from model.inference.processors import n_usable_cores, usable_memory_bytes
 
@@ -44,6 +44,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 _FOLDER = Path(__file__).resolve().parent
+_SOCKET, _SOCKET_BYTES = ".ts.sock.65535", 107  # a worker's, by TorchServe; what Linux takes (unix(7)), without the last zero
 _WORKER_BYTES = 1.5e9  # its peak at 50 megapixels
 
 
@@ -66,6 +67,9 @@ class Server:
         config: its configuration file.
         log_dir: where it writes `ts_log.log`, `model_log.log`, `access_log.log` and, for what it prints, `console.log`.
         settings: values to use in place of the file's, by their names there, `{"inference_address": "http://..."}`.
+
+    Raises:
+        StartError: there is no Java, or the name of the folder of temporary files (TMPDIR) is too long for a socket in it.
     """
 
     def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -76,7 +80,7 @@ class Server:
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
         n_workers = int(properties.get("default_workers_per_model", default_n_workers()))
-        self._folder = tempfile.TemporaryDirectory(prefix="crack-torchserve-")
+        self._folder = _short_folder()
         environment = {
             **surroundings,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
@@ -85,7 +89,7 @@ class Server:
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
             "JAVA_HOME": str(_java_home()),
-            "TMPDIR": self._folder.name,  # of its workers: what they share
+            "TMPDIR": str(self._folder.path),  # of its workers: what they share
             "LOG_LOCATION": str(log_dir),
             "METRICS_LOCATION": str(log_dir),
         }
@@ -95,7 +99,7 @@ class Server:
         with self._log_path.open("wb") as console:
             # In a session of its own, so that Ctrl-C reaches this process alone, which then stops the server in order.
             self._process = psutil.Popen(
-                _java(config, properties, self._folder.name),
+                _java(config, properties, self._folder.path),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=console,
@@ -136,7 +140,7 @@ class Server:
 
     def _end_overdue_workers(self) -> None:
         """Those past their deadline, and those that somebody has stopped (SIGSTOP) before they even began."""
-        now, folder = time.monotonic(), Path(self._folder.name)
+        now, folder = time.monotonic(), self._folder.path
         for worker in deadline.workers(folder):
             try:
                 process = psutil.Process(worker.pid)
@@ -165,10 +169,22 @@ class Server:
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
-        self._folder.cleanup()
+        self._folder.remove()
 
 
-def _java(config: Path, properties: Mapping[str, str], temporary: str) -> list[str]:
+def _short_folder() -> OwnFolder:
+    folder = OwnFolder("crack-torchserve")
+    n_bytes = len(os.fsencode(folder.path / _SOCKET))
+    if n_bytes > _SOCKET_BYTES:
+        folder.remove()
+        raise StartError(
+            f"TMPDIR={str(folder.path.parent)!r} is too long: the sockets of TorchServe's workers would have names of "
+            f"{n_bytes} bytes, and a system takes {_SOCKET_BYTES}. Set TMPDIR to a shorter folder, such as /tmp."
+        )
+    return folder
+
+
+def _java(config: Path, properties: Mapping[str, str], temporary: Path) -> list[str]:
     """The command that TorchServe's own launcher would run, for unpacked archives and sockets in the folder `temporary`."""
     (package,) = importlib.util.find_spec("ts").submodule_search_locations  # type: ignore[union-attr, misc]
     home = Path(package)

@@ -57,6 +57,23 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     assert server.is_ready()
 
 
+def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_told_before_anything_starts(tmp_path: Path) -> None:
+    temporary = tmp_path / ("long" * 20)
+    temporary.mkdir()
+    finished = subprocess.run(
+        [sys.executable, "-m", "handler.serve", "--logs", str(tmp_path / "logs")],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 2
+    assert "is too long" in finished.stderr
+    assert "Set TMPDIR to a shorter folder" in finished.stderr
+    assert list(temporary.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["inference_address", "management_address"])
 def test_a_taken_port_stops_the_start_with_the_end_of_the_log(server: Server, tmp_path: Path, name: str) -> None:
     taken = {"inference_address": server.inference_url, "management_address": server.management_url}[name]

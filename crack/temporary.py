@@ -1,0 +1,42 @@
+"""A temporary folder of a process that is gone when the process ends: by itself or, after a kill, when the next one starts."""
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+
+class OwnFolder:
+    """A new folder `NAME-...` where temporary files are kept (TMPDIR); those of that name whose process was killed are removed.
+
+    Its owner holds a lock on it, which the kernel takes back from a process that is killed.
+    """
+
+    def __init__(self, name: str) -> None:
+        parent = Path(tempfile.gettempdir())
+        for former in parent.glob(f"{name}-*"):
+            _remove_if_nobodys(former)
+        made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))
+        self._lock = os.open(made, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now: nobody finds it without its lock
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def _remove_if_nobodys(folder: Path) -> None:
+    try:
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:  # removed meanwhile, or another user's
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=True)
+    except BlockingIOError:
+        pass
+    finally:
+        os.close(lock)
