@@ -4,15 +4,17 @@ import argparse
 import logging
 import os
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from crack.connections import serve
 from crack.doors import Doors
 from crack.instance import of_instance
+from crack.issuer import issuer_url, page_client
+from crack.temporary import OwnFolder
 from gradio_app.backend import Backend
-from gradio_app.page import Page, application
+from gradio_app.login import Login
+from gradio_app.page import Page, application, cookies
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,27 +26,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         environment = of_instance(os.environ)
-        doors = Doors.from_environment(environment)
+        doors, login = Doors.from_environment(environment), _login(environment)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
-    login = environment.get("CRACK_PAGE_LOGIN")
-    if login and ":" not in login:
-        parser.exit(2, f"error: CRACK_PAGE_LOGIN={login!r}: expected NAME:PASSWORD.\n")
-    user, _, password = (login or "").partition(":")
     key, key_file = environment.get("CRACK_API_KEY"), environment.get("CRACK_API_KEY_FILE")
     try:
         key = Path(key_file).read_text().strip() if key_file else key
     except OSError as error:
         parser.exit(2, f"error: CRACK_API_KEY_FILE={key_file!r} cannot be read ({error}). Put the page's key there.\n")
-    backend = Backend(environment["BACKEND_URL"], key)
-    with tempfile.TemporaryDirectory(prefix="crack-page-") as folder:
-        app = application(Page(backend, Path(folder)), (user, password) if login else None, doors)
+    backend = Backend(
+        environment["BACKEND_URL"], (lambda: login.token(cookies())) if isinstance(login, Login) else (lambda: key)
+    )
+    folder = OwnFolder("crack-page")
+    try:
+        app = application(Page(backend, folder.path), login, doors)
         host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
         serve(app, host, port, stop_timeout_s=1)
+    finally:
+        folder.remove()
     return 0
+
+
+def _login(environment: Mapping[str, str]) -> Login | tuple[str, str] | None:
+    """Raises ValueError, naming the variable, where one is no sensible value."""
+    client_id, named = page_client(environment), environment.get("CRACK_PAGE_LOGIN", "")
+    if client_id and named:
+        raise ValueError("CRACK_PAGE_LOGIN and CRACK_OIDC_CLIENT_ID are both set: expected one way to log in. Unset the other.")
+    if client_id:
+        return Login(issuer_url(environment), client_id, environment.get("CRACK_OIDC_CLIENT_SECRET", ""))
+    user, separator, password = named.partition(":")
+    if named and not separator:
+        raise ValueError(f"CRACK_PAGE_LOGIN={named!r}: expected NAME:PASSWORD.")
+    return (user, password) if named else None
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The sidecar as the page uses it: one method a route, and one sentence for whatever goes wrong."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +30,13 @@ class Prediction:
 
 
 class Backend:
-    """Asks the sidecar at `url`, with an API key where it wants one."""
+    """Asks the sidecar at `url`; `key` gives the API key or the token of whoever is served now, None where there is neither."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
+    def __init__(self, url: str, key: Callable[[], str | None] = lambda: None) -> None:
         self._url = url.rstrip("/")
+        self._key = key
         self._session = session()
-        if key:
-            self._session.headers["Authorization"] = f"Bearer {key}"
+        self._session.auth = self._sign
 
     def predict(self, image: bytes, quality: str = "normal") -> Prediction:
         answer = self._ask("POST", "/predict", files={"image": image}, data={"response": "probability", "quality": quality})
@@ -77,6 +78,11 @@ class Backend:
 
     def ask_for_retraining(self) -> dict[str, Any]:
         return self._json("POST", "/retrain")
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if key := self._key():
+            request.headers["Authorization"] = f"Bearer {key}"
+        return request
 
     def _json(self, method: str, route: str, **request: Any) -> dict[str, Any]:
         return dict(self._ask(method, route, **request).json())

@@ -17,10 +17,12 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from fastapi import FastAPI
+from gradio.context import LocalContext
 from PIL import Image
 
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError, Prediction
+from gradio_app.login import LOGOUT, PING, Login
 from model.inference.answer import JPEG_MAX_SIDE_PX
 from model.inference.formats import EXPECTED, SUFFIXES, is_shown_by_browsers
 from model.inference.overlay import draw_overlay
@@ -233,10 +235,12 @@ class Page:
         return resolved
 
 
-def build(page: Page) -> gr.Blocks:
+def build(page: Page, *, has_logout: bool) -> gr.Blocks:
     """The tabs and what they are wired to."""
     with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
         gr.Markdown("## Crack detection")
+        if has_logout:
+            gr.HTML(f'<a href="{LOGOUT}">Log out</a>')
         results = gr.State([])
         with gr.Tab("Inspect") as inspect_tab:
             with gr.Row():
@@ -305,16 +309,29 @@ def build(page: Page) -> gr.Blocks:
     return blocks  # type: ignore[no-any-return]
 
 
-def application(page: Page, login: tuple[str, str] | None, doors: Doors) -> FastAPI:
-    """What a server serves; `login` is the name and the password that it asks for."""
-    app = FastAPI()
+def cookies() -> dict[str, str]:
+    """Of the browser that is served now."""
+    request = LocalContext.request.get(None)
+    return dict(request.cookies) if request else {}
+
+
+def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors) -> FastAPI:
+    """What a server serves; `login` is how people log in: at an issuer, or with the one name and its password."""
+    app = FastAPI(openapi_url=None)
+
+    @app.get(PING)
+    async def ping() -> dict[str, str]:
+        return {"status": "ok"}
+
+    if isinstance(login, Login):
+        login.guard(app, is_public=any(origin.startswith("https:") for origin in doors.public_origins))
     doors.guard(app)
     gr.mount_gradio_app(
         app,
-        build(page).queue(default_concurrency_limit=4),
+        build(page, has_logout=isinstance(login, Login)).queue(default_concurrency_limit=4),
         path="",
         allowed_paths=[str(page.folder)],
-        auth=login,
+        auth=login if isinstance(login, tuple) else None,
         footer_links=[],
         max_file_size="50mb",
     )

@@ -7,16 +7,16 @@ Nothing is asked of the issuer before the first token comes. Left to others: how
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import httpx
 import jwt
 
+from crack.issuer import is_private
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.keys import Caller, Right
-from sidecar.settings import LOOPBACK, Settings
+from sidecar.settings import Settings
 
 logger = logging.getLogger("sidecar.issuer")
 
@@ -34,13 +34,13 @@ class Issuer:
 
     Args:
         url: as it stands in each of its tokens.
-        audience: whom its tokens must be for.
+        audiences: each token must be for one of these.
         claim: where a token has its scopes: words in a text, or a list.
         scopes: which of them gives which right.
     """
 
-    def __init__(self, url: str, audience: str, claim: str, scopes: Mapping[Right, str]) -> None:
-        self._url, self._audience, self._claim, self._scopes = url, audience, claim, scopes
+    def __init__(self, url: str, audiences: Sequence[str], claim: str, scopes: Mapping[Right, str]) -> None:
+        self._url, self._audiences, self._claim, self._scopes = url, audiences, claim, scopes
         self._client = httpx.AsyncClient(timeout=_TIMEOUT)
         self._lock = asyncio.Lock()
         self._keys: dict[str | None, jwt.PyJWK] = {}
@@ -52,16 +52,16 @@ class Issuer:
         """None where no issuer is named. Raises ValueError, naming the variable, where one is no sensible value."""
         if not settings.oidc_issuer:
             return None
-        if not _is_private(settings.oidc_issuer):
-            raise ValueError(f"CRACK_OIDC_ISSUER={settings.oidc_issuer!r}: expected https://, or http:// on this machine.")
-        if not settings.oidc_audience:
-            raise ValueError("CRACK_OIDC_AUDIENCE is not set: name whom the tokens of CRACK_OIDC_ISSUER must be for.")
+        if not settings.oidc_audiences:
+            raise ValueError(
+                "CRACK_OIDC_AUDIENCE is not set, nor CRACK_OIDC_CLIENT_ID: name whom tokens of CRACK_OIDC_ISSUER must be for."
+            )
         try:
             pairs = (pair.partition("=") for pair in settings.oidc_scopes.split(","))
             scopes = {Right(right): scope for right, _, scope in pairs}
         except ValueError as error:
             raise ValueError(f"CRACK_OIDC_SCOPES={settings.oidc_scopes!r}: {error}. Expected RIGHT=SCOPE,...") from error
-        return cls(settings.oidc_issuer, settings.oidc_audience, settings.oidc_claim, scopes)
+        return cls(settings.oidc_issuer, settings.oidc_audiences, settings.oidc_claim, scopes)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -73,7 +73,7 @@ class Issuer:
                 token,
                 await self._key(jwt.get_unverified_header(token).get("kid")),
                 algorithms=ALGORITHMS,
-                audience=self._audience,
+                audience=self._audiences,
                 issuer=self._url,
                 leeway=LEEWAY_S,
                 options={"require": ["exp", "iss", "aud", "sub"]},
@@ -125,7 +125,7 @@ class Issuer:
         self._silent_until = time.monotonic() + PAUSE_S
 
     async def _get(self, url: str) -> dict[str, Any]:
-        if not _is_private(url):
+        if not is_private(url):
             raise ValueError(f"{url!r} is neither https:// nor on this machine")
         answer = await self._client.get(url)
         answer.raise_for_status()
@@ -139,12 +139,6 @@ def is_token(text: str) -> bool:
     except jwt.PyJWTError:
         return False
     return True
-
-
-def _is_private(url: str) -> bool:
-    """Whether nobody on the way can change what is answered."""
-    parts = urlsplit(url)
-    return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))
 
 
 def _name(claims: dict[str, Any]) -> str:

@@ -8,10 +8,10 @@ from typing import Self
 
 from crack.doors import Doors
 from crack.instance import of_instance
+from crack.issuer import LOOPBACK, issuer_url, page_client
 from model.inference.photograph import MEGAPIXEL, Limits
 
 GIGABYTE = 1024**3
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Settings:
     is_position_kept: bool = False
     prometheus_url: str = ""
     oidc_issuer: str = ""
-    oidc_audience: str = ""
+    oidc_audiences: tuple[str, ...] = ()
     oidc_claim: str = "scope"
     oidc_scopes: str = "predict=crack:predict,feedback=crack:feedback,review=crack:review"
     doors: Doors = field(default_factory=Doors)
@@ -63,8 +63,8 @@ class Settings:
             prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
             doors=Doors.from_environment(environment),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
-            oidc_issuer=environment.get("CRACK_OIDC_ISSUER", cls.oidc_issuer),
-            oidc_audience=environment.get("CRACK_OIDC_AUDIENCE", cls.oidc_audience),
+            oidc_issuer=issuer_url(environment),
+            oidc_audiences=tuple(filter(None, (environment.get("CRACK_OIDC_AUDIENCE"), page_client(environment)))),
             oidc_claim=environment.get("CRACK_OIDC_CLAIM", cls.oidc_claim),
             oidc_scopes=environment.get("CRACK_OIDC_SCOPES", cls.oidc_scopes),
         )

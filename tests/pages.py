@@ -38,7 +38,7 @@ class ServedPage:
 
         def answers() -> bool:
             assert self._process.poll() is None, log_path.read_text()
-            return requests.get(self.url, timeout=PATIENCE_S).ok
+            return requests.get(f"{self.url}/ping", timeout=PATIENCE_S).ok
 
         in_the_end(answers, requests.ConnectionError)
 

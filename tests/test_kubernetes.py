@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE_S, eventually
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUBERNETES = "1.37"
-COMPONENTS = ("external-storage", "queue-time")
+COMPONENTS = ("external-storage", "issuer", "queue-time")
 VALUES = "prometheus-adapter.yaml"  # of a chart; no resource
 # Lists that a patch merges by this key, as Kubernetes does; others it replaces.
 MERGE_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
@@ -257,6 +257,22 @@ def test_nobody_reaches_anybody_but_as_the_design_has_it() -> None:
         ("retrain", "torchserve", 8081),
         ("retrain", "mlflow", 5000),
     }
+
+
+def test_who_asks_the_issuer_may_reach_it_and_is_told_which_it_is() -> None:
+    resources = build("base", "issuer")
+    policy = named(resources, "NetworkPolicy", "issuer")["spec"]
+    assert policy["egress"] == [{"ports": [{"port": 443}]}]
+    pods = {pod["metadata"]["labels"][NAME]: pod for pod in templates(resources)}
+    asking = {name for name, pod in pods.items() if selects(policy["podSelector"], pod["metadata"]["labels"])}
+    told = {
+        name
+        for name, pod in pods.items()
+        if {"configMapRef": {"name": "issuer"}} in pod["spec"]["containers"][0].get("envFrom", [])
+    }
+    assert asking == told == {"page", "sidecar"}
+    left = {variable["name"] for variable in pods["page"]["spec"]["containers"][0]["env"]}
+    assert not left & {"CRACK_PAGE_LOGIN", "CRACK_API_KEY"}  # one way to log in, and nobody acts as the page
 
 
 @pytest.mark.parametrize("resources", BUILDS.values(), ids=BUILDS)

@@ -4,13 +4,10 @@ import base64
 import hashlib
 import hmac
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import jwt
 import numpy as np
@@ -22,48 +19,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sidecar.issuer import PAUSE_S
 from sidecar.keys import KeyRing, Right
 from tests.photographs import png
-from tests.ports import free_ports
+from tests.providers import ANNA, AUDIENCE, BOB, Provider
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
-AUDIENCE = "crack-detection"
 PHOTOGRAPH = png(np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8))
-ANNA = {"sub": "2481", "preferred_username": "anna", "scope": "openid crack:predict crack:feedback crack:review"}
-BOB = {"sub": "2482", "preferred_username": "bob", "scope": ["crack:predict"]}
-
-
-class Provider:
-    """`oidc-provider-mock` as a process: it signs with a key of its own, a new one at each start."""
-
-    def __init__(self, *options: str) -> None:
-        (port,) = free_ports(1)
-        self.url = f"http://127.0.0.1:{port}"
-        users = [word for user in (ANNA, BOB) for word in ("--user-claims", json.dumps(user))]
-        self._command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), *users, *options]
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        eventually(lambda: requests.get(f"{self.url}/jwks", timeout=PATIENCE_S).ok, requests.ConnectionError)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def token(self, subject: str = ANNA["sub"], audience: str = AUDIENCE) -> str:
-        """Somebody's ID token, by the way that a browser goes."""
-        asked = {"client_id": audience, "redirect_uri": "http://127.0.0.1/", "response_type": "code", "scope": "openid profile"}
-        answer = requests.post(
-            f"{self.url}/oauth2/authorize", params=asked, data={"sub": subject}, allow_redirects=False, timeout=PATIENCE_S
-        )
-        (code,) = parse_qs(urlsplit(answer.headers["Location"]).query)["code"]
-        form = {"grant_type": "authorization_code", "code": code, "redirect_uri": "http://127.0.0.1/"}
-        answer = requests.post(f"{self.url}/oauth2/token", data=form, auth=(audience, "a secret"), timeout=PATIENCE_S)
-        return str(answer.json()["id_token"])
-
-    def public_key(self) -> jwt.PyJWK:
-        (key,) = jwt.PyJWKSet.from_dict(requests.get(f"{self.url}/jwks", timeout=PATIENCE_S).json()).keys
-        return key
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +206,7 @@ def test_unknown_keys_are_asked_about_once_in_a_while_however_many_tokens_name_t
     ("settings", "named"),
     [
         ({"CRACK_OIDC_ISSUER": "http://login.example"}, "expected https://, or http:// on this machine"),
-        ({"CRACK_OIDC_ISSUER": "https://login.example"}, "CRACK_OIDC_AUDIENCE is not set"),
+        ({"CRACK_OIDC_ISSUER": "https://login.example"}, "CRACK_OIDC_AUDIENCE is not set, nor CRACK_OIDC_CLIENT_ID"),
         (
             {"CRACK_OIDC_ISSUER": "https://login.example", "CRACK_OIDC_AUDIENCE": "a", "CRACK_OIDC_SCOPES": "write=all"},
             "'write' is not a valid Right. Expected RIGHT=SCOPE",
