@@ -173,7 +173,7 @@ class Server:
 
 
 def _short_folder() -> OwnFolder:
-    folder = OwnFolder("crack-torchserve")
+    folder = OwnFolder("crack-ts")
     n_bytes = len(os.fsencode(folder.path / _SOCKET))
     if n_bytes > _SOCKET_BYTES:
         folder.remove()
