@@ -10,10 +10,17 @@ from crack.neighbours import session
 
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 600
+RETRY_AFTER_S = 2.0  # where the server doesn't say
+BUSY = (429, 503)
+MOST_LISTED = 500
 
 
 class BackendError(Exception):
-    """A sentence for the person in front of the page."""
+    """A sentence for the person in front of the page. `retry_after_s`: when to ask again, where the sidecar was only busy."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
@@ -50,13 +57,13 @@ class Backend:
             None if score is None else float(score),
         )
 
-    def save(self, image: bytes, mask_png: bytes | None, **fields: str | None) -> dict[str, Any]:
-        files = {"image": image} | ({"mask": mask_png} if mask_png else {})
+    def save(self, image: bytes, name: str, mask_png: bytes | None, **fields: str | None) -> dict[str, Any]:
+        files = {"image": (name, image)} | ({"mask": ("mask.png", mask_png)} if mask_png else {})
         return self._json("POST", "/save-for-retrain", files=files, data={k: v for k, v in fields.items() if v})
 
-    def waiting(self) -> dict[str, Any]:
-        """What waits for a reviewer, complaints without a mask first, and how many there are."""
-        return self._json("GET", "/feedback")
+    def feedback(self, *states: str) -> dict[str, Any]:
+        """Photographs in these states; without any, those that wait for a reviewer, complaints without a mask first."""
+        return self._json("GET", "/feedback", params={"state": states, "limit": MOST_LISTED})
 
     def file(self, item_id: str, part: str) -> bytes:
         return self._ask("GET", f"/feedback/{item_id}/{part}").content
@@ -98,4 +105,6 @@ class Backend:
             message = str(answer.json()["message"])
         except (requests.JSONDecodeError, KeyError):
             message = f"The server answered with status {answer.status_code}."
-        raise BackendError(message)
+        wait = answer.headers.get("Retry-After", "")
+        is_busy = answer.status_code in BUSY
+        raise BackendError(message, (float(wait) if wait.isdecimal() else RETRY_AFTER_S) if is_busy else None)

@@ -1,6 +1,6 @@
-"""The page: tabs, what happens when a button is pressed, and what the canvases in `viewer.js` are given.
+"""The page: tabs, what happens when a button is pressed, and what the scripts in `browser/` ask for.
 
-Left to others: the sidecar over HTTP (`backend`), drawing and painting (the scripts beside this module).
+Left to others: the sidecar over HTTP (`backend`), decoding and measuring (`pictures`), everything on the screen (`browser/`).
 """
 
 import csv
@@ -10,153 +10,160 @@ import logging
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from fastapi import FastAPI
 from gradio.context import LocalContext
-from PIL import Image
 
 from crack.doors import Doors
-from gradio_app.backend import Backend, BackendError, Prediction
+from gradio_app.backend import Backend, BackendError
 from gradio_app.login import LOGOUT, PING, Login
-from model.inference.answer import JPEG_MAX_SIDE_PX
-from model.inference.formats import EXPECTED, SUFFIXES, is_shown_by_browsers
-from model.inference.overlay import draw_overlay
-from model.inference.photograph import decode
+from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
+from model.inference.errors import RequestError
+from model.inference.formats import is_shown_by_browsers
+from model.inference.isolation import Isolation
+from model.inference.photograph import Limits
 from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
 REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
-HEADERS = ["photograph", "crack score, 0 to 1", "crack, % of area", "model", "seconds", "problem"]
-COLUMNS = ["name", "crack_ratio", "threshold", "model_version", "request_id", "crack_score"]
-_HERE = Path(__file__).parent
-_STYLE = (_HERE / "viewer.css").read_text()
-_VIEWER = (_HERE / "viewer.js").read_text()
-_INSPECT = '<div class="crack"></div>'
-_REVIEW = (
-    '<div class="side"><div><strong class="count">…</strong> <button type="button" class="reload">Look again</button>'
-    '<div class="waiting" role="list" aria-label="What waits for a review"></div></div><div class="crack"></div></div>'
-)
-Result = dict[str, Any]
-"""What the viewer shows of one photograph: name, image_path, image_url, levels_url, threshold, model_version, request_id,
-crack_score."""
+COLUMNS = ["name", "crack_ratio", "threshold", "is_corrected", "model_version", "request_id", "crack_score", "problem"]
+DECIDED = ("accepted", "rejected")
+MEASURED_ON = {  # the sets of a card's figures, for people
+    "deepcrack/test": "DeepCrack's 237 test photographs, concrete and asphalt, none of which it has learned from",
+}
+F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
+_BROWSER = Path(__file__).parent / "browser"
+_SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "mask.js", "viewer.js")
 
 
 class Page:
-    """What the page does, over one backend; what it shows lies in `folder` for a day."""
+    """What the page does, over one backend; what it shows lies in `folder` for a day. Its scripts call these methods."""
 
-    def __init__(self, backend: Backend, folder: Path) -> None:
+    def __init__(self, backend: Backend, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
         self._backend = backend
+        self._limits = limits
+        self._isolation = Isolation(1, 2**30 + 24 * limits.max_pixels)
         self.folder = folder
 
-    def inspect(
-        self,
-        paths: list[str] | None,
-        quality: str,
-        progress: gr.Progress = gr.Progress(),  # noqa: B008  # how gradio passes it
-    ) -> Iterator[tuple[list[list[Any]], list[Result], Any, Any]]:
-        """Predict photograph after photograph; after each: the table's rows, the results, the choice and what is shown."""
-        rows: list[list[Any]] = []
-        results: list[Result] = []
-        for path in progress.tqdm([Path(path) for path in paths or []], desc="Finding cracks", unit="photograph"):
-            started = time.monotonic()
-            try:
-                result = self._result(path, self._backend.predict(path.read_bytes(), quality))
-            except BackendError as error:
-                logger.warning("%s: %s", path.name, error)
-                rows.append([path.name, None, None, "", round(time.monotonic() - started, 1), str(error)])
-                if len(paths or []) == 1:
-                    gr.Warning(str(error))
-                yield rows, results, gr.skip(), {"error": str(error)} if not results else gr.skip()
-                continue
-            if path.name in {each["name"] for each in results}:
-                result["name"] = f"{path.stem} ({len(rows) + 1}){path.suffix}"
-            results.append(result)
-            share, seconds = round(100 * result["crack_ratio"], 2), round(time.monotonic() - started, 1)
-            rows.append([result["name"], result["crack_score"], share, result["model_version"], seconds, ""])
-            names = [each["name"] for each in results]
-            if len(results) == 1:
-                yield rows, results, gr.Dropdown(choices=names, value=names[0]), result
-            else:
-                yield rows, results, gr.Dropdown(choices=names), gr.skip()
+    def predict_photograph(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Predict an uploaded photograph; what the viewer and the gallery show of it."""
 
-    def archive(self, results: list[Result]) -> str | None:
-        """One ZIP with masks, overlays and a CSV of all results."""
-        if not results:
-            raise gr.Error("There is nothing to download yet. Drop photographs first.")
-        path = self.folder / f"cracks-{uuid.uuid4().hex[:8]}.zip"
-        table = io.StringIO()
-        lines = csv.writer(table, lineterminator="\n")
-        lines.writerow(COLUMNS)
-        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-            for number, result in enumerate(results, start=1):
-                name = f"{number:03d}-{Path(result['name']).stem}"
-                with Image.open(result["levels_path"]) as levels:
-                    mask_hw = np.asarray(levels) >= threshold_level(result["threshold"])
-                photograph = decode(Path(result["image_path"]).read_bytes())
-                packed.writestr(f"masks/{name}.png", _png(mask_hw.astype(np.uint8) * 255))
-                packed.writestr(f"overlays/{name}.jpg", _jpeg(draw_overlay(photograph, mask_hw)))
-                lines.writerow([result[column] for column in COLUMNS])
-            packed.writestr("cracks.csv", table.getvalue())
-        return str(path)
+        def predict() -> dict[str, Any]:
+            path = self._own(said["path"])
+            photograph = path.read_bytes()
+            prediction = self._backend.predict(photograph, said["quality"])
+            found = Found(photograph, prediction.probability_png, threshold_level(prediction.threshold), None)
+            small, size = self._isolation.call(thumbnail, found, self._limits)
+            levels = self._kept(prediction.probability_png, ".png")
+            return {
+                "image_path": str(path),
+                "image_url": _url(self._shown(path)),
+                "levels_path": str(levels),
+                "levels_url": _url(levels),
+                "thumb_url": _url(self._kept(small, ".jpg")),
+                "size": size,
+                "threshold": prediction.threshold,
+                "crack_ratio": prediction.crack_ratio,
+                "model_version": prediction.model_version,
+                "request_id": prediction.request_id,
+                "crack_score": prediction.crack_score,
+            }
+
+        return _told(predict)
+
+    def measure_cracks(self, said: dict[str, Any]) -> dict[str, Any]:
+        """The cracks of a photograph at a level of its probability, or of what was painted instead."""
+        return _told(lambda: {"features": self._isolation.call(find_cracks, self._found(said), self._limits)})
+
+    def pack_photographs(self, said: list[dict[str, Any]]) -> dict[str, Any]:
+        """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
+
+        def pack() -> dict[str, Any]:
+            path = self.folder / f"{uuid.uuid4().hex}.zip"
+            table = io.StringIO()
+            lines = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
+            lines.writeheader()
+            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
+                for number, photograph in enumerate(said, start=1):
+                    if photograph.get("problem"):
+                        lines.writerow(photograph)
+                        continue
+                    name = f"{number:03d}-{Path(photograph['name']).stem}"
+                    found = self._found(photograph | {"image": photograph["image_path"], "levels": photograph["levels_path"]})
+                    mask, overlay, share = self._isolation.call(mask_and_overlay, found, self._limits)
+                    packed.writestr(f"masks/{name}.png", mask)
+                    packed.writestr(f"overlays/{name}.jpg", overlay)
+                    is_models_own = found.level == threshold_level(photograph["threshold"])
+                    threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
+                    facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
+                    lines.writerow(photograph | facts)
+                packed.writestr("photographs.csv", table.getvalue())
+            return {"url": _url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
+
+        return _told(pack)
 
     def save_correction(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Send a painted mask, or a word about the model's; called by the viewer."""
+        """Send a mask, or a word about the model's."""
 
         def save() -> str:
-            mask = _one_channel(self._own(said["mask"])) if said.get("mask") else None
+            mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
             verdict = said.get("verdict") or ("no_crack" if mask and said.get("is_empty") else "")
             if not mask and not verdict:
                 raise BackendError("Paint a correction first, or say what was wrong.")
             fields = {name: said.get(name) for name in ("request_id", "model_version", "note")}
-            saved = self._backend.save(self._own(said["image"]).read_bytes(), mask, verdict=verdict, **fields)
+            image = self._own(said["image"])
+            saved = self._backend.save(image.read_bytes(), str(said.get("name") or image.name), mask, verdict=verdict, **fields)
             return f"Saved: {saved['reason']}."
 
         return _told(save)
 
-    def list_waiting(self, _: Any = None) -> dict[str, Any]:
-        """What waits for a reviewer; called by the viewer, which always sends one argument."""
+    def list_items(self, which: str) -> dict[str, Any]:
+        """The photographs that wait for a reviewer, or those that were decided, the last first."""
 
-        def waiting() -> dict[str, Any]:
-            found = self._backend.waiting()
-            return {"items": found["items"], "total": found["n_waiting"]}
+        def list_() -> dict[str, Any]:
+            if which == "waiting":
+                found = self._backend.feedback()
+                return {"items": found["items"], "total": found["n_waiting"]}
+            found = self._backend.feedback(*DECIDED)
+            total = sum(found["counts"][state] for state in DECIDED)
+            return {"items": sorted(found["items"], key=lambda item: item["updated_at"], reverse=True), "total": total}
 
-        return _told(waiting)
+        return _told(list_)
 
     def open_item(self, item_id: str) -> dict[str, Any]:
-        """A photograph that waits, with its mask; called by the viewer."""
+        """A photograph of the feedback, with its mask."""
 
         def open_() -> dict[str, Any]:
             item = self._backend.item(item_id)["item"]  # first: a mask that came later doesn't have this one's ETag
             image = self._kept(self._backend.file(item["id"], "image"), Path(item["image_file"]).suffix)
             mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if item["mask_file"] else None
-            verdict, when = (item["verdict"] or "").replace("_", " "), item["created_at"][:16].replace("T", " ")
-            return {
-                "id": item["id"],
-                "etag": item["etag"],
-                "name": item["id"][:8],
-                "image_url": _url(image),
-                "levels_url": mask and _url(mask),
-                "is_mask": True,
-                "model_version": item["model_version"],
-                "said": " · ".join(filter(None, (verdict, item["note"], when))),
-            }
+            shown = {"image_url": _url(image), "levels_url": mask and _url(mask), "is_mask": True}
+            return {"id": item["id"], "etag": item["etag"], "model_version": item["model_version"], "item": item, **shown}
 
         return _told(open_)
 
+    def shrink_item(self, item_id: str) -> dict[str, Any]:
+        """A photograph of the feedback in small."""
+
+        def shrink_() -> dict[str, Any]:
+            small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self._limits)
+            return {"url": _url(self._kept(small, ".jpg"))}
+
+        return _told(shrink_)
+
     def review_item(self, said: dict[str, Any]) -> dict[str, Any]:
-        """A reviewer's decision; called by the viewer."""
+        """A reviewer's decision."""
 
         def review() -> str:
-            mask = _one_channel(self._own(said["mask"])) if said.get("mask") else None
+            mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
             item = self._backend.review(str(said["id"]), str(said["etag"]), str(said["decision"]), mask)["item"]
-            return f"{item['id'][:8]}: {item['reason']}."
+            return f"{item['name'] or item['id'][:8]}: {item['reason']}."
 
         return _told(review)
 
@@ -167,16 +174,16 @@ class Page:
         except BackendError as error:
             return f"### The model cannot be described\n\n{error}"
         card, counts, job = model["card"], model["feedback"], retraining["job"]
-        lines = [f"### Version {model['version']}", "", card["use"], "", "| measured on | F1 | interval |", "|---|---|---|"]
+        lines = [f"### Version {model['version']}", "", card["use"], ""]
         for name, figures in card["figures"].items():
             if "f1" in figures and "f1_interval" in figures:
                 low, high = figures["f1_interval"]
-                lines.append(f"| {name} | {figures['f1']:.3f} | {low:.3f} to {high:.3f} |")
+                measured = f"F1 **{figures['f1']:.3f}** (95% interval {low:.3f} to {high:.3f})"
+                lines += [f"Measured on {MEASURED_ON.get(name, name.replace('/', ', '))}: {measured}. {F1_IN_WORDS}", ""]
         lines += [
-            "",
-            f"**{counts['accepted']}** labels are accepted, **{counts['labelled']}** wait for a review, "
-            f"**{counts['needs_label']}** complaints need a mask. The next training starts after "
-            f"**{retraining['labels_until_next']}** more accepted labels, or when you ask for it.",
+            f"**{_counted(counts['accepted'], 'label')}** accepted, **{_counted(counts['labelled'], 'label')}** waiting for a "
+            f"review, **{_counted(counts['needs_label'], 'complaint')}** without a mask. The next training starts after "
+            f"**{_counted(retraining['labels_until_next'], 'more accepted label')}**, or when you ask for it.",
             "",
             _retraining_line(job) if job else "No retraining was asked for yet.",
         ]
@@ -194,30 +201,19 @@ class Page:
         gr.Info(f"Retraining {job['id']}: {job['state']}.")
         return self.describe()
 
-    def _result(self, path: Path, prediction: Prediction) -> Result:
-        levels = self._kept(prediction.probability_png, ".png")
-        return {
-            "name": path.name,
-            "image_path": str(path),
-            "image_url": _url(self._shown(path)),
-            "levels_path": str(levels),
-            "levels_url": _url(levels),
-            "threshold": prediction.threshold,
-            "crack_ratio": prediction.crack_ratio,
-            "model_version": prediction.model_version,
-            "request_id": prediction.request_id,
-            "crack_score": prediction.crack_score,
-        }
+    def _found(self, said: dict[str, Any]) -> Found:
+        mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
+        levels = Path(said["levels"]).resolve()
+        if not levels.is_relative_to(self.folder.resolve()) or not levels.is_file():
+            raise BackendError("The page keeps photographs for a day, and this one is gone. Drop it again.")
+        return Found(self._own(said["image"]).read_bytes(), levels.read_bytes(), min(255, max(1, int(said["level"]))), mask)
 
     def _shown(self, path: Path) -> Path:
         """The photograph as any browser shows it, upright and in its own size."""
-        data = path.read_bytes()
-        if is_shown_by_browsers(data):
+        photograph = path.read_bytes()
+        if is_shown_by_browsers(photograph):
             return path
-        image_hwc_u8 = decode(data)
-        if max(image_hwc_u8.shape) > JPEG_MAX_SIDE_PX:
-            return self._kept(_png(image_hwc_u8), ".png")
-        return self._kept(_jpeg(image_hwc_u8), ".jpg")
+        return self._kept(*self._isolation.call(as_browsers_show, photograph, self._limits))
 
     def _kept(self, content: bytes, suffix: str) -> Path:
         for former in self.folder.iterdir():
@@ -238,67 +234,19 @@ class Page:
 def build(page: Page, *, has_logout: bool) -> gr.Blocks:
     """The tabs and what they are wired to."""
     with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
-        gr.Markdown("## Crack detection")
+        gr.Markdown("# Crack detection")
         if has_logout:
             gr.HTML(f'<a href="{LOGOUT}">Log out</a>')
-        results = gr.State([])
         with gr.Tab("Inspect") as inspect_tab:
-            with gr.Row():
-                files = gr.File(
-                    label=f"Photographs of concrete, asphalt or masonry ({EXPECTED})",
-                    file_count="multiple",
-                    file_types=list(SUFFIXES),
-                    height=120,
-                    scale=4,
-                    min_width=320,
-                )
-                with gr.Column(scale=1, min_width=220):
-                    quality = gr.Radio(["normal", "high"], value="normal", label="Quality; high takes eight times the time")
-                    cancel = gr.Button("Cancel", size="sm", visible=False)
-            chosen = gr.Dropdown(label="Shown", choices=[], interactive=True, visible=False)
-            shown = gr.HTML(
-                value=None,
-                html_template=_INSPECT,
-                css_template=_STYLE,
-                apply_default_css=False,
-                js_on_load=_VIEWER + (_HERE / "inspect.js").read_text(),
-                server_functions=[_function(page.save_correction)],
-                elem_id="inspect-viewer",
-            )
-            table = gr.Dataframe(headers=HEADERS, label="All photographs", interactive=False, wrap=True, visible=False)
-            download = gr.DownloadButton("Download masks, overlays and table (ZIP)", size="sm", visible=False)
+            calls = (page.predict_photograph, page.measure_cracks, page.pack_photographs, page.save_correction)
+            _canvas("inspect", ("batch.js", "gallery.js", "findings.js"), calls)
         with gr.Tab("Review") as review_tab:
-            gr.HTML(
-                value=None,
-                html_template=_REVIEW,
-                css_template=_STYLE,
-                apply_default_css=False,
-                js_on_load=_VIEWER + (_HERE / "review.js").read_text(),
-                server_functions=[_function(call) for call in (page.list_waiting, page.open_item, page.review_item)],
-                elem_id="review-viewer",
-            )
+            _canvas("review", (), (page.list_items, page.open_item, page.shrink_item, page.review_item))
         with gr.Tab("Model") as model_tab:
             described = gr.Markdown("…")
             retrain = gr.Button("Retrain with the accepted labels", size="sm")
             clock = gr.Timer(REFRESHED_S, active=False)
 
-        def show(name: str, found: list[Result]) -> Any:
-            return next((result for result in found if result["name"] == name), None)
-
-        def begin(paths: list[str]) -> tuple[Any, ...]:
-            kinds = (gr.Button, gr.Dropdown, gr.Dataframe, gr.DownloadButton)
-            return tuple(kind(visible=len(paths) > 1) for kind in kinds)
-
-        def end() -> Any:
-            return gr.Button(visible=False)
-
-        began = files.upload(begin, files, [cancel, chosen, table, download], api_visibility="private")
-        found = [table, results, chosen, shown]
-        run = began.then(page.inspect, [files, quality], found, show_progress="full", api_name="inspect")
-        run.then(end, None, cancel, api_visibility="private")
-        cancel.click(end, None, cancel, cancels=[run], api_visibility="private")
-        chosen.input(show, [chosen, results], shown, api_visibility="private")
-        download.click(page.archive, results, download, api_visibility="private")
         model_tab.select(page.describe, None, described, api_name="model")
         model_tab.select(lambda: gr.Timer(active=True), None, clock, api_visibility="private")
         for tab in (inspect_tab, review_tab):
@@ -307,6 +255,19 @@ def build(page: Page, *, has_logout: bool) -> gr.Blocks:
         retrain.click(page.ask_for_retraining, None, described, api_name="retrain")
         gr.api(_save_by_api(page), api_name="correct")  # type: ignore[attr-defined]
     return blocks  # type: ignore[no-any-return]
+
+
+def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any], ...]) -> None:
+    """One tab's own part of the page, which its scripts draw; `calls` is what they may ask for."""
+    gr.HTML(
+        value=None,
+        html_template="",
+        css_template=(_BROWSER / "page.css").read_text(),
+        apply_default_css=False,
+        js_on_load="".join((_BROWSER / script).read_text() for script in (*_SHARED, *scripts, f"{name}.js")),
+        server_functions=[_function(call) for call in calls],
+        elem_id=f"{name}-viewer",
+    )
 
 
 def cookies() -> dict[str, str]:
@@ -333,9 +294,14 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
         allowed_paths=[str(page.folder)],
         auth=login if isinstance(login, tuple) else None,
         footer_links=[],
+        css_paths=_BROWSER / "theme.css",
         max_file_size="50mb",
     )
     return app
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _retraining_line(job: dict[str, Any]) -> str:
@@ -378,29 +344,11 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
     """What the viewer is answered: `ok`, and a sentence or what was asked for."""
     try:
         found = act()
-    except BackendError as error:
+    except (BackendError, RequestError) as error:
         logger.warning("%s", error)
-        return {"ok": False, "text": str(error)}
+        return {"ok": False, "text": str(error), "retry_after_s": getattr(error, "retry_after_s", None)}
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}
 
 
 def _url(path: Path) -> str:
     return f"/gradio_api/file={path}"
-
-
-def _one_channel(path: Path) -> bytes:
-    """A mask as a browser's canvas writes it, four channels, as the one that it means."""
-    with Image.open(path) as image:
-        return _png(np.asarray(image.convert("RGB"))[..., 0])
-
-
-def _png(picture: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _jpeg(picture: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()

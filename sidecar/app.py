@@ -197,12 +197,17 @@ def create_app(settings: Settings) -> FastAPI:
             name=name,
         )
         if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
-            probability_png: bytes | None = await torchserve.probability(image)
+            served: Prediction | None = await torchserve.probability(image)
         else:
-            probability_png = await _probability_if_possible(torchserve, image)
-        if probability_png:
-            found = await decoding.call(size_hw, compare, corrected, probability_png)
-            submission = replace(submission, is_models_own_mask=found.is_models_own, uncertainty=found.uncertainty)
+            served = await _probability_if_possible(torchserve, image)
+        if served:
+            found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold)
+            submission = replace(
+                submission,
+                is_models_own_mask=found.is_models_own,
+                is_cut_anew=found.is_models_own and not found.is_unchanged,
+                uncertainty=found.uncertainty,
+            )
         stored = await run_in_threadpool(photograph.stored, settings.is_position_kept)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
         metrics.count_feedback(item)
@@ -352,7 +357,7 @@ def _texts(form: FormData) -> dict[str, str]:
     return texts
 
 
-async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> bytes | None:
+async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> Prediction | None:
     """For the order of reviews alone: feedback does not wait for a model that is away."""
     try:
         return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)

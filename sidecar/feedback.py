@@ -46,6 +46,10 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
 
 
+_PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
+_OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
+
+
 @dataclass(frozen=True)
 class Submission:
     """What somebody says of one photograph. `mask`: the corrected one, if there is one."""
@@ -54,6 +58,7 @@ class Submission:
     verdict: Verdict | None
     mask: Mask | None = None
     is_models_own_mask: bool = False
+    is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
     uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
@@ -75,13 +80,13 @@ class Submission:
 
     @property
     def label(self) -> Mask | None:
-        """The mask to learn from, if what was said holds one."""
+        """The mask to learn from, if what was said holds one: the model's own is none, unless somebody complains about that and
+        chose another threshold.
+        """
         if self.verdict is Verdict.NO_CRACK:
             return self.mask or Mask.empty(self.photograph.size_hw)
-        return None if self.is_models_own_mask else self.mask
-
-
-_OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
+        is_own = self.is_models_own_mask and (self.verdict in _PRAISE or not self.is_cut_anew)
+        return None if is_own else self.mask
 
 
 def _no_crack_in_mask(verdict: str | None, else_: str) -> RequestError:
@@ -234,7 +239,8 @@ class FeedbackStore:
         with self._lock, _full_disk_named():
             known = self.find(item_id)
             mask_file = _mask_file(label) if label else None
-            is_reviewed = self._is_review_required or (known is not None and self._was_reviewed(item_id))
+            was_reviewed = known is not None and self._was_reviewed(item_id)
+            is_reviewed = self._is_review_required or was_reviewed or submission.is_cut_anew
             state, reason = self._state(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
             is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
@@ -296,7 +302,7 @@ class FeedbackStore:
                 return State.ACCEPTED, "stays accepted; a newer mask waits for a reviewer"
             return State.LABELLED, "waits for a reviewer"
         is_label_known = known is not None and known.state in (State.LABELLED, State.ACCEPTED)
-        is_praise = submission.verdict in (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
+        is_praise = submission.verdict in _PRAISE
         if known and (is_label_known or is_praise):
             return known.state, known.reason
         if is_praise:
@@ -441,10 +447,11 @@ class FeedbackStore:
         item = self.get(item_id)
         if item.etag != seen:
             last = self.events(item_id)[-1]
+            when, state = f"{last.at[:10]} at {last.at[11:16]} UTC", item.state.value.replace("_", " ")
             raise RequestError(
                 ErrorCode.STATE_CONFLICT,
-                f"{item.name or item_id[:8]} is not what you looked at: {last.who} {last.action} it at {last.at}, and it is "
-                f"{item.state.value} now ({item.reason}). Look at it again, then decide.",
+                f"{item.name or item_id[:8]} is not what you looked at: {last.who} {last.action} it on {when}, and it is "
+                f"{state} now ({item.reason}). Look at it again, then decide.",
             )
         return item
 

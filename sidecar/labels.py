@@ -16,6 +16,7 @@ from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode
+from model.inference.segmenter import threshold_level
 from model.inference.structure import jpeg_segments, picture, png_chunks
 from sidecar.copies import Description
 
@@ -109,22 +110,28 @@ def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limit
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mask beside the model's probability: `is_models_own`: nothing outside of it is as likely as anything inside;
-    `uncertainty`: of the model about the photograph, 0 to 1.
+    """A mask beside the model's probability.
+
+    Attributes:
+        is_models_own: nothing outside of it is as likely as anything inside: it was cut out of the probability.
+        is_unchanged: it was cut at the served threshold.
+        uncertainty: of the model about the photograph, 0 to 1.
     """
 
     is_models_own: bool
+    is_unchanged: bool
     uncertainty: float
 
 
-def compare(mask: Mask | None, probability_png: bytes) -> Comparison:
-    """`probability_png`: of the photograph's size, as the model server answers it."""
+def compare(mask: Mask | None, probability_png: bytes, threshold: float) -> Comparison:
+    """`probability_png`: of the photograph's size, as the model server answers it; `threshold`: that it serves masks at."""
     prob_hw_u8 = np.asarray(PngImageFile(io.BytesIO(probability_png)))
-    is_models_own = False
+    is_models_own = is_unchanged = False
     if mask and 0 < mask.n_crack_px < prob_hw_u8.size:
         mask_hw = read_mask(mask.png, (prob_hw_u8.shape[0], prob_hw_u8.shape[1]))
         is_models_own = bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
-    return Comparison(is_models_own, round(1 - confidence(prob_hw_u8), 4))
+        is_unchanged = bool(np.array_equal(mask_hw, prob_hw_u8 >= threshold_level(threshold)))
+    return Comparison(is_models_own, is_unchanged, round(1 - confidence(prob_hw_u8), 4))
 
 
 def hash_distance(one: str, other: str) -> int:

@@ -30,6 +30,10 @@ class Prediction:
         return self.headers.get("x-crack-model-version", "")
 
     @property
+    def threshold(self) -> float:
+        return float(self.headers["x-crack-threshold"])
+
+    @property
     def request_id(self) -> str:
         return self.headers.get("x-request-id", "")
 
@@ -90,14 +94,14 @@ class TorchServe:
             raise _translated(answer)
         return Prediction(answer.status_code, answer.content, passed_on)
 
-    async def probability(self, image: bytes) -> bytes:
+    async def probability(self, image: bytes) -> Prediction:
         """The crack probability of a photograph, a PNG of one channel. Raises RequestError as `predict` does."""
         prediction = await self.predict(image, Options(response=Response.PROBABILITY))
         if prediction.status != 200:
             raise RequestError(
                 ErrorCode.PREDICTION_FAILED, f"The photograph could not be predicted: {prediction.body.decode()}"
             )
-        return prediction.body
+        return prediction
 
     async def describe(self) -> dict[str, Any]:
         """The default version as the management API describes it. Raises RequestError, MODEL_UNAVAILABLE."""

@@ -1,6 +1,7 @@
 """The real page, as a process of its own, and a real Chromium that looks at it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
+from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
@@ -99,3 +103,52 @@ def says(browser: webdriver.Chrome, viewer: str, words: str) -> str:
 
 def upload(browser: webdriver.Chrome, *paths: Path) -> None:
     one(browser, "input[type=file]").send_keys("\n".join(map(str, paths)))
+
+
+def inspect(browser: webdriver.Chrome, *paths: Path) -> None:
+    """Drop photographs, and wait until all of them are looked at and one is shown."""
+    upload(browser, *paths)
+    says(browser, "#inspect-viewer", "% crack")
+    if len(paths) > 1:
+        eventually(lambda: one(browser, ".progress").text == f"{len(paths)} of {len(paths)} done")
+
+
+def draw(browser: webdriver.Chrome, start: tuple[int, int], way: tuple[int, int], viewer: str = "#inspect-viewer") -> None:
+    """A stroke over the photograph, from a place beside its middle."""
+    stage = one(browser, f"{viewer} .stage")
+    stroke = ActionChains(browser).move_to_element_with_offset(stage, *start).click_and_hold().move_by_offset(*way).release()
+    stroke.perform()
+
+
+def painted(browser: webdriver.Chrome, viewer: str = "#inspect-viewer") -> NDArray[np.bool_]:
+    """Which pixels of the canvas over the photograph are painted."""
+    script = """
+    const canvas = document.querySelector(arguments[0] + " .overlay");
+    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const painted = [];
+    for (let index = 3; index < data.length; index += 4) painted.push(data[index] ? 1 : 0);
+    return [canvas.height, canvas.width, painted.join("")];
+    """
+    height, width, digits = browser.execute_script(script, viewer)
+    return (np.frombuffer(digits.encode(), np.uint8) == ord("1")).reshape(height, width)
+
+
+def move_to(browser: webdriver.Chrome, control: str, value: int) -> None:
+    """A slider, or a choice."""
+    script = "const c = document.querySelector(arguments[0]); c.value = arguments[1]; c.dispatchEvent(new Event('input'));"
+    browser.execute_script(script, control, value)
+
+
+def strike(browser: webdriver.Chrome, key: str, code: str = "", **held: bool) -> None:
+    """A key, by what it gives and where it is, with nothing chosen before."""
+    script = """
+    const event = new KeyboardEvent("keydown", { key: arguments[0], code: arguments[1], bubbles: true, ...arguments[2] });
+    document.body.dispatchEvent(event);
+    """
+    browser.execute_script(script, key, code, held)
+
+
+def transform(browser: webdriver.Chrome, viewer: str = "#inspect-viewer") -> tuple[float, float, float]:
+    """How far the photograph is moved in its frame, and how much enlarged."""
+    found = re.findall(r"-?[0-9.]+", str(one(browser, f"{viewer} .sheet").get_attribute("style")).split("transform:")[1])
+    return float(found[0]), float(found[1]), float(found[2])

@@ -14,14 +14,14 @@ from gradio_client import Client, handle_file
 from numpy.typing import NDArray
 from PIL import Image
 from selenium import webdriver
-from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 
 from gradio_app.backend import Backend
-from gradio_app.page import HEADERS, Page, Result
+from gradio_app.page import Page
+from model.inference.segmenter import threshold_level
 from model.synthetic import draw_surface
 from sidecar.labels import encode_mask
-from tests.pages import ServedPage, chromium, eventually, one, open_tab, press, says, upload
+from tests.pages import ServedPage, chromium, draw, eventually, move_to, one, open_tab, painted, press, says, upload
 from tests.photographs import jpeg, png
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
@@ -48,26 +48,6 @@ def browser(page_url: str) -> Iterator[webdriver.Chrome]:
     with chromium() as chrome:
         chrome.get(page_url)
         yield chrome
-
-
-def draw(browser: webdriver.Chrome, start: tuple[int, int], way: tuple[int, int]) -> None:
-    """A stroke over the photograph, from a place beside its middle."""
-    stage = one(browser, "#inspect-viewer .stage")
-    stroke = ActionChains(browser).move_to_element_with_offset(stage, *start).click_and_hold().move_by_offset(*way).release()
-    stroke.perform()
-
-
-def painted(browser: webdriver.Chrome, viewer: str) -> NDArray[np.bool_]:
-    """Which pixels of the canvas over the photograph are painted."""
-    script = """
-    const canvas = document.querySelector(arguments[0] + " .overlay");
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
-    const painted = [];
-    for (let index = 3; index < data.length; index += 4) painted.push(data[index] ? 1 : 0);
-    return [canvas.height, canvas.width, painted.join("")];
-    """
-    height, width, digits = browser.execute_script(script, viewer)
-    return (np.frombuffer(digits.encode(), np.uint8) == ord("1")).reshape(height, width)
 
 
 @pytest.fixture
@@ -139,11 +119,7 @@ def test_threshold_undo_and_no_crack_work_without_another_prediction(
     upload(browser, path)
     says(browser, "#inspect-viewer", "% crack")
     before = painted(browser, "#inspect-viewer")
-    set_value = (
-        "const range = document.querySelector('#inspect-viewer .threshold');"
-        "range.value = 5; range.dispatchEvent(new Event('input'));"
-    )
-    browser.execute_script(set_value)
+    move_to(browser, "#inspect-viewer .threshold", 5)
     lower = painted(browser, "#inspect-viewer")
     assert lower.sum() > before.sum()
     press(browser, "#inspect-viewer .paint-mode")
@@ -182,6 +158,16 @@ def test_without_the_sidecar_the_page_says_so(browser: webdriver.Chrome, sidecar
     assert any("does not answer" in entry["message"] for entry in browser.get_log("browser"))
 
 
+def test_the_model_tab_speaks_in_words_of_the_set_and_the_labels(browser: webdriver.Chrome, sidecar: Sidecar) -> None:
+    files = {"image": png(SURFACE.image_hwc_u8), "mask": encode_mask(SURFACE.mask_hw)}
+    requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S).raise_for_status()
+    open_tab(browser, "Model")
+    text = eventually(lambda: "waiting for a review" in one(browser, "body").text and one(browser, "body").text)
+    assert "1 label waiting for a review" in text
+    assert "DeepCrack's 237 test photographs" in text
+    assert "deepcrack/" not in text
+
+
 def test_on_a_phone_nothing_is_wider_than_the_screen(browser: webdriver.Chrome, tmp_path: Path) -> None:
     browser.set_window_size(500, 900)
     for name in ("Inspect", "Review", "Model"):
@@ -208,29 +194,35 @@ def test_the_same_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_pat
     assert (item["verdict"], item["state"]) == ("other", "labelled")
 
 
-def test_the_score_that_the_sidecar_told_is_in_the_table_and_in_the_zips(sidecar: Sidecar, tmp_path: Path) -> None:
-    path, page = tmp_path / "wall.png", Page(Backend(sidecar.url), tmp_path)
-    path.write_bytes(png(SURFACE.image_hwc_u8))
-    score = requests.post(f"{sidecar.url}/predict", data=path.read_bytes(), timeout=PATIENCE_S).json()["crack_score"]
-    *_, (rows, results, _, _) = page.inspect([str(path)], "normal")
-    assert rows[0][HEADERS.index("crack score, 0 to 1")] == score
-    assert packed_table(page, results)[0]["crack_score"] == str(score)
+def test_the_score_that_the_sidecar_told_is_in_the_zips_table(sidecar: Sidecar, uploads: Path, tmp_path: Path) -> None:
+    page, photograph = Page(Backend(sidecar.url), tmp_path), png(SURFACE.image_hwc_u8)
+    score = requests.post(f"{sidecar.url}/predict", data=photograph, timeout=PATIENCE_S).json()["crack_score"]
+    assert packed_line(page, uploads / "wall.png", photograph)["crack_score"] == str(score)
 
 
-def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, tmp_path: Path) -> None:
-    path, page = tmp_path / "wall.png", Page(Backend(former_sidecar.url), tmp_path)
-    path.write_bytes(png(SURFACE.image_hwc_u8))
-    *_, (rows, results, _, _) = page.inspect([str(path)], "normal")
-    assert rows[0][HEADERS.index("crack score, 0 to 1")] is None
-    assert packed_table(page, results)[0]["crack_score"] == ""
+def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, uploads: Path, tmp_path: Path) -> None:
+    page = Page(Backend(former_sidecar.url), tmp_path)
+    assert packed_line(page, uploads / "wall.png", png(SURFACE.image_hwc_u8))["crack_score"] == ""
 
 
-def packed_table(page: Page, results: list[Result]) -> list[dict[str, str]]:
-    """The table in the ZIP of all results."""
-    path = page.archive(results)
-    assert path is not None
-    with zipfile.ZipFile(path) as packed:
-        return list(csv.DictReader(io.StringIO(packed.read("cracks.csv").decode())))
+@pytest.fixture
+def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where files lie that were uploaded to a page of this process."""
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(folder))
+    return folder
+
+
+def packed_line(page: Page, path: Path, photograph: bytes) -> dict[str, str]:
+    """The line of a photograph in the table of the ZIP."""
+    path.write_bytes(photograph)
+    result = page.predict_photograph({"path": str(path), "quality": "normal"})
+    level = threshold_level(result["threshold"])
+    packed = page.pack_photographs([{**result, "name": path.name, "level": level, "mask": None}])
+    with zipfile.ZipFile(packed["url"].partition("=")[2]) as archive:
+        (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))
+    return line
 
 
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:

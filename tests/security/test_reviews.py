@@ -63,7 +63,7 @@ def test_a_mask_that_came_after_the_look_is_not_accepted(people: tuple[Person, P
     crew.save(mask=OTHER_MASK)
     for answer in (eve.decide(item_id, seen, decision="accept"), eve.ask("DELETE", f"/feedback/{item_id}", seen)):
         assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
-        assert "crew-7 saved it at 20" in answer.json()["message"]
+        assert "crew-7 saved it on 20" in answer.json()["message"]
     assert eve.state(item_id) == "labelled"
     assert eve.decide(item_id, eve.look(item_id), decision="accept").status_code == 200
     assert eve.ask("GET", f"/feedback/{item_id}/mask").content == OTHER_MASK
@@ -86,7 +86,7 @@ def test_of_two_reviewers_the_second_is_told_who_decided_and_may_undo_it_then(pe
     assert eve.decide(item_id, seen, decision="accept").status_code == 200
     second = ann.decide(item_id, seen, decision="reject")
     assert (second.status_code, second.json()["code"]) == (409, "state_conflict")
-    assert "eve reviewed it at 20" in second.json()["message"]
+    assert "eve reviewed it on 20" in second.json()["message"]
     assert "it is accepted now (accepted by eve)" in second.json()["message"]
     assert eve.state(item_id) == "accepted"
     assert ann.decide(item_id, ann.look(item_id), decision="reject", reason="blurred").status_code == 200

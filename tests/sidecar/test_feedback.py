@@ -114,6 +114,14 @@ def test_an_item_tells_who_sent_it_first_and_what_its_file_was_called(store: Fee
     assert [(each.name, each.sent_by) for each in (item, reviewed)] == [("pier-3.jpg", "crew-7")] * 2
 
 
+def test_the_models_mask_at_another_threshold_is_a_label_for_a_reviewer_where_somebody_complains(tmp_path: Path) -> None:
+    store = opened(tmp_path, is_review_required=False)
+    cut_anew = {"is_models_own_mask": True, "is_cut_anew": True}
+    assert send(store, None, MASK, **cut_anew).state is State.NOTED
+    assert send(store, Verdict.TOO_THICK, MASK, photograph=OTHER, **cut_anew).state is State.LABELLED
+    store.close()
+
+
 def test_labels_are_accepted_by_themselves_where_no_review_is_required(tmp_path: Path) -> None:
     store = opened(tmp_path, is_review_required=False)
     assert send(store, None, MASK).state is State.ACCEPTED
@@ -245,7 +253,7 @@ def test_nobody_decides_about_what_has_changed_since(store: FeedbackStore) -> No
         lambda: store.review(seen.id, "eve", seen.etag, is_accepted=True),
         lambda: store.delete(seen.id, "eve", seen.etag),
     ):
-        with pytest.raises(RequestError, match=r"crew-7 saved it at 20.*, and it is labelled now") as caught:
+        with pytest.raises(RequestError, match=r"crew-7 saved it on 20.*, and it is labelled now") as caught:
             decide()
         assert caught.value.code is ErrorCode.STATE_CONFLICT
     assert store.get(seen.id) == newer

@@ -65,9 +65,10 @@ def test_what_is_no_mask_of_the_photograph_is_refused(data: bytes, sentence: str
 def test_a_mask_is_the_models_own_where_it_is_cut_out_of_its_probability(threshold: int | None, is_models_own: bool) -> None:
     prob_hw_u8 = noise(40, 60)[..., 0]
     mask_hw = MASK.T.reshape(40, 60) if threshold is None else prob_hw_u8 >= threshold
-    assert compare(Mask.of(mask_hw), png(prob_hw_u8)).is_models_own is is_models_own
+    compared = compare(Mask.of(mask_hw), png(prob_hw_u8), 90 / 255)
+    assert (compared.is_models_own, compared.is_unchanged) == (is_models_own, threshold == 90)
 
 
 def test_where_there_is_no_mask_to_compare_the_models_uncertainty_is_told() -> None:
-    assert compare(None, png(np.full((40, 60), 128, np.uint8))).uncertainty > 0.9
-    assert compare(Mask.empty((40, 60)), png(np.zeros((40, 60), np.uint8))).uncertainty == 0
+    assert compare(None, png(np.full((40, 60), 128, np.uint8)), 0.5).uncertainty > 0.9
+    assert compare(Mask.empty((40, 60)), png(np.zeros((40, 60), np.uint8)), 0.5).uncertainty == 0

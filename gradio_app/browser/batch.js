@@ -1,0 +1,40 @@
+// Photographs on their way: some at a time are sent and predicted; where the server is busy, it is asked again.
+
+const AT_ONCE = 3, MOST_TRIES = 8, LONGEST_WAIT_S = 30;
+
+// `ask`: sends one entry's photograph and gives the answer; `onChange`: an entry's state or text is another one now.
+function createBatch(ask, onChange) {
+  const queue = [];
+  let nRunning = 0, isStopped = false;
+  const become = (entry, state, text = "") => { Object.assign(entry, { state, text }); onChange(entry); };
+  const predict = async (entry) => {
+    for (let tries = 1; ; tries++) {
+      become(entry, "running");
+      let answer;
+      try { answer = await ask(entry); } catch (error) { answer = { ok: false, text: String(error.message || error) }; }
+      if (answer && answer.ok) { entry.result = answer; return become(entry, "done"); }
+      const { text, retry_after_s } = answer || { text: "The page did not answer. Load it again." };
+      if (!retry_after_s || tries === MOST_TRIES) return become(entry, "failed", text);
+      const wait_s = Math.min(retry_after_s * tries, LONGEST_WAIT_S);
+      become(entry, "running", `The server is busy; asked again in ${wait_s} s.`);
+      await new Promise((resolve) => setTimeout(resolve, wait_s * 1000));
+      if (isStopped) return become(entry, "failed", "Stopped before the server had time for it.");
+    }
+  };
+  const work = async () => {
+    nRunning++;
+    while (queue.length) await predict(queue.shift());
+    nRunning--;
+    onChange();
+  };
+  return {
+    add: (entries) => {
+      isStopped = false;
+      for (const entry of entries) become(entry, "waiting");
+      queue.push(...entries);
+      while (nRunning < Math.min(AT_ONCE, nRunning + queue.length)) work();
+    },
+    stop: () => { isStopped = true; for (const entry of queue.splice(0)) become(entry, "failed", "Stopped before it was sent."); },
+    isRunning: () => nRunning > 0,
+  };
+}

@@ -1,0 +1,150 @@
+// The cracks of the photograph that is shown, beside it: a row and its line light up together. Lengths are in pixels or, where
+// there is a scale, in millimetres; the scale is typed, or drawn with a ruler over a length that is known.
+
+const FINDINGS = `
+  <div class="scale bar">
+    <label>Scale <input type="number" class="mm" min="0" step="any" placeholder="none"> mm per pixel</label>
+    <button type="button" class="ruler" aria-pressed="false" title="Draw a line over something whose length you know (L)">Ruler</button>
+    <button type="button" class="scale-all" title="Use this scale for every photograph of the batch" hidden>For all</button>
+  </div>
+  <form class="known bar" hidden><label>The line is <input type="number" class="known-mm" min="0" step="any" required> mm long</label>
+    <button class="primary">Set scale</button></form>
+  <p class="scale-source"></p>
+  <p class="sum" role="status" aria-live="polite"></p>
+  <div class="rows"><table role="grid" aria-label="Cracks" hidden>
+    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col">Score</th></tr></thead>
+    <tbody></tbody></table></div>`;
+const MOST_ROWS = 300;
+const SVG = "http://www.w3.org/2000/svg";
+
+// `measure`: gives the features of what is shown; `onScale`: the scale was set, for all photographs or the shown one.
+function createFindings(root, viewer, measure, onScale) {
+  root.innerHTML = FINDINGS;
+  const find = (name) => root.querySelector("." + name), rows = root.querySelector("tbody"), lines = viewer.find("lines");
+  let features = [], scale = null, lit = null, asked = 0, timer = 0, line = null;
+
+  const inUnits = (value) => (scale ? value * scale.mm_per_px : value);
+  const rounded = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+  const widthOf = (crack) => crack.is_width_below_limit ? "< " + rounded(inUnits(crack.width_limit_px)) : rounded(inUnits(crack.width_max_px));
+  const tell = () => {
+    const unit = scale ? "mm" : "px", told = features.slice(0, MOST_ROWS);
+    find("length").textContent = `Length, ${unit}`;
+    find("width").textContent = `Widest, ${unit}`;
+    find("mm").value = scale ? Number(scale.mm_per_px.toPrecision(4)) : "";
+    find("scale-source").textContent = scale ? scale.source : "Without a scale, all lengths are in pixels.";
+    find("scale-all").hidden = !scale;
+    rows.replaceChildren(...told.map(({ properties: crack }, at) => {
+      const row = document.createElement("tr");
+      row.dataset.line = crack.id;
+      row.tabIndex = at ? -1 : 0;
+      row.setAttribute("aria-selected", "false");
+      const length = (crack.touches_edge ? "≥ " : "") + rounded(inUnits(crack.length_px));
+      for (const text of [crack.id, length, widthOf(crack), crack.probability_mean.toFixed(2)]) row.insertCell().textContent = text;
+      if (crack.touches_edge) row.cells[1].title = "It reaches the photograph's edge, and may go on beyond it.";
+      if (crack.is_width_below_limit) row.cells[2].title = "Too narrow to be measured in this photograph.";
+      return row;
+    }));
+    root.querySelector("table").hidden = !told.length;
+    const total = features.reduce((sum, { properties: crack }) => sum + crack.length_px, 0), n = features.length;
+    const more = n > MOST_ROWS ? ` The ${MOST_ROWS} longest are listed.` : "";
+    find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}` : "No crack is long enough to be measured.";
+    if (lit) light(lit, false);
+  };
+  const draw = () => lines.replaceChildren(...features.flatMap(({ geometry, properties: crack }) => {
+    const parts = geometry.type === "LineString" ? [geometry.coordinates] : geometry.coordinates;
+    const way = parts.map((part) => "M" + part.map(([x, y]) => `${x} ${y}`).join("L")).join("");
+    return ["line", "near"].map((kind) => {
+      const path = document.createElementNS(SVG, "path");
+      path.setAttribute("d", way);
+      path.setAttribute("class", kind);
+      path.dataset.line = crack.id;
+      return path;
+    });
+  }));
+  const light = (id, isRevealed = true) => {
+    lit = id === null ? null : String(id);
+    for (const each of [...rows.children, ...lines.children]) each.classList.toggle("lit", each.dataset.line === lit);
+    for (const row of rows.children) {
+      const isLit = row.dataset.line === lit;
+      row.setAttribute("aria-selected", String(isLit));
+      if (isLit && isRevealed) row.scrollIntoView({ block: "nearest" });
+      if (lit !== null) row.tabIndex = isLit ? 0 : -1;
+    }
+    const crack = features.find(({ properties }) => String(properties.id) === lit);
+    if (crack && isRevealed) viewer.stage.reveal(...crack.properties.bbox_px);
+  };
+  const step = (by) => {
+    const at = [...rows.children].findIndex((row) => row.dataset.line === lit), next = rows.children[at + by];
+    if (next) { light(next.dataset.line); if (root.contains(document.activeElement)) next.focus(); }
+  };
+  rows.addEventListener("click", (event) => light(event.target.closest("tr").dataset.line));
+  rows.addEventListener("keydown", (event) => {
+    const at = event.target.closest("tr").dataset.line, by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (by) { if (lit !== at) light(at); step(by); } else if (event.key === "Enter" || event.key === " ") light(at); else return;
+    event.preventDefault();
+  });
+
+  const refresh = async () => {
+    const number = ++asked;
+    if (!viewer.shown()) return;
+    find("sum").textContent = "Measuring …";
+    let answer;
+    try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${error.message || error}` }; }
+    if (number !== asked || !viewer.shown()) return;  // another photograph, or another mask meanwhile
+    features = answer.ok ? answer.features : [];
+    lit = null;
+    tell();
+    draw();
+    if (!answer.ok) find("sum").textContent = answer.text;
+  };
+
+  // --- the scale
+
+  const set = (mm_per_px, source, forAll = false) => onScale(mm_per_px > 0 ? { mm_per_px, source } : null, forAll);
+  const drawLine = () => {
+    let path = lines.querySelector(".rule");
+    if (!path) {
+      path = document.createElementNS(SVG, "path");
+      path.setAttribute("class", "rule");
+      lines.append(path);
+    }
+    path.setAttribute("d", `M${line[0].join(" ")}L${line[1].join(" ")}`);
+  };
+  const rule = (on) => {
+    find("ruler").setAttribute("aria-pressed", String(on));
+    viewer.find("stage").classList.toggle("ruling", on);
+    find("known").hidden = true;
+    lines.querySelector(".rule")?.remove();
+    viewer.use(on ? ruler : null);
+  };
+  const ruler = {
+    begin: (at) => { line = [at, at]; drawLine(); },
+    move: (at) => { line[1] = at; drawLine(); },
+    end: () => {
+      if (lengthOf(line) < 2) return;
+      find("known").hidden = false;
+      find("known-mm").focus();
+    },
+    cancel: () => lines.querySelector(".rule")?.remove(),
+  };
+  const lengthOf = ([[ax, ay], [bx, by]]) => Math.hypot(ax - bx, ay - by);
+  find("ruler").addEventListener("click", () => viewer.shown() && rule(find("ruler").getAttribute("aria-pressed") === "false"));
+  find("known").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const mm = Number(find("known-mm").value), px = lengthOf(line);
+    if (mm > 0) set(mm / px, `By ruler: ${mm} mm are ${px.toFixed(0)} px.`);
+    rule(false);
+  });
+  find("mm").addEventListener("change", () => set(Number(find("mm").value), "Typed in."));
+  find("scale-all").addEventListener("click", () => set(scale.mm_per_px, `${scale.source.replace(/\.( Set on .*)?$/, "")}. Set on ${viewer.shown().name}.`, true));
+
+  return {
+    light, step,
+    isRuling: () => find("ruler").getAttribute("aria-pressed") === "true",
+    rule: (on) => viewer.shown() && rule(on),
+    show: (next) => { scale = next; features = []; lit = null; rule(false); draw(); tell(); refresh(); },
+    rescale: (next) => { scale = next; tell(); },
+    later: () => { clearTimeout(timer); timer = setTimeout(refresh, 600); },
+    clear: () => { asked++; features = []; scale = null; tell(); find("sum").textContent = ""; },
+  };
+}

@@ -1,0 +1,246 @@
+// The Inspect tab: photographs come in, are predicted some at a time, looked at, measured, corrected, and taken home.
+
+element.innerHTML = `
+  <div class="inspect">
+    <div class="bar intake" role="toolbar" aria-label="Photographs">
+      <button type="button" class="choose primary">Choose photographs</button>
+      <input type="file" class="files" multiple hidden aria-label="Photographs">
+      <label>Quality <select class="quality"><option value="normal">normal</option><option value="high">high, takes eight times as long</option></select></label>
+      <span class="progress grow" role="status" aria-live="polite"></span>
+      <button type="button" class="halt" hidden>Stop</button>
+      <button type="button" class="again" hidden>Try again</button>
+      <button type="button" class="pack" title="Masks, overlays and tables of this batch, as on the screen" hidden>Download all (ZIP)</button>
+      <button type="button" class="clear" hidden>Clear</button>
+    </div>
+    <div class="bench">
+      <nav class="gallery" aria-label="Photographs, the surest cracks first"></nav>
+      <div class="crack"></div>
+      <section class="findings" aria-label="Cracks of this photograph"></section>
+    </div>
+  </div>`;
+const at = (name) => element.querySelector("." + name);
+const keeper = openKeeper("inspect");
+const settings = { id: "settings", level: null, shown: null };  // level: of the whole batch; null is the model's own
+let entries = [], shown = null, nAdded = 0;
+
+const viewer = createViewer(at("crack"), {
+  hint: "Drop photographs of concrete, asphalt or masonry anywhere on this page.",
+  onChange: () => changed(), onLine: (id) => findings.light(id),
+});
+const gallery = createGallery(at("gallery"), (entry) => open(entry));
+const findings = createFindings(at("findings"), viewer, () => measure(), (scale, forAll) => {
+  for (const entry of forAll ? entries : [shown]) { entry.scale = scale; keep(entry); }
+  findings.rescale(scale);
+});
+const decide = viewer.find("decide");
+decide.innerHTML = `
+  <button type="button" class="confirm" title="The mask is right (C)">Confirm</button>
+  <label>What was wrong? <select class="verdict">
+    <option value="">see my mask</option><option value="missed_crack">a crack was missed</option>
+    <option value="false_alarm">that is no crack</option><option value="too_thick">too thick</option>
+    <option value="too_thin">too thin</option><option value="other">something else</option></select></label>
+  <label class="grow">Note <input type="text" class="note" maxlength="500" placeholder="optional"></label>
+  <button type="button" class="send primary" title="Send the mask as it is on the screen, and what was wrong">Send correction</button>`;
+
+const fileOf = async (blob, name) => (await upload(new File([await blob], name, { type: "image/png" }))).path;
+const keep = (entry) => { const { file, ...row } = entry; return keeper.put(row); };
+const ownLevel = (entry) => Math.max(1, Math.ceil(entry.result.threshold * 255 - 1e-6));
+const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? ownLevel(entry));
+
+// --- photographs come in
+
+const batch = createBatch(async (entry) => {
+  if (!entry.path) entry.path = (await upload(entry.file)).path;
+  entry.file = null;
+  return server.predict_photograph({ path: entry.path, name: entry.name, quality: at("quality").value });
+}, (entry) => {
+  if (entry && entries.includes(entry)) {
+    keep(entry);
+    if (entry.state === "done" && !shown) open(entry);
+    else if (entry.state === "failed" && entries.length === 1) viewer.clear(`${entry.name}: ${entry.text}`, true);
+  }
+  draw();
+});
+const draw = () => {
+  const n = (state) => entries.filter((entry) => entry.state === state).length;
+  const isRunning = batch.isRunning(), nDone = n("done"), nFailed = n("failed");
+  at("progress").textContent = entries.length > 1 || isRunning
+    ? `${nDone} of ${entries.length} done` + (nFailed ? `, ${nFailed} failed` : "") + (isRunning ? " …" : "") : "";
+  at("halt").hidden = !isRunning;
+  at("again").hidden = isRunning || !entries.some((entry) => entry.state === "failed" && (entry.path || entry.file));
+  at("pack").hidden = at("clear").hidden = !entries.length;
+  at("inspect").classList.toggle("many", entries.length > 1);
+  gallery.draw(entries, shown);
+};
+const add = (files) => {
+  const names = new Set(entries.map((entry) => entry.name));
+  const added = [...files].map((file) => {
+    let name = file.name;
+    for (let copy = 2; names.has(name); copy++) name = file.name.replace(/(\.[^.]*)?$/, ` (${copy})$1`);
+    names.add(name);
+    const number = ++nAdded;
+    return { id: `${Date.now()}-${number}-${Math.random()}`, number, name, file, mark: "unseen", scale: null, draft: null, verdict: "", note: "" };
+  });
+  if (!shown) viewer.clear("");
+  entries.push(...added);
+  batch.add(added);
+};
+const filesOf = async (dropped) => {  // those in folders, too
+  const found = [];
+  const walk = async (item) => {
+    if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
+    const reader = item.createReader();
+    for (;;) {
+      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+      if (!some.length) return;
+      for (const each of some) await walk(each);
+    }
+  };
+  const items = [...dropped.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
+  if (!items.some((item) => item && item.isDirectory)) return [...dropped.files];
+  for (const item of items) if (item) await walk(item);
+  return found.filter((file) => !file.name.startsWith("."));
+};
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", async (event) => {
+  event.preventDefault();  // or the browser would open the file instead of this page
+  if (element.offsetParent && event.dataTransfer) add(await filesOf(event.dataTransfer));
+});
+at("choose").addEventListener("click", () => at("files").click());
+at("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
+at("halt").addEventListener("click", () => batch.stop());
+at("again").addEventListener("click", () => batch.add(entries.filter((entry) => entry.state === "failed" && (entry.path || entry.file))));
+at("clear").addEventListener("click", () => {
+  const nUnsent = entries.filter((entry) => entry.draft && !entry.isSent).length;
+  if (nUnsent && !confirm(`${nUnsent === 1 ? "1 correction was" : nUnsent + " corrections were"} not sent. Clear all the same?`)) return;
+  batch.stop();
+  entries = []; shown = null; Object.assign(settings, { level: null, shown: null });
+  keeper.clear();
+  viewer.clear("");
+  findings.clear();
+  draw();
+});
+
+// --- one is looked at
+
+const open = async (entry) => {
+  if (!entry || entry === shown) return;
+  if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "is not looked at yet."}`, entry.state === "failed"); }
+  shown = entry;
+  decide.querySelector(".verdict").value = entry.verdict;
+  decide.querySelector(".note").value = entry.note;
+  const isShown = await viewer.show({ ...entry.result, name: entry.name }, levelOf(entry), entry.draft);
+  if (shown !== entry) return;
+  if (isShown) {
+    if (entry.mark === "unseen") entry.mark = "seen";
+    settings.shown = entry.id;
+    keeper.put(settings);
+    keep(entry);
+    findings.show(entry.scale);
+  } else findings.clear();
+  draw();
+  gallery.show(entry);
+};
+const thumbOf = () => {
+  const [width, height] = viewer.size(), small = Math.min(1, 320 / Math.max(width, height));
+  const canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, width * small), height: Math.max(1, height * small) });
+  for (const layer of [viewer.photo, viewer.overlay]) canvas.getContext("2d").drawImage(layer, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.8);
+};
+const changed = () => {
+  const draft = viewer.draft();
+  if (draft) Object.assign(shown, { draft, level: viewer.level(), thumb: thumbOf(), isSent: false });
+  else {
+    Object.assign(shown, { draft: null, thumb: null });
+    settings.level = viewer.level() === ownLevel(shown) ? null : viewer.level();
+    keeper.put(settings);
+  }
+  keep(shown);
+  draw();
+  findings.later();
+};
+const measure = async () => {
+  const entry = shown, mask = entry.draft ? await fileOf(viewer.maskBlob(), "mask.png") : null;
+  return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask });
+};
+
+// --- what was wrong
+
+for (const name of ["verdict", "note"])
+  decide.querySelector("." + name).addEventListener("input", (event) => { shown[name] = event.target.value; keep(shown); });
+const send = async (verdict) => {
+  const entry = shown;
+  if (!entry || entry.state !== "done" || viewer.shown()?.name !== entry.name) return;
+  const isChanged = verdict !== "correct" && (entry.draft || levelOf(entry) !== ownLevel(entry));
+  if (isChanged && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
+  const buttons = decide.querySelectorAll("button");
+  buttons.forEach((button) => (button.disabled = true));
+  viewer.say("Sending …");
+  try {
+    const mask = isChanged ? await fileOf(viewer.maskBlob(), "mask.png") : null;
+    const answer = await server.save_correction({
+      image: entry.result.image_path, name: entry.name, mask, is_empty: viewer.isEmpty(), verdict, note: entry.note,
+      request_id: entry.result.request_id, model_version: entry.result.model_version,
+    });
+    if (answer.ok) {
+      Object.assign(entry, { mark: verdict === "correct" ? "confirmed" : mask ? "corrected" : "reported", isSent: true, verdict: "", note: "" });
+      if (shown === entry) for (const name of ["verdict", "note"]) decide.querySelector("." + name).value = "";
+      keep(entry);
+      draw();
+    }
+    viewer.say(answer.text, !answer.ok);
+  } catch (error) {
+    viewer.say(`Not sent: ${error.message || error}`, true);
+  }
+  buttons.forEach((button) => (button.disabled = false));
+};
+const confirmShown = () => {
+  if (shown && (shown.draft || shown.verdict)) return viewer.say("You changed it, or said what was wrong: send that, or start over to confirm the model's mask.");
+  return send("correct");
+};
+decide.querySelector(".confirm").addEventListener("click", confirmShown);
+decide.querySelector(".send").addEventListener("click", () => send(shown.verdict));
+
+// --- taken home
+
+at("pack").addEventListener("click", async () => {
+  at("pack").disabled = true;
+  at("progress").textContent = "Packing …";
+  try {
+    const said = [];
+    for (const { name, state, text, result, draft, scale, ...entry } of entries) {
+      if (state !== "done") { said.push({ name, problem: text || "was not looked at yet" }); continue; }
+      const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
+      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask, mm_per_px: scale && scale.mm_per_px });
+    }
+    const answer = await server.pack_photographs(said);
+    if (!answer.ok) throw new Error(answer.text);
+    Object.assign(document.createElement("a"), { href: answer.url, download: answer.name }).click();
+    draw();
+  } catch (error) {
+    at("progress").textContent = `Not packed: ${error.message || error}`;
+  }
+  at("pack").disabled = false;
+});
+
+// --- keys, and what was there before
+
+Object.assign(viewer.keys, {
+  j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown,
+  n: () => findings.step(1), l: () => findings.rule(!findings.isRuling()),
+});
+addEventListener("beforeunload", (event) => {
+  if (batch.isRunning() || keeper.isBehind()) event.preventDefault();
+});
+keeper.all().then((rows) => {
+  Object.assign(settings, rows.find((row) => row.id === "settings"));
+  entries = [...rows.filter((row) => row.id !== "settings").sort((one, other) => one.number - other.number), ...entries];
+  nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
+  const unfinished = entries.filter((entry) => entry.state !== "done" && entry.state !== "failed" && !entry.file);
+  for (const entry of unfinished.filter((each) => !each.path))
+    Object.assign(entry, { state: "failed", text: "It was not sent before the page was left. Drop it again." });
+  batch.add(unfinished.filter((each) => each.path));
+  draw();
+  const last = entries.find((entry) => entry.id === settings.shown && entry.state === "done") || entries.find((entry) => entry.state === "done");
+  if (last && !shown) requestAnimationFrame(() => open(last));
+});

@@ -1,0 +1,25 @@
+// Which key was pressed, whatever the keyboard: by the letter where it is a Latin one, by its place where the layout is another.
+
+const PLACES = { Minus: "-", NumpadSubtract: "-", Equal: "+", NumpadAdd: "+", BracketLeft: "[", BracketRight: "]" };
+
+function keyOf(event) {
+  const key = event.key.toLowerCase();
+  if (key === "=") return "+";
+  if (/^[a-z0-9+[\]-]$/.test(key)) return key;
+  const letter = /^(?:Key([A-Z])|(?:Digit|Numpad)([0-9]))$/.exec(event.code);
+  return letter ? (letter[1] || letter[2]).toLowerCase() : PLACES[event.code] || key;
+}
+
+// `keys`: what each key does while `root` is on the screen and nobody types; "mod-z" is Ctrl or Cmd with Z.
+function listenToKeys(root, keys) {
+  document.addEventListener("keydown", (event) => {
+    if (!root.offsetParent || event.altKey || event.isComposing) return;
+    const into = event.target;
+    if (/^(TEXTAREA|SELECT)$/.test(into.tagName) || into.isContentEditable || /^(text|number|search)$/.test(into.type)) return;
+    const isWith = event.ctrlKey || event.metaKey;
+    const name = (isWith ? "mod-" : "") + (isWith && event.shiftKey ? "shift-" : "") + keyOf(event);
+    if (!keys[name]) return;
+    event.preventDefault();
+    keys[name]();
+  });
+}

@@ -1,0 +1,59 @@
+// Which pixels are crack, 0 or 1 for each, drawn on a canvas of the photograph's size; brush strokes, undo and redo.
+
+const CRACK = [255, 0, 64];
+const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
+
+function createMask(canvas) {
+  let width = 0, height = 0, data = new Uint8Array(), isTouched = false, undone = [], done = [];
+
+  const repaint = (left = 0, top = 0, right = width, bottom = height) => {
+    left = Math.max(0, left); top = Math.max(0, top); right = Math.min(width, right); bottom = Math.min(height, bottom);
+    if (right <= left || bottom <= top) return;
+    const context = canvas.getContext("2d"), part = context.createImageData(right - left, bottom - top);
+    const pixels = new Uint32Array(part.data.buffer);
+    const colour = (255 << 24) | (CRACK[2] << 16) | (CRACK[1] << 8) | CRACK[0];
+    for (let row = top, at = 0; row < bottom; row++)
+      for (let index = row * width + left; index < row * width + right; index++, at++) if (data[index]) pixels[at] = colour;
+    context.putImageData(part, left, top);
+  };
+  const state = () => ({ data: data.slice(), isTouched });
+  const touch = () => {
+    done.push(state());
+    undone = [];
+    if (done.length > MOST_UNDO || done.length * data.length > MOST_UNDO_BYTES) done.shift();
+    isTouched = true;
+  };
+  const go = (from, to) => {
+    const next = from.pop();
+    if (!next) return false;
+    to.push(state());
+    ({ data, isTouched } = next);
+    repaint();
+    return true;
+  };
+  const dab = ([fromX, fromY], [toX, toY], radius, value) => {
+    const n = Math.max(1, Math.ceil(Math.hypot(toX - fromX, toY - fromY)));
+    for (let step = 0; step <= n; step++) {
+      const cx = fromX + ((toX - fromX) * step) / n, cy = fromY + ((toY - fromY) * step) / n;
+      for (let row = Math.max(0, Math.floor(cy - radius)); row <= Math.min(height - 1, Math.ceil(cy + radius)); row++)
+        for (let column = Math.max(0, Math.floor(cx - radius)); column <= Math.min(width - 1, Math.ceil(cx + radius)); column++)
+          if (Math.hypot(column + 0.5 - cx, row + 0.5 - cy) <= Math.max(radius, 0.71)) data[row * width + column] = value;
+    }
+    const margin = Math.ceil(radius) + 2;
+    repaint(Math.floor(Math.min(fromX, toX)) - margin, Math.floor(Math.min(fromY, toY)) - margin,
+      Math.ceil(Math.max(fromX, toX)) + margin, Math.ceil(Math.max(fromY, toY)) + margin);
+  };
+  return {
+    touch, dab, repaint,
+    undo: () => go(done, undone),
+    redo: () => go(undone, done),
+    forget: () => { const last = done.pop(); if (last) ({ data, isTouched } = last); repaint(); },  // a stroke that was no stroke
+    begin: (size) => { [width, height] = size; data = new Uint8Array(width * height); isTouched = false; done = []; undone = []; },
+    fill: (next, hasPainting = isTouched) => { data = next; isTouched = hasPainting; repaint(); },
+    cut: (probability, level) => { for (let at = 0; at < data.length; at++) data[at] = probability[at] >= level ? 1 : 0; repaint(); },
+    wipe: () => { data.fill(0); repaint(); },
+    data: () => data,
+    isTouched: () => isTouched,
+    nCrack: () => { let n = 0; for (let at = 0; at < data.length; at++) n += data[at]; return n; },
+  };
+}

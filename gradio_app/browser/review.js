@@ -1,0 +1,112 @@
+// The Review tab: what waits for a yes or no, one after the other, and what was decided. Keys: A, R, S, J and K.
+
+element.innerHTML = `
+  <div class="side">
+    <div>
+      <div class="bar">
+        <select class="which" aria-label="Which photographs"><option value="waiting">Waiting</option><option value="decided">Decided</option></select>
+        <button type="button" class="reload">Look again</button>
+      </div>
+      <strong class="count" role="status">…</strong>
+      <nav class="gallery" aria-label="Photographs to review"></nav>
+    </div>
+    <div class="crack"></div>
+  </div>`;
+const root = element.querySelector(".crack"), list = element.querySelector(".gallery"), which = element.querySelector(".which");
+const keeper = openKeeper("review");
+let items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
+const viewer = createViewer(root, {
+  hint: "Nothing waits for a review.", isPaintingFirst: true,
+  onChange: () => {
+    const draft = viewer.draft();
+    draft ? keeper.put({ id: seen.id, etag: seen.etag, draft }) : keeper.remove(seen.id);
+  },
+});
+const decide = viewer.find("decide");
+decide.innerHTML = `
+  <button type="button" class="accept primary" title="The mask is right (A)">Accept</button>
+  <button type="button" class="save" title="Accept what I painted (S)">Accept my painting</button>
+  <button type="button" class="reject" title="Not fit for training (R)">Reject</button>
+  <span class="said grow"></span>`;
+
+const VERDICTS = {
+  missed_crack: "a crack was missed", false_alarm: "that is no crack", no_crack: "no crack here", too_thick: "too thick",
+  too_thin: "too thin", other: "something else", correct: "correct",
+};
+const STATES = { needs_label: "needs a mask", labelled: "has a mask", accepted: "accepted", rejected: "rejected" };
+const stateOf = (item) => (item.proposed_mask_file ? "has a newer mask" : STATES[item.state]);
+const nameOf = (item) => item.name || item.id.slice(0, 8);
+const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+const small = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async ({ target }) => {
+  small.unobserve(target);
+  const answer = await server.shrink_item(target.dataset.id);
+  if (answer.ok) Object.assign(target, { src: answer.url, hidden: false });
+}));
+const button = (item, index) => {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.innerHTML = `<img alt="" width="1" height="1"><span class="name"></span><span class="mark"></span><span class="mark from"></span>`;
+  const image = made.querySelector("img");
+  image.dataset.id = item.id;
+  small.observe(image);
+  made.querySelector(".name").textContent = nameOf(item);
+  made.querySelector(".mark").textContent = `${VERDICTS[item.verdict] || "correction"}: ${stateOf(item)}`;
+  made.querySelector(".from").textContent = `${item.sent_by}, ${when(item.created_at)}`;
+  made.addEventListener("click", () => open(index));
+  return made;
+};
+const open = async (index) => {
+  seen = null;
+  if (!items.length) return viewer.clear("");
+  at = Math.min(Math.max(index, 0), items.length - 1);
+  const item = items[at];
+  [...list.children].forEach((each, i) => each.setAttribute("aria-current", String(i === at)));
+  list.children[at].scrollIntoView({ block: "nearest" });
+  const answer = await server.open_item(item.id);
+  if (item !== items[at]) return;  // another was opened meanwhile
+  if (!answer.ok) return viewer.clear(answer.text, true);
+  const kept = await keeper.get(item.id);
+  const isShown = await viewer.show({ ...answer, name: nameOf(item) }, 128, kept && kept.etag === answer.etag ? kept.draft : null);
+  if (!isShown || item !== items[at]) return;
+  seen = answer;
+  const { verdict, note, sent_by, created_at, state, reason, updated_at } = answer.item;
+  decide.querySelector(".said").textContent = [
+    VERDICTS[verdict], note, `sent by ${sent_by}, ${when(created_at)}`,
+    /accepted|rejected/.test(state) && `${reason}, ${when(updated_at)}`,
+  ].filter(Boolean).join(" · ");
+  decide.querySelector(".accept").disabled = !answer.levels_url;
+};
+const reload = async (index = 0) => {
+  const answer = await server.list_items(which.value);
+  if (!answer.ok) { items = []; list.replaceChildren(); return viewer.clear(answer.text, true); }
+  items = answer.items;
+  list.replaceChildren(...items.map(button));
+  const n = answer.total;
+  element.querySelector(".count").textContent = which.value === "decided"
+    ? (n ? `${n} decided, the last first` : "Nothing was decided yet.")
+    : n ? `${n} waiting, complaints first` : "Nothing waits. Well done.";
+  await open(index);
+};
+const review = async (decision) => {
+  if (!seen) return;
+  const { id, etag } = seen, isOwn = decision === "save";
+  if (isOwn && !viewer.isTouched())
+    return viewer.say("Nothing was painted, so there is nothing to accept. Paint the crack, or press “No crack here” if there is none.", true);
+  try {
+    const file = isOwn && new File([await viewer.maskBlob()], "mask.png", { type: "image/png" });
+    const answer = await server.review_item({ id, etag, decision: isOwn ? "accept" : decision, mask: file ? (await upload(file)).path : null });
+    if (answer.ok) { await keeper.remove(id); await reload(at); }
+    viewer.say(answer.text, !answer.ok);
+  } catch (error) {
+    viewer.say(`Not sent: ${error.message || error}`, true);
+  }
+};
+for (const decision of ["accept", "save", "reject"]) decide.querySelector("." + decision).addEventListener("click", () => review(decision));
+Object.assign(viewer.keys, {
+  a: () => !decide.querySelector(".accept").disabled && review("accept"),
+  s: () => review("save"), r: () => review("reject"), j: () => open(at + 1), k: () => open(at - 1),
+});
+element.querySelector(".reload").addEventListener("click", () => reload());
+which.addEventListener("change", () => reload());
+addEventListener("beforeunload", (event) => { if (keeper.isBehind()) event.preventDefault(); });
+new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && !items.length && reload()).observe(root);

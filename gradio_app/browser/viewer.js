@@ -1,0 +1,260 @@
+// A photograph with its cracks: compare, zoom, cut at another threshold, paint. Everything happens on canvases of the
+// photograph's own size, so that what is painted is, pixel by pixel, what is saved. Left to others: what becomes of it.
+
+const VIEWER = `
+  <div class="viewer" role="group" aria-label="Photograph with its cracks">
+    <div class="bar" role="toolbar" aria-label="View">
+      <label class="threshold-label">Threshold <input type="range" class="threshold" min="1" max="254" value="128"><output class="threshold-out"></output></label>
+      <label>Opacity <input type="range" class="opacity" min="0" max="100" value="70" aria-valuetext="70 percent"></label>
+      <span class="group">
+        <button type="button" class="zoom-out" aria-label="Zoom out" title="Zoom out (-)">−</button>
+        <button type="button" class="fit" title="Whole photograph (0)">Fit</button>
+        <button type="button" class="zoom-in" aria-label="Zoom in" title="Zoom in (+)">+</button>
+      </span>
+      <button type="button" class="paint-mode" aria-pressed="false" title="Paint cracks and wipe false ones (P)">Correct</button>
+      <span class="group">
+        <button type="button" class="save-mask" title="Download the mask">Mask ↓</button>
+        <button type="button" class="save-overlay" title="Download the photograph with its cracks">Overlay ↓</button>
+      </span>
+    </div>
+    <div class="bar paint" role="toolbar" aria-label="Correct" hidden>
+      <span class="group">
+        <button type="button" class="brush" aria-pressed="true" title="Paint crack (B)">Brush</button>
+        <button type="button" class="eraser" aria-pressed="false" title="Wipe crack away (E)">Eraser</button>
+      </span>
+      <label>Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
+      <span class="group">
+        <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
+        <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
+      </span>
+      <button type="button" class="empty" title="Wipe everything">No crack here</button>
+      <button type="button" class="restore" title="Back to the mask as it was before you painted">Start over</button>
+    </div>
+    <div class="stage">
+      <div class="sheet">
+        <canvas class="photo" role="img" aria-label="The photograph"></canvas>
+        <canvas class="overlay" role="img" aria-label="The cracks drawn over it"></canvas>
+        <svg class="lines" role="presentation"></svg>
+      </div>
+      <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
+      <div class="divider" hidden></div>
+      <div class="cursor" hidden></div>
+      <p class="hint"></p>
+    </div>
+    <div class="bar decide" role="toolbar" aria-label="Decide" hidden></div>
+    <p class="status" role="status" aria-live="polite"></p>
+  </div>`;
+
+// `onChange`: the mask is another one now; `onLine`: a line over the photograph was clicked.
+function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {} }) {
+  root.innerHTML = VIEWER;
+  const find = (name) => root.querySelector("." + name);
+  const photo = find("photo"), overlay = find("overlay"), frame = find("stage");
+  const mask = createMask(overlay);
+  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, isErasing = false, isPainting = false, from = null;
+  find("hint").textContent = hint;
+
+  const say = (text, isError = false) => {
+    find("status").textContent = text;
+    find("status").classList.toggle("error", isError);
+    if (isError) console.error("crack detection:", text);
+  };
+  const split = ({ x, scale }) => {
+    const at = (find("split").value / 1000) * frame.clientWidth;
+    overlay.style.clipPath = `inset(0 0 0 ${Math.max(0, Math.min(width, (at - x) / scale))}px)`;
+    find("divider").style.left = at + "px";
+    find("divider").hidden = at < 1;
+  };
+  let placed = { x: 0, y: 0, scale: 1 };
+  const stage = createStage(frame, find("sheet"), {
+    onPlace: (now) => {
+      placed = now;
+      overlay.style.imageRendering = photo.style.imageRendering = now.scale > 2 ? "pixelated" : "auto";
+      split(now);
+    },
+    onClick: (target) => { const line = target.closest("[data-line]"); if (line) onLine(line.dataset.line); return Boolean(line); },
+  });
+
+  // --- the mask
+
+  const level = () => Number(find("threshold").value);
+  const tell = () => {
+    const share = ((100 * mask.nCrack()) / (width * height)).toFixed(2);
+    say(`${shown.name}: ${share} % crack, ${width} × ${height} pixels` +
+      (shown.crack_score == null ? "" : `, crack score ${shown.crack_score.toFixed(3)}`) +
+      (shown.model_version ? `, model ${shown.model_version}` : "") + (mask.isTouched() ? ", corrected by you" : ""));
+  };
+  const changed = () => {
+    find("threshold").disabled = mask.isTouched();
+    find("threshold-label").title = mask.isTouched() ? "The mask is as you painted it. Start over, or undo, to cut it at another threshold." : "";
+    tell();
+    onChange();
+  };
+  const tellLevel = () => {
+    const value = (level() / 255).toFixed(2);
+    find("threshold-out").textContent = value;
+    find("threshold").setAttribute("aria-valuetext", `crack from a probability of ${value}`);
+  };
+  const cut = () => {
+    tellLevel();
+    if (!probability || mask.isTouched()) return;
+    mask.cut(probability, level());
+    changed();
+  };
+  const undo = () => (mask.undo() ? changed() : shown && say("Nothing to undo."));
+  const redo = () => (mask.redo() ? changed() : shown && say("Nothing to redo."));
+  const wipe = () => { if (!shown) return; mask.touch(); mask.wipe(); changed(); };
+  const restore = () => {
+    if (!shown || !mask.isTouched()) return;
+    mask.touch();
+    mask.fill(original.slice(), false);
+    probability ? cut() : changed();
+  };
+  const size = () => Number(find("size").value);
+  const brush = {
+    begin: (at) => { mask.touch(); from = at; mask.dab(at, at, size() / 2, isErasing ? 0 : 1); },
+    move: (at) => { mask.dab(from, at, size() / 2, isErasing ? 0 : 1); from = at; },
+    end: () => changed(),
+    cancel: () => mask.forget(),
+    hover: ([x, y], scale) => {
+      const cursor = find("cursor"), across = Math.max(3, size() * scale);
+      Object.assign(cursor.style, { width: across + "px", height: across + "px", left: x - across / 2 + "px", top: y - across / 2 + "px" });
+      cursor.hidden = false;
+    },
+  };
+  frame.addEventListener("pointerleave", () => (find("cursor").hidden = true));
+  const resize = (to) => { find("size").value = to; tellSize(); find("cursor").hidden = true; };
+  const tellSize = () => {
+    find("size-out").textContent = size() + " px";
+    find("size").setAttribute("aria-valuetext", size() + " pixels");
+  };
+  const choose = (erasing) => {
+    isErasing = erasing;
+    find("brush").setAttribute("aria-pressed", String(!erasing));
+    find("eraser").setAttribute("aria-pressed", String(erasing));
+  };
+  const paint = (on) => {
+    isPainting = on && Boolean(shown);
+    find("paint").hidden = !isPainting;
+    find("cursor").hidden = true;
+    find("paint-mode").setAttribute("aria-pressed", String(isPainting));
+    frame.classList.toggle("painting", isPainting);
+    stage.use(isPainting ? brush : null);
+    if (isPainting) { find("split").value = 0; split(placed); }
+  };
+
+  // --- files
+
+  const maskBlob = () => greyPng(mask.data(), width, height);
+  const download = (blob, name) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = shown.name.replace(/\.[^.]*$/, "") + name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+  const saveMask = async () => shown && download(await maskBlob(), "-mask.png");
+  const saveOverlay = () => {
+    if (!shown) return;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
+    context.drawImage(photo, 0, 0);
+    context.globalAlpha = find("opacity").value / 100;
+    context.drawImage(overlay, 0, 0);
+    canvas.toBlob((blob) => download(blob, "-overlay.png"), "image/png");
+  };
+
+  // --- buttons and keys
+
+  const on = (name, act, event = "click") => find(name).addEventListener(event, () => act());
+  on("threshold", cut, "input");
+  on("opacity", () => {
+    overlay.style.opacity = find("opacity").value / 100;
+    find("opacity").setAttribute("aria-valuetext", find("opacity").value + " percent");
+  }, "input");
+  on("split", () => split(placed), "input");
+  on("size", tellSize, "input");
+  on("zoom-in", () => shown && stage.zoom(1.5)); on("zoom-out", () => shown && stage.zoom(1 / 1.5)); on("fit", () => shown && stage.fit());
+  on("paint-mode", () => paint(!isPainting)); on("brush", () => choose(false)); on("eraser", () => choose(true));
+  on("undo", undo); on("redo", redo); on("empty", wipe); on("restore", restore);
+  on("save-mask", saveMask); on("save-overlay", saveOverlay);
+  const keys = {
+    p: () => paint(!isPainting), b: () => choose(false), e: () => choose(true),
+    0: () => shown && stage.fit(), "+": () => shown && stage.zoom(1.5), "-": () => shown && stage.zoom(1 / 1.5),
+    "[": () => resize(size() - 1), "]": () => resize(size() + 1),
+    "mod-z": undo, "mod-shift-z": redo, "mod-y": redo,
+  };
+  listenToKeys(root, keys);
+
+  // --- what is shown
+
+  const pixelsOf = async (url) => {
+    const answer = await fetch(url);
+    if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again");
+    if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again`);
+    return createImageBitmap(await answer.blob());
+  };
+  const redChannel = (bitmap) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.drawImage(bitmap, 0, 0);
+    const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data, red = new Uint8Array(data.length / 4);
+    for (let at = 0; at < red.length; at++) red[at] = data[4 * at];
+    return red;
+  };
+  const clear = (text, isError) => {
+    shown = asked = null;
+    stage.hold([0, 0]);
+    root.classList.remove("filled");
+    find("hint").hidden = false;
+    find("decide").hidden = true;
+    paint(false);
+    say(text, isError);
+  };
+  // `what`: name, image_url, levels_url (of the probability, or by `is_mask` of a mask); `level`: that it is cut at;
+  // `draft`: what was painted before. Gives whether it is what is shown now: pictures may arrive in another order.
+  const show = async (what, level, draft) => {
+    asked = what;
+    try {
+      const [bitmap, levels] = await Promise.all([pixelsOf(what.image_url), what.levels_url && pixelsOf(what.levels_url)]);
+      if (asked !== what) return false;
+      width = bitmap.width; height = bitmap.height;
+      if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask does not fit. Report it with the photograph");
+      for (const canvas of [photo, overlay]) Object.assign(canvas, { width, height });
+      photo.getContext("2d").drawImage(bitmap, 0, 0);
+      photo.setAttribute("aria-label", `The photograph ${what.name}`);
+      find("lines").setAttribute("viewBox", `0 0 ${width} ${height}`);
+      Object.assign(find("lines").style, { width: width + "px", height: height + "px" });
+      find("lines").replaceChildren();
+      const found = levels ? redChannel(levels) : new Uint8Array(width * height);
+      probability = what.is_mask ? null : found;
+      original = what.is_mask ? found.map((value) => (value ? 1 : 0)) : new Uint8Array(width * height);
+      shown = what;
+      find("threshold").value = level;
+      tellLevel();
+      mask.begin([width, height]);
+      if (draft) mask.fill(unpackBits(draft, width * height), true);
+      else if (probability) mask.cut(probability, level);
+      else mask.fill(original.slice(), false);
+      root.classList.add("filled");
+      find("hint").hidden = true;
+      find("decide").hidden = false;
+      find("threshold-label").hidden = Boolean(what.is_mask);
+      overlay.style.opacity = find("opacity").value / 100;
+      paint(isPaintingFirst || isPainting);
+      stage.hold([width, height]);
+      find("threshold").disabled = mask.isTouched();
+      tell();
+      return true;
+    } catch (error) {
+      if (asked === what) clear(`${what.name} cannot be shown: ${error.message}.`, true);
+      return false;
+    }
+  };
+  return {
+    show, clear, say, keys, find, stage, maskBlob, level, photo, overlay,
+    shown: () => shown, size: () => [width, height],
+    isTouched: mask.isTouched, isEmpty: () => !mask.nCrack(),
+    draft: () => (mask.isTouched() ? packBits(mask.data()) : null),
+    use: (tool) => { paint(false); stage.use(tool); },
+  };
+}

@@ -1,0 +1,125 @@
+"""The findings beside the photograph: the sidecar's own figures, a row and its line, and the scale."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+
+from tests.pages import draw, eventually, inspect, one, press, says, strike, transform
+from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S
+
+Browser = webdriver.Chrome
+
+
+def rows(browser: Browser) -> list[list[str]]:
+    """The table's cells, once it is measured."""
+    eventually(lambda: re.search("together|No crack", one(browser, ".findings .sum").text))
+    script = """
+    const rows = document.querySelectorAll(".findings tbody tr");
+    return [...rows].map((row) => [...row.cells].map((cell) => cell.textContent));
+    """
+    return browser.execute_script(script)  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def cracks(sidecar: Sidecar, walls: list[Path]) -> list[dict[str, float]]:
+    """What the sidecar measures in the first wall."""
+    files = {"image": walls[0].read_bytes(), "response": (None, "cracks")}
+    features = requests.post(f"{sidecar.url}/predict", files=files, timeout=PATIENCE_S).json()["features"]
+    assert features
+    return [feature["properties"] for feature in features]
+
+
+def number(cell: str) -> float:
+    return float(cell.lstrip("≥< "))
+
+
+def test_the_table_holds_what_the_sidecar_measures(browser: Browser, walls: list[Path], cracks: list[dict[str, float]]) -> None:
+    inspect(browser, walls[0])
+    found = rows(browser)
+    assert len(found) == len(cracks)
+    for cells, crack in zip(found, cracks, strict=True):
+        assert number(cells[1]) == pytest.approx(crack["length_px"], rel=0.01)
+        width = crack["width_limit_px"] if crack["is_width_below_limit"] else crack["width_max_px"]
+        assert number(cells[2]) == pytest.approx(width, abs=0.06)
+        assert float(cells[3]) == pytest.approx(crack["probability_mean"], abs=0.0051)
+
+
+def test_a_row_and_its_line_light_up_together_by_click_and_by_key(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    rows(browser)
+
+    def lit() -> tuple[list[str | None], list[str | None]]:
+        found = [browser.find_elements(By.CSS_SELECTOR, selector) for selector in (".findings tr.lit", ".lines .line.lit")]
+        ids = [[element.get_attribute("data-line") for element in elements] for elements in found]
+        return ids[0], ids[1]
+
+    assert lit() == ([], [])
+    script = """
+    const path = document.querySelector(".lines .near");
+    const [x, y] = path.getAttribute("d").slice(1).split("L")[1].split(" ").map(Number);
+    const at = new DOMPoint(x, y).matrixTransform(path.getScreenCTM());
+    return [at.x, at.y];
+    """
+    x, y = browser.execute_script(script)
+    for kind in ("mousePressed", "mouseReleased"):
+        event = {"type": kind, "x": x, "y": y, "button": "left", "clickCount": 1}
+        browser.execute_cdp_cmd("Input.dispatchMouseEvent", event)
+    eventually(lambda: lit() == (["1"], ["1"]))
+    strike(browser, "n", "KeyN")
+    second = "2" if len(rows(browser)) > 1 else "1"
+    assert lit() == ([second], [second])
+    one(browser, ".findings tbody tr.lit").send_keys(Keys.ARROW_UP)
+    assert lit() == (["1"], ["1"])
+    assert one(browser, ".findings tbody tr.lit").get_attribute("aria-selected") == "true"
+
+
+def test_without_a_scale_lengths_are_in_pixels_and_with_a_typed_one_in_millimetres(
+    browser: Browser, walls: list[Path], cracks: list[dict[str, float]]
+) -> None:
+    inspect(browser, *walls[:2])
+    if walls[0].name not in one(browser, "#inspect-viewer .status").text:
+        press(browser, ".gallery [aria-current=false]")
+        says(browser, "#inspect-viewer", f"{walls[0].name}: ")
+    rows(browser)
+    assert one(browser, ".findings .length").text == "Length, px"
+    assert "in pixels" in one(browser, ".findings .scale-source").text
+    one(browser, ".findings .mm").send_keys("0.2", Keys.TAB)
+    assert one(browser, ".findings .length").text == "Length, mm"
+    assert one(browser, ".findings .scale-source").text == "Typed in."
+    assert number(rows(browser)[0][1]) == pytest.approx(0.2 * cracks[0]["length_px"], rel=0.01)
+    press(browser, ".findings .scale-all")
+    press(browser, ".gallery [aria-current=false]")
+    says(browser, "#inspect-viewer", f"{walls[1].name}: ")
+    assert one(browser, ".findings .scale-source").text == f"Typed in. Set on {walls[0].name}."
+
+
+def test_a_ruler_over_a_known_length_sets_the_scale(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    rows(browser)
+    strike(browser, "l", "KeyL")
+    scale = transform(browser)[2]
+    draw(browser, (-100, 20), (200, 0))
+    one(browser, ".findings .known-mm").send_keys("50", Keys.ENTER)
+    eventually(lambda: one(browser, ".findings .length").text == "Length, mm")
+    told = one(browser, ".findings .scale-source").text
+    assert told == f"By ruler: 50 mm are {200 / scale:.0f} px."
+    shown = float(one(browser, ".findings .mm").get_attribute("value") or 0)
+    assert shown == pytest.approx(50 / (200 / scale), rel=0.02)
+
+
+def test_what_is_painted_is_measured(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "blank.png"
+    Image.fromarray(np.full((240, 320, 3), 180, np.uint8)).save(path)
+    inspect(browser, path)
+    assert rows(browser) == []
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-100, 0), (200, 0))
+    eventually(lambda: "1 crack, " in one(browser, ".findings .sum").text)

@@ -1,0 +1,119 @@
+"""The Review tab: what may be accepted, what is kept, and what was decided."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select
+
+from sidecar.labels import encode_mask
+from tests.page.conftest import SIZE_HW
+from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike
+from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S
+
+Browser = webdriver.Chrome
+REVIEW = "#review-viewer"
+
+
+@pytest.fixture(autouse=True)
+def empty_store(sidecar: Sidecar) -> None:
+    for state in ("needs_label", "labelled", "accepted", "rejected"):
+        for item in requests.get(f"{sidecar.url}/feedback?state={state}", timeout=PATIENCE_S).json()["items"]:
+            headers = {"If-Match": item["etag"]}
+            requests.delete(f"{sidecar.url}/feedback/{item['id']}", headers=headers, timeout=PATIENCE_S).raise_for_status()
+
+
+def send(sidecar: Sidecar, path: Path, verdict: str, mask: np.ndarray | None = None) -> str:
+    files = {"image": (path.name, path.read_bytes())} | ({"mask": ("m", encode_mask(mask))} if mask is not None else {})
+    answer = requests.post(f"{sidecar.url}/save-for-retrain", files=files, data={"verdict": verdict}, timeout=PATIENCE_S)
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+def state(sidecar: Sidecar, item_id: str) -> str:
+    return str(requests.get(f"{sidecar.url}/feedback/{item_id}", timeout=PATIENCE_S).json()["item"]["state"])
+
+
+def opened(browser: Browser, path: Path) -> None:
+    open_tab(browser, "Review")
+    says(browser, REVIEW, f"{path.name}: ")
+
+
+def test_with_nothing_painted_nothing_is_accepted(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    item_id = send(sidecar, walls[0], "missed_crack")
+    opened(browser, walls[0])
+    press(browser, f"{REVIEW} .save")
+    says(browser, REVIEW, "Nothing was painted, so there is nothing to accept.")
+    press(browser, f"{REVIEW} .empty")
+    press(browser, f"{REVIEW} .save")
+    says(browser, REVIEW, "The verdict is missed_crack, but the mask holds no crack. Paint the crack, or reject")
+    assert state(sidecar, item_id) == "needs_label"
+
+
+def test_a_false_alarm_is_answered_by_no_crack_here(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    item_id = send(sidecar, walls[0], "false_alarm")
+    opened(browser, walls[0])
+    press(browser, f"{REVIEW} .empty")
+    press(browser, f"{REVIEW} .save")
+    says(browser, REVIEW, "accepted by local")
+    assert state(sidecar, item_id) == "accepted"
+
+
+def test_painting_in_a_review_survives_the_next_photograph_and_a_reload(
+    browser: Browser, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    for path in walls[:2]:
+        send(sidecar, path, "missed_crack")
+    open_tab(browser, "Review")
+    name = says(browser, REVIEW, "% crack").partition(":")[0]
+    draw(browser, (-100, -40), (150, 20), REVIEW)
+    mine = painted(browser, REVIEW)
+    assert mine.any()
+    strike(browser, "j")
+    eventually(lambda: not painted(browser, REVIEW).any())
+    browser.refresh()
+    open_tab(browser, "Review")
+    while name not in says(browser, REVIEW, "% crack"):
+        strike(browser, "k")
+    assert np.array_equal(painted(browser, REVIEW), mine)
+
+
+def test_what_was_decided_is_listed_with_name_and_sender_and_can_be_decided_anew(
+    browser: Browser, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    item_id = send(sidecar, walls[0], "other", np.ones(SIZE_HW, np.bool_))
+    opened(browser, walls[0])
+    assert "local, " in one(browser, f"{REVIEW} .gallery .from").text
+    eventually(lambda: browser.execute_script("return document.querySelector(arguments[0]).naturalWidth", f"{REVIEW} img"))
+    press(browser, f"{REVIEW} .accept")
+    says(browser, REVIEW, f"{walls[0].name}: accepted by local")
+    eventually(lambda: "Nothing waits" in one(browser, f"{REVIEW} .count").text)
+    Select(one(browser, f"{REVIEW} .which")).select_by_value("decided")
+    eventually(lambda: "1 decided" in one(browser, f"{REVIEW} .count").text)
+    says(browser, REVIEW, "% crack")
+    eventually(lambda: "accepted by local, " in one(browser, f"{REVIEW} .said").text)
+    press(browser, f"{REVIEW} .reject")
+    says(browser, REVIEW, "rejected by local")
+    assert state(sidecar, item_id) == "rejected"
+
+
+def test_a_second_reviewer_is_told_who_decided_and_when(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    item_id = send(sidecar, walls[0], "other", np.ones(SIZE_HW, np.bool_))
+    opened(browser, walls[0])
+    etag = requests.get(f"{sidecar.url}/feedback/{item_id}", timeout=PATIENCE_S).headers["ETag"]
+    requests.post(
+        f"{sidecar.url}/feedback/{item_id}/review",
+        data={"decision": "reject"},
+        files={"decision": (None, "reject")},
+        headers={"If-Match": etag},
+        timeout=PATIENCE_S,
+    ).raise_for_status()
+    press(browser, f"{REVIEW} .accept")
+    said = says(browser, REVIEW, f"{walls[0].name} is not what you looked at: local reviewed it on 20")
+    assert "UTC, and it is rejected now" in said
+    assert state(sidecar, item_id) == "rejected"
+    assert browser.find_elements(By.CSS_SELECTOR, f"{REVIEW} .gallery button")
