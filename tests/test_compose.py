@@ -35,6 +35,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "fastapi_offline": "fastapi-offline",
     "jwt": "PyJWT",
+    "pi_heif": "pi-heif",
     "prometheus_client": "prometheus-client",
     "skimage": "scikit-image",
     "ts": "torchserve",
