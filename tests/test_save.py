@@ -88,7 +88,9 @@ def test_what_a_former_archive_answers_without_a_score_is_passed_on(former_sidec
 
 
 def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
-    assert "neither a JPEG nor a PNG" in assert_refused(post(sidecar, "/predict", image=b"text"), 415, "image_unsupported")
+    assert "The image is a text, expected a photograph" in assert_refused(
+        post(sidecar, "/predict", image=b"text"), 415, "image_unsupported"
+    )
     assert_refused(post(sidecar, "/predict", image=jpeg(noise(90, 90))[:900]), 422, "image_undecodable")
     assert_refused(post(sidecar, "/predict", image=png_with_header(40_000, 40_000)), 413, "image_too_large")
     assert_refused(post(sidecar, "/predict", image=PHOTOGRAPH, threshold="7"), 400, "parameter_invalid")
