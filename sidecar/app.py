@@ -201,11 +201,12 @@ def create_app(settings: Settings) -> FastAPI:
         else:
             served = await _probability_if_possible(torchserve, image)
         if served:
-            found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold)
+            found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold, photograph.orientation)
             submission = replace(
                 submission,
                 is_models_own_mask=found.is_models_own,
                 is_cut_anew=found.is_models_own and not found.is_unchanged,
+                is_drawn_unturned=found.is_drawn_unturned,
                 uncertainty=found.uncertainty,
             )
         stored = await run_in_threadpool(photograph.stored, settings.is_position_kept)

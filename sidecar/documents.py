@@ -222,7 +222,11 @@ SAVE_BODY: dict[str, Any] = {
         "content": _form(
             ["image"],
             image=_FILE,
-            mask={**_FILE, "description": "PNG of the upright photograph's size, one channel, 0 or 255"},
+            mask={
+                **_FILE,
+                "description": "PNG, TIFF, BMP or WebP of the upright photograph's size, of two colours: black or transparent "
+                "where there is no crack, any other where there is",
+            },
             verdict={"type": "string", "enum": list(Verdict)},
             request_id=_TEXT,
             model_version=_TEXT,

@@ -47,6 +47,7 @@ class State(StrEnum):
 
 
 _PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
+_UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"
 _OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
 
 
@@ -59,6 +60,7 @@ class Submission:
     mask: Mask | None = None
     is_models_own_mask: bool = False
     is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
+    is_drawn_unturned: bool = False  # as it seems by the model's own mask: a person has to look
     uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
@@ -240,7 +242,8 @@ class FeedbackStore:
             known = self.find(item_id)
             mask_file = _mask_file(label) if label else None
             was_reviewed = known is not None and self._was_reviewed(item_id)
-            is_reviewed = self._is_review_required or was_reviewed or submission.is_cut_anew
+            is_doubtful = submission.is_cut_anew or submission.is_drawn_unturned
+            is_reviewed = self._is_review_required or was_reviewed or is_doubtful
             state, reason = self._state(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
             is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
@@ -296,11 +299,12 @@ class FeedbackStore:
         if reserved_for:
             return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
         if has_label:
+            doubt = _UNTURNED if submission.is_drawn_unturned else ""
             if not is_reviewed:
                 return State.ACCEPTED, "passed every check; review is automatic"
             if known and known.state is State.ACCEPTED:
-                return State.ACCEPTED, "stays accepted; a newer mask waits for a reviewer"
-            return State.LABELLED, "waits for a reviewer"
+                return State.ACCEPTED, f"stays accepted; a newer mask waits for a reviewer{doubt}"
+            return State.LABELLED, f"waits for a reviewer{doubt}"
         is_label_known = known is not None and known.state in (State.LABELLED, State.ACCEPTED)
         is_praise = submission.verdict in _PRAISE
         if known and (is_label_known or is_praise):

@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
-from model.inference.photograph import NO_LIMITS, Limits, decode
+from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
 from model.inference.segmenter import threshold_level
 from model.inference.structure import jpeg_segments, picture, png_chunks
 from sidecar.copies import Description
+from sidecar.masks import read_mask
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
 _JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}
+# When a mask is called drawn on the unturned photograph: the mean probability under it, of 255, and how many times the other.
+_SURE_LEVEL, _FAR_BETTER = 64, 3
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"  # of version 1.1, without the small copy that it can hold
 
 
@@ -47,6 +49,7 @@ class Photograph:
         perceptual_hash: 64 bits in hexadecimal that hardly change when the picture is scaled or compressed again (ImageHash's
             pHash).
         description: by which copies of it are found.
+        orientation: by which it was turned upright (EXIF's 1 to 8).
         png: its pixels, upright, where it came neither as JPEG nor as PNG: so it is kept.
     """
 
@@ -54,6 +57,7 @@ class Photograph:
     size_hw: tuple[int, int]
     perceptual_hash: str
     description: Description
+    orientation: int
     png: bytes | None
 
     @classmethod
@@ -62,7 +66,8 @@ class Photograph:
         image_hwc_u8 = decode(data, limits)
         perceptual_hash = str(imagehash.phash(Image.fromarray(image_hwc_u8)))
         png = None if recognise(data) in (Format.JPEG, Format.PNG) else _png(image_hwc_u8)
-        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, Description.of(image_hwc_u8), png)
+        description = Description.of(image_hwc_u8)
+        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, description, read_orientation(data), png)
 
     @property
     def extension(self) -> str:
@@ -87,9 +92,9 @@ class Mask:
         return cls(encode_mask(mask_hw), int(mask_hw.sum()))
 
     @classmethod
-    def read(cls, data: bytes, size_hw: tuple[int, int]) -> "Mask":
+    def read(cls, data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> "Mask":
         """Raises RequestError as `read_mask` does."""
-        return cls.of(read_mask(data, size_hw))
+        return cls.of(read_mask(data, size_hw, orientation))
 
     @classmethod
     def empty(cls, size_hw: tuple[int, int]) -> "Mask":
@@ -104,7 +109,7 @@ def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limit
     """
     photograph = Photograph.read(image, limits)
     if mask:
-        return photograph, Mask.read(mask, photograph.size_hw)
+        return photograph, Mask.read(mask, photograph.size_hw, photograph.orientation)
     return photograph, Mask.empty(photograph.size_hw) if verdict is Verdict.NO_CRACK else None
 
 
@@ -115,23 +120,34 @@ class Comparison:
     Attributes:
         is_models_own: nothing outside of it is as likely as anything inside: it was cut out of the probability.
         is_unchanged: it was cut at the served threshold.
+        is_drawn_unturned: it fits far better if it was drawn on the photograph before that was turned upright.
         uncertainty: of the model about the photograph, 0 to 1.
     """
 
     is_models_own: bool
     is_unchanged: bool
+    is_drawn_unturned: bool
     uncertainty: float
 
 
-def compare(mask: Mask | None, probability_png: bytes, threshold: float) -> Comparison:
-    """`probability_png`: of the photograph's size, as the model server answers it; `threshold`: that it serves masks at."""
+def compare(mask: Mask | None, probability_png: bytes, threshold: float, orientation: int = 1) -> Comparison:
+    """
+    Args:
+        probability_png: of the photograph's size, as the model server answers it.
+        threshold: that it serves masks at.
+        orientation: by which the photograph was turned upright.
+    """
     prob_hw_u8 = np.asarray(PngImageFile(io.BytesIO(probability_png)))
-    is_models_own = is_unchanged = False
+    is_models_own = is_unchanged = is_drawn_unturned = False
     if mask and 0 < mask.n_crack_px < prob_hw_u8.size:
         mask_hw = read_mask(mask.png, (prob_hw_u8.shape[0], prob_hw_u8.shape[1]))
         is_models_own = bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
         is_unchanged = bool(np.array_equal(mask_hw, prob_hw_u8 >= threshold_level(threshold)))
-    return Comparison(is_models_own, is_unchanged, round(1 - confidence(prob_hw_u8), 4))
+        turned_hw = turn_upright(mask_hw, orientation)
+        if turned_hw.shape == mask_hw.shape:
+            fit, turned_fit = float(prob_hw_u8[mask_hw].mean()), float(prob_hw_u8[turned_hw].mean())
+            is_drawn_unturned = turned_fit > max(_FAR_BETTER * fit, _SURE_LEVEL)
+    return Comparison(is_models_own, is_unchanged, is_drawn_unturned, round(1 - confidence(prob_hw_u8), 4))
 
 
 def hash_distance(one: str, other: str) -> int:
@@ -154,34 +170,6 @@ def without_position(data: bytes) -> bytes:
     return start + _jpeg_turn(orientation) + b"".join(parts)
 
 
-def read_mask(data: bytes, size_hw: tuple[int, int]) -> NDArray[np.bool_]:
-    """A corrected mask, bool (height, width), from a PNG of one channel, 0 where there is no crack and 255 where there is.
-
-    Raises:
-        RequestError: MASK_INVALID: no such PNG, or of another size than the photograph's `size_hw`.
-    """
-    if not data.startswith(PNG_SIGNATURE):
-        raise _mask_error(f"The mask starts with the bytes {data[:8]!r}, expected a PNG. Save it as one.")
-    try:
-        image = PngImageFile(io.BytesIO(picture(data)[0]))
-        if (image.height, image.width) != size_hw:
-            raise _mask_error(
-                f"The mask has {image.width} x {image.height} pixels, expected the upright photograph's "
-                f"{size_hw[1]} x {size_hw[0]}. Do not scale or turn it."
-            )
-        if image.mode not in ("1", "L"):
-            raise _mask_error(f"The mask is a PNG of kind {image.mode!r}, expected one channel ('L'). Save it in grey.")
-        mask_hw_u8 = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
-        raise _mask_error(f"The mask of {len(data)} bytes cannot be decoded ({error}). Send it again.") from error
-    values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
-    if not set(values.tolist()) <= {0, 255}:
-        raise _mask_error(
-            f"The mask has the values {values[:5].tolist()}..., expected 0 and 255 alone. Save it without smoothing."
-        )
-    return mask_hw_u8 > 0
-
-
 def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
     """The mask as it is stored: equal masks give equal bytes."""
     buffer = io.BytesIO()
@@ -193,10 +181,6 @@ def _png(image_hwc_u8: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image_hwc_u8).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
-
-
-def _mask_error(message: str) -> RequestError:
-    return RequestError(ErrorCode.MASK_INVALID, message)
 
 
 def _jpeg_part(segment: bytes) -> bytes:

@@ -21,7 +21,8 @@ from handler.serve import Server
 from model.synthetic import draw_surface
 from sidecar.feedback import State
 from sidecar.keys import KeyRing, Right
-from sidecar.labels import encode_mask, read_mask
+from sidecar.labels import encode_mask
+from sidecar.masks import read_mask
 from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
 from tests.ports import free_ports

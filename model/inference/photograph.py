@@ -10,6 +10,7 @@ import struct
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pi_heif
@@ -27,10 +28,12 @@ from model.inference.formats import EXPECTED, Format, UnsupportedError, recognis
 from model.inference.levels import stretched, used_white
 from model.inference.structure import bmp_size, picture, webp_picture
 
+_Pixels = TypeVar("_Pixels", bound=np.generic)
+
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
 # All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
-_DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, RuntimeError)
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, RuntimeError)
 _MOST_BYTES_PER_PIXEL = 3  # of the largest photographs; smaller ones may have more
 _LOWER_OF = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # how Pillow is told to take the lower eight of 16 bits
 _UPPER_OF_14_BITS = 63
@@ -101,11 +104,11 @@ def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
         image_hwc_u8 = found.decode()
         if image_hwc_u8.shape[:2] != found.size_hw:
             raise ValueError(f"{image_hwc_u8.shape[:2]} pixels (height, width), {found.size_hw} were told")
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _undecodable(data, error) from error
     orientation = found.orientation
     del found  # and with it what the decoder has of it
-    return _turn_upright(image_hwc_u8, orientation)
+    return turn_upright(image_hwc_u8, orientation)
 
 
 def read_size(data: bytes, limits: Limits) -> tuple[int, int]:
@@ -113,6 +116,11 @@ def read_size(data: bytes, limits: Limits) -> tuple[int, int]:
     found = _open(data, limits)
     height, width = found.size_hw
     return (width, height) if found.orientation >= 5 else (height, width)
+
+
+def read_orientation(data: bytes) -> int:
+    """How a photograph that `decode` reads is turned upright: EXIF's 1 (not at all) to 8."""
+    return _find(data).orientation
 
 
 def exif_block(data: bytes) -> bytes:
@@ -160,7 +168,7 @@ def _open(data: bytes, limits: Limits) -> _Found:
             ErrorCode.IMAGE_UNSUPPORTED,
             f"The image is {error.found}, expected a photograph ({EXPECTED}). {error.advice}",
         ) from error
-    except _DECODING_ERRORS as error:
+    except DECODING_ERRORS as error:
         raise _undecodable(data, error) from error
     height, width = found.size_hw
     if width * height > limits.max_pixels:
@@ -234,12 +242,12 @@ def _undecodable(data: bytes, error: Exception) -> RequestError:
     )
 
 
-def _turn_upright(image_hwc_u8: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Mirrored and turned as the EXIF orientation tells (EXIF 2.32, section 4.6.4.A)."""
+def turn_upright(image: NDArray[_Pixels], orientation: int) -> NDArray[_Pixels]:
+    """(height, width, ...) mirrored and turned as the EXIF orientation tells (EXIF 2.32, section 4.6.4.A)."""
     if orientation in (2, 4, 5, 7):
-        image_hwc_u8 = image_hwc_u8[:, ::-1]
+        image = image[:, ::-1]
     n_quarter_turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}.get(orientation, 0)
-    return np.ascontiguousarray(np.rot90(image_hwc_u8, n_quarter_turns))
+    return np.ascontiguousarray(np.rot90(image, n_quarter_turns))
 
 
 def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:

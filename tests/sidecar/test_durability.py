@@ -24,7 +24,8 @@ from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.feedback import FeedbackStore, State, Submission
-from sidecar.labels import Mask, Photograph, Verdict, read_mask
+from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.masks import read_mask
 from tests.photographs import noise, png
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually

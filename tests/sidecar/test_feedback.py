@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore, Item, State, Submission
-from sidecar.labels import Mask, Photograph, Verdict, read_mask
+from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
 
 SURFACE = draw_surface(seed=1, size_hw=(96, 128))
@@ -90,6 +91,18 @@ def test_a_submission_gets_the_state_of_the_design(
 def test_the_models_own_mask_is_no_label(store: FeedbackStore, verdict: Verdict | None, state: State) -> None:
     item = send(store, verdict, MASK, is_models_own_mask=True)
     assert (item.state, item.mask_file) == (state, None)
+
+
+def test_a_mask_that_seems_to_lie_in_the_wrong_place_waits_for_a_person_who_is_told_why(tmp_path: Path) -> None:
+    store = opened(tmp_path, is_review_required=False)
+    item = send(store, None, MASK, is_drawn_unturned=True)
+    assert item.state is State.LABELLED
+    assert "drawn on the photograph before that was turned upright" in item.reason
+    assert send(store, None, MASK).state is State.ACCEPTED
+    proposed = send(store, None, ~MASK, is_drawn_unturned=True)
+    assert proposed.state is State.ACCEPTED
+    assert np.array_equal(mask_of(store, proposed), MASK)
+    store.close()
 
 
 @pytest.mark.parametrize("verdict", [Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN])

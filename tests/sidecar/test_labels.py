@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import decode
+from model.inference.photograph import decode, turn_upright
 from model.synthetic import draw_surface
-from sidecar.labels import Mask, Photograph, compare, encode_mask, hash_distance, read_mask, without_position
+from sidecar.labels import Mask, Photograph, compare, hash_distance, without_position
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, sixteen_bit_grey_png, with_orientation
 
 MASK = noise(40, 60)[..., 0] > 200
@@ -39,34 +38,22 @@ def test_a_picture_and_its_compressed_copy_look_alike_and_other_pictures_do_not(
     assert hash_distance(hashes[0], hashes[2]) > 12
 
 
-def test_a_mask_comes_back_as_it_was() -> None:
-    assert np.array_equal(read_mask(encode_mask(MASK), (40, 60)), MASK)
-    assert np.array_equal(read_mask(png(Image.fromarray(MASK)), (40, 60)), MASK)  # one bit a pixel
-
-
-@pytest.mark.parametrize(
-    ("data", "sentence"),
-    [
-        (jpeg(MASK.astype(np.uint8) * 255), "expected a PNG"),
-        (encode_mask(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40"),
-        (png(noise(40, 60)), "a PNG of kind 'RGB', expected one channel"),
-        (png(noise(40, 60)[..., 0]), r"the values \[0, 1, 2, 3, 4\]\.\.\., expected 0 and 255"),
-        (encode_mask(MASK)[:90], "cannot be decoded"),
-        (b"", "expected a PNG"),
-    ],
-)
-def test_what_is_no_mask_of_the_photograph_is_refused(data: bytes, sentence: str) -> None:
-    with pytest.raises(RequestError, match=sentence) as caught:
-        read_mask(data, (40, 60))
-    assert caught.value.code is ErrorCode.MASK_INVALID
-
-
 @pytest.mark.parametrize(("threshold", "is_models_own"), [(1, True), (90, True), (255, True), (None, False)])
 def test_a_mask_is_the_models_own_where_it_is_cut_out_of_its_probability(threshold: int | None, is_models_own: bool) -> None:
     prob_hw_u8 = noise(40, 60)[..., 0]
     mask_hw = MASK.T.reshape(40, 60) if threshold is None else prob_hw_u8 >= threshold
     compared = compare(Mask.of(mask_hw), png(prob_hw_u8), 90 / 255)
     assert (compared.is_models_own, compared.is_unchanged) == (is_models_own, threshold == 90)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_mask_that_was_drawn_before_the_photograph_was_turned_upright_is_noticed(orientation: int) -> None:
+    stored_hw = np.zeros((60, 60), np.bool_)
+    stored_hw[5:9, 4:30] = True
+    upright_hw = turn_upright(stored_hw, orientation)
+    probability_png = png(upright_hw.astype(np.uint8) * 200 + 10)
+    assert compare(Mask.of(stored_hw), probability_png, 0.5, orientation).is_drawn_unturned is (orientation != 1)
+    assert not compare(Mask.of(upright_hw), probability_png, 0.5, orientation).is_drawn_unturned
 
 
 def test_where_there_is_no_mask_to_compare_the_models_uncertainty_is_told() -> None:

@@ -1,0 +1,135 @@
+"""Which pixels a mask calls crack, as label tools write it: read where it can mean one thing alone, refused where it can't.
+
+Of two colours, one of which is black or transparent, the other one is crack. Left to others: what is done with it (`labels`).
+"""
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import Format, UnsupportedError, recognise
+from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, decode, read_size
+from model.inference.structure import picture
+
+_EXPECTED = "expected two colours: black where there is no crack, another one where there is"
+_OPAQUE_WHITE, _WHITE_OF_16_BITS = 0xFFFFFFFF, 0xFFFF
+_COLOUR = 0x00FFFFFF  # of a pixel: blue, green, red; above them its opacity
+_SIXTEEN_BITS = 16
+_COLOUR_TYPE_GREY, _COLOUR_TYPE_RGB = 0, 2
+_BAND_PX = 2**20
+
+
+def read_mask(data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> NDArray[np.bool_]:
+    """A corrected mask, bool (height, width).
+
+    Args:
+        data: a file of two colours: a PNG of any kind, a TIFF, BMP or WebP.
+        size_hw: of the upright photograph.
+        orientation: by which that was turned upright (EXIF's 1 to 8).
+
+    Raises:
+        RequestError: MASK_INVALID: it is none, has another size, or could mean more than one thing.
+    """
+    try:
+        return _read(data, size_hw, orientation)
+    except UnsupportedError as error:
+        raise _mask_error(f"The mask is {error.found}, {_EXPECTED}. Save it as PNG of 8 bits.") from error
+    except DECODING_ERRORS as error:
+        raise _mask_error(f"The mask of {len(data)} bytes cannot be decoded ({error}). Send it again.") from error
+    except RequestError as error:
+        raise _mask_error(error.message.replace("The image", "The mask", 1)) from error
+
+
+def _read(data: bytes, size_hw: tuple[int, int], orientation: int) -> NDArray[np.bool_]:
+    is_png = recognise(data) is Format.PNG
+    image = PngImageFile(io.BytesIO(picture(data)[0])) if is_png else None
+    _check_size((image.height, image.width) if image else read_size(data, NO_LIMITS), size_hw, orientation)
+    depth, colour_type = data[24], data[25]
+    if image is None or (depth == _SIXTEEN_BITS and colour_type == _COLOUR_TYPE_RGB):
+        return _crack_in(Image.fromarray(decode(data)))
+    if depth == _SIXTEEN_BITS and colour_type != _COLOUR_TYPE_GREY:
+        raise UnsupportedError("a PNG of 16 bits with opacity", "")
+    return _crack_in(image)
+
+
+def _check_size(found_hw: tuple[int, int], size_hw: tuple[int, int], orientation: int) -> None:
+    if found_hw == size_hw:
+        return
+    advice = "Do not scale or turn it."
+    if orientation >= 5 and found_hw == size_hw[::-1]:
+        advice = (
+            "It fits the photograph as it is stored, before it is turned upright as its file says. Draw it on the upright "
+            "photograph, or turn it by the same quarter."
+        )
+    raise _mask_error(
+        f"The mask has {found_hw[1]} x {found_hw[0]} pixels, expected the upright photograph's {size_hw[1]} x {size_hw[0]}. "
+        f"{advice}"
+    )
+
+
+def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
+    is_other = np.empty((image.height, image.width), np.bool_)  # than the first pixel
+    values: list[int] = []
+    for top, band in _bands(image):
+        values = values or [int(band[0, 0])]
+        others = is_other[top : top + len(band)]
+        np.not_equal(band, values[0], out=others)
+        for value in np.unique(band[others]).tolist():
+            if value not in values:
+                values.append(value)
+        if len(values) > 2:
+            some = ", ".join(_named(value, image) for value in sorted(values)[:4])
+            raise _mask_error(
+                f"The mask has {'more than two' if len(values) > 4 else len(values)} colours ({some}), {_EXPECTED}. Leave the "
+                "crack alone in it, and save it as PNG without smoothing; as a JPEG it always gets more."
+            )
+    dark = [value & _COLOUR == 0 for value in values]
+    if len(values) == 1 and (dark[0] or values[0] in (_OPAQUE_WHITE, _WHITE_OF_16_BITS)):
+        return np.full_like(is_other, not dark[0])
+    if sum(dark) != 1 or _is_palette_reversed(image, is_other, is_crack_first=not dark[0]):
+        some = " and ".join(_named(value, image) for value in values)
+        raise _mask_error(
+            f"The mask has {some}, which can mean more than one thing, {_EXPECTED}. Paint what is no crack black (0), what is "
+            "crack white (255), and save it as PNG in grey."
+        )
+    return ~is_other if dark[1] else is_other
+
+
+def _is_palette_reversed(image: Image.Image, is_other: NDArray[np.bool_], *, is_crack_first: bool) -> bool:
+    """Whether the numbers of a palette's entries, by which label tools count their classes, say the opposite of its colours."""
+    if image.mode != "P":
+        return False
+    numbers = np.asarray(image).ravel()
+    first, other = int(numbers[0]), int(numbers[np.argmax(is_other)])
+    return first < other if is_crack_first else first > other
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.uint32] | NDArray[np.uint16]]]:
+    """Rows of the picture, with the first one's number: the levels of 16 bits, or colours with opacity as one number each."""
+    n_rows = max(1, _BAND_PX // image.width)
+    for top in range(0, image.height, n_rows):
+        band = image.crop((0, top, image.width, min(top + n_rows, image.height)))
+        if image.mode.startswith("I"):
+            yield top, np.asarray(band).astype(np.uint16)
+            continue
+        colours = np.asarray(band.convert("RGBA")).view("<u4")[..., 0]
+        yield top, np.where(colours >> 24, colours, 0).astype(np.uint32)
+
+
+def _named(value: int, image: Image.Image) -> str:
+    if image.mode.startswith("I"):
+        return str(value)
+    red, green, blue, opacity = value.to_bytes(4, "little")
+    if not opacity:
+        return "transparent"
+    colour = str(red) if red == green == blue else f"({red}, {green}, {blue})"
+    return colour if opacity == 255 else f"{colour} with opacity {opacity}"
+
+
+def _mask_error(message: str) -> RequestError:
+    return RequestError(ErrorCode.MASK_INVALID, message)
