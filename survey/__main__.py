@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -62,7 +63,7 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m survey",
-        description="Find the cracks in each JPEG and PNG of a folder and its sub-folders, by a running sidecar.\n\n"
+        description="Find the cracks in each photograph of a folder and its sub-folders, by a running sidecar.\n\n"
         f"OUT then holds masks/, overlays/, {PHOTOGRAPHS} (a line for each photograph), {CRACKS} (a line for each crack),\n"
         f"both in {WORKBOOK} too, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first.\n"
         "python -m survey.report turns OUT into a report.\n"
@@ -75,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
         "exit codes:\n"
         "  0    each photograph is predicted\n"
-        "  1    some are not; the table says why\n"
+        "  1    some are not, or files were left out: photographs.csv says which and why\n"
         "  2    it cannot be done or gone on with: wrong usage, no server, no right, no space\n"
         "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -146,10 +147,10 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     if out == folder:
         raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
     files, others = photographs(folder, out)
-    left_out = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
     if not files:
-        raise SurveyError(f"{folder} holds no JPEG or PNG, by their suffixes ({left_out or 'it is empty'}).")
-    stopping = threading.Event()
+        found = "; ".join(f"{name}: {reason}" for name, reason in islice(others.items(), 3)) or "it is empty"
+        raise SurveyError(f"{folder} holds no photograph ({found}).")
+    all_files, stopping = sorted([*files, *others]), threading.Event()
     # Cracks are measured here, from the same answer; of the marker's paper the server calls nothing crack.
     asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
     client = Client(_address(chosen.url), _key(chosen.key_file), asked_for, chosen.retries, stopping)
@@ -163,8 +164,9 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         surveyor = Surveyor(folder, survey, client, stopping, replace(options, mm_per_px=None))
         remaining = [file for file in files if not surveyor.is_answered(file)]
         print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
-        if left_out:
-            print(f"Left out, as JPEG and PNG alone are read: {left_out}")
+        if others:
+            survey.leave_out(others)
+            print(f"{len(others)} left out, as {PHOTOGRAPHS} tells: {', '.join(islice(others, 5))}")
         changed = [file for file in remaining if surveyor.is_changed(file)]
         if changed:
             print(f"{len(changed)} have changed since they were asked about, and are again: {', '.join(changed[:5])}")
@@ -181,13 +183,13 @@ def survey_folder(chosen: argparse.Namespace) -> int:
             )
             with progress as bar, stopped_by_signals(stopping):
                 reason = ask_all(surveyor, remaining, chosen.concurrency, bar)
-        counts, versions = _counted(survey, files)
+        counts, versions = _counted(survey, all_files)
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
         given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
-        about = About(folder, given_scale, chosen.exif, dict(others))
+        about = About(folder, given_scale, chosen.exif)
         about.save(survey)
-        findings = Findings(survey, about, files)
+        findings = Findings(survey, about, all_files)
         write_tables(findings, chosen.bom)
         geojson.write_geojson(findings)
         if "coco" in chosen.also:
@@ -197,7 +199,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
 
             write_dxfs(findings)
         n_unmeasured = sum(found.row.lines is None and not found.row.error for found in findings.predicted())
-        sheet = survey.write_sheet(files, folder.name, asked)
+        sheet = survey.write_sheet(all_files, folder.name, asked)
         n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
     finally:
         survey.close()
@@ -215,7 +217,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     if n_remaining:
         print(f"Stopped, {n_remaining} remain. {_how_to_go_on()}")
         return INTERRUPTED
-    return DONE if counts[Status.PREDICTED] == len(files) else SOME_MISSING
+    return DONE if counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
 
 
 def _counted(survey: Survey, files: Sequence[str]) -> tuple[Counter[Status], Counter[str]]:

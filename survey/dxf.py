@@ -9,6 +9,7 @@ from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
 from survey.findings import Findings, Photograph, printable
+from survey.folder import fitting
 from survey.width_classes import unit_of, width_class
 
 FOLDER = "dxf"
@@ -20,7 +21,7 @@ _COLOURS = (9, 3, 3, 2, 2, 30, 1, 1, 6, 6)  # AutoCAD's, by a class's rank: grey
 def write_dxfs(findings: Findings) -> None:
     """One for each photograph that has cracks; what an earlier run left of one that has none any more is removed."""
     for photograph in findings.photographs():
-        name = f"{FOLDER}/{photograph.row.file}.dxf"
+        name = fitting(f"{FOLDER}/{photograph.row.file}.dxf")
         if not photograph.row.cracks or photograph.row.lines is None:
             (findings.survey.folder / name).unlink(missing_ok=True)
             continue

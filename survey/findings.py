@@ -52,13 +52,11 @@ class About:
         photographs: their folder.
         scale: one that was given for all of them.
         with_exif: whether to tell when and where a photograph was taken.
-        left_out: how many files lie there that are no photographs, by suffix.
     """
 
     photographs: Path
     scale: Scale | None
     with_exif: bool
-    left_out: dict[str, int]
 
     def save(self, survey: Survey) -> None:
         fields = vars(self) | {"photographs": str(self.photographs), "scale": self.scale and vars(self.scale)}
@@ -72,7 +70,7 @@ class About:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
-            return cls(Path(fields["photographs"]), scale, fields["with_exif"], fields["left_out"])
+            return cls(Path(fields["photographs"]), scale, fields["with_exif"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is none of a survey's ({error!r}). Run the survey again; it asks nothing twice."
@@ -106,7 +104,8 @@ class Findings:
         return (photograph for photograph in self.photographs() if photograph.row.status is Status.PREDICTED)
 
     def _photograph(self, row: Row) -> Photograph:
-        taken = read_taken(self.about.photographs / row.file) if self.about.with_exif else Taken()
+        is_told = self.about.with_exif and row.status is not Status.LEFT_OUT
+        taken = read_taken(self.about.photographs / row.file) if is_told else Taken()
         return Photograph(row, self.about.scale, taken)
 
 

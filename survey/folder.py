@@ -5,19 +5,20 @@ cut off when the folder is opened again; of two lines about a photograph the lat
 (`surveyor`).
 """
 
-import fcntl
+import errno
+import hashlib
 import heapq
 import json
 import math
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import jinja2
@@ -26,6 +27,8 @@ JOURNAL = "cracks.jsonl"
 SHEET = "index.html"
 MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
 _INCOMING = ".cracks-incoming"
+_MAX_NAME_BYTES = 255
+_HELD_BYTE = 2**40
 Line = list[list[float]]  # points, each x and y
 
 
@@ -36,6 +39,7 @@ class Status(StrEnum):
     REFUSED = "refused"  # it would be again: too large, torn, no photograph
     FAILED = "failed"  # this time
     UNANSWERED = "unanswered"  # the server was away or busy to the last try
+    LEFT_OUT = "left out"  # no photograph, or nothing that can be read; nobody was asked
 
 
 FINAL = (Status.PREDICTED, Status.REFUSED)
@@ -85,8 +89,8 @@ class Survey:
         folder.mkdir(0o700, parents=True, exist_ok=True)  # whoever wants to show it opens it; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         try:
-            os.fchmod(self._journal.fileno(), 0o600)
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / JOURNAL).chmod(0o600)
+            _hold(self._journal)
             self._offsets = self._read(question)
         except BaseException:
             self._journal.close()
@@ -130,6 +134,13 @@ class Survey:
             for path in (self.mask(row.file), self.overlay(row.file)):
                 path.unlink(missing_ok=True)
         self._offsets[row.file] = self._append(vars(row))
+
+    def leave_out(self, reasons: Mapping[str, str]) -> None:
+        """Note, once, what is no photograph, and why."""
+        for file, reason in reasons.items():
+            row = Row(file, Status.LEFT_OUT, 0, 0, "", error=reason)
+            if self.find(file) != row:
+                self.append(row)
 
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
@@ -216,13 +227,44 @@ class Survey:
         return {name: quote(os.fsencode(path.relative_to(self.folder).as_posix())) for name, path in paths.items()}
 
     def mask(self, file: str) -> Path:
-        return self.folder / "masks" / f"{file}.png"  # the suffix stays: wall.jpg and wall.png are two photographs
+        return self.folder / "masks" / fitting(f"{file}.png")  # the suffix stays: wall.jpg and wall.png are two photographs
 
     def overlay(self, file: str) -> Path:
-        return self.folder / "overlays" / f"{file}.jpg"
+        return self.folder / "overlays" / fitting(f"{file}.jpg")
 
     def _incoming(self) -> Path:
         return self.folder / _INCOMING / str(threading.get_ident())
+
+
+def fitting(name: str) -> str:
+    """A file's name below a folder; its last part is cut, and told apart by a hash, where no file system takes one as long."""
+    parent, separator, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) <= _MAX_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(encoded).hexdigest()[:16]
+    return f"{parent}{separator}{encoded[:200].decode(errors='ignore')}~{digest}{Path(last).suffix}"
+
+
+def is_about_all(error: OSError) -> bool:
+    """Whether it would meet any other photograph too: the disk is full, broken, or may not be written."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+
+
+def _hold(file: IO[bytes]) -> None:
+    """Until it is closed. Raises BlockingIOError where another process does."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        file.seek(_HELD_BYTE)  # far behind what is written: others could not read a byte that is held
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise BlockingIOError(str(error)) from error
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

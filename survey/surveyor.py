@@ -7,9 +7,10 @@ import base64
 import hashlib
 import io
 import os
+import stat
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -26,16 +27,18 @@ from model.inference.answer import JPEG_MAX_SIDE_PX, encode_mask
 from model.inference.cracks import measure
 from model.inference.errors import RequestError
 from model.inference.findings import lines, properties
+from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from model.inference.options import Options
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
 from model.inference.surface import look_at
 from survey.client import REFUSED, Client, StoppedError, SurveyError, message
-from survey.folder import FINAL, JOURNAL, Row, Status, Survey
+from survey.folder import FINAL, JOURNAL, Row, Status, Survey, is_about_all
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
 THUMBNAIL_PX = 192
+_FIRST_BYTES = 4096  # by which a file is known
+_OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # Windows puts them into any folder
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,23 @@ class Surveyor:
     scales: Options
 
     def predict(self, file: str) -> Row:
-        """Ask for a photograph and keep its pictures.
+        """Ask for a photograph and keep its pictures; what is wrong with it alone becomes its row's error.
 
         Raises:
             StoppedError: nothing was asked, or the waiting was cut short.
             SurveyError: see there.
-            OSError: the pictures cannot be written.
+            OSError: no photograph's pictures can be written.
         """
+        try:
+            return self._predict(file)
+        except (StoppedError, SurveyError):
+            raise
+        except Exception as error:  # one photograph must not end the survey of all others, whatever it hit
+            if isinstance(error, OSError) and is_about_all(error):
+                raise
+            return Row(file, Status.FAILED, 0, 0, "", error=f"It failed ({error!r}). Report this with the photograph.")
+
+    def _predict(self, file: str) -> Row:
         if self.stopping.is_set():
             raise StoppedError
         path = self.folder / file
@@ -87,11 +100,6 @@ class Surveyor:
         if mask_hw.shape != image_hwc_u8.shape[:2]:
             found = f"The mask has {mask_hw.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}."
             return Row(file, Status.FAILED, *identity, seconds=seconds, error=f"{found} Report this with the photograph.")
-        if max(mask_hw.shape) > JPEG_MAX_SIDE_PX:
-            found = (
-                f"{mask_hw.shape[1]} x {mask_hw.shape[0]} pixels; an overlay, which is a JPEG, holds {JPEG_MAX_SIDE_PX} a side."
-            )
-            return Row(file, Status.REFUSED, *identity, seconds=seconds, error=f"{found} Cut it into parts.")
         surface = look_at(photograph, image_hwc_u8, self.scales)
         cracks, drawn, unmeasured = None, None, ""
         try:
@@ -140,24 +148,51 @@ class Surveyor:
             return False
 
 
-def photographs(folder: Path, out: Path) -> tuple[list[str], Counter[str]]:
-    """The JPEG and PNG files of a folder by their names, sorted, and how many files of other kinds lie there, by suffix.
+def photographs(folder: Path, out: Path) -> tuple[list[str], dict[str, str]]:
+    """The photographs of a folder and its sub-folders, sorted, by their names or else by their first bytes; and all else that
+    lies there, with the reason why it is left out.
 
-    Hidden files, `out` and the folders of other surveys are left out.
+    Hidden files, what Windows puts beside them, `out` and the folders of other surveys are nobody's photographs, and no reason.
     """
     found: list[str] = []
-    others: Counter[str] = Counter()
-    for current, sub_folders, files in os.walk(folder, onerror=lambda error: print(f"left out: {error}")):
+    others: dict[str, str] = {}
+
+    def name(path: str | Path) -> str:
+        return Path(path).relative_to(folder).as_posix()
+
+    def unreadable(error: OSError) -> None:
+        others[f"{name(error.filename)}/"] = f"The folder cannot be read ({error.strerror})."
+
+    for current, sub_folders, files in os.walk(folder, onerror=unreadable):
         if JOURNAL in files or Path(current) == out:
             sub_folders.clear()
             continue
-        sub_folders[:] = [name for name in sub_folders if not name.startswith(".")]
-        for path in (Path(current, name) for name in files if not name.startswith(".")):
-            if path.suffix.lower() in SUFFIXES:
-                found.append(path.relative_to(folder).as_posix())
+        sub_folders[:] = [each for each in sub_folders if not each.startswith(".")]
+        links = [each for each in sub_folders if Path(current, each).is_symlink()]
+        others |= {f"{name(Path(current, each))}/": "A link to a folder is not followed. Survey that folder." for each in links}
+        for path in (Path(current, each) for each in files if not each.startswith(".") and each.lower() not in _OF_SYSTEMS):
+            reason = _no_photograph(path)
+            if reason:
+                others[name(path)] = reason
             else:
-                others[path.suffix.lower() or "no suffix"] += 1
-    return sorted(found), others
+                found.append(name(path))
+    return sorted(found), dict(sorted(others.items()))
+
+
+def _no_photograph(path: Path) -> str:
+    """Why it is none; empty where it is one, or is called like one."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "It is no file but a pipe, a socket or a device."
+        if path.suffix.lower() in SUFFIXES:
+            return ""
+        with path.open("rb") as file:
+            recognise(file.read(_FIRST_BYTES))
+    except OSError as error:
+        return f"The file cannot be read ({error.strerror})."
+    except UnsupportedError as error:
+        return f"It is {error.found}, no photograph ({EXPECTED}). {error.advice}"
+    return ""
 
 
 def thumbnail(image_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_]) -> bytes:
@@ -207,6 +242,9 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tq
 
 
 def _encoded(image_hwc_u8: NDArray[np.uint8], quality: int) -> bytes:
+    """A JPEG; what is too long for one is made smaller."""
     buffer = io.BytesIO()
-    Image.fromarray(image_hwc_u8).save(buffer, "JPEG", quality=quality)
+    image = Image.fromarray(image_hwc_u8)
+    image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX))
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()

@@ -74,6 +74,6 @@ def surveyed(
     for file, row in (others or {}).items():
         (photographs / file).write_bytes(b"torn")
         survey.append(row)
-    about = About(photographs, scale, bool(exifs), {".mov": 2})
+    about = About(photographs, scale, bool(exifs))
     about.save(survey)
     return Findings(survey, about, [*surfaces, *(others or {})])

@@ -142,9 +142,10 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
 
 def summary(seen: Overview, n_pages: int) -> Pairs:
     """The figures of all photographs together."""
-    n_missing = sum(n for status, n in seen.status.items() if status is not Status.PREDICTED)
+    n_photographs = seen.status.total() - seen.status[Status.LEFT_OUT]
+    n_missing = n_photographs - seen.status[Status.PREDICTED]
     rows = [
-        ("Photographs", f"{seen.status.total()}"),
+        ("Photographs", f"{n_photographs}"),
         ("Photographs with cracks", f"{seen.n_with_cracks}"),
         ("Photographs without", f"{seen.status[Status.PREDICTED] - seen.n_with_cracks}"),
         *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
@@ -262,16 +263,14 @@ def table_row(photograph: Photograph, index: int, number: int) -> list[str]:
 TABLE_COLUMNS = ["No.", "Photograph", "Crack", "Length", "Width (95th perc.)", "Crack score"]
 
 
-def left_out(findings: Findings, seen: Overview, gone: Sequence[str]) -> Pairs:
+def left_out(seen: Overview, gone: Sequence[str]) -> Pairs:
     """Photographs and files that nothing is said of, with the reason."""
     rows = list(seen.left_out)
     if seen.n_left_out > len(rows):
-        rows.append((f"{seen.n_left_out - len(rows)} more photographs", "The reasons are in photographs.csv."))
+        rows.append((f"{seen.n_left_out - len(rows)} more files", "The reasons are in photographs.csv."))
     rows += [(printable(file), "It is no longer in the folder of photographs.") for file in gone[:MAX_LEFT_OUT]]
     if len(gone) > MAX_LEFT_OUT:
         rows.append((f"{len(gone) - MAX_LEFT_OUT} more photographs", "They are no longer in the folder of photographs."))
-    for kind, n in findings.about.left_out.items():
-        rows.append((f"{n} {'file' if n == 1 else 'files'} ({printable(kind)})", "No photograph of a kind that is read."))
     return rows
 
 

@@ -100,7 +100,7 @@ def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequ
             for number, found in enumerate(lines, len(pages) + 1)
         ],
         "n_more": seen.n_cracks - len(seen.first),
-        "left_out": content.left_out(findings, seen, gone),
+        "left_out": content.left_out(seen, gone),
     }
 
 

@@ -32,13 +32,14 @@ SURFACES = {
     "third.jpg": draw_surface(1, (420, 300)),
 }
 TORN = Row("torn.jpg", Status.REFUSED, 5, 0, "", error="It is torn or corrupt.")
+FILM = Row("walk.mov", Status.LEFT_OUT, 0, 0, "", error="It is a film.")
 STRUCTURE = "Bridge <b>7</b> #strong[x] $x$ \\ @a"
 
 
 @pytest.fixture
 def findings(tmp_path: Path) -> Findings:
     exifs = {ODD: exif(47.3701, -8.5412), "plain.jpg": exif(47.3712, -8.5399)}
-    findings = surveyed(tmp_path, SURFACES, exifs=exifs, others={"torn.jpg": TORN})
+    findings = surveyed(tmp_path, SURFACES, exifs=exifs, others={"torn.jpg": TORN, "walk.mov": FILM})
     findings.survey.close()
     return findings
 
@@ -70,7 +71,8 @@ def test_the_pdf_has_a_cover_the_summary_a_page_for_each_finding_and_what_was_le
     assert all(f"Finding {number}" in page for number, page in enumerate(told[2:-1], 1))
     assert '#strong[x] $y$ <b>&amp; \\ "' in told[2]
     assert "torn.jpg It is torn or corrupt." in told[-1]
-    assert "2 files (.mov)" in told[-1]
+    assert "walk.mov It is a film." in told[-1]
+    assert "Photographs 4" in told[1]
 
 
 def test_findings_past_the_bound_are_in_a_table(findings: Findings) -> None:

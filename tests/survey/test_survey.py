@@ -22,6 +22,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from model.inference.boxes import box
 from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
@@ -136,6 +137,7 @@ def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Si
     for name, content in others.items():
         (folder / name).write_bytes(content)
     surveyed = sorted([*names, *(name for name in others if name not in ("notes.txt", ".hidden.jpg"))])
+    told = sorted([*surveyed, "notes.txt"])
 
     front.n_let_through = 8
     process = begin(folder, front.url)
@@ -151,13 +153,13 @@ def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Si
     code, said = run(folder, front.url)
     assert code == 1
     assert "18 photographs, 8 of them done" in said
-    assert "1 .txt" in said
-    assert "17 predicted, 1 refused" in said
+    assert "1 left out, as photographs.csv tells: notes.txt" in said
+    assert "17 predicted, 1 refused, 1 left out" in said
     each_once = Counter((folder / name).read_bytes() for name in surveyed)
     assert front.asked == each_once + under_way
 
     rows = table(folder)
-    assert list(rows) == surveyed
+    assert list(rows) == told
     assert rows["torn.jpg"]["status"] == "refused"
     assert "torn or corrupt" in rows["torn.jpg"]["error"]
     assert (rows["upright.jpg"]["width"], rows["upright.jpg"]["height"]) == ("96", "160")
@@ -210,12 +212,51 @@ def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refu
     assert '"threshold": 0.5' in (Path(out) / "cracks.jsonl").read_text()
 
 
-def test_a_photograph_too_wide_for_an_overlay_is_refused_and_stops_no_other(sidecar: Sidecar, folder: Path) -> None:
+def test_a_photograph_too_wide_for_a_jpeg_gets_a_smaller_overlay(sidecar: Sidecar, folder: Path) -> None:
     (folder / "strip.png").write_bytes(png(np.zeros((16, 65_501), np.uint8)))
-    run(folder, sidecar.url)
+    assert run(folder, sidecar.url)[0] == 0
+    assert table(folder)["strip.png"]["status"] == "predicted"
+    with (
+        Image.open(results(folder) / "masks" / "strip.png.png") as mask,
+        Image.open(results(folder) / "overlays" / "strip.png.jpg") as overlay,
+    ):
+        assert (mask.size, overlay.size) == ((65_501, 16), (65_500, 16))
+
+
+def test_what_is_no_photograph_is_listed_with_the_reason_and_the_exit_code_says_so(front: Front, folder: Path) -> None:
+    (folder / "LIVE.MOV").write_bytes(box(b"ftyp", b"qt  ", bytes(4)) + bytes(100))
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "span 2").symlink_to(folder)
+    (folder / "gone.jpg").symlink_to(folder / "nowhere")
+    (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / "no suffix").write_bytes(jpeg(SURFACES[0], quality=60))
+    code, said = run(folder, front.url, "--exif")
+    assert code == 1
+    assert "7 predicted, 4 left out" in said
     rows = table(folder)
-    assert (rows["strip.png"]["status"], rows["0.jpg"]["status"]) == ("refused", "predicted")
-    assert "an overlay, which is a JPEG, holds 65500 a side" in rows["strip.png"]["error"]
+    reasons = {name: row["error"] for name, row in rows.items() if row["status"] == "left out"}
+    assert "an iPhone's Live Photo video" in reasons.pop("LIVE.MOV")
+    assert reasons == {
+        "gone.jpg": "The file cannot be read (No such file or directory).",
+        "pipe.jpg": "It is no file but a pipe, a socket or a device.",
+        "span 2/": "A link to a folder is not followed. Survey that folder.",
+    }
+    assert rows["no suffix"]["status"] == "predicted"
+    assert front.asked.total() == 7
+    for name in ("pipe.jpg", "span 2", "gone.jpg", "LIVE.MOV"):
+        (folder / name).unlink()
+    assert run(folder, front.url)[0] == 0
+    assert set(table(folder)) == {*(f"{number}.jpg" for number in range(N_SURFACES)), "no suffix"}
+
+
+def test_the_longest_name_that_a_file_may_have_stops_nothing(front: Front, folder: Path) -> None:
+    names = [f"{'ü' * 125}{sign}.jpg" for sign in "ab"]
+    for name, surface in zip(names, SURFACES, strict=False):
+        (folder / name).write_bytes(jpeg(surface, quality=70))
+    assert run(folder, front.url, "--also", "dxf")[0] == 0
+    assert len(list((results(folder) / "masks").iterdir())) == N_SURFACES + 2
+    assert run(folder, front.url)[0] == 0
+    assert front.asked.total() == N_SURFACES + 2
 
 
 def test_each_crack_has_a_line_and_a_scale_may_come_later_without_asking_again(front: Front, folder: Path) -> None:
@@ -361,6 +402,13 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) ->
     assert sentence in said
 
 
+def test_its_help_needs_no_module_that_windows_lacks() -> None:
+    missing = ["fcntl", "resource", "termios", "pwd", "grp"]
+    code = f"import sys; sys.modules |= dict.fromkeys({missing}); from survey.__main__ import main; main(['--help'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "usage: python -m survey" in done.stdout
+
+
 def test_the_former_name_runs_it_and_names_the_new_one() -> None:
     command = [sys.executable, "-m", "sidecar.batch", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -369,10 +417,10 @@ def test_the_former_name_runs_it_and_names_the_new_one() -> None:
 
 
 def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:
-    (tmp_path / "scan.tif").write_bytes(b"II*")
+    (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
     code, said = run(tmp_path, "http://127.0.0.1:9", "--out", str(tmp_path / "out"))
     assert code == 2
-    assert "holds no JPEG or PNG, by their suffixes (1 .tif)" in said
+    assert "holds no photograph (scan.pdf: It is a PDF, no photograph (JPEG, PNG" in said
 
 
 def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> None:
