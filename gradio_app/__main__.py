@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from crack.connections import serve
@@ -43,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = OwnFolder("crack-page")
     try:
-        app = application(Page(backend, folder.path), login, doors)
-        host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
-        serve(app, host, port, stop_timeout_s=1)
+        with closing(Page(backend, folder.path)) as page:
+            app = application(page, login, doors)
+            host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
+            serve(app, host, port, stop_timeout_s=1)
     finally:
         folder.remove()
     return 0

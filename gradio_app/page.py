@@ -51,6 +51,9 @@ class Page:
         self._isolation = Isolation(1, 2**30 + 24 * limits.max_pixels)
         self.folder = folder
 
+    def close(self) -> None:
+        self._isolation.close()
+
     def predict_photograph(self, said: dict[str, Any]) -> dict[str, Any]:
         """Predict an uploaded photograph; what the viewer and the gallery show of it."""
 
@@ -346,7 +349,8 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
         found = act()
     except (BackendError, RequestError) as error:
         logger.warning("%s", error)
-        return {"ok": False, "text": str(error), "retry_after_s": getattr(error, "retry_after_s", None)}
+        retry_after_s = getattr(error, "retry_after_s", None)
+        return {"ok": False, "text": str(error)} | ({"retry_after_s": retry_after_s} if retry_after_s else {})
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}
 
 

@@ -5,6 +5,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -195,14 +196,15 @@ def test_the_same_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_pat
 
 
 def test_the_score_that_the_sidecar_told_is_in_the_zips_table(sidecar: Sidecar, uploads: Path, tmp_path: Path) -> None:
-    page, photograph = Page(Backend(sidecar.url), tmp_path), png(SURFACE.image_hwc_u8)
+    photograph = png(SURFACE.image_hwc_u8)
     score = requests.post(f"{sidecar.url}/predict", data=photograph, timeout=PATIENCE_S).json()["crack_score"]
-    assert packed_line(page, uploads / "wall.png", photograph)["crack_score"] == str(score)
+    with closing(Page(Backend(sidecar.url), tmp_path)) as page:
+        assert packed_line(page, uploads / "wall.png", photograph)["crack_score"] == str(score)
 
 
 def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, uploads: Path, tmp_path: Path) -> None:
-    page = Page(Backend(former_sidecar.url), tmp_path)
-    assert packed_line(page, uploads / "wall.png", png(SURFACE.image_hwc_u8))["crack_score"] == ""
+    with closing(Page(Backend(former_sidecar.url), tmp_path)) as page:
+        assert packed_line(page, uploads / "wall.png", png(SURFACE.image_hwc_u8))["crack_score"] == ""
 
 
 @pytest.fixture

@@ -166,8 +166,8 @@ const measure = async () => {
 
 // --- what was wrong
 
-for (const name of ["verdict", "note"])
-  decide.querySelector("." + name).addEventListener("input", (event) => { shown[name] = event.target.value; keep(shown); });
+for (const [name, kind] of [["verdict", "change"], ["note", "input"]])
+  decide.querySelector("." + name).addEventListener(kind, (event) => { shown[name] = event.target.value; keep(shown); });
 const send = async (verdict) => {
   const entry = shown;
   if (!entry || entry.state !== "done" || viewer.shown()?.name !== entry.name) return;

@@ -135,7 +135,7 @@ def test_after_stop_the_list_and_the_zip_agree_and_clear_clears(
     eventually(lambda: one(browser, ".progress").text == "6 of 6 done")
 
     press(browser, "#inspect-viewer .clear")
-    assert not browser.find_elements(By.CSS_SELECTOR, "#inspect-viewer .gallery button")
+    eventually(lambda: not browser.find_elements(By.CSS_SELECTOR, "#inspect-viewer .gallery button"))
     assert not one(browser, "#inspect-viewer .sheet").is_displayed()
     assert one(browser, "#inspect-viewer .hint").is_displayed()
     browser.refresh()
