@@ -21,8 +21,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 logger = logging.getLogger("crack.connections")
 
 HEAD_S = 10.0  # from the connection, or from the answer before, to the end of a request's head
-GRACE_S = 20.0  # a body, and the reading of an answer, may take this long ...
-LEAST_BYTES_PER_S = 8_000  # ... and as much longer as they take at this rate
+GRACE_S = 20.0  # a body, and the reading of an answer, may be this much later ...
+LEAST_BYTES_PER_S = 8_000  # ... than at this rate
+LINGER_S = 1.0  # between the last byte of an answer and the end of a connection whose client still sends
 SWEEP_S = 1.0
 LOG_S = 60.0
 RETRY_AFTER_S = 2
@@ -91,8 +92,40 @@ class Connections:
         logger.warning("closed connections: %s; at most %d are open", told, self._n_most)
 
 
+class _Closing:
+    """A transport that closes in a way that a client which is still sending can read the answer.
+
+    What came and was not read would have the kernel reset the connection, and the answer could be lost with it. So this side
+    says that it has said all (RFC 9112, section 9.6), reads nothing more, and closes soon after.
+    """
+
+    def __init__(self, transport: asyncio.Transport, connection: "Connection") -> None:
+        self._transport = transport
+        self._connection = connection
+        self._is_closing = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        return self._is_closing or self._transport.is_closing()
+
+    def close(self) -> None:
+        if self.is_closing():
+            return
+        if not self._connection.is_sending:
+            self._transport.close()
+            return
+        self._is_closing = True
+        self._transport.pause_reading()
+        self._transport.write_eof()
+        asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
+
+
 class Connection(H11Protocol):
-    """One connection; `since` is when it began to owe what it owes now, by the monotonic clock."""
+    """One connection; `since` is when it began to owe what it owes now, by the monotonic clock; while a body comes, later by
+    what has come.
+    """
 
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
@@ -101,7 +134,12 @@ class Connection(H11Protocol):
         self._begin(0)
 
     def _begin(self, n_to_write: int) -> None:
-        self.since, self._n_received, self._n_to_write = time.monotonic(), 0, n_to_write
+        self.since, self._n_to_write = time.monotonic(), n_to_write
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether a request's body has not come to its end, be it answered or not."""
+        return self.cycle is not None and self.cycle.more_body
 
     @property
     def is_owing(self) -> bool:
@@ -113,7 +151,7 @@ class Connection(H11Protocol):
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, _Closing(transport, self)))
         self._connections.add(self)
         self._sweep = self.loop.call_later(SWEEP_S, self._look)
 
@@ -128,7 +166,8 @@ class Connection(H11Protocol):
         super().data_received(data)
         if was_before_request and not self._is_before_request:
             self._begin(0)
-        self._n_received += len(data)
+        elif not self._is_before_request:  # what came fast is no reason to hold it for long
+            self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
 
     def on_response_complete(self) -> None:
         self._begin(0)
@@ -154,7 +193,7 @@ class Connection(H11Protocol):
         elif self._is_before_request:
             if waited_s > HEAD_S:
                 self.end(408, "sent no whole head in time", f"The request's head was not complete within {HEAD_S:.0f} s.")
-        elif self.is_owing and not self.flow.read_paused and waited_s > GRACE_S + self._n_received / LEAST_BYTES_PER_S:
+        elif self.is_owing and not self.flow.read_paused and waited_s > GRACE_S:
             self.end(
                 408,
                 "sent no whole body in time",

@@ -16,6 +16,7 @@ from crack.temporary import OwnFolder
 from gradio_app.backend import Backend
 from gradio_app.login import Login
 from gradio_app.page import Page, application, cookies
+from model.inference.photograph import Limits
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         environment = of_instance(os.environ)
         doors, login = Doors.from_environment(environment), _login(environment)
+        limits = Limits.from_environment(environment)
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
     key, key_file = environment.get("CRACK_API_KEY"), environment.get("CRACK_API_KEY_FILE")
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = OwnFolder("crack-page")
     try:
-        with closing(Page(backend, folder.path)) as page:
+        with closing(Page(backend, folder.path, limits)) as page:
             app = application(page, login, doors)
             host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
             serve(app, host, port, stop_timeout_s=1)

@@ -18,6 +18,7 @@ import gradio as gr
 from fastapi import FastAPI
 from gradio.context import LocalContext
 
+from crack.bodies import Bodies
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError
 from gradio_app.login import LOGOUT, PING, Login
@@ -25,13 +26,14 @@ from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_o
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
 from model.inference.isolation import Isolation
-from model.inference.photograph import Limits
+from model.inference.photograph import MEGABYTE, Limits
 from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
 REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
+MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
 COLUMNS = ["name", "crack_ratio", "threshold", "is_corrected", "model_version", "request_id", "crack_score", "problem"]
 DECIDED = ("accepted", "rejected")
 MEASURED_ON = {  # the sets of a card's figures, for people
@@ -47,8 +49,8 @@ class Page:
 
     def __init__(self, backend: Backend, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
         self._backend = backend
-        self._limits = limits
-        self._isolation = Isolation(1, 2**30 + 24 * limits.max_pixels)
+        self.limits = limits
+        self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
 
     def close(self) -> None:
@@ -62,7 +64,7 @@ class Page:
             photograph = path.read_bytes()
             prediction = self._backend.predict(photograph, said["quality"])
             found = Found(photograph, prediction.probability_png, threshold_level(prediction.threshold), None)
-            small, size = self._isolation.call(thumbnail, found, self._limits)
+            small, size = self._isolation.call(thumbnail, found, self.limits)
             levels = self._kept(prediction.probability_png, ".png")
             return {
                 "image_path": str(path),
@@ -82,7 +84,7 @@ class Page:
 
     def measure_cracks(self, said: dict[str, Any]) -> dict[str, Any]:
         """The cracks of a photograph at a level of its probability, or of what was painted instead."""
-        return _told(lambda: {"features": self._isolation.call(find_cracks, self._found(said), self._limits)})
+        return _told(lambda: {"features": self._isolation.call(find_cracks, self._found(said), self.limits)})
 
     def pack_photographs(self, said: list[dict[str, Any]]) -> dict[str, Any]:
         """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
@@ -99,7 +101,7 @@ class Page:
                         continue
                     name = f"{number:03d}-{Path(photograph['name']).stem}"
                     found = self._found(photograph | {"image": photograph["image_path"], "levels": photograph["levels_path"]})
-                    mask, overlay, share = self._isolation.call(mask_and_overlay, found, self._limits)
+                    mask, overlay, share = self._isolation.call(mask_and_overlay, found, self.limits)
                     packed.writestr(f"masks/{name}.png", mask)
                     packed.writestr(f"overlays/{name}.jpg", overlay)
                     is_models_own = found.level == threshold_level(photograph["threshold"])
@@ -155,7 +157,7 @@ class Page:
         """A photograph of the feedback in small."""
 
         def shrink_() -> dict[str, Any]:
-            small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self._limits)
+            small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self.limits)
             return {"url": _url(self._kept(small, ".jpg"))}
 
         return _told(shrink_)
@@ -216,7 +218,7 @@ class Page:
         photograph = path.read_bytes()
         if is_shown_by_browsers(photograph):
             return path
-        return self._kept(*self._isolation.call(as_browsers_show, photograph, self._limits))
+        return self._kept(*self._isolation.call(as_browsers_show, photograph, self.limits))
 
     def _kept(self, content: bytes, suffix: str) -> Path:
         for former in self.folder.iterdir():
@@ -290,6 +292,7 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
     if isinstance(login, Login):
         login.guard(app, is_public=any(origin.startswith("https:") for origin in doors.public_origins))
     doors.guard(app)
+    app.add_middleware(Bodies, max_bytes=MAX_REQUEST_BYTES, max_bytes_at_once=4 * MAX_REQUEST_BYTES, but="/gradio_api/upload")
     gr.mount_gradio_app(
         app,
         build(page, has_logout=isinstance(login, Login)).queue(default_concurrency_limit=4),
@@ -298,7 +301,7 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
         auth=login if isinstance(login, tuple) else None,
         footer_links=[],
         css_paths=_BROWSER / "theme.css",
-        max_file_size="50mb",
+        max_file_size=page.limits.max_bytes,
     )
     return app
 

@@ -30,6 +30,7 @@ from crack.neighbours import session
 from crack.processes import how_it_ended
 from crack.temporary import OwnFolder
 from model.inference import deadline
+from model.inference.photograph import MEGABYTE, Limits
 from model.inference.processors import n_usable_cores, usable_memory_bytes
 
 logger = logging.getLogger("handler.serve")
@@ -69,13 +70,21 @@ class Server:
         settings: values to use in place of the file's, by their names there, `{"inference_address": "http://..."}`.
 
     Raises:
+        ValueError: a limit is no sensible value, or TorchServe's own is smaller.
         StartError: there is no Java, or the name of the folder of temporary files (TMPDIR) is too long for a socket in it.
     """
 
     def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
         surroundings = of_instance(os.environ)
         from_environment = {name[3:].lower(): value for name, value in surroundings.items() if name.startswith("TS_")}
-        properties = {**_read_properties(config), **from_environment, **(settings or {})}
+        sizes = _sizes(Limits.from_environment(surroundings))
+        properties = {**sizes, **_read_properties(config), **from_environment, **(settings or {})}
+        for name, needed in sizes.items():
+            if int(properties[name]) < int(needed):
+                raise ValueError(
+                    f"TS_{name.upper()}={properties[name]}: expected {needed} or more, by CRACK_MAX_MEGABYTES and "
+                    "CRACK_MAX_MEGAPIXELS. Leave it out, or make these smaller."
+                )
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
@@ -84,6 +93,7 @@ class Server:
         environment = {
             **surroundings,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
+            **{f"TS_{name.upper()}": properties[name] for name in sizes},
             **_promoted(Path(properties["model_store"])),
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
@@ -184,6 +194,14 @@ def _short_folder() -> OwnFolder:
     return folder
 
 
+def _sizes(limits: Limits) -> dict[str, str]:
+    """Bytes of a photograph and the fields beside it, and of its largest answer: an overlay, or a mask as JSON."""
+    return {
+        "max_request_size": str(limits.max_bytes + MEGABYTE),
+        "max_response_size": str(max(64 * MEGABYTE, 3 * limits.max_pixels)),
+    }
+
+
 def _java(config: Path, properties: Mapping[str, str], temporary: Path) -> list[str]:
     """The command that TorchServe's own launcher would run, for unpacked archives and sockets in the folder `temporary`."""
     (package,) = importlib.util.find_spec("ts").submodule_search_locations  # type: ignore[union-attr, misc]
@@ -270,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     try:
         server = Server(options.config, options.logs)
-    except StartError as error:
+    except (StartError, ValueError) as error:
         logger.error("%s", error)
         return 2
     try:

@@ -20,12 +20,13 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from crack.bodies import Bodies
 from model.inference import card as model_card
 from model.inference.answer import error_body
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
 from model.inference.options import Options
-from model.inference.photograph import MEGABYTE, Limits, read_size
+from model.inference.photograph import MEGABYTE, read_size
 from sidecar.decoding import Decoding
 from sidecar.documents import (
     ERRORS,
@@ -76,7 +77,7 @@ def create_app(settings: Settings) -> FastAPI:
         ValueError: a setting is no sensible value.
         BlockingIOError: another sidecar has the store open.
     """
-    limits, issuer = Limits.from_environment(), Issuer.from_settings(settings)
+    limits, issuer = settings.limits, Issuer.from_settings(settings)
     keys = KeyRing(
         settings.keys_path,
         settings.feedback_dir / MARKER,
@@ -92,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
         reserved=Reserved(settings.data_dir, settings.feedback_dir),
     )
     queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
-    decoding = Decoding(limits.max_pixels, settings.max_pixels_at_once)
+    decoding = Decoding(limits, settings.max_pixels_at_once)
     readiness = Readiness(torchserve)
     n_open = tighten(settings.feedback_dir, but=settings.keys_path)  # which is refused instead, as others may have changed it
     if n_open:
@@ -300,7 +301,12 @@ def create_app(settings: Settings) -> FastAPI:
 
     _answer_errors_in_one_form(app)
     settings.doors.guard(app)
-    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES)
+    app.add_middleware(
+        Bodies,
+        max_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES,
+        max_bytes_at_once=settings.max_bytes_at_once + FORM_OVERHEAD_BYTES,
+    )
+    app.add_middleware(Envelope, metrics=metrics)
     return app
 
 

@@ -8,11 +8,9 @@ from anyio import CapacityLimiter, to_thread
 
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.isolation import Isolation
-from model.inference.photograph import MEGAPIXEL
+from model.inference.photograph import MEGAPIXEL, Limits
 
 N_PROCESSES = 2
-# What a process needs beside the pixels, and for each: CMYK's coefficients and pixels, or pixels, RGB and a mask.
-_BASE_BYTES, _BYTES_PER_PIXEL = 2**30, 24
 
 _Result = TypeVar("_Result")
 
@@ -21,12 +19,12 @@ class Decoding:
     """Calls functions of photographs by their size.
 
     Args:
-        max_pixels: of one photograph.
+        limits: of one photograph.
         max_pixels_at_once: of all that are decoded, or wait for it.
     """
 
-    def __init__(self, max_pixels: int, max_pixels_at_once: int) -> None:
-        self._isolation = Isolation(N_PROCESSES, _BASE_BYTES + _BYTES_PER_PIXEL * max_pixels)
+    def __init__(self, limits: Limits, max_pixels_at_once: int) -> None:
+        self._isolation = Isolation.for_photographs(N_PROCESSES, limits)
         self._threads = CapacityLimiter(N_PROCESSES)
         self._max_pixels_at_once = max_pixels_at_once
         self._n_pixels = 0

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.photograph import Limits
 from sidecar.copies import Description, Index
 from sidecar.labels import Photograph
 
@@ -115,7 +114,7 @@ def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
     for path in paths:
         data = path.read_bytes()
         try:
-            photograph = Photograph.read(data, Limits())
+            photograph = Photograph.read(data)
         except RequestError as error:
             raise ValueError(f"{path}: {error}") from error
         sha256.append(hashlib.sha256(data).hexdigest())

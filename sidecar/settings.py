@@ -9,9 +9,10 @@ from typing import Self
 from crack.doors import Doors
 from crack.instance import of_instance
 from crack.issuer import LOOPBACK, issuer_url, page_client
-from model.inference.photograph import MEGAPIXEL, Limits
+from model.inference.photograph import MEGABYTE, MEGAPIXEL, Limits
 
 GIGABYTE = 1024**3
+N_BODIES = 6  # of the largest, unless CRACK_BUSY_MEGABYTES says otherwise: 60 of photographs of 12 megapixels
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,9 @@ class Settings:
     data_dir: Path | None = None
     quota_bytes: int = 20 * GIGABYTE
     requests_per_minute: int = 600
-    max_pixels_at_once: int = 100 * MEGAPIXEL
+    limits: Limits = field(default_factory=Limits)
+    max_pixels_at_once: int = Limits.max_pixels
+    max_bytes_at_once: int = N_BODIES * Limits.max_bytes
     retrain_after_labels: int = 50
     is_review_required: bool = True
     is_position_kept: bool = False
@@ -44,7 +47,7 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
         """Raises ValueError, naming the variable, where one is no sensible value."""
         environment = of_instance(environment)
-        feedback_dir = Path(environment["CRACK_FEEDBACK_DIR"])
+        feedback_dir, limits = Path(environment["CRACK_FEEDBACK_DIR"]), Limits.from_environment(environment)
         return cls(
             host=environment.get("CRACK_SIDECAR_HOST", cls.host),
             port=_positive(environment, "CRACK_SIDECAR_PORT"),
@@ -56,7 +59,9 @@ class Settings:
             keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
-            max_pixels_at_once=_pixels_at_once(environment),
+            limits=limits,
+            max_pixels_at_once=_at_once(environment, "MEGAPIXELS", MEGAPIXEL, limits.max_pixels, 1),
+            max_bytes_at_once=_at_once(environment, "MEGABYTES", MEGABYTE, limits.max_bytes, N_BODIES),
             retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT"),
@@ -74,13 +79,12 @@ class Settings:
         return self.host in LOOPBACK
 
 
-def _pixels_at_once(environment: Mapping[str, str]) -> int:
-    max_pixels = Limits.from_environment(environment).max_pixels
-    at_once = MEGAPIXEL * _positive(environment, "CRACK_BUSY_MEGAPIXELS", -(-max_pixels // MEGAPIXEL))
-    if at_once < max_pixels:
+def _at_once(environment: Mapping[str, str], quantity: str, unit: int, most_of_one: int, n_default: int) -> int:
+    at_once = unit * _positive(environment, f"CRACK_BUSY_{quantity}", -(-n_default * most_of_one // unit))
+    if at_once < most_of_one:
         raise ValueError(
-            f"CRACK_BUSY_MEGAPIXELS={at_once // MEGAPIXEL}: expected CRACK_MAX_MEGAPIXELS or more, which is "
-            f"{max_pixels / MEGAPIXEL:.4g}: the largest photographs could never be saved."
+            f"CRACK_BUSY_{quantity}={at_once // unit}: expected CRACK_MAX_{quantity} or more, which is "
+            f"{most_of_one / unit:.4g}: the largest photographs would never be taken."
         )
     return at_once
 

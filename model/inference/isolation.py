@@ -10,11 +10,16 @@ from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import LifoQueue
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.photograph import Limits
 
 DEADLINE_S = 60.0  # photographs of 100 megapixels take up to 10
+_SECONDS_PER_PIXEL = 0.6e-6
+# What decoding takes beside the pixels, and for each: CMYK's coefficients and pixels, or pixels, RGB and a mask; and how often
+# a process holds the file.
+_BASE_BYTES, _BYTES_PER_PIXEL, _N_FILES = 2**30, 24, 4
 _MAX_KEPT_BYTES = 512 * 2**20  # a process that once needed more is ended, so that its memory goes back
 
 _Arguments = ParamSpec("_Arguments")
@@ -37,6 +42,12 @@ class Isolation:
         self._free: LifoQueue[_Process | None] = LifoQueue()
         for _ in range(n_processes):
             self._free.put(None)  # in place of a process that is yet to be started
+
+    @classmethod
+    def for_photographs(cls, n_processes: int, limits: Limits) -> Self:
+        """With the time and the memory for any photograph within the limits, and its mask."""
+        max_bytes = _BASE_BYTES + _BYTES_PER_PIXEL * limits.max_pixels + _N_FILES * limits.max_bytes
+        return cls(n_processes, max_bytes, max(DEADLINE_S, _SECONDS_PER_PIXEL * limits.max_pixels))
 
     def call(self, function: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs) -> _Result:
         """What a function of a module returns; arguments and result are pickled.

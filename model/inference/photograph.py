@@ -32,6 +32,9 @@ _Pixels = TypeVar("_Pixels", bound=np.generic)
 
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
+# What no setting can raise, for a reason that lies elsewhere.
+_MOST_MEGAPIXELS = 178, "Pillow opens no larger picture (Image.MAX_IMAGE_PIXELS, twice)"
+_MOST_MEGABYTES = 200, "TorchServe's Java, with a quarter of 5 GB, holds no larger request"
 # All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, RuntimeError)
 _MOST_BYTES_PER_PIXEL = 3  # of the largest photographs; smaller ones may have more
@@ -58,18 +61,18 @@ class Limits:
         """The defaults, but for CRACK_MAX_MEGABYTES and CRACK_MAX_MEGAPIXELS where they are set.
 
         Raises:
-            ValueError: one of the two is no positive number.
+            ValueError: one of the two is no positive number, or more than can be.
         """
         return cls(
-            max_bytes=_positive(environment, "CRACK_MAX_MEGABYTES", cls.max_bytes, MEGABYTE),
-            max_pixels=_positive(environment, "CRACK_MAX_MEGAPIXELS", cls.max_pixels, MEGAPIXEL),
+            max_bytes=_positive(environment, "CRACK_MAX_MEGABYTES", cls.max_bytes, MEGABYTE, *_MOST_MEGABYTES),
+            max_pixels=_positive(environment, "CRACK_MAX_MEGAPIXELS", cls.max_pixels, MEGAPIXEL, *_MOST_MEGAPIXELS),
         )
 
 
 NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)  # for files of one's own
 
 
-def _positive(environment: Mapping[str, str], name: str, default: int, unit: int) -> int:
+def _positive(environment: Mapping[str, str], name: str, default: int, unit: int, most: int, reason: str) -> int:
     text = environment.get(name)
     if text is None:
         return default
@@ -79,6 +82,8 @@ def _positive(environment: Mapping[str, str], name: str, default: int, unit: int
         value = 0
     if value <= 0:
         raise ValueError(f"{name}={text!r}: expected a positive number.")
+    if value > most * unit:
+        raise ValueError(f"{name}={text!r}: expected {most} at most, as {reason}. Cut larger photographs into parts.")
     return value
 
 

@@ -1,0 +1,97 @@
+"""How much of requests' bodies a server takes: of one, and of all that are under way.
+
+Left to others: by when a body must have come (`crack.connections`), and what is in it.
+"""
+
+import math
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+MEGABYTE = 1024**2
+RETRY_AFTER_S = 2
+_LET_COME_BYTES = 2**20  # of a body that nobody reads: less than a new connection is worth
+
+
+class Bodies:
+    """ASGI middleware. What is refused is not read, or no further; the answer that comes before its end closes the connection.
+
+    Args:
+        max_bytes: of one body, however it is sent.
+        max_bytes_at_once: of all that have come and are not answered yet.
+        but: the path of bodies that are bounded by whoever reads them, as they don't stay in memory.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_at_once: int, but: str = "") -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+        self._max_bytes_at_once = max_bytes_at_once
+        self._but = but
+        self._n_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers, is_bounded = Headers(scope=scope), scope["path"] != self._but
+        n_left = math.inf if "transfer-encoding" in headers else int(headers.get("content-length") or 0)
+        n_received, is_refused = 0, False
+
+        async def send_closing(message: Message) -> None:
+            if is_refused:
+                return
+            if message["type"] == "http.response.start" and n_left > _LET_COME_BYTES:
+                MutableHeaders(scope=message)["connection"] = "close"
+            await send(message)
+
+        async def receive_bounded() -> Message:
+            nonlocal n_received, n_left, is_refused
+            message = await receive()
+            n_new = len(message.get("body", b""))
+            n_left = n_left - n_new if message.get("more_body") else 0
+            if is_bounded:
+                n_received += n_new
+                self._n_bytes += n_new
+                refusal = self._refusal(n_received, 0)
+                if refusal:
+                    await refusal(scope, receive, send)
+                    is_refused = True
+                    return {"type": "http.disconnect"}
+            return message
+
+        refusal = self._refusal(0, n_left) if is_bounded and n_left < math.inf else None
+        if refusal:
+            await refusal(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive_bounded, send_closing)
+        except ClientDisconnect:
+            if not is_refused:
+                raise
+        finally:
+            self._n_bytes -= n_received
+
+    def _refusal(self, n_received: int, n_coming: float) -> JSONResponse | None:
+        """The answer to a body that is too much, or comes at a bad time."""
+        if n_received + n_coming > self._max_bytes:
+            return _refused(
+                413,
+                "image_too_large",
+                f"The request has more than the {self._max_bytes / MEGABYTE:.0f} MB that are accepted. "
+                "Save the image as a JPEG or cut it into parts.",
+            )
+        if self._n_bytes + n_coming > self._max_bytes_at_once:
+            return _refused(
+                503,
+                "server_busy",
+                f"Requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB are being answered, and no more at once. "
+                "Nothing was predicted or saved. Send it again in some seconds.",
+            )
+        return None
+
+
+def _refused(status: int, code: str, message: str) -> JSONResponse:
+    headers = {"connection": "close"} | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
+    return JSONResponse({"status": "error", "code": code, "message": message}, status, headers)
