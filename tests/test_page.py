@@ -19,9 +19,11 @@ from selenium.webdriver.common.by import By
 
 from gradio_app.backend import Backend
 from gradio_app.page import Page
+from model.inference.photograph import decode
 from model.inference.segmenter import threshold_level
 from model.synthetic import draw_surface
 from sidecar.labels import encode_mask
+from tests.heif_files import heif, hevc, turned
 from tests.pages import ServedPage, chromium, draw, eventually, move_to, one, open_tab, painted, press, says, upload
 from tests.photographs import jpeg, png
 from tests.sidecars import Sidecar, StartSidecar
@@ -230,3 +232,26 @@ def packed_line(page: Page, path: Path, photograph: bytes) -> dict[str, str]:
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:
     answer = Page(Backend("http://127.0.0.1:9"), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
     assert answer == {"ok": False, "text": "That file was not uploaded here. Drop the photograph again."}
+
+
+def test_a_heic_is_shown_upright_and_corrected_pixel_by_pixel(
+    browser: webdriver.Chrome, sidecar: Sidecar, tmp_path: Path
+) -> None:
+    """Chromium shows none: the page makes a JPEG of it, and sends the file itself."""
+    path = tmp_path / "IMG_0001.HEIC"
+    path.write_bytes(heif([hevc(SURFACE.image_hwc_u8, 320, 240, turned(3))]))
+    upload(browser, path)
+    says(browser, "#inspect-viewer", "% crack")
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-20, -60), (40, 70))
+    corrected = painted(browser, "#inspect-viewer")
+    assert corrected.shape == (320, 240)
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved: waits for a reviewer")
+    (item,) = requests.get(f"{sidecar.url}/feedback?state=labelled", timeout=PATIENCE_S).json()["items"]
+    with Image.open(sidecar.folder / item["mask_file"]) as mask, Image.open(sidecar.folder / item["image_file"]) as stored:
+        assert np.array_equal(np.asarray(mask) > 0, corrected)
+        assert np.array_equal(np.asarray(stored), decode(path.read_bytes()))
+    open_tab(browser, "Review")
+    says(browser, "#review-viewer", "% crack")
+    assert np.array_equal(painted(browser, "#review-viewer"), corrected)

@@ -31,7 +31,7 @@ from survey.report.writing import write_report
 from survey.surveyor import thumbnail
 from tests.conftest import ROOT
 from tests.front import Front
-from tests.photographs import jpeg, png, with_orientation
+from tests.photographs import jpeg, png, tiff, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -141,7 +141,7 @@ def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Si
 
     front.n_let_through = 8
     process = begin(folder, front.url)
-    eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 8)
+    eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 1 + 8)
     process.kill()
     end(process)
     under_way = front.asked - Counter((folder / json.loads(line)["file"]).read_bytes() for line in noted_lines(folder))
@@ -485,7 +485,7 @@ def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark
     browser: webdriver.Chrome, sidecar: Sidecar, folder: Path
 ) -> None:
     shutil.copy(folder / "0.jpg", folder / "wall #1 100% <b>x<b>.jpg")
-    (folder / "torn.jpg").write_bytes(b"<script>")
+    (folder / "raw.tif").write_bytes(tiff(SURFACES[0], tiffinfo={254: 1, 271: "<script>"}))
     assert run(folder, sidecar.url)[0] == 1
     browser.get(f"file://{results(folder)}/index.html")
 
@@ -512,7 +512,8 @@ def test_the_contact_sheet_is_sorted_filtered_and_fits_a_phone_in_light_and_dark
         browser.execute_script("arguments[0].scrollIntoView()", image)
         eventually(lambda image=image: browser.execute_script("return arguments[0].naturalWidth", image) == 160)
     browser.find_element(By.TAG_NAME, "summary").click()
-    assert "torn.jpg: The image starts with the bytes b'<script>'" in browser.find_element(By.TAG_NAME, "details").text
+    missing = browser.find_element(By.TAG_NAME, "details").text
+    assert "raw.tif: The image is a RAW file of a camera of <script>, expected" in missing
 
     browser.find_element(By.ID, "name").send_keys("WALL #1")
     assert shown() == ["wall #1 100% <b>x<b>.jpg"]
