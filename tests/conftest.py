@@ -1,4 +1,4 @@
-"""What tests share: the real TorchServe with the released archive, the real photographs where they are, a tiny network."""
+"""What tests share: the real TorchServe with the released archive, a Chromium, the real photographs where they are, a tiny network."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ import hypothesis
 import psutil
 import pytest
 import requests
+from selenium import webdriver
 
 from export.build import export
 from handler.serve import Server
@@ -16,6 +17,7 @@ from model import train
 from model.params import Params, read_params
 from model.synthetic import write_data_set
 from tests.front import Front
+from tests.pages import chromium
 from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.tiny import EXPORT, TINY
@@ -114,6 +116,13 @@ def former_sidecar(server: Server, start_sidecar: StartSidecar) -> Iterator[Side
         front.withheld = {"X-Crack-Score"}
         yield start_sidecar(torchserve_url=front.url)
         front.shutdown()
+
+
+@pytest.fixture
+def browser() -> Iterator[webdriver.Chrome]:
+    """A real Chromium, which no other test has used."""
+    with chromium() as chrome:
+        yield chrome
 
 
 @pytest.fixture(scope="session")

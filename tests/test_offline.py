@@ -1,19 +1,11 @@
 """What a browser sees of the servers where no other host can be reached."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from selenium import webdriver
 
-from tests.pages import ServedPage, chromium, eventually, one
+from tests.pages import ServedPage, eventually, one
 from tests.sidecars import StartSidecar
-
-
-@pytest.fixture
-def browser() -> Iterator[webdriver.Chrome]:
-    with chromium() as chrome:
-        yield chrome
 
 
 def asked_hosts(browser: webdriver.Chrome) -> set[str]:

@@ -10,7 +10,7 @@ import requests
 from selenium import webdriver
 
 from gradio_app.__main__ import main
-from tests.pages import ServedPage, chromium, eventually, one, open_tab, press, says
+from tests.pages import ServedPage, eventually, one, open_tab, press, says
 from tests.photographs import png
 from tests.providers import ANNA, BOB, Provider
 from tests.sidecars import Sidecar, StartSidecar
@@ -99,24 +99,25 @@ def come_in(browser: webdriver.Chrome, page: ServedPage) -> None:
     press(browser, "button[type=submit]")
 
 
-def test_people_log_in_review_under_their_own_name_and_log_out(provider: Provider, sidecar: Sidecar, page: ServedPage) -> None:
+def test_people_log_in_review_under_their_own_name_and_log_out(
+    browser: webdriver.Chrome, provider: Provider, sidecar: Sidecar, page: ServedPage
+) -> None:
     token = provider.token(audience=PAGE)
     form = {"image": PHOTOGRAPH, "verdict": (None, "no_crack")}
     headers = {"Authorization": f"Bearer {token}"}
     saved = requests.post(f"{sidecar.url}/save-for-retrain", files=form, headers=headers, timeout=PATIENCE_S).json()
-    with chromium() as browser:
-        come_in(browser, page)
-        open_tab(browser, "Review")
-        press(browser, "#review-viewer .accept")
-        says(browser, "#review-viewer", "accepted")
-        assert history(sidecar, saved["id"], token)[-1] == ("anna (2481)", "reviewed")
-        cookie = browser.get_cookie(COOKIE)
-        assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
-        assert eventually(lambda: browser.find_element("link text", "Log out").click() is None)
-        eventually(lambda: browser.current_url.startswith(provider.url))
-        browser.get(page.url)
-        one(browser, "input[name=sub]")
-        assert get(requests.Session(), page.url, Cookie=f"{COOKIE}={cookie['value']}").status_code == 401
+    come_in(browser, page)
+    open_tab(browser, "Review")
+    press(browser, "#review-viewer .accept")
+    says(browser, "#review-viewer", "accepted")
+    assert history(sidecar, saved["id"], token)[-1] == ("anna (2481)", "reviewed")
+    cookie = browser.get_cookie(COOKIE)
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
+    assert eventually(lambda: browser.find_element("link text", "Log out").click() is None)
+    eventually(lambda: browser.current_url.startswith(provider.url))
+    browser.get(page.url)
+    one(browser, "input[name=sub]")
+    assert get(requests.Session(), page.url, Cookie=f"{COOKIE}={cookie['value']}").status_code == 401
 
 
 def test_nobody_reaches_the_page_without_a_session(page: ServedPage) -> None:

@@ -15,7 +15,7 @@ from selenium import webdriver
 from crack.doors import Doors
 from model.inference.errors import ErrorCode
 from model.synthetic import draw_surface
-from tests.pages import ServedPage, chromium
+from tests.pages import ServedPage
 from tests.photographs import png
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
@@ -148,12 +148,6 @@ def test_what_a_trusted_proxy_was_asked_is_what_the_page_calls_itself(tmp_path: 
 def test_a_setting_that_cannot_be_meant_is_named(variable: str, value: str) -> None:
     with pytest.raises(ValueError, match=f"{variable}='.*expected"):
         Doors.from_environment({variable: value})
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[webdriver.Chrome]:
-    with chromium() as chrome:
-        yield chrome
 
 
 @pytest.fixture(params=["127.0.0.1", "localhost"], ids=["another port", "another site"])
