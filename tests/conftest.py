@@ -1,4 +1,4 @@
-"""What tests share: the real TorchServe with the released archive, a Chromium, the real photographs where they are, a tiny network."""
+"""What tests share: TorchServe with the released archive, Chromium, the real photographs where they are, a tiny network."""
 
 import os
 from collections.abc import Iterator, Mapping
