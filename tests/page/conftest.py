@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from selenium import webdriver
 
 from handler.serve import Server
@@ -12,6 +13,7 @@ from tests.front import Front
 from tests.pages import ServedPage, chromium
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S
 
 SIZE_HW = (240, 320)
 
@@ -49,10 +51,20 @@ def chrome() -> Iterator[webdriver.Chrome]:
 def browser(chrome: webdriver.Chrome, page_url: str) -> webdriver.Chrome:
     """Chromium with the page open, of which it remembers nothing."""
     chrome.get("about:blank")
+    chrome.get_log("browser")  # which empties it
     chrome.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": page_url, "storageTypes": "all"})
     chrome.set_window_size(1400, 1100)
     chrome.get(page_url)
     return chrome
+
+
+@pytest.fixture
+def empty_store(sidecar: Sidecar) -> None:
+    """The sidecar's, for tests that read the only item."""
+    for state in ("needs_label", "labelled", "accepted", "rejected"):
+        for item in requests.get(f"{sidecar.url}/feedback?state={state}", timeout=PATIENCE_S).json()["items"]:
+            headers = {"If-Match": item["etag"]}
+            requests.delete(f"{sidecar.url}/feedback/{item['id']}", headers=headers, timeout=PATIENCE_S).raise_for_status()
 
 
 @pytest.fixture

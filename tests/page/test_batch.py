@@ -51,6 +51,9 @@ def test_one_press_gives_the_zip_of_this_batch_as_it_is_on_the_screen(
     torn.write_bytes(walls[0].read_bytes()[:2000])
     upload(browser, *walls, torn)
     eventually(lambda: one(browser, ".progress").text == "3 of 4 done, 1 failed")
+    eventually(lambda: "cannot be decoded" in one(browser, "body").text)
+    eventually(lambda: all(path.name in one(browser, "body").text for path in walls))
+    says(browser, "#inspect-viewer", "% crack")
     move_to(browser, "#inspect-viewer .threshold", 20)
     lines, masks = packed(browser, downloads)
     assert lines.keys() == {path.name for path in (*walls, torn)}

@@ -15,16 +15,10 @@ from tests.pages import draw, eventually, one, open_tab, painted, press, says, s
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
+pytestmark = pytest.mark.usefixtures("empty_store")
+
 Browser = webdriver.Chrome
 REVIEW = "#review-viewer"
-
-
-@pytest.fixture(autouse=True)
-def empty_store(sidecar: Sidecar) -> None:
-    for state in ("needs_label", "labelled", "accepted", "rejected"):
-        for item in requests.get(f"{sidecar.url}/feedback?state={state}", timeout=PATIENCE_S).json()["items"]:
-            headers = {"If-Match": item["etag"]}
-            requests.delete(f"{sidecar.url}/feedback/{item['id']}", headers=headers, timeout=PATIENCE_S).raise_for_status()
 
 
 def send(sidecar: Sidecar, path: Path, verdict: str, mask: np.ndarray | None = None) -> str:
@@ -99,6 +93,20 @@ def test_what_was_decided_is_listed_with_name_and_sender_and_can_be_decided_anew
     press(browser, f"{REVIEW} .reject")
     says(browser, REVIEW, "rejected by local")
     assert state(sidecar, item_id) == "rejected"
+
+
+def test_nobody_accepts_a_mask_that_came_later(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    mask_hw = np.zeros(SIZE_HW, np.bool_)
+    mask_hw[100:110] = True
+    send(sidecar, walls[0], "other", mask_hw)
+    opened(browser, walls[0])
+    send(sidecar, walls[0], "other", ~mask_hw)
+    press(browser, f"{REVIEW} .accept")
+    says(browser, REVIEW, "is not what you looked at: local saved it")
+    press(browser, f"{REVIEW} .reload")
+    eventually(lambda: np.array_equal(painted(browser, REVIEW), ~mask_hw))
+    press(browser, f"{REVIEW} .accept")
+    says(browser, REVIEW, "accepted by local")
 
 
 def test_a_second_reviewer_is_told_who_decided_and_when(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
