@@ -18,7 +18,8 @@ import requests
 from benchmarks.contenders import process, start_torchserve
 from benchmarks.load import Request, ask, load
 from model.synthetic import draw_surface
-from sidecar.feedback import FeedbackStore, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Submission
 from sidecar.labels import Mask, Photograph
 from tests.photographs import jpeg
 from tests.ports import free_ports

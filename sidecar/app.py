@@ -42,9 +42,10 @@ from sidecar.documents import (
     Saved,
 )
 from sidecar.envelope import Envelope
-from sidecar.feedback import FeedbackStore, Item, State, Submission, check_said
+from sidecar.feedback import FeedbackStore
 from sidecar.files import tighten
 from sidecar.issuer import Issuer, is_token
+from sidecar.items import Item, State, Submission, check_said
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
 from sidecar.labels import Mask, Verdict, compare, read_label
 from sidecar.metrics import Metrics

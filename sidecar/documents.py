@@ -8,7 +8,7 @@ from model.inference import standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
-from sidecar.feedback import State
+from sidecar.items import State
 from sidecar.labels import Verdict
 
 

@@ -3,8 +3,8 @@
     images/<SHA-256 of the upload>.jpg|png    masks/<SHA-256 of the file>.png    index.sqlite3 (WAL)
 
 The index, whose commits are synced, refers to a file only once that is on disk. A kill at any moment leaves at most files that
-the index does not know; they are swept at the next start. One process at a time owns a store. Left to others: HTTP, and who may
-do what (`sidecar.app`).
+the index does not know; they are swept at the next start. One process at a time owns a store. Left to others: what becomes of
+what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.app`).
 """
 
 import fcntl
@@ -17,16 +17,16 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
 from sidecar.files import DurableFiles, sync
-from sidecar.labels import Mask, Photograph, Verdict, hash_distance, without_position
+from sidecar.items import OF_A_CRACK, Event, Item, State, Submission, no_crack_in_mask, state_after
+from sidecar.labels import Mask, hash_distance, without_position
 
 logger = logging.getLogger("sidecar.feedback")
 
@@ -35,123 +35,6 @@ NEAR_COPY_BITS = (
 )
 
 _WITHOUT_POSITIONS = 1  # the store's version (SQLite's user_version) once none of its photographs has one
-
-
-class State(StrEnum):
-    NOTED = "noted"  # nothing to learn from
-    NEEDS_LABEL = "needs_label"  # a complaint without a mask
-    LABELLED = "labelled"  # has a mask, waits for a reviewer
-    ACCEPTED = "accepted"  # trains
-    REJECTED = "rejected"
-    QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
-
-
-_PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
-_UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"
-_OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What somebody says of one photograph. `mask`: the corrected one, if there is one."""
-
-    photograph: Photograph
-    verdict: Verdict | None
-    mask: Mask | None = None
-    is_models_own_mask: bool = False
-    is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
-    is_drawn_unturned: bool = False  # as it seems by the model's own mask: a person has to look
-    uncertainty: float | None = None  # of the model about this photograph, 0 to 1
-    request_id: str | None = None
-    model_version: str | None = None
-    note: str | None = None
-    name: str | None = None  # of the file that was sent
-
-    def __post_init__(self) -> None:
-        """Raises RequestError, MASK_INVALID (crack beside `no_crack`, or none beside a verdict that speaks of one),
-        PARAMETER_INVALID (neither verdict nor mask).
-        """
-        check_said(self.verdict, self.mask is not None)
-        if self.verdict is Verdict.NO_CRACK and self.mask and self.mask.n_crack_px:
-            raise RequestError(
-                ErrorCode.MASK_INVALID,
-                f"The verdict is no_crack, but the mask has {self.mask.n_crack_px} pixels of crack. Send one or the other.",
-            )
-        if self.verdict in _OF_A_CRACK and self.mask and not self.mask.n_crack_px:
-            raise _no_crack_in_mask(self.verdict, "send the verdict without a mask")
-
-    @property
-    def label(self) -> Mask | None:
-        """The mask to learn from, if what was said holds one: the model's own is none, unless somebody complains about that and
-        chose another threshold.
-        """
-        if self.verdict is Verdict.NO_CRACK:
-            return self.mask or Mask.empty(self.photograph.size_hw)
-        is_own = self.is_models_own_mask and (self.verdict in _PRAISE or not self.is_cut_anew)
-        return None if is_own else self.mask
-
-
-def _no_crack_in_mask(verdict: str | None, else_: str) -> RequestError:
-    return RequestError(
-        ErrorCode.MASK_INVALID, f"The verdict is {verdict}, but the mask holds no crack. Paint the crack, or {else_}."
-    )
-
-
-def check_said(verdict: Verdict | None, has_mask: bool) -> None:
-    """Raises RequestError, PARAMETER_INVALID, where that is nothing."""
-    if verdict is None and not has_mask:
-        raise RequestError(
-            ErrorCode.PARAMETER_INVALID,
-            f"Neither verdict nor mask was sent. Send a corrected mask, or one of {', '.join(Verdict)}.",
-        )
-
-
-@dataclass(frozen=True)
-class Item:
-    """One photograph of the store, by the SHA-256 of its upload."""
-
-    id: str
-    state: State
-    reason: str
-    verdict: str | None
-    image_file: str
-    mask_file: str | None
-    proposed_mask_file: str | None  # a newer mask for an accepted label, which trains as it is until a reviewer has decided
-    height: int
-    width: int
-    uncertainty: float | None
-    request_id: str | None
-    model_version: str | None
-    note: str | None
-    perceptual_hash: str
-    near_group: str  # the id of the first of its near copies; its own, where it has none
-    created_at: str
-    updated_at: str
-    name: str | None = None  # of the file that was sent
-    sent_by: str = ""  # who sent it first
-    revision: int = 0  # how many things have happened to it
-
-    @property
-    def etag(self) -> str:
-        """Stands for what a reviewer decides about: the item's state, its masks and its revision (RFC 9110, section 8.8.3)."""
-        seen = f"{self.state.value} {self.mask_file} {self.proposed_mask_file} {self.revision}"
-        return f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened to an item."""
-
-    at: str
-    who: str
-    action: str
-    state: State
-    reason: str
-    verdict: str | None
-    mask_file: str | None
-    request_id: str | None
-    model_version: str | None
-    note: str | None
 
 
 _FROM_EVENTS = {
@@ -244,7 +127,7 @@ class FeedbackStore:
             was_reviewed = known is not None and self._was_reviewed(item_id)
             is_doubtful = submission.is_cut_anew or submission.is_drawn_unturned
             is_reviewed = self._is_review_required or was_reviewed or is_doubtful
-            state, reason = self._state(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
+            state, reason = state_after(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
             is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
             if (
@@ -291,27 +174,6 @@ class FeedbackStore:
                 note=submission.note,
             )
             return self._commit(item, event)
-
-    def _state(
-        self, submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None, *, is_reviewed: bool
-    ) -> tuple[State, str]:
-        """`is_reviewed`: whether a label of this photograph needs a reviewer's yes."""
-        if reserved_for:
-            return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
-        if has_label:
-            doubt = _UNTURNED if submission.is_drawn_unturned else ""
-            if not is_reviewed:
-                return State.ACCEPTED, "passed every check; review is automatic"
-            if known and known.state is State.ACCEPTED:
-                return State.ACCEPTED, f"stays accepted; a newer mask waits for a reviewer{doubt}"
-            return State.LABELLED, f"waits for a reviewer{doubt}"
-        is_label_known = known is not None and known.state in (State.LABELLED, State.ACCEPTED)
-        is_praise = submission.verdict in _PRAISE
-        if known and (is_label_known or is_praise):
-            return known.state, known.reason
-        if is_praise:
-            return State.NOTED, "the prediction was called correct"
-        return State.NEEDS_LABEL, "a complaint without a corrected mask"
 
     def find(self, item_id: str) -> Item | None:
         with self._lock:
@@ -410,8 +272,8 @@ class FeedbackStore:
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
             mask_file = _mask_file(mask) if mask else item.proposed_mask_file or item.mask_file
-            if is_accepted and item.verdict in _OF_A_CRACK and mask_file == _mask_file(Mask.empty((item.height, item.width))):
-                raise _no_crack_in_mask(item.verdict, "reject the photograph")
+            if is_accepted and item.verdict in OF_A_CRACK and mask_file == _mask_file(Mask.empty((item.height, item.width))):
+                raise no_crack_in_mask(item.verdict, "reject the photograph")
             if mask:
                 self._files.write({_mask_file(mask): mask.png})
             if is_accepted and mask_file is None:

@@ -12,7 +12,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFam
 from prometheus_client.registry import Collector
 
 from model.inference.card import FILE_NAME, ModelCard
-from sidecar.feedback import FeedbackStore, Item
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Item
 from sidecar.keys import KeyRing
 from sidecar.torchserve import Served
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 from handler.serve import Server
 from model.synthetic import draw_surface
-from sidecar.feedback import State
+from sidecar.items import State
 from sidecar.keys import KeyRing, Right
 from sidecar.labels import encode_mask
 from sidecar.masks import read_mask

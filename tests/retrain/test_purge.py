@@ -22,7 +22,8 @@ from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, HELD_OUT, read_labels, take_snapshot
 from retrain.tracking import Tracking
 from retrain.workspace import Workspace
-from sidecar.feedback import FeedbackStore, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ARCHIVE, ROOT
 from tests.photographs import png

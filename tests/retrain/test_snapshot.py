@@ -13,7 +13,8 @@ from model.dataset import read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
-from sidecar.feedback import FeedbackStore, Item, State, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ROOT
 from tests.photographs import png

@@ -12,7 +12,8 @@ from PIL import ExifTags, Image
 
 from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
-from sidecar.feedback import FeedbackStore, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Submission
 from sidecar.labels import Photograph, Verdict, without_position
 from tests.photographs import avif, bmp, heic, jpeg, png, tiff, webp
 from tests.sidecars import StartSidecar

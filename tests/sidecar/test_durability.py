@@ -23,7 +23,8 @@ import requests
 from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.feedback import FeedbackStore, State, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from sidecar.masks import read_mask
 from tests.photographs import noise, png

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
-from sidecar.feedback import FeedbackStore, Item, State, Submission
+from sidecar.feedback import FeedbackStore
+from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
