@@ -28,7 +28,7 @@ OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a ma
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody says of one photograph. `mask`: the corrected one, if there is one."""
+    """What somebody says of one photograph. `mask`: the corrected one, if there is one; an empty one beside `no_crack`."""
 
     photograph: Photograph
     verdict: Verdict | None
@@ -60,8 +60,6 @@ class Submission:
         """The mask to learn from, if what was said holds one: the model's own is none, unless somebody complains about that and
         chose another threshold.
         """
-        if self.verdict is Verdict.NO_CRACK:
-            return self.mask or Mask.empty(self.photograph.size_hw)
         is_own = self.is_models_own_mask and (self.verdict in _PRAISE or not self.is_cut_anew)
         return None if is_own else self.mask
 

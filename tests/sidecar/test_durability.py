@@ -246,7 +246,8 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged_that_is_not_there(small
     def fill() -> None:
         for seed in range(100):
             photograph = Photograph.read(png(noise(150, 150, 100 + seed)))
-            acknowledged.add(store.save(Submission(photograph, Verdict.NO_CRACK), "crew-7", photograph.data).id)
+            submission = Submission(photograph, Verdict.NO_CRACK, Mask.empty(photograph.size_hw))
+            acknowledged.add(store.save(submission, "crew-7", photograph.data).id)
 
     with pytest.raises(RequestError, match="Nothing was saved") as caught:
         fill()

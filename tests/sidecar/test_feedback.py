@@ -64,7 +64,6 @@ def mask_of(store: FeedbackStore, item: Item) -> NDArray[np.bool_]:
         (None, MASK, State.LABELLED),
         (Verdict.TOO_THICK, MASK, State.LABELLED),
         (Verdict.CORRECT, MASK, State.LABELLED),
-        (Verdict.NO_CRACK, None, State.LABELLED),
         (Verdict.NO_CRACK, EMPTY, State.LABELLED),
         (Verdict.MISSED_CRACK, None, State.NEEDS_LABEL),
         (Verdict.OTHER, None, State.NEEDS_LABEL),
@@ -305,7 +304,7 @@ def test_what_the_model_was_uncertain_about_comes_before_what_it_was_sure_of(sto
 
 
 def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: FeedbackStore, tmp_path: Path) -> None:
-    one, other = send(store, Verdict.NO_CRACK), send(store, Verdict.NO_CRACK, photograph=OTHER)
+    one, other = send(store, Verdict.NO_CRACK, EMPTY), send(store, Verdict.NO_CRACK, EMPTY, OTHER)
     assert one.mask_file == other.mask_file
     store.delete(one.id, "eve", one.etag)
     with pytest.raises(RequestError, match="No feedback has the id"):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.inference.photograph import decode, turn_upright
+from model.inference.photograph import Limits, decode, turn_upright
 from model.synthetic import draw_surface
-from sidecar.labels import Mask, Photograph, compare, hash_distance, without_position
+from sidecar.labels import Mask, Photograph, Verdict, compare, hash_distance, read_label, without_position
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, sixteen_bit_grey_png, with_orientation
 
 MASK = noise(40, 60)[..., 0] > 200
@@ -36,6 +36,11 @@ def test_a_picture_and_its_compressed_copy_look_alike_and_other_pictures_do_not(
     hashes = [Photograph.read(data).perceptual_hash for data in (png(one), jpeg(one, quality=60), png(other))]
     assert hash_distance(hashes[0], hashes[1]) <= 4
     assert hash_distance(hashes[0], hashes[2]) > 12
+
+
+@pytest.mark.parametrize(("verdict", "mask"), [(Verdict.NO_CRACK, Mask.empty((40, 60))), (Verdict.OTHER, None)])
+def test_no_crack_is_a_label_by_itself_and_no_other_verdict_is(verdict: Verdict, mask: Mask | None) -> None:
+    assert read_label(png(noise(40, 60)), b"", verdict, Limits())[1] == mask
 
 
 @pytest.mark.parametrize(("threshold", "is_models_own"), [(1, True), (90, True), (255, True), (None, False)])
