@@ -19,13 +19,17 @@ class OwnFolder:
         for former in parent.glob(f"{name}-*"):
             _remove_if_nobodys(former)
         made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))
-        self._lock = os.open(made, os.O_RDONLY)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        lock = os.open(made, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        self._lock: int | None = lock
         self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now: nobody finds it without its lock
 
     def remove(self) -> None:
+        """May be called again."""
         shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _remove_if_nobodys(folder: Path) -> None:

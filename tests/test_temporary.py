@@ -44,3 +44,12 @@ def test_folders_of_other_names_are_left_alone(temporary: Path) -> None:
     (temporary / "crack-other-1234").mkdir()
     OwnFolder("crack-part").remove()
     assert [path.name for path in temporary.iterdir()] == ["crack-other-1234"]
+
+
+def test_it_may_be_removed_again_and_closes_nobody_elses_file(temporary: Path) -> None:
+    folder = OwnFolder("page")
+    folder.remove()
+    with (temporary / "opened meanwhile").open("w") as file:  # gets the number that the lock had
+        folder.remove()
+        file.write("still open")
+    assert (temporary / "opened meanwhile").read_text() == "still open"
