@@ -1,20 +1,14 @@
 """When and where a photograph was taken, from its EXIF: asked for by whoever wants it in what is handed on, never by itself."""
 
 import math
-import struct
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags
 
-from model.inference.formats import UnsupportedError
+from model.inference.exif import CAMERA_DIRECTORY, GPS_DIRECTORY, Value, read_directory
 from model.inference.photograph import exif_block
-
-# All that was seen to be raised on torn files.
-_UNREADABLE = (OSError, SyntaxError, ValueError, TypeError, struct.error, UnsupportedError)
 
 
 @dataclass(frozen=True)
@@ -34,13 +28,10 @@ class Taken:
 def read_taken(path: Path) -> Taken:
     """What a photograph's file says, which may be nothing; no pixel is decoded."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow's about large pictures and about odd EXIF
-            exif = Image.Exif()
-            exif.load(b"Exif\0\0" + exif_block(path.read_bytes()))
-            camera, gps = exif.get_ifd(ExifTags.IFD.Exif), exif.get_ifd(ExifTags.IFD.GPSInfo)
-    except _UNREADABLE:
+        exif = exif_block(path.read_bytes())
+    except OSError:
         return Taken()
+    camera, gps = read_directory(exif, CAMERA_DIRECTORY), read_directory(exif, GPS_DIRECTORY)
     latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)
     longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "W", 180)
     is_void = gps.get(ExifTags.GPS.GPSStatus) == "V" or (latitude, longitude) == (0, 0)  # both are written without a fix
@@ -49,22 +40,22 @@ def read_taken(path: Path) -> Taken:
     return Taken(_time(camera), latitude, longitude)
 
 
-def _degrees(gps: Mapping[int, Any], name: int, reference: int, negative: str, most: float) -> float | None:
+def _degrees(gps: Mapping[int, Value], name: int, reference: int, negative: str, most: float) -> float | None:
     try:
-        degrees, minutes, seconds = (float(part) for part in gps[name])
+        degrees, minutes, seconds = map(float, gps[name][:3])
         value = degrees + minutes / 60 + seconds / 3600
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, ValueError):
         return None
     if not math.isfinite(value) or abs(value) > most:
         return None
     return round(-value if str(gps.get(reference, "")).upper().startswith(negative) else value, 7)
 
 
-def _time(camera: Mapping[int, Any]) -> str:
-    found = str(camera.get(ExifTags.Base.DateTimeOriginal, "")).strip("\0 ")
+def _time(camera: Mapping[int, Value]) -> str:
+    found = str(camera.get(ExifTags.Base.DateTimeOriginal, "")).strip()
     date, _, time = found.partition(" ")
     if not (date + time).replace(":", "").isdecimal() or len(found) != 19:
         return ""
-    offset = str(camera.get(ExifTags.Base.OffsetTimeOriginal, "")).strip("\0 ")
+    offset = str(camera.get(ExifTags.Base.OffsetTimeOriginal, "")).strip()
     is_offset = len(offset) == 6 and offset[0] in "+-" and offset[1:].replace(":", "").isdecimal()
     return f"{date.replace(':', '-')}T{time}{offset if is_offset else ''}"

@@ -5,7 +5,7 @@ Left to others: what a client says about the camera itself (`options`), reading 
 
 import math
 
-from model.inference.exif import read_camera
+from model.inference.exif import CAMERA_DIRECTORY, read_directory
 
 _FOCAL_LENGTH = 0x920A  # mm
 _EQUIVALENT_LENGTH = 0xA405  # mm, of the lens that shows as much on 35 mm film; whole numbers
@@ -32,7 +32,8 @@ def mm_per_px(exif: bytes, size_hw: tuple[int, int], distance_m: float) -> float
     Raises:
         CameraUnknownError: it doesn't say, it contradicts itself, or the photograph isn't as it was taken.
     """
-    told = read_camera(exif)
+    read = read_directory(exif, CAMERA_DIRECTORY)
+    told = {tag: value[0] for tag, value in read.items() if isinstance(value, tuple)}
     if not told:
         raise _unknown("The photograph has no EXIF data about the camera.")
     if told.get(_ZOOM, 0) not in (0, 1):

@@ -9,7 +9,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from model.inference.boxes import box, boxes, full_box
+from model.inference.boxes import MAX_BOXES, box, boxes, full_box
 from model.inference.formats import UnsupportedError
 from model.inference.streams import first_of_av1, first_of_hevc
 
@@ -150,12 +150,13 @@ class _Container:
 
     def content(self, item: _Item) -> bytes:
         start, end = self._idat if item.method == 1 else (0, len(self.data))
-        parts = []
+        parts, n_bytes = [], 0
         for offset, length in item.extents:
             if start + offset + length > end:
                 raise ValueError("a part of it reaches past its end")
             parts.append(self.data[start + offset : start + offset + length if length else end])
-            if sum(map(len, parts)) > len(self.data):
+            n_bytes += len(parts[-1])
+            if n_bytes > len(self.data):
                 raise ValueError("its parts lie over one another")
         return b"".join(parts)
 
@@ -168,7 +169,7 @@ class _Container:
     def _read_places(self, start: int, end: int) -> None:
         version, sizes, more = struct.unpack_from(">B3xBB", self.data, start)
         offset_size, length_size, base_size, index_size = sizes >> 4, sizes & 15, more >> 4, more & 15 if version else 0
-        at = start + 6
+        at, n_extents = start + 6, 0
 
         def take(size: int) -> int:
             nonlocal at
@@ -182,7 +183,11 @@ class _Container:
             item.method = take(2) & 15 if version else 0
             take(2)
             base = take(base_size)
-            for _ in range(take(2)):
+            n = take(2)
+            n_extents += n
+            if n_extents > MAX_BOXES:  # where numbers have no bytes, each costs the file nothing
+                raise ValueError(f"it lies in more than {MAX_BOXES} pieces")
+            for _ in range(n):
                 take(index_size)
                 item.extents.append((base + take(offset_size), take(length_size)))
 
@@ -190,7 +195,7 @@ class _Container:
         found = {kind: (at, to) for kind, at, to in boxes(self.data, start, end)}
         if not {b"ipco", b"ipma"} <= found.keys():
             raise ValueError("it has no properties")
-        known = [(kind, at, to) for kind, at, to in boxes(self.data, *found[b"ipco"])]
+        known = [(kind, self.data[at:to] if to - at < 2**16 else b"") for kind, at, to in boxes(self.data, *found[b"ipco"])]
         at, end = found[b"ipma"]
         version, is_wide = self.data[at], self.data[at + 3] & 1
         (n_items,) = struct.unpack_from(">I", self.data, at + 4)
@@ -203,14 +208,13 @@ class _Container:
             for index in indices:
                 index &= 0x7FFF if is_wide else 0x7F
                 if 1 <= index <= len(known) and number in self._items and len(self._items[number].properties) < 256:
-                    kind, first, last = known[index - 1]
-                    self._items[number].properties.append((kind, self.data[first:last] if last - first < 2**16 else b""))
+                    self._items[number].properties.append(known[index - 1])
 
     def _read_references(self, start: int, end: int) -> None:
         width = "I" if self.data[start] else "H"
-        for kind, at, _ in boxes(self.data, start + 4, end):
+        for kind, at, last in boxes(self.data, start + 4, end):
             source, n = struct.unpack_from(f">{width}H", self.data, at)
-            to = struct.unpack_from(f">{n}{width}", self.data, at + struct.calcsize(f">{width}H"))
+            to = struct.unpack_from(f">{n}{width}", self.data[at:last], struct.calcsize(f">{width}H"))  # not past its own box
             self._references.append((kind, source, to))
 
 

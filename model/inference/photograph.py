@@ -36,7 +36,7 @@ MEGABYTE = 1024 * 1024
 _MOST_MEGAPIXELS = 178, "Pillow opens no larger picture (Image.MAX_IMAGE_PIXELS, twice)"
 _MOST_MEGABYTES = 200, "TorchServe's Java, with a quarter of 5 GB, holds no larger request"
 # All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
-DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, RuntimeError)
+DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, RuntimeError)
 _MOST_BYTES_PER_PIXEL = 3  # of the largest photographs; smaller ones may have more
 _LOWER_OF = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # how Pillow is told to take the lower eight of 16 bits
 _UPPER_OF_14_BITS = 63
@@ -129,18 +129,21 @@ def read_orientation(data: bytes) -> int:
 
 
 def exif_block(data: bytes) -> bytes:
-    """The EXIF block of a photograph that `decode` reads, empty where there is none; of a TIFF all of it: it is one itself."""
-    match recognise(data):
-        case Format.JPEG | Format.PNG:
-            return structure.exif_block(data)
-        case Format.TIFF:
-            return data
-        case Format.WEBP:
-            return structure.webp_exif_block(data)
-        case Format.HEIF:
-            return heif.exif_block(data)
-        case Format.BMP:
-            return b""
+    """A photograph's EXIF block; of a TIFF all of it: it is one itself. Empty where there is none, or what holds it is torn."""
+    try:
+        match recognise(data):
+            case Format.JPEG | Format.PNG:
+                return structure.exif_block(data)
+            case Format.TIFF:
+                return data
+            case Format.WEBP:
+                return structure.webp_exif_block(data)
+            case Format.HEIF:
+                return heif.exif_block(data)
+            case Format.BMP:
+                return b""
+    except (*DECODING_ERRORS, UnsupportedError):
+        return b""
 
 
 @dataclass(frozen=True)

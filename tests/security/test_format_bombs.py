@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.inference.boxes import box
+from model.inference.boxes import box, full_box
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGABYTE, Limits, decode
 from tests.heif_files import Item, av1, grid, heif, hevc, size
@@ -65,6 +65,38 @@ def nested_grids() -> bytes:
     return heif([hevc(SMALL, 32, 32), *grids], 21, {(b"dimg", number): [number - 1] * 4 for number in range(2, 22)})
 
 
+def heif_of(
+    places: bytes = b"", links: bytes = b"", properties: bytes = b"", references: bytes = b"", rest: bytes = b""
+) -> bytes:
+    """A HEIC of 255 parts in which these boxes are whatever they are."""
+    parts = b"".join(full_box(b"infe", 2, struct.pack(">HH4sx", number, 0, b"hvc1")) for number in range(1, 256))
+    meta = full_box(
+        b"meta",
+        0,
+        full_box(b"pitm", 0, struct.pack(">H", 1)),
+        full_box(b"iinf", 0, struct.pack(">H", 255), parts),
+        full_box(b"iloc", 0, places or struct.pack(">HH", 0x4400, 0)),
+        full_box(b"iref", 0, references),
+        box(b"iprp", box(b"ipco", properties), full_box(b"ipma", 0, links or bytes(4))),
+    )
+    return box(b"ftyp", b"heic", bytes(4)) + meta + rest
+
+
+def pieces_without_a_byte() -> bytes:
+    return heif_of(
+        places=struct.pack(">HH", 0, 255) + b"".join(struct.pack(">HHH", number, 0, 65_535) for number in range(1, 256))
+    )
+
+
+def references_past_their_box() -> bytes:
+    return heif_of(references=box(b"dimg", struct.pack(">HH", 1, 65_535)) * 2000, rest=bytes(131_072))
+
+
+def one_property_for_all() -> bytes:
+    links = struct.pack(">I", 255) + b"".join(struct.pack(">HB255s", number, 255, b"\1" * 255) for number in range(1, 256))
+    return heif_of(properties=box(b"auxC", bytes(65_000)), links=links)
+
+
 def film_of_parts(n: int) -> bytes:
     data = webp(SMALL)
     chunks = b"ANMF" + struct.pack("<I", 16) + bytes(16)
@@ -85,6 +117,20 @@ REFUSED = {
     "2,000 pictures in an AVIF's stream": many_av1_pictures,
     "256 times the same large tile": tiles_upon_tiles,
     "grids of grids": nested_grids,
+    "a HEIC in millions of pieces without a byte": pieces_without_a_byte,
+    "references past the end of their box": references_past_their_box,
+    "65,000 links to one property": one_property_for_all,
+    "a HEIC that ends before the number of its picture": lambda: (
+        box(b"ftyp", b"heic", bytes(4))
+        + full_box(
+            b"meta",
+            0,
+            full_box(b"iinf", 0, bytes(2)),
+            full_box(b"iloc", 0, bytes(4)),
+            box(b"iprp", box(b"ipco"), full_box(b"ipma", 0, bytes(4))),
+            box(b"pitm"),
+        )
+    ),
     "70,000 boxes": lambda: box(b"ftyp", b"heic", bytes(4)) + box(b"free") * 70_000,
     "strips that each are all of the file": lambda: tiff_of_strips(10_000),
     "130,000 strips": lambda: tiff_with({256: 32, 257: 140_000, 278: 1}),

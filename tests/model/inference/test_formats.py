@@ -241,6 +241,11 @@ def test_what_the_camera_tells_is_found_in_each_format(data: bytes) -> None:
     assert tags[MODEL_TAG] == "Camera 1"
 
 
+@pytest.mark.parametrize("data", [webp(SURFACE)[:-1] + b"\xff" + b"tail", heif([Item(b"Exif", b"\0\0")])], ids=["WebP", "HEIC"])
+def test_a_torn_exif_block_says_nothing(data: bytes) -> None:
+    assert exif_block(data) == b""
+
+
 # --- what phones do with HEIF
 
 
