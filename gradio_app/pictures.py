@@ -1,6 +1,5 @@
 """What the page decodes, measures and draws: run in a process of its own, as nobody vouches for what a browser sends."""
 
-import io
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference import cracks
-from model.inference.answer import JPEG_MAX_SIDE_PX
+from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.findings import feature, properties
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import Limits, decode
@@ -35,20 +34,20 @@ def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
     image = _small(image_hwc_u8)
     share = Image.fromarray((prob_hw_u8 >= found.level).astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
     height, width = prob_hw_u8.shape
-    return _encoded(draw_overlay(np.asarray(image), np.asarray(share) > 0), "JPEG", quality=85), (width, height)
+    return jpeg(draw_overlay(np.asarray(image), np.asarray(share) > 0), 85), (width, height)
 
 
 def shrink(photograph: bytes, limits: Limits) -> bytes:
     """The photograph in small, as a JPEG."""
-    return _encoded(np.asarray(_small(decode(photograph, limits))), "JPEG", quality=85)
+    return jpeg(np.asarray(_small(decode(photograph, limits))), 85)
 
 
 def as_browsers_show(photograph: bytes, limits: Limits) -> tuple[bytes, str]:
     """The photograph upright and in its own size, in a format that every browser shows; and that format's suffix."""
     image_hwc_u8 = decode(photograph, limits)
     if max(image_hwc_u8.shape) > JPEG_MAX_SIDE_PX:
-        return _encoded(image_hwc_u8, "PNG"), ".png"
-    return _encoded(image_hwc_u8, "JPEG", quality=95), ".jpg"
+        return png(image_hwc_u8), ".png"
+    return jpeg(image_hwc_u8, 95), ".jpg"
 
 
 def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
@@ -66,8 +65,7 @@ def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float]
     """The photograph's mask as a PNG, itself with its cracks drawn on as a JPEG, and the share of its pixels called crack."""
     image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
-    overlay = _encoded(draw_overlay(image_hwc_u8, mask_hw), "JPEG", quality=90)
-    return _encoded(mask_hw.astype(np.uint8) * 255, "PNG"), overlay, float(mask_hw.mean())
+    return mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), float(mask_hw.mean())
 
 
 def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:
@@ -83,9 +81,3 @@ def _decoded(found: Found, limits: Limits) -> tuple[NDArray[np.uint8], NDArray[n
         mask_hw = decode(found.mask_png, limits)[..., 0] > 0
         prob_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, found.level), np.minimum(prob_hw_u8, found.level - 1))
     return decode(found.photograph, limits), prob_hw_u8
-
-
-def _encoded(picture_u8: NDArray[np.uint8], file_format: str, **options: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture_u8).save(buffer, file_format, **options)
-    return buffer.getvalue()

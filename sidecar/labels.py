@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
+from model.inference.encoding import png
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
@@ -65,9 +66,9 @@ class Photograph:
         """Raises RequestError as `photograph.decode` does."""
         image_hwc_u8 = decode(data, limits)
         perceptual_hash = str(imagehash.phash(Image.fromarray(image_hwc_u8)))
-        png = None if recognise(data) in (Format.JPEG, Format.PNG) else _png(image_hwc_u8)
+        anew = None if recognise(data) in (Format.JPEG, Format.PNG) else png(image_hwc_u8)
         description = Description.of(image_hwc_u8)
-        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, description, read_orientation(data), png)
+        return cls(data, image_hwc_u8.shape[:2], perceptual_hash, description, read_orientation(data), anew)
 
     @property
     def extension(self) -> str:
@@ -174,12 +175,6 @@ def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
     """The mask as it is stored: equal masks give equal bytes."""
     buffer = io.BytesIO()
     Image.fromarray(mask_hw.astype(np.uint8) * 255).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _png(image_hwc_u8: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image_hwc_u8).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -5,7 +5,6 @@ Left to others: asking (`client`), what the folder holds (`folder`), and the com
 
 import base64
 import hashlib
-import io
 import os
 import stat
 import threading
@@ -23,8 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from model.inference.answer import JPEG_MAX_SIDE_PX, encode_mask
 from model.inference.cracks import measure
+from model.inference.encoding import jpeg, mask_png
 from model.inference.errors import RequestError
 from model.inference.findings import lines, properties
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
@@ -108,7 +107,7 @@ class Surveyor:
             drawn = [lines(crack) for crack in measured]
         except RequestError as error:
             unmeasured = error.message
-        self.survey.keep(file, encode_mask(mask_hw), _encoded(draw_overlay(image_hwc_u8, mask_hw), quality=90))
+        self.survey.keep(file, mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)))
         return Row(
             file,
             Status.PREDICTED,
@@ -201,7 +200,7 @@ def thumbnail(image_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_]) -> by
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
     for axis, length in enumerate((small.height, small.width)):
         mask_hw = np.logical_or.reduceat(mask_hw, np.arange(length) * mask_hw.shape[axis] // length, axis=axis)
-    return _encoded(draw_overlay(np.asarray(small), mask_hw), quality=60)
+    return jpeg(draw_overlay(np.asarray(small), mask_hw), 60)
 
 
 def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tqdm[Any]") -> str | None:
@@ -239,12 +238,3 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tq
                 if len(latest) == latest.maxlen and set(latest) == {Status.UNANSWERED}:
                     reason = reason or f"{surveyor.client.url} has answered none of the last {len(latest)} photographs."
                     surveyor.stopping.set()
-
-
-def _encoded(image_hwc_u8: NDArray[np.uint8], quality: int) -> bytes:
-    """A JPEG; what is too long for one is made smaller."""
-    buffer = io.BytesIO()
-    image = Image.fromarray(image_hwc_u8)
-    image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX))
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from model.inference.answer import encode_mask
 from model.inference.cracks import Scale, ScaleSource, measure
+from model.inference.encoding import mask_png
 from model.inference.findings import lines
 from model.inference.overlay import draw_overlay
 from model.synthetic import Surface
@@ -53,7 +53,7 @@ def surveyed(
         path.write_bytes(jpeg(surface.image_hwc_u8, quality=95, exif=(exifs or {}).get(file, Image.Exif())))
         prob_hw_u8 = surface.mask_hw.astype(np.uint8) * 255
         cracks = measure(prob_hw_u8, surface.image_hwc_u8, 128)
-        survey.keep(file, encode_mask(surface.mask_hw), jpeg(draw_overlay(surface.image_hwc_u8, surface.mask_hw)))
+        survey.keep(file, mask_png(surface.mask_hw), jpeg(draw_overlay(surface.image_hwc_u8, surface.mask_hw)))
         survey.append(
             Row(
                 file,

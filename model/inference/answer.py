@@ -4,7 +4,6 @@ This is the whole of the service but for HTTP, so that any server can mount it; 
 what a client did wrong.
 """
 
-import io
 import json
 import time
 from collections.abc import Mapping
@@ -12,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from model.inference import width_overlay
 from model.inference.card import Backend
 from model.inference.cracks import Crack, measure
+from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.findings import feature, properties, summary
 from model.inference.markers import Markers
@@ -31,7 +30,6 @@ from model.inference.surface import Surface, look_at
 from model.inference.width_overlay import Legend
 
 GRID_CELLS = 128
-JPEG_MAX_SIDE_PX = 65_500  # libjpeg's own limit
 _JSON_TYPE = "application/json"
 _GEOJSON_TYPE = "application/geo+json"
 
@@ -99,14 +97,14 @@ def answer(
         told = [{**figures, "band": standard.band(figures)} for figures in told]
     match options.response:
         case Response.MASK:
-            body, content_type = encode_mask(mask_hw), "image/png"
+            body, content_type = mask_png(mask_hw), "image/png"
         case Response.PROBABILITY:
-            body, content_type = _png(prob_hw_u8), "image/png"
+            body, content_type = png(prob_hw_u8), "image/png"
         case Response.OVERLAY if is_classed:
             legend = _legend(surface, standard)
-            body, content_type = _jpeg(width_overlay.draw(image_hwc_u8, mask_hw, found, told, legend)), "image/jpeg"
+            body, content_type = jpeg(width_overlay.draw(image_hwc_u8, mask_hw, found, told, legend)), "image/jpeg"
         case Response.OVERLAY:
-            body, content_type = _jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg"
+            body, content_type = jpeg(draw_overlay(image_hwc_u8, mask_hw)), "image/jpeg"
         case Response.CRACKS:
             collection = {
                 "type": "FeatureCollection",
@@ -190,23 +188,6 @@ def _legend(surface: Surface, standard: Standard | None) -> Legend:
         return Legend("Crack widths, 95th percentile of each crack", BY_WIDTH, surface.scale.mm_per_px, place)
     title = f"{standard.title}; {standard.exposure}: {standard.exposure_title}"
     return Legend(title, standard.bands, surface.scale.mm_per_px, place, [NOTE])
-
-
-def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
-    """As `response=mask` answers it: PNG, one channel, 0 or 255."""
-    return _png(mask_hw.astype(np.uint8) * 255)
-
-
-def _png(picture_hw_u8: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture_hw_u8).save(buffer, "PNG", compress_level=1)  # twice as fast as the default, 1.3 times the size
-    return buffer.getvalue()
-
-
-def _jpeg(picture_hwc_u8: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(picture_hwc_u8).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
 
 
 def _json(prediction_hw: NDArray[np.bool_], facts: Mapping[str, object]) -> bytes:

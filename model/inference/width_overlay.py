@@ -104,7 +104,7 @@ def _strip(width_px: int, legend: Legend, counts: Counter[int | None]) -> NDArra
     if x > margin_px:
         y += line_px
     if legend.mm_per_px:
-        bar_mm = _round_length(_BAR_SHARE * width_px * legend.mm_per_px)
+        bar_mm = round_length(_BAR_SHARE * width_px * legend.mm_per_px)
         bar_px = bar_mm / legend.mm_per_px
         pen.rectangle(
             (margin_px, y + text_px // 2, margin_px + round(bar_px), y + text_px // 2 + max(1, text_px // 5)), "black"
@@ -124,10 +124,10 @@ def _classes(bands: Bands | None, counts: Counter[int | None]) -> Iterator[tuple
         yield _NOT_TOLD, _NOT_TOLD_COLOUR, counts[None]
 
 
-def _round_length(most_mm: float) -> float:
+def round_length(most: float) -> float:
     """The largest of 1, 2 and 5 times a power of ten that is at most that."""
-    power = 10.0 ** math.floor(math.log10(most_mm))
-    return max(step * power for step in (1, 2, 5) if step == 1 or step * power <= most_mm)
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(step * power for step in (5, 2, 1) if step == 1 or step * power <= most * (1 + 1e-9))
 
 
 def _wrapped(text: str, fits: Callable[[str], bool]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from model.inference.width_overlay import round_length
 from survey.report.ranking import length
 from survey.width_classes import WidthClass
 
@@ -66,7 +67,7 @@ def site_map(places: Sequence[Place], classes: Sequence[WidthClass]) -> str:
         if place.label and n_labels < _MAX_LABELS:
             n_labels += 1
             parts.append(_text(x + 9, y + 4, place.label, "start"))
-    bar_m = nice(150 / px_per_m)
+    bar_m = round_length(150 / px_per_m)
     parts += [
         f'<path d="M30 {height - 24}v-7h{bar_m * px_per_m:.1f}v7" fill="none" stroke="{_INK}" stroke-width="1.5"/>',
         _text(30 + bar_m * px_per_m / 2, height - 12, f"{bar_m:g} m" if bar_m < 1000 else f"{bar_m / 1000:g} km", "middle"),
@@ -81,12 +82,6 @@ def site_map(places: Sequence[Place], classes: Sequence[WidthClass]) -> str:
         parts.append(f'<circle cx="{x}" cy="{y - 4}" r="6" fill="{fill}" stroke="{_INK}" stroke-width="1.2"/>')
         parts.append(_text(x + 12, y, "no crack found" if rank < 0 else classes[rank].name, "start"))
     return _svg(width, height + 34 + 20 * ((len(ranks) - 1) // 3), parts)
-
-
-def nice(most: float) -> float:
-    """The largest of 1, 2 and 5 times a power of ten that is not above `most`."""
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(step * power for step in (5, 2, 1) if step * power <= most * (1 + 1e-9))
 
 
 def _plane(latitudes: Sequence[float], longitudes: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -1,6 +1,5 @@
 """A finding's two pictures: the photograph with its cracks drawn and numbered, and the crack's widest place close up."""
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from model.inference.encoding import jpeg
+from model.inference.width_overlay import round_length
 from survey.folder import Line
-from survey.report.drawings import nice
 from survey.report.ranking import width
 
 OVERVIEW_PX = 1500  # of the longer side: 200 dots an inch on A4
@@ -55,7 +55,7 @@ def overview(
     others = [number for number in range(len(cracks)) if number != found][:30]
     for number in [*others, found]:
         _draw_number(draw, cracks[number], factor, str(number + 1), font, _FOUND if number == found else _OTHER)
-    return _jpeg(picture)
+    return jpeg(np.asarray(picture), 82)
 
 
 def close_up(
@@ -74,7 +74,7 @@ def close_up(
             _draw_arrow(draw, tip, side * across)
         _draw_box(draw, (12, 12), f"widest: {width(crack, 'max')}", font)
     _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
-    return _jpeg(picture)
+    return jpeg(np.asarray(picture), 82)
 
 
 def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.float64]:
@@ -124,7 +124,7 @@ def _draw_scale_bar(
 ) -> None:
     """At the bottom left: a round length of at most a third of the picture."""
     unit_px = factor / mm_per_px if mm_per_px else factor
-    long = nice(size_wh[0] / 3 / unit_px)
+    long = round_length(size_wh[0] / 3 / unit_px)
     told = f"{long:g} px" if not mm_per_px else f"{long / 1000:g} m" if long >= 1000 else f"{long:g} mm"
     left, right, bottom = 24.0, 24 + long * unit_px, size_wh[1] - 24.0
     draw.rectangle(
@@ -138,9 +138,3 @@ def _draw_box(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, font: A
     *_, right, bottom = draw.textbbox((at[0] + 8, at[1] + 6), text, font=font)
     draw.rectangle((at[0], at[1], right + 8, bottom + 8), fill=_CASING)
     draw.text((at[0] + 8, at[1] + 6), text, font=font, fill="white")
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
-    return buffer.getvalue()
