@@ -22,6 +22,7 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
+from model.inference import standards
 from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
 from model.inference.options import Options, Quality, Response
@@ -73,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  python -m survey photographs\n"
         "  python -m survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
         "  python -m survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
+        "  python -m survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
         "exit codes:\n"
         "  0    each photograph is predicted\n"
@@ -81,11 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    try:
+        url = of_instance(os.environ)["BACKEND_URL"]
+    except ValueError as error:
+        parser.exit(NOT_POSSIBLE, f"error: {error}\n")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of photographs; nothing in it is changed")
     parser.add_argument("--out", type=Path, help="folder of what is found (default: FOLDER-cracks)")
     parser.add_argument(
         "--url",
-        default=of_instance(os.environ)["BACKEND_URL"],
+        default=url,
         help="address of the sidecar, or one behind which many stand (default: BACKEND_URL, now %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")
@@ -98,6 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for name, what in SCALES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="M" if name.endswith("_m") else "MM", help=what)
+    parser.add_argument(
+        "--standard",
+        metavar="NAME",
+        help=f"tell each crack's band by it, a guide value: one of {', '.join(standards.names())}; needs a scale, and with "
+        "--exposure may be given later or changed, too",
+    )
+    parser.add_argument("--exposure", metavar="NAME", help="the row of the standard's table, such as humidity")
     parser.add_argument(
         "--exif",
         action="store_true",
@@ -138,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def survey_folder(chosen: argparse.Namespace) -> int:
     """What `main` was asked for; the exit code. Raises what `main` catches."""
-    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", *SCALES)}
+    given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     folder = chosen.folder.resolve()
     if not folder.is_dir():
@@ -161,7 +174,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     except BlockingIOError as error:
         raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
     try:
-        surveyor = Surveyor(folder, survey, client, stopping, replace(options, mm_per_px=None))
+        surveyor = Surveyor(folder, survey, client, stopping, replace(options, mm_per_px=None, standard=None, exposure=None))
         remaining = [file for file in files if not surveyor.is_answered(file)]
         print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
         if others:
@@ -187,7 +200,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
         given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
-        about = About(folder, given_scale, chosen.exif)
+        about = About(folder, given_scale, chosen.exif, options.judged_by())
         about.save(survey)
         findings = Findings(survey, about, all_files)
         write_tables(findings, chosen.bom)

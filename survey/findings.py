@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.inference import standards
 from model.inference.cracks import Scale, ScaleSource, properties
+from model.inference.errors import RequestError
 from survey.exif import Taken, read_taken
 from survey.folder import Row, Status, Survey
 
@@ -23,6 +25,7 @@ class Photograph:
     row: Row
     given: Scale | None
     taken: Taken
+    standard: standards.Standard | None = None
 
     @property
     def scale(self) -> Scale | None:
@@ -41,7 +44,10 @@ class Photograph:
 
     @property
     def cracks(self) -> list[dict[str, Any]]:
-        return [properties(crack, self.scale) for crack in self.row.cracks or ()]
+        told = [properties(crack, self.scale) for crack in self.row.cracks or ()]
+        if self.standard is None:
+            return told
+        return [{**crack, "band": self.standard.band(crack)} if "length_mm" in crack else crack for crack in told]
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,21 @@ class About:
         photographs: their folder.
         scale: one that was given for all of them.
         with_exif: whether to tell when and where a photograph was taken.
+        standard: by which the bands of cracks with a scale are told.
     """
 
     photographs: Path
     scale: Scale | None
     with_exif: bool
+    standard: standards.Standard | None = None
 
     def save(self, survey: Survey) -> None:
-        fields = vars(self) | {"photographs": str(self.photographs), "scale": self.scale and vars(self.scale)}
+        fields = {
+            "photographs": str(self.photographs),
+            "scale": self.scale and vars(self.scale),
+            "with_exif": self.with_exif,
+            "standard": self.standard and [self.standard.key, self.standard.exposure],
+        }
         with survey.whole(ABOUT) as path:
             path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
@@ -70,8 +83,9 @@ class About:
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
-            return cls(Path(fields["photographs"]), scale, fields["with_exif"])
-        except (ValueError, KeyError, TypeError) as error:
+            standard = standards.find(*fields["standard"]) if fields.get("standard") else None
+            return cls(Path(fields["photographs"]), scale, fields["with_exif"], standard)
+        except (ValueError, KeyError, TypeError, RequestError) as error:
             raise ValueError(
                 f"{path} is none of a survey's ({error!r}). Run the survey again; it asks nothing twice."
             ) from error
@@ -106,7 +120,7 @@ class Findings:
     def _photograph(self, row: Row) -> Photograph:
         is_told = self.about.with_exif and row.status is not Status.LEFT_OUT
         taken = read_taken(self.about.photographs / row.file) if is_told else Taken()
-        return Photograph(row, self.about.scale, taken)
+        return Photograph(row, self.about.scale, taken, self.about.standard)
 
 
 def printable(text: str) -> str:

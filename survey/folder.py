@@ -1,8 +1,8 @@
-"""A survey's folder: masks, overlays, a journal of what was answered, and the tables and contact sheet made from it.
+"""A survey's folder: masks, overlays, a journal of what was answered, and the contact sheet made from it.
 
 The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place. A line that a kill has torn is
 cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking
-(`surveyor`).
+(`surveyor`), the tables (`tables`).
 """
 
 import errno

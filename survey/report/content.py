@@ -1,6 +1,6 @@
 """What a report says, in words and numbers that the page and the PDF take as they are.
 
-Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and the two forms (`__main__`, its templates).
+Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and the two forms (`writing`, its templates).
 """
 
 import heapq
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from model.inference.cracks import FIGURES, Scale, in_mm
+from model.inference.cracks import Scale
+from model.inference.standards import NOTE, Standard
 from survey.exif import Taken
 from survey.findings import Findings, Photograph, printable
 from survey.folder import Status
@@ -22,13 +23,6 @@ MAX_LEFT_OUT = 200
 UNITS = ("mm", "px")
 Pairs = list[tuple[str, str]]
 _SOURCES = {"given": "as given", "camera": "by distance and camera", "marker": "by a marker in it"}
-_TOLD = {
-    *FIGURES,
-    *in_mm(FIGURES),
-    "mm_per_px",
-    "band",
-    "scale_uncertainty_ratio",
-}  # what the table of a finding has lines of its own for
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,14 @@ def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs
         ("Method", "Photographs searched for cracks by a neural network, each crack measured across its centre line"),
         ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {quality}"),
         ("Scale", scale_text(findings.about.scale, seen)),
+        *standard_rows(findings.about.standard),
     ]
+
+
+def standard_rows(standard: Standard | None) -> Pairs:
+    if standard is None:
+        return []
+    return [("Standard", f"{standard.title}; {standard.exposure_title}. {NOTE}"), ("Its source", standard.source)]
 
 
 def scale_text(scale: Scale | None, seen: Overview) -> str:
@@ -236,7 +237,6 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     if band := crack.get("band"):
         sure = "" if band.get("is_certain", True) else " (within the uncertainty of the width, another band is possible)"
         rows.append(("Band, a guide value", f"{printable(band['name'])}{sure}"))
-    rows += [(name.replace("_", " ").capitalize(), _told(value)) for name, value in crack.items() if name not in _TOLD]
     return rows
 
 
@@ -272,22 +272,6 @@ def left_out(seen: Overview, gone: Sequence[str]) -> Pairs:
     if len(gone) > MAX_LEFT_OUT:
         rows.append((f"{len(gone) - MAX_LEFT_OUT} more photographs", "They are no longer in the folder of photographs."))
     return rows
-
-
-def _told(value: Any) -> str:
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case float():
-            return figure(value)
-        case None:
-            return "not told"
-        case list():
-            return ", ".join(map(_told, value))
-        case Mapping():
-            return "; ".join(f"{name}: {_told(part)}" for name, part in value.items())
-        case _:
-            return printable(str(value))
 
 
 def notes(scale: Scale | None) -> list[str]:

@@ -402,6 +402,13 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) ->
     assert sentence in said
 
 
+def test_a_setting_that_is_none_is_told_in_a_sentence() -> None:
+    environment = {**os.environ, "CRACK_INSTANCE": "9"}
+    command = [sys.executable, "-m", "survey", "photographs"]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (2, "error: CRACK_INSTANCE='9': expected a whole number from 1 to 5.\n")
+
+
 def test_its_help_needs_no_module_that_windows_lacks() -> None:
     missing = ["fcntl", "resource", "termios", "pwd", "grp"]
     code = f"import sys; sys.modules |= dict.fromkeys({missing}); from survey.__main__ import main; main(['--help'])"
