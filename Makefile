@@ -1,6 +1,6 @@
 # Everything that people run; `make help` lists it.
 
-# The folder that holds the training photographs, a sub-folder a set (README.md, "Data").
+# The folder that holds the training photographs, a sub-folder a set (docs/training.md, "Data").
 export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

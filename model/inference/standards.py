@@ -1,6 +1,6 @@
 """Cracks by the bands of a named standard; the standards' tables are in `standards.toml`, each with its source.
 
-Left to others: a crack's figures (`findings`), colours (`overlay`).
+Left to others: a crack's figures (`findings`), colours (`width_overlay`).
 """
 
 import tomllib
