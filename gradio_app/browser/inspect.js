@@ -2,14 +2,14 @@
 
 element.innerHTML = `
   <div class="inspect">
-    <div class="bar intake" role="toolbar" aria-label="Photographs">
+    <div class="bar" role="toolbar" aria-label="Photographs">
       <button type="button" class="choose primary">Choose photographs</button>
       <input type="file" class="files" multiple hidden aria-label="Photographs">
       <label>Quality <select class="quality"><option value="normal">normal</option><option value="high">high, takes eight times as long</option></select></label>
       <span class="progress grow" role="status" aria-live="polite"></span>
       <button type="button" class="halt" hidden>Stop</button>
       <button type="button" class="again" hidden>Try again</button>
-      <button type="button" class="pack" title="Masks, overlays and tables of this batch, as on the screen" hidden>Download all (ZIP)</button>
+      <button type="button" class="pack" title="Masks, overlays and a table of this batch, as on the screen" hidden>Download all (ZIP)</button>
       <button type="button" class="clear" hidden>Clear</button>
     </div>
     <div class="bench">
@@ -52,7 +52,7 @@ const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? ownLev
 const batch = createBatch(async (entry) => {
   if (!entry.path) entry.path = (await upload(entry.file)).path;
   entry.file = null;
-  return server.predict_photograph({ path: entry.path, name: entry.name, quality: at("quality").value });
+  return server.predict_photograph({ path: entry.path, quality: at("quality").value });
 }, (entry) => {
   if (entry && entries.includes(entry)) {
     keep(entry);
@@ -208,10 +208,10 @@ at("pack").addEventListener("click", async () => {
   at("progress").textContent = "Packing …";
   try {
     const said = [];
-    for (const { name, state, text, result, draft, scale, ...entry } of entries) {
+    for (const { name, state, text, result, draft, ...entry } of entries) {
       if (state !== "done") { said.push({ name, problem: text || "was not looked at yet" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
-      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask, mm_per_px: scale && scale.mm_per_px });
+      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask });
     }
     const answer = await server.pack_photographs(said);
     if (!answer.ok) throw new Error(answer.text);

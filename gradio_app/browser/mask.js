@@ -44,7 +44,7 @@ function createMask(canvas) {
       Math.ceil(Math.max(fromX, toX)) + margin, Math.ceil(Math.max(fromY, toY)) + margin);
   };
   return {
-    touch, dab, repaint,
+    touch, dab,
     undo: () => go(done, undone),
     redo: () => go(undone, done),
     forget: () => { const last = done.pop(); if (last) ({ data, isTouched } = last); repaint(); },  // a stroke that was no stroke

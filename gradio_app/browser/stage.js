@@ -98,7 +98,7 @@ function createStage(stage, sheet, { onPlace, onClick }) {
   }).observe(stage);
 
   return {
-    fit, zoom, place, reveal,
+    fit, zoom, reveal,
     hold: (size) => { [width, height] = size; if (width) fit(); },
     use: (next) => { if (gesture === "tool") tool.cancel(); gesture = ""; tool = next; },
   };
