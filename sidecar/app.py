@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import re
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,21 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
 from crack.bodies import Bodies
 from model.inference import card as model_card
-from model.inference.answer import error_body
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
 from model.inference.options import Options
-from model.inference.photograph import MEGABYTE, read_size
+from model.inference.photograph import read_size
 from sidecar.decoding import Decoding
 from sidecar.documents import (
     ERRORS,
@@ -44,26 +38,24 @@ from sidecar.documents import (
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore
 from sidecar.files import tighten
+from sidecar.forms import FORM_OVERHEAD_BYTES, file_name, read_file, read_image, read_verdict, texts
 from sidecar.issuer import Issuer, is_token
 from sidecar.items import Item, State, Submission, check_said
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
-from sidecar.labels import Mask, Verdict, compare, read_label
+from sidecar.labels import Mask, compare, read_label
 from sidecar.metrics import Metrics
-from sidecar.rates import RateLimitedError, Rates
+from sidecar.rates import Rates
 from sidecar.readiness import Readiness
+from sidecar.refusals import answer_errors_in_one_form
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
 from sidecar.settings import Settings
-from sidecar.torchserve import RETRY_AFTER_S, Prediction, TorchServe
+from sidecar.torchserve import Prediction, TorchServe
 
 logger = logging.getLogger("sidecar")
 
-FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
-MAX_FIELD_CHARACTERS = 2000
-MAX_NAME_CHARACTERS = 200
 N_RECENT_JOBS = 10
 OPTIONAL_TIMEOUT_S = 20
-_AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 _KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
 
 Seen = Annotated[
@@ -172,20 +164,20 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/predict", tags=["prediction"], openapi_extra=PREDICT_BODY, response_class=Response)
     async def predict(request: Request, _: Annotated[Caller, may_predict]) -> Response:
         """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
-        image, fields = await _read_image(request)
+        image, fields = await read_image(request)
         return _passed_on(await torchserve.predict(image, Options.parse(fields)))
 
     @app.post("/save-for-retrain", tags=["feedback"], openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, may_feed_back]) -> Saved:
         """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
         async with request.form(max_files=2, max_fields=16) as form:
-            image, mask = await _file(form, "image"), await _file(form, "mask")
-            fields, name = _texts(form), _name(form, "image")
+            image, mask = await read_file(form, "image"), await read_file(form, "mask")
+            fields, name = texts(form), file_name(form, "image")
         if not image:
             raise RequestError(
                 ErrorCode.IMAGE_MISSING, f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image'."
             )
-        verdict = _verdict(fields.get("verdict"))
+        verdict = read_verdict(fields.get("verdict"))
         check_said(verdict, bool(mask))
         size_hw = await run_in_threadpool(read_size, image, limits)
         photograph, corrected = await decoding.call(size_hw, read_label, image, mask, verdict, limits)
@@ -254,7 +246,7 @@ def create_app(settings: Settings) -> FastAPI:
         """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
         seen = _seen(if_match)
         async with request.form(max_files=1, max_fields=16) as form:
-            mask, fields = await _file(form, "mask"), _texts(form)
+            mask, fields = await read_file(form, "mask"), texts(form)
         decision = fields.get("decision", "accept" if mask else "")
         if decision not in ("accept", "reject"):
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
@@ -300,7 +292,7 @@ def create_app(settings: Settings) -> FastAPI:
             served = None
         return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
 
-    _answer_errors_in_one_form(app)
+    answer_errors_in_one_form(app)
     settings.doors.guard(app)
     app.add_middleware(
         Bodies,
@@ -322,63 +314,12 @@ def _seen(if_match: str | None) -> str:
     return str(if_match)
 
 
-async def _read_image(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The photograph, a part of a form or the body itself, and the fields beside it or in the query."""
-    fields = dict(request.query_params)
-    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=16) as form:
-            image, fields = await _file(form, "image"), {**fields, **_texts(form)}
-    else:
-        image = await request.body()
-    if not image:
-        raise RequestError(
-            ErrorCode.IMAGE_MISSING,
-            f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
-        )
-    return image, fields
-
-
-async def _file(form: FormData, name: str) -> bytes:
-    """A part of a form; empty where there is none."""
-    part = form.get(name)
-    if isinstance(part, UploadFile):
-        return await part.read()
-    if part:
-        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} came as text. {_AS_A_FILE}")
-    return b""
-
-
-def _name(form: FormData, name: str) -> str | None:
-    """What a part's file is called, without its folders; none where it was sent without a name."""
-    part = form.get(name)
-    called = re.split(r"[/\\]", part.filename or "")[-1] if isinstance(part, UploadFile) else ""
-    return called[:MAX_NAME_CHARACTERS] or None
-
-
-def _texts(form: FormData) -> dict[str, str]:
-    texts = {name: value for name, value in form.items() if isinstance(value, str)}
-    for name, value in texts.items():
-        if len(value) > MAX_FIELD_CHARACTERS:
-            raise RequestError(
-                ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {MAX_FIELD_CHARACTERS} are accepted."
-            )
-    return texts
-
-
 async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> Prediction | None:
     """For the order of reviews alone: feedback does not wait for a model that is away."""
     try:
         return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)
     except (RequestError, TimeoutError):
         return None
-
-
-def _verdict(text: str | None) -> Verdict | None:
-    if not text:
-        return None
-    if text not in list(Verdict):
-        raise RequestError(ErrorCode.PARAMETER_INVALID, f"verdict={text!r}: expected one of {', '.join(Verdict)}.")
-    return Verdict(text)
 
 
 def _retraining(queue: RetrainQueue, store: FeedbackStore, settings: Settings) -> Retraining:
@@ -422,45 +363,6 @@ async def _announce(readiness: Readiness, settings: Settings) -> None:
         + "Try it:\n"
         f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg {url}/predict"
     )
-
-
-def _answer_errors_in_one_form(app: FastAPI) -> None:
-    def answered(error: RequestError) -> Response:
-        headers = {}
-        if isinstance(error, RateLimitedError):
-            headers["Retry-After"] = str(error.retry_after_s)
-        elif error.code.status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
-        if error.code is ErrorCode.KEY_INVALID:
-            headers["WWW-Authenticate"] = "Bearer"
-        return Response(error_body(error), error.code.status, headers, "application/json")
-
-    async def refused(_: Request, error: Exception) -> Response:
-        match error:
-            case RequestError():
-                return answered(error)
-            case ClientDisconnect():  # for the log and the metrics: nobody reads it
-                return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
-            case RequestValidationError():
-                faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
-                return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
-            case HTTPException(status_code=404):
-                return answered(
-                    RequestError(ErrorCode.NOT_FOUND, "There is no such address. See /docs for those that there are.")
-                )
-            case HTTPException(status_code=405):
-                return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, "This address takes other methods. See /docs."))
-            case HTTPException():
-                return answered(
-                    RequestError(
-                        ErrorCode.PARAMETER_INVALID, f"The request cannot be read: {error.detail} {_AS_A_FILE} See /docs."
-                    )
-                )
-        logger.exception("a request failed", exc_info=error)
-        return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
-
-    for kind in (RequestError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
-        app.add_exception_handler(kind, refused)
 
 
 def _passed_on(prediction: Prediction) -> Response:

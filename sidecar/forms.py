@@ -1,0 +1,76 @@
+"""What a request to the sidecar brings: a photograph, a mask, and the fields beside them.
+
+Left to others: how many bytes a body may have (`crack.bodies`), and what is in its pictures (`sidecar.labels`).
+"""
+
+import re
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import EXPECTED
+from model.inference.photograph import MEGABYTE
+from sidecar.labels import Verdict
+
+FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
+MAX_FIELD_CHARACTERS = 2000
+MAX_NAME_CHARACTERS = 200
+AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
+
+
+async def read_image(request: Request) -> tuple[bytes, dict[str, str]]:
+    """The photograph, a part of a form or the body itself, and the fields beside it or in the query.
+
+    Raises:
+        RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `read_file` and `texts` do.
+    """
+    fields = dict(request.query_params)
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        async with request.form(max_files=1, max_fields=16) as form:
+            image, fields = await read_file(form, "image"), {**fields, **texts(form)}
+    else:
+        image = await request.body()
+    if not image:
+        raise RequestError(
+            ErrorCode.IMAGE_MISSING,
+            f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
+        )
+    return image, fields
+
+
+async def read_file(form: FormData, name: str) -> bytes:
+    """A part of a form; empty where there is none. Raises RequestError, PARAMETER_INVALID, where it came as text."""
+    part = form.get(name)
+    if isinstance(part, UploadFile):
+        return await part.read()
+    if part:
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} came as text. {AS_A_FILE}")
+    return b""
+
+
+def file_name(form: FormData, name: str) -> str | None:
+    """What a part's file is called, without its folders; none where it was sent without a name."""
+    part = form.get(name)
+    called = re.split(r"[/\\]", part.filename or "")[-1] if isinstance(part, UploadFile) else ""
+    return called[:MAX_NAME_CHARACTERS] or None
+
+
+def texts(form: FormData) -> dict[str, str]:
+    """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long."""
+    found = {name: value for name, value in form.items() if isinstance(value, str)}
+    for name, value in found.items():
+        if len(value) > MAX_FIELD_CHARACTERS:
+            raise RequestError(
+                ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {MAX_FIELD_CHARACTERS} are accepted."
+            )
+    return found
+
+
+def read_verdict(text: str | None) -> Verdict | None:
+    """Raises RequestError, PARAMETER_INVALID, where it is none of those that there are."""
+    if not text:
+        return None
+    if text not in list(Verdict):
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"verdict={text!r}: expected one of {', '.join(Verdict)}.")
+    return Verdict(text)

@@ -1,0 +1,58 @@
+"""The one form of the sidecar's errors: a code, a sentence, and the headers that belong to them.
+
+Left to others: which code has which status (`model.inference.errors`), and who raises it.
+"""
+
+import logging
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from model.inference.answer import error_body
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.forms import AS_A_FILE
+from sidecar.rates import RateLimitedError
+from sidecar.torchserve import RETRY_AFTER_S
+
+logger = logging.getLogger("sidecar.refusals")
+
+
+def answer_errors_in_one_form(app: FastAPI) -> None:
+    def answered(error: RequestError) -> Response:
+        headers = {}
+        if isinstance(error, RateLimitedError):
+            headers["Retry-After"] = str(error.retry_after_s)
+        elif error.code.status == 503:
+            headers["Retry-After"] = str(RETRY_AFTER_S)
+        if error.code is ErrorCode.KEY_INVALID:
+            headers["WWW-Authenticate"] = "Bearer"
+        return Response(error_body(error), error.code.status, headers, "application/json")
+
+    async def refused(_: Request, error: Exception) -> Response:
+        match error:
+            case RequestError():
+                return answered(error)
+            case ClientDisconnect():  # for the log and the metrics: nobody reads it
+                return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
+            case RequestValidationError():
+                faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
+                return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
+            case HTTPException(status_code=404):
+                return answered(
+                    RequestError(ErrorCode.NOT_FOUND, "There is no such address. See /docs for those that there are.")
+                )
+            case HTTPException(status_code=405):
+                return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, "This address takes other methods. See /docs."))
+            case HTTPException():
+                return answered(
+                    RequestError(
+                        ErrorCode.PARAMETER_INVALID, f"The request cannot be read: {error.detail} {AS_A_FILE} See /docs."
+                    )
+                )
+        logger.exception("a request failed", exc_info=error)
+        return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
+
+    for kind in (RequestError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refused)
