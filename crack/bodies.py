@@ -1,6 +1,7 @@
 """How much of requests' bodies a server takes: of one, and of all that are under way.
 
-Left to others: by when a body must have come (`crack.connections`), and what is in it.
+Added before the doors (`crack.doors`), so that they are around it: a page that is allowed can read what is refused here, and
+another page doesn't get this far. Left to others: by when a body must have come (`crack.connections`), and what is in it.
 """
 
 import math

@@ -291,8 +291,8 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
 
     if isinstance(login, Login):
         login.guard(app, is_public=any(origin.startswith("https:") for origin in doors.public_origins))
-    doors.guard(app)
     app.add_middleware(Bodies, max_bytes=MAX_REQUEST_BYTES, max_bytes_at_once=4 * MAX_REQUEST_BYTES, but="/gradio_api/upload")
+    doors.guard(app)
     gr.mount_gradio_app(
         app,
         build(page, has_logout=isinstance(login, Login)).queue(default_concurrency_limit=4),

@@ -293,12 +293,12 @@ def create_app(settings: Settings) -> FastAPI:
         return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
 
     answer_errors_in_one_form(app)
-    settings.doors.guard(app)
     app.add_middleware(
         Bodies,
         max_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES,
         max_bytes_at_once=settings.max_bytes_at_once + FORM_OVERHEAD_BYTES,
     )
+    settings.doors.guard(app)
     app.add_middleware(Envelope, metrics=metrics)
     return app
 

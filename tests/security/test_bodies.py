@@ -20,6 +20,7 @@ N_SENT = 250 * MEGABYTE
 ON_ITS_WAY = 16 * MEGABYTE  # in the buffers of both sides
 PART = b"x" * 65536
 NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
+FRIEND, EVIL = "https://friend.example", "https://evil.example"
 FORM = b'--B\r\nContent-Disposition: form-data; name="%s"; filename="wall.jpg"\r\n\r\n'
 SMALL, LARGE = png(noise(32, 32)), bytes(30 * MEGABYTE)
 
@@ -27,21 +28,28 @@ SMALL, LARGE = png(noise(32, 32)), bytes(30 * MEGABYTE)
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, CRACK_BUSY_MEGABYTES="60")
+    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, CRACK_BUSY_MEGABYTES="60", CRACK_ALLOWED_ORIGINS=FRIEND)
     yield running
     running.stop()
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    running = ServedPage(tmp_path_factory.mktemp("page") / "log", BACKEND_URL=NOBODY)
+    running = ServedPage(tmp_path_factory.mktemp("page") / "log", BACKEND_URL=NOBODY, CRACK_ALLOWED_ORIGINS=FRIEND)
     yield running
     running.stop()
 
 
-def head(path: str, kind: str, length: int | None) -> bytes:
+@pytest.fixture(params=[("sidecar", "/predict"), ("page", "/gradio_api/queue/join")], ids=["sidecar", "page"])
+def door(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Its URL, and a path that takes bodies."""
+    name, path = request.param
+    return str(request.getfixturevalue(name).url), path
+
+
+def head(path: str, kind: str, length: int | None, more: str = "") -> bytes:
     how = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n{how}\r\n\r\n".encode()
+    return f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\n{how}\r\n{more}\r\n".encode()
 
 
 def swallowed(url: str, path: str, kind: str, start: bytes, *, is_chunked: bool) -> tuple[int, bytes]:
@@ -90,6 +98,25 @@ def test_the_page_takes_no_more_of_a_body_than_it_may_have(
     n_taken, answer = swallowed(page.url, path, kind, start, is_chunked=is_chunked)
     assert n_taken < ON_ITS_WAY + most
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def answer_to_a_page(door: tuple[str, str], origin: str) -> str:
+    """What a page of another site gets for the head of a body of 250 MB, in small letters."""
+    url, path = door
+    with connect(url, head(path, "application/json", N_SENT, f"Origin: {origin}\r\n")) as connection:
+        return all_received(connection).decode().lower()
+
+
+def test_a_page_that_is_allowed_can_read_that_its_body_is_too_large(door: tuple[str, str]) -> None:
+    answer = answer_to_a_page(door, FRIEND)
+    assert answer.startswith("http/1.1 413")
+    assert f"access-control-allow-origin: {FRIEND}\r\n" in answer
+
+
+def test_a_page_of_another_site_is_refused_before_its_body_is_looked_at(door: tuple[str, str]) -> None:
+    answer = answer_to_a_page(door, EVIL)
+    assert answer.startswith("http/1.1 403")
+    assert "access-control-allow-origin" not in answer
 
 
 def test_of_a_body_that_nobody_asked_for_little_is_taken(sidecar: Sidecar) -> None:
