@@ -15,7 +15,8 @@ from model.params import read_params
 from retrain import metrics
 from retrain.cycle import BusyError, Outcome, Result, alone, golden_photographs, retrain
 from retrain.jobs import Jobs
-from retrain.rollover import ModelServer, RollOverError, Serving, read_card, roll_back, served_versions, settle
+from retrain.replicas import ModelServer, RollOverError
+from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
 from retrain.tracking import Tracking, adopt

@@ -22,7 +22,8 @@ from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
 from retrain.jobs import Jobs
-from retrain.rollover import RELEASED, ModelServer, RollOverError, Serving, read_card, roll_over, served_versions, settle
+from retrain.replicas import ModelServer, RollOverError
+from retrain.rollover import RELEASED, Serving, read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt

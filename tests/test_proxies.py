@@ -11,7 +11,7 @@ from crack.neighbours import ask_without_proxy, session
 from handler.serve import Server
 from model.evaluate import by_server
 from model.synthetic import draw_surface
-from retrain.rollover import ModelServer
+from retrain.replicas import ModelServer
 from tests.pages import ServedPage
 from tests.photographs import png
 from tests.sidecars import Sidecar, StartSidecar

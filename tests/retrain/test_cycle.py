@@ -22,8 +22,9 @@ from handler.serve import Server
 from model import train
 from model.params import read_params
 from model.synthetic import draw_surface, write_data_set
-from retrain.rollover import PROMOTED as PROMOTED_ARCHIVE
-from retrain.rollover import ModelServer, Replica, Serving, read_card, settle
+from retrain.replicas import PROMOTED as PROMOTED_ARCHIVE
+from retrain.replicas import ModelServer, Replica
+from retrain.rollover import Serving, read_card, settle
 from retrain.verdict import Verdict
 from tests.conftest import ROOT, start_server
 from tests.photographs import png
