@@ -60,8 +60,12 @@ class Settings:
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
             limits=limits,
-            max_pixels_at_once=_at_once(environment, "MEGAPIXELS", MEGAPIXEL, limits.max_pixels, 1),
-            max_bytes_at_once=_at_once(environment, "MEGABYTES", MEGABYTE, limits.max_bytes, N_BODIES),
+            max_pixels_at_once=_at_once(
+                environment, "CRACK_BUSY_MEGAPIXELS", "CRACK_MAX_MEGAPIXELS", MEGAPIXEL, limits.max_pixels, 1
+            ),
+            max_bytes_at_once=_at_once(
+                environment, "CRACK_BUSY_MEGABYTES", "CRACK_MAX_MEGABYTES", MEGABYTE, limits.max_bytes, N_BODIES
+            ),
             retrain_after_labels=_positive(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.retrain_after_labels),
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT"),
@@ -79,11 +83,11 @@ class Settings:
         return self.host in LOOPBACK
 
 
-def _at_once(environment: Mapping[str, str], quantity: str, unit: int, most_of_one: int, n_default: int) -> int:
-    at_once = unit * _positive(environment, f"CRACK_BUSY_{quantity}", -(-n_default * most_of_one // unit))
+def _at_once(environment: Mapping[str, str], name: str, name_of_one: str, unit: int, most_of_one: int, n_default: int) -> int:
+    at_once = unit * _positive(environment, name, -(-n_default * most_of_one // unit))
     if at_once < most_of_one:
         raise ValueError(
-            f"CRACK_BUSY_{quantity}={at_once // unit}: expected CRACK_MAX_{quantity} or more, which is "
+            f"{name}={at_once // unit}: expected {name_of_one} or more, which is "
             f"{most_of_one / unit:.4g}: the largest photographs would never be taken."
         )
     return at_once
