@@ -20,5 +20,5 @@ def ask_without_proxy(url: str) -> None:
     host = urlsplit(url).hostname or ""
     if host != "::1" and not host.startswith("127.") and "." in host:
         return
-    former = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    former = (name for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(","))
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, (*former, host))))

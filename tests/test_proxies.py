@@ -73,9 +73,10 @@ def test_mlflow_is_asked_by_the_proxy_only_where_it_is_far_away(url: str, is_dir
 
 
 def test_what_the_environment_leaves_out_already_stays_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "inside.example")
+    monkeypatch.setenv("no_proxy", "inside.example")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,inside.example")
     ask_without_proxy("http://mlflow:5000")
-    assert os.environ["NO_PROXY"] == "inside.example,mlflow"
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "inside.example,127.0.0.1,mlflow"
 
 
 def test_a_netrc_does_not_replace_the_key_that_is_sent() -> None:
