@@ -22,6 +22,7 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
+from inspection.rows import Status
 from model.inference import standards
 from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
@@ -29,7 +30,7 @@ from model.inference.options import Options, Quality, Response
 from survey import coco, geojson
 from survey.client import LONGEST_WAIT_S, Client, SurveyError
 from survey.findings import About, Findings
-from survey.folder import SHEET, Status, Survey
+from survey.folder import SHEET, Survey
 from survey.surveyor import Surveyor, ask_all, photographs
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, write_tables
 

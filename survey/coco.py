@@ -11,10 +11,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.rows import Line
 from model.inference.centre_lines import Index, find_parts
 from model.inference.photograph import decode
 from survey.findings import Findings
-from survey.folder import Line
 
 NAME = "coco.json"
 _CRACK = 1

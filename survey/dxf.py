@@ -8,9 +8,10 @@ from ezdxf.enums import TextEntityAlignment
 from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
-from survey.findings import Findings, Photograph, printable
+from inspection.findings import Photograph, printable
+from inspection.width_classes import unit_of, width_class
+from survey.findings import Findings
 from survey.folder import fitting
-from survey.width_classes import unit_of, width_class
 
 FOLDER = "dxf"
 _UNITLESS = 0

@@ -3,51 +3,25 @@
 Left to others: where it is kept (`folder`), and the forms it goes out in (`tables`, `geojson`, `dxf`, `coco`, `report`).
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.findings import Photograph
+from inspection.rows import Row, Status
+from inspection.taken import Taken, read_taken
 from model.inference import standards
-from model.inference.cracks import Scale, ScaleSource, properties
+from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
-from survey.exif import Taken, read_taken
-from survey.folder import Row, Status, Survey
+from model.inference.photograph import decode
+from survey.folder import Survey
 
 ABOUT = "survey.json"
-
-
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph's row, its cracks' properties as `response=cracks` tells them, and when and where it was taken."""
-
-    row: Row
-    given: Scale | None
-    taken: Taken
-    standard: standards.Standard | None = None
-
-    @property
-    def scale(self) -> Scale | None:
-        """One for all of the photograph: given, or by its camera. With a marker each crack has its own."""
-        told = self.row.scale or {}
-        if self.given is None and told.get("scale_source") == ScaleSource.CAMERA:
-            return Scale(told["mm_per_px"], ScaleSource.CAMERA)
-        return self.given
-
-    @property
-    def told_scale(self) -> dict[str, Any]:
-        """As answers have it: `mm_per_px`, `scale_source`, and `scale_note` where it was asked for and not found."""
-        if self.given is not None:
-            return {"mm_per_px": self.given.mm_per_px, "scale_source": self.given.source}
-        return self.row.scale or {}
-
-    @property
-    def cracks(self) -> list[dict[str, Any]]:
-        told = [properties(crack, self.scale) for crack in self.row.cracks or ()]
-        if self.standard is None:
-            return told
-        return [{**crack, "band": self.standard.band(crack)} if "length_mm" in crack else crack for crack in told]
 
 
 @dataclass(frozen=True)
@@ -103,6 +77,26 @@ class Findings:
     about: About
     files: Iterable[str]
 
+    @property
+    def title(self) -> str:
+        return self.about.photographs.name
+
+    @property
+    def quality(self) -> str:
+        return str(self.survey.question.get("quality", "normal"))
+
+    @property
+    def scale(self) -> Scale | None:
+        return self.about.scale
+
+    @property
+    def standard(self) -> standards.Standard | None:
+        return self.about.standard
+
+    @property
+    def elsewhere(self) -> str:
+        return "the tables in the survey's folder (cracks.csv, photographs.csv)"
+
     def photographs(self) -> Iterator[Photograph]:
         """Those that the journal knows, in the order of `files`."""
         return map(self._photograph, self.survey.rows(self.files))
@@ -117,12 +111,23 @@ class Findings:
     def predicted(self) -> Iterator[Photograph]:
         return (photograph for photograph in self.photographs() if photograph.row.status is Status.PREDICTED)
 
+    def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
+        """The photograph as it was when it was surveyed; where there is no such any more, the survey's overlay, and False."""
+        row = self.find(file).row
+        try:
+            data = (self.about.photographs / file).read_bytes()
+            if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256:
+                return decode(data), True
+        except (OSError, RequestError):
+            pass
+        return decode(self.survey.overlay(file).read_bytes()), False
+
     def _photograph(self, row: Row) -> Photograph:
         is_told = self.about.with_exif and row.status is not Status.LEFT_OUT
-        taken = read_taken(self.about.photographs / row.file) if is_told else Taken()
-        return Photograph(row, self.about.scale, taken, self.about.standard)
+        return Photograph(row, self.about.scale, self._taken(row.file) if is_told else Taken(), self.about.standard)
 
-
-def printable(text: str) -> str:
-    """On one line, without what XML, DXF and people can't read: a file's name may be any bytes."""
-    return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)
+    def _taken(self, file: str) -> Taken:
+        try:
+            return read_taken((self.about.photographs / file).read_bytes())
+        except OSError:
+            return Taken()

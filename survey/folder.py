@@ -15,13 +15,13 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
 import jinja2
+
+from inspection.rows import Row, Status
 
 JOURNAL = "cracks.jsonl"
 SHEET = "index.html"
@@ -29,45 +29,6 @@ MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still open
 _INCOMING = ".cracks-incoming"
 _MAX_NAME_BYTES = 255
 _HELD_BYTE = 2**40
-Line = list[list[float]]  # points, each x and y
-
-
-class Status(StrEnum):
-    """What became of a photograph."""
-
-    PREDICTED = "predicted"
-    REFUSED = "refused"  # it would be again: too large, torn, no photograph
-    FAILED = "failed"  # this time
-    UNANSWERED = "unanswered"  # the server was away or busy to the last try
-    LEFT_OUT = "left out"  # no photograph, or nothing that can be read; nobody was asked
-
-
-FINAL = (Status.PREDICTED, Status.REFUSED)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One photograph. `seconds` count from asking to the answer, tries included; what was not predicted has `error` alone, and
-    what was predicted but could not be measured has it too.
-    """
-
-    file: str  # below the folder of photographs, with /
-    status: Status
-    n_bytes: int
-    mtime_ns: int
-    sha256: str
-    width: int | None = None
-    height: int | None = None
-    crack_ratio: float | None = None
-    threshold: float | None = None
-    model_version: str = ""
-    seconds: float | None = None
-    error: str = ""
-    thumbnail: str = ""  # JPEG, base64
-    crack_score: float | None = None  # none where a model or a survey from before there was one answered
-    cracks: list[dict[str, Any]] | None = None  # figures in pixels; none where a survey from before they were measured answered
-    scale: dict[str, Any] | None = None  # what the photograph itself tells of it, where it was asked to
-    lines: list[list[Line]] | None = None  # each crack's centre lines in pixels; none from before they were kept
 
 
 class Survey:

@@ -4,7 +4,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from survey.findings import Findings, printable
+from inspection.findings import printable
+from survey.findings import Findings
 
 NAME = "cracks.geojson"
 

@@ -3,7 +3,6 @@
 Left to others: asking (`client`), what the folder holds (`folder`), and the command line (`__main__`).
 """
 
-import base64
 import hashlib
 import os
 import stat
@@ -17,25 +16,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
-from model.inference.cracks import measure
+from inspection.examining import examine
+from inspection.rows import FINAL, Row, Status
 from model.inference.encoding import jpeg, mask_png
 from model.inference.errors import RequestError
-from model.inference.findings import lines, properties
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from model.inference.options import Options
 from model.inference.overlay import draw_overlay
-from model.inference.photograph import decode
-from model.inference.segmenter import threshold_level
-from model.inference.surface import look_at
 from survey.client import REFUSED, Client, StoppedError, SurveyError, message
-from survey.folder import FINAL, JOURNAL, Row, Status, Survey, is_about_all
+from survey.folder import JOURNAL, Survey, is_about_all
 
-THUMBNAIL_PX = 192
 _FIRST_BYTES = 4096  # by which a file is known
 _OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # Windows puts them into any folder
 
@@ -89,41 +81,22 @@ class Surveyor:
         if answer.status != 200:
             kind = Status.REFUSED if answer.status in REFUSED else Status.FAILED
             return Row(file, kind, *identity, seconds=seconds, error=message(answer))
-        try:
-            image_hwc_u8 = decode(photograph)
-            prob_hw_u8 = np.ascontiguousarray(decode(answer.data)[..., 0])
-        except RequestError as error:
-            return Row(file, Status.FAILED, *identity, seconds=seconds, error=error.message)
         threshold = float(answer.headers["X-Crack-Threshold"])
-        mask_hw = prob_hw_u8 >= threshold_level(threshold)
-        if mask_hw.shape != image_hwc_u8.shape[:2]:
-            found = f"The mask has {mask_hw.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}."
-            return Row(file, Status.FAILED, *identity, seconds=seconds, error=f"{found} Report this with the photograph.")
-        surface = look_at(photograph, image_hwc_u8, self.scales)
-        cracks, drawn, unmeasured = None, None, ""
         try:
-            measured = measure(prob_hw_u8, image_hwc_u8, threshold_level(threshold))
-            cracks = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in measured]
-            drawn = [lines(crack) for crack in measured]
-        except RequestError as error:
-            unmeasured = error.message
-        self.survey.keep(file, mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)))
+            examined = examine(photograph, answer.data, threshold, self.scales)
+        except (RequestError, ValueError) as error:
+            return Row(file, Status.FAILED, *identity, seconds=seconds, error=str(error))
+        overlay = jpeg(draw_overlay(examined.image_hwc_u8, examined.mask_hw))
+        self.survey.keep(file, mask_png(examined.mask_hw), overlay)
         return Row(
             file,
             Status.PREDICTED,
             *identity,
-            width=mask_hw.shape[1],
-            height=mask_hw.shape[0],
             crack_ratio=float(answer.headers["X-Crack-Ratio"]),
             crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
-            threshold=threshold,
             model_version=answer.headers["X-Crack-Model-Version"],
             seconds=seconds,
-            thumbnail=base64.b64encode(thumbnail(image_hwc_u8, mask_hw)).decode(),
-            error=unmeasured,
-            cracks=cracks,
-            scale=surface.told() if surface.scale or surface.note else None,
-            lines=drawn,
+            **examined.facts,
         )
 
     def is_answered(self, file: str) -> bool:
@@ -192,15 +165,6 @@ def _no_photograph(path: Path) -> str:
     except UnsupportedError as error:
         return f"It is {error.found}, no photograph ({EXPECTED}). {error.advice}"
     return ""
-
-
-def thumbnail(image_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_]) -> bytes:
-    """The photograph as a small JPEG, each of its pixels marked that holds crack, however thin."""
-    small = Image.fromarray(image_hwc_u8)
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
-    for axis, length in enumerate((small.height, small.width)):
-        mask_hw = np.logical_or.reduceat(mask_hw, np.arange(length) * mask_hw.shape[axis] // length, axis=axis)
-    return jpeg(draw_overlay(np.asarray(small), mask_hw), 60)
 
 
 def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tqdm[Any]") -> str | None:

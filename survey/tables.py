@@ -14,8 +14,9 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
+from inspection.findings import printable
 from model.inference.cracks import FIGURES, in_mm
-from survey.findings import Findings, printable
+from survey.findings import Findings
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
+from inspection.rows import Row, Status
 from model.inference.cracks import Scale, ScaleSource, measure
 from model.inference.encoding import mask_png
 from model.inference.findings import lines
 from model.inference.overlay import draw_overlay
 from model.synthetic import Surface
 from survey.findings import About, Findings
-from survey.folder import Row, Status, Survey
+from survey.folder import Survey
 from tests.photographs import jpeg
 
 SCALE = Scale(0.2, ScaleSource.GIVEN)

@@ -16,13 +16,14 @@ ALLOWED = {
     "model": {"crack"},
     "export": {"crack", "model"},
     "handler": {"crack", "model.inference"},
-    "sidecar": {"crack", "model"},
+    "sidecar": {"crack", "model", "inspection"},
     "gradio_app": {"crack", "model"},
     "retrain": {"crack", "model", "export"},
-    "survey": {"crack", "model"},
+    "inspection": {"crack", "model"},
+    "survey": {"crack", "model", "inspection"},
 }
 # Folders that run where torch is not, or must answer before it is loaded.
-TORCH_FREE = ("crack", "model.inference", "handler", "sidecar", "gradio_app", "survey")
+TORCH_FREE = ("crack", "model.inference", "handler", "sidecar", "gradio_app", "inspection", "survey")
 # The one folder through whose single module a third party comes in.
 DOORS = {
     "onnxruntime": "model/inference",

@@ -12,13 +12,13 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from inspection.report.drawings import Place, site_map
+from inspection.report.ranking import rank
+from inspection.rows import Row, Status
+from inspection.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.findings import ABOUT, Findings
-from survey.folder import Row, Status
-from survey.report.drawings import Place, site_map
-from survey.report.ranking import rank
-from survey.report.writing import write_report
-from survey.width_classes import classes
+from survey.report import write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed

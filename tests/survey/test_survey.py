@@ -22,13 +22,14 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from inspection.examining import thumbnail
+from inspection.rows import Row, Status
 from model.inference.boxes import box
 from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
-from survey.folder import Row, Status, Survey
-from survey.report.writing import write_report
-from survey.surveyor import thumbnail
+from survey.folder import Survey
+from survey.report import write_report
 from tests.conftest import ROOT
 from tests.front import Front
 from tests.photographs import jpeg, png, tiff, with_orientation

@@ -13,11 +13,11 @@ import pyogrio.raw
 import pytest
 from pycocotools.coco import COCO
 
+from inspection.rows import Row, Status
 from model.synthetic import draw_surface
 from survey.coco import write_coco
 from survey.dxf import write_dxfs
 from survey.findings import Findings
-from survey.folder import Row, Status
 from survey.geojson import write_geojson
 from survey.tables import write_tables
 from tests.surveyed import exif, surveyed

@@ -1,13 +1,16 @@
-"""Turn a survey's folder into a report: `python -m survey.report --help`."""
+"""A survey's folder as a report: `python -m survey.report --help`. Left to others: what it says (`inspection.report`)."""
 
 import argparse
 import io
 import sys
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from survey.report.writing import PAGE, PDF, write_report
+from inspection.report.writing import PAGE, PDF, compose
+from survey.findings import About, Findings
+from survey.folder import JOURNAL, Survey
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")
@@ -43,6 +46,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(2, f"error: {error}\n")
     print("\n".join(str(path) for path in paths))
     return 0
+
+
+def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs: Path | None = None) -> list[Path]:
+    """Both forms; the paths written.
+
+    Args:
+        folder: of a survey.
+        given: lines of the cover, by their names.
+        n_pages: the most findings that get a page each; the next ones get a line of a table.
+        photographs: their folder, where it isn't that of the survey any more.
+
+    Raises:
+        ValueError: the folder is none of a survey's.
+        BlockingIOError: a survey is under way there.
+        OSError: it cannot be read or written.
+    """
+    if not (folder / JOURNAL).is_file():
+        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which python -m survey names as Results.")
+    about = About.load(folder)
+    about = replace(about, photographs=photographs or about.photographs)
+    survey = Survey(folder, None)
+    try:
+        files, gone = survey.files(), []
+        if about.photographs.is_dir():
+            gone = [file for file in files if not (about.photographs / file).exists()]
+            files = sorted(set(files) - set(gone))
+        written = compose(Findings(survey, about, files), given, n_pages, gone)
+        for name, content in written.items():
+            with survey.whole(name) as path:
+                path.write_bytes(content)
+    finally:
+        survey.close()
+    return [folder / name for name in written]
 
 
 def read_inspection(folder: Path) -> dict[str, str]:

@@ -9,19 +9,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from inspection.findings import Findings, Mark, Photograph, printable
+from inspection.report.drawings import Place, histogram, site_map
+from inspection.report.ranking import figure, length, rank, scale_at, width
+from inspection.rows import Status
+from inspection.taken import Taken
+from inspection.width_classes import classes, unit_of, width_class
 from model.inference.cracks import Scale
 from model.inference.standards import NOTE, Standard
-from survey.exif import Taken
-from survey.findings import Findings, Photograph, printable
-from survey.folder import Status
-from survey.report.drawings import Place, histogram, site_map
-from survey.report.ranking import figure, length, rank, scale_at, width
-from survey.width_classes import classes, unit_of, width_class
 
 MAX_IN_TABLE = 500  # of the cracks that get no page: some twelve pages
 MAX_LEFT_OUT = 200
 UNITS = ("mm", "px")
 Pairs = list[tuple[str, str]]
+_REJECTED = "Rejected by the inspector: nothing of it is in this report."
 _SOURCES = {"given": "as given", "camera": "by distance and camera", "marker": "by a marker in it"}
 
 
@@ -47,6 +48,7 @@ class Overview:
     n_with_cracks: int = 0
     n_cracks: int = 0
     status: Counter[Status] = field(default_factory=Counter)
+    marks: Counter[Mark] = field(default_factory=Counter)
     models: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     thresholds: Counter[float] = field(default_factory=Counter)
@@ -74,6 +76,11 @@ def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
     for photograph in findings.photographs():
         row, cracks = photograph.row, photograph.cracks
         seen.status[row.status] += 1
+        if photograph.mark is not None:
+            seen.marks[photograph.mark] += 1
+        if photograph.mark is Mark.REJECTED:
+            _leave_out(seen, row.file, _REJECTED)
+            continue
         reason = row.error or ("" if row.lines is not None else "An older version answered, which told less of its cracks.")
         if row.status is not Status.PREDICTED or row.lines is None:
             _leave_out(seen, row.file, reason)
@@ -112,7 +119,6 @@ def _place(seen: Overview, photograph: Photograph, cracks: Sequence[Mapping[str,
 
 def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs:
     """What was inspected, and how; of what people give, what is empty is left out."""
-    quality = str(findings.survey.question.get("quality", "normal"))
     thresholds = ", ".join(f"{threshold:g}" for threshold in sorted(seen.thresholds))
     models = ", ".join(f"{version} ({n})" if len(seen.models) > 1 else version for version, n in seen.models.items())
     named = {"structure": "Structure", "element": "Element", "date": "Date of inspection", "inspector": "Inspector"}
@@ -120,9 +126,9 @@ def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs
     return [
         *people,
         ("Method", "Photographs searched for cracks by a neural network, each crack measured across its centre line"),
-        ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {quality}"),
-        ("Scale", scale_text(findings.about.scale, seen)),
-        *standard_rows(findings.about.standard),
+        ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {findings.quality}"),
+        ("Scale", scale_text(findings.scale, seen)),
+        *standard_rows(findings.standard),
     ]
 
 
@@ -144,11 +150,13 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
 def summary(seen: Overview, n_pages: int) -> Pairs:
     """The figures of all photographs together."""
     n_photographs = seen.status.total() - seen.status[Status.LEFT_OUT]
-    n_missing = n_photographs - seen.status[Status.PREDICTED]
+    n_missing, n_rejected = n_photographs - seen.status[Status.PREDICTED], seen.marks[Mark.REJECTED]
+    decided = ", ".join(f"{seen.marks[mark]} {mark.value}" for mark in Mark if seen.marks[mark])
     rows = [
         ("Photographs", f"{n_photographs}"),
+        *([("Decided by a person", decided)] if decided else []),
         ("Photographs with cracks", f"{seen.n_with_cracks}"),
-        ("Photographs without", f"{seen.status[Status.PREDICTED] - seen.n_with_cracks}"),
+        ("Photographs without", f"{seen.status[Status.PREDICTED] - n_rejected - seen.n_with_cracks}"),
         *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
         ("Cracks", f"{seen.n_cracks}"),
     ]
@@ -204,6 +212,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     limit = crack.get(f"width_limit_{unit}")
     rows = [
         ("Photograph", printable(row.file)),
+        *([("Decided by a person", photograph.mark.value)] if photograph.mark else []),
         ("Crack", f"{crack['id']} of {len(photograph.cracks)} in it"),
         ("Length", length(crack[f"length_{unit}"], unit)),
     ]
@@ -263,11 +272,11 @@ def table_row(photograph: Photograph, index: int, number: int) -> list[str]:
 TABLE_COLUMNS = ["No.", "Photograph", "Crack", "Length", "Width (95th perc.)", "Crack score"]
 
 
-def left_out(seen: Overview, gone: Sequence[str]) -> Pairs:
-    """Photographs and files that nothing is said of, with the reason."""
+def left_out(seen: Overview, gone: Sequence[str], elsewhere: str) -> Pairs:
+    """Photographs and files that nothing is said of, with the reason; those that are too many are told `elsewhere`."""
     rows = list(seen.left_out)
     if seen.n_left_out > len(rows):
-        rows.append((f"{seen.n_left_out - len(rows)} more files", "The reasons are in photographs.csv."))
+        rows.append((f"{seen.n_left_out - len(rows)} more files", f"The reasons are in {elsewhere}."))
     rows += [(printable(file), "It is no longer in the folder of photographs.") for file in gone[:MAX_LEFT_OUT]]
     if len(gone) > MAX_LEFT_OUT:
         rows.append((f"{len(gone) - MAX_LEFT_OUT} more photographs", "They are no longer in the folder of photographs."))

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import ExifTags
 
@@ -25,12 +24,9 @@ class Taken:
     longitude: float | None = None
 
 
-def read_taken(path: Path) -> Taken:
+def read_taken(photograph: bytes) -> Taken:
     """What a photograph's file says, which may be nothing; no pixel is decoded."""
-    try:
-        exif = exif_block(path.read_bytes())
-    except OSError:
-        return Taken()
+    exif = exif_block(photograph)
     camera, gps = read_directory(exif, CAMERA_DIRECTORY), read_directory(exif, GPS_DIRECTORY)
     latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)
     longitude = _degrees(gps, ExifTags.GPS.GPSLongitude, ExifTags.GPS.GPSLongitudeRef, "W", 180)

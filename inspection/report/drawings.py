@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from inspection.report.ranking import length
+from inspection.width_classes import WidthClass
 from model.inference.width_overlay import round_length
-from survey.report.ranking import length
-from survey.width_classes import WidthClass
 
 # The PDF's own font first; a browser takes its plain one.
 _FONT = "font-family=\"'Libertinus Serif', sans-serif\""

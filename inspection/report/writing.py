@@ -1,4 +1,4 @@
-"""From a survey's folder to `report.html` and `report.pdf`: the same content through two templates.
+"""The report of many photographs as `report.html` and `report.pdf`: the same content through two templates.
 
 The PDF is set by typst, which carries its compiler and its fonts. Texts reach it as data and never as markup, as do those of
 the page, which Jinja escapes.
@@ -6,71 +6,50 @@ the page, which Jinja escapes.
 
 import base64
 import datetime
-import hashlib
+import importlib.util
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-import typst
-from numpy.typing import NDArray
 
-from model.inference.errors import RequestError
-from model.inference.photograph import decode
-from survey.findings import About, Findings, printable
-from survey.folder import JOURNAL, Survey
-from survey.report import content, pictures
-from survey.report.content import Found
-from survey.report.ranking import RULE, scale_at
+from inspection.findings import Findings, printable
+from inspection.report import content, pictures
+from inspection.report.content import Found
+from inspection.report.ranking import RULE, scale_at
 
 PAGE, PDF = "report.html", "report.pdf"
 _CHANGED = "The photograph has changed since the survey, or is gone. Shown is the survey's own picture, with its mask in red."
-Picture = NDArray[np.uint8]
 
 
-def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs: Path | None = None) -> list[Path]:
-    """Both forms; the paths written.
+def has_pdf() -> bool:
+    """Whether typst is installed, which sets the PDF."""
+    return importlib.util.find_spec("typst") is not None
+
+
+def compose(
+    findings: Findings,
+    given: Mapping[str, str],
+    n_pages: int,
+    gone: Sequence[str] = (),
+    forms: Collection[str] = (PAGE, PDF),
+) -> dict[str, bytes]:
+    """The files of the report by their names.
 
     Args:
-        folder: of a survey.
         given: lines of the cover, by their names.
         n_pages: the most findings that get a page each; the next ones get a line of a table.
-        photographs: their folder, where it isn't that of the survey any more.
-
-    Raises:
-        ValueError: the folder is none of a survey's.
-        BlockingIOError: a survey is under way there.
-        OSError: it cannot be read or written.
+        gone: photographs that were there once.
+        forms: which of the two.
     """
-    if not (folder / JOURNAL).is_file():
-        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which python -m survey names as Results.")
-    about = About.load(folder)
-    about = replace(about, photographs=photographs or about.photographs)
-    survey = Survey(folder, None)
-    try:
-        files, gone = survey.files(), []
-        if about.photographs.is_dir():
-            gone = [file for file in files if not (about.photographs / file).exists()]
-            files = sorted(set(files) - set(gone))
-        findings = Findings(survey, about, files)
-        with tempfile.TemporaryDirectory(prefix="crack-report-") as temporary:
-            work = Path(temporary)
-            told = _tell(findings, given, n_pages, gone, work)
-            with survey.whole(PAGE) as path:
-                _page(told, work).dump(str(path), encoding="utf-8")
-            (work / "content.json").write_text(json.dumps(told), encoding="utf-8")
-            (work / "report.typ").write_bytes(Path(__file__).with_name("report.typ").read_bytes())
-            with survey.whole(PDF) as path:
-                path.write_bytes(typst.compile(work / "report.typ", root=work, format="pdf"))
-    finally:
-        survey.close()
-    return [folder / PAGE, folder / PDF]
+    with tempfile.TemporaryDirectory(prefix="crack-report-") as temporary:
+        work = Path(temporary)
+        told = _tell(findings, given, n_pages, gone, work)
+        return {form: _FORMS[form](told, work) for form in forms}
 
 
 def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequence[str], work: Path) -> dict[str, Any]:
@@ -85,11 +64,11 @@ def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequ
     for name, drawn in (drawings | ({"map.svg": site} if site else {})).items():
         (work / name).write_text(drawn, encoding="utf-8")
     return {
-        "title": printable(given.get("structure") or findings.about.photographs.name),
+        "title": printable(given.get("structure") or findings.title),
         "subtitle": printable(given.get("element", "")),
         "made": datetime.date.today().isoformat(),
         "cover": content.cover(given, findings, seen),
-        "notes": [*content.notes(findings.about.scale), RULE],
+        "notes": [*content.notes(findings.scale), RULE],
         "summary": content.summary(seen, len(pages)),
         "histograms": list(drawings),
         "map": "map.svg" if site else None,
@@ -100,12 +79,13 @@ def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequ
             for number, found in enumerate(lines, len(pages) + 1)
         ],
         "n_more": seen.n_cracks - len(seen.first),
-        "left_out": content.left_out(seen, gone),
+        "elsewhere": findings.elsewhere,
+        "left_out": content.left_out(seen, gone, findings.elsewhere),
     }
 
 
 def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterator[dict[str, Any]]:
-    read = lru_cache(maxsize=1)(lambda file: _picture(findings, file))  # one photograph's findings mostly follow each other
+    read = lru_cache(maxsize=1)(findings.picture)  # one photograph's findings mostly follow each other
     for number, found in enumerate(pages, 1):
         photograph = findings.find(found.file)
         crack, lines = photograph.cracks[found.index], photograph.row.lines or []
@@ -128,21 +108,20 @@ def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterato
         }
 
 
-def _picture(findings: Findings, file: str) -> tuple[Picture, bool]:
-    """The photograph as it was when it was surveyed; where there is no such any more, the survey's overlay, and False."""
-    row = findings.find(file).row
-    try:
-        data = (findings.about.photographs / file).read_bytes()
-        if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256:
-            return decode(data), True
-    except (OSError, RequestError):
-        pass
-    return decode(findings.survey.overlay(file).read_bytes()), False
-
-
-def _page(told: Mapping[str, Any], work: Path) -> jinja2.environment.TemplateStream:
+def _page(told: Mapping[str, Any], work: Path) -> bytes:
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["inline"] = lambda name: base64.b64encode((work / name).read_bytes()).decode()
     environment.filters["read"] = lambda name: (work / name).read_text(encoding="utf-8")
     template = environment.from_string(Path(__file__).with_name("report.html").read_text(encoding="utf-8"))
-    return template.stream(told)
+    return template.render(told).encode()
+
+
+def _pdf(told: Mapping[str, Any], work: Path) -> bytes:
+    import typst  # which not every image has
+
+    (work / "content.json").write_text(json.dumps(told), encoding="utf-8")
+    (work / "report.typ").write_bytes(Path(__file__).with_name("report.typ").read_bytes())
+    return bytes(typst.compile(work / "report.typ", root=work, format="pdf"))
+
+
+_FORMS = {PAGE: _page, PDF: _pdf}

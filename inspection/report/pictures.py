@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from inspection.report.ranking import width
+from inspection.rows import Line
 from model.inference.encoding import jpeg
 from model.inference.width_overlay import round_length
-from survey.folder import Line
-from survey.report.ranking import width
 
 OVERVIEW_PX = 1500  # of the longer side: 200 dots an inch on A4
 _CLOSE_UP_PX = 720

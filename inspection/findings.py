@@ -1,0 +1,99 @@
+"""A photograph with its cracks, and many of them, as tables and reports tell it.
+
+Left to others: where they are kept (`survey.findings`, `sidecar.reporting`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.rows import Row
+from inspection.taken import Taken
+from model.inference import standards
+from model.inference.cracks import Scale, ScaleSource, properties
+
+
+class Mark(StrEnum):
+    """What a person decided about a photograph of an inspection."""
+
+    UNSEEN = "unseen"
+    CONFIRMED = "confirmed"
+    CORRECTED = "corrected"
+    REJECTED = "rejected"  # nothing of it is reported
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph's row, its cracks' properties as `response=cracks` tells them, when and where it was taken, and what a
+    person decided about it; no `mark` where nobody is asked.
+    """
+
+    row: Row
+    given: Scale | None
+    taken: Taken
+    standard: standards.Standard | None = None
+    mark: Mark | None = None
+
+    @property
+    def scale(self) -> Scale | None:
+        """One for all of the photograph: given, or by its camera. With a marker each crack has its own."""
+        told = self.row.scale or {}
+        if self.given is None and told.get("scale_source") in (ScaleSource.GIVEN, ScaleSource.CAMERA):
+            return Scale(told["mm_per_px"], ScaleSource(told["scale_source"]))
+        return self.given
+
+    @property
+    def told_scale(self) -> dict[str, Any]:
+        """As answers have it: `mm_per_px`, `scale_source`, and `scale_note` where it was asked for and not found."""
+        if self.given is not None:
+            return {"mm_per_px": self.given.mm_per_px, "scale_source": self.given.source}
+        return self.row.scale or {}
+
+    @property
+    def cracks(self) -> list[dict[str, Any]]:
+        told = [properties(crack, self.scale) for crack in self.row.cracks or ()]
+        if self.standard is None:
+            return told
+        return [{**crack, "band": self.standard.band(crack)} if "length_mm" in crack else crack for crack in told]
+
+
+class Findings(Protocol):
+    """The photographs that a report is about, and what holds for all of them."""
+
+    @property
+    def title(self) -> str:
+        """What they are called together, where nobody names the structure."""
+
+    @property
+    def quality(self) -> str:
+        """How the model was asked."""
+
+    @property
+    def scale(self) -> Scale | None:
+        """One that was given for all of them."""
+
+    @property
+    def standard(self) -> standards.Standard | None:
+        """By which the bands of cracks with a scale are told."""
+
+    @property
+    def elsewhere(self) -> str:
+        """Where all cracks and all reasons are told, of which a report has the first ones."""
+
+    def photographs(self) -> Iterator[Photograph]:
+        """Those that are known, in their order."""
+
+    def find(self, file: str) -> Photograph:
+        """Raises KeyError for one that isn't known."""
+
+    def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
+        """The photograph, upright (height, width, 3); or what is left of it, and False."""
+
+
+def printable(text: str) -> str:
+    """On one line, without what XML, DXF and people can't read: a file's name may be any bytes."""
+    return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)

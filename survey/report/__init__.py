@@ -1,1 +1,0 @@
-"""A survey's report, as one HTML file and as PDF, from the same content: `python -m survey.report --help`."""
