@@ -136,12 +136,20 @@ def post(url: str, pairs: Sequence[Pair], spoil: str | None) -> None:
         Image.fromarray(mask_hw.astype(np.uint8) * 255).save(png, "PNG")
         files = {"image": pair.image_path.read_bytes(), "mask": png.getvalue()}
         verdict = {"verdict": "other" if mask_hw.any() else "no_crack"}
-        saved = requests.post(f"{url}/save-for-retrain", files=files, data=verdict, timeout=120)
-        saved.raise_for_status()
-        item = saved.json()["id"]
+        item = save(url, files, verdict)
         seen = {"If-Match": requests.get(f"{url}/feedback/{item}", timeout=120).headers["ETag"]}
         accepted = {"decision": "accept"}
         requests.post(f"{url}/feedback/{item}/review", data=accepted, headers=seen, timeout=120).raise_for_status()
+
+
+def save(url: str, files: dict[str, bytes], fields: dict[str, str]) -> str:
+    """The item's id. A sidecar that has just started with a new folder first describes the photographs that must not train."""
+    while True:
+        saved = requests.post(f"{url}/save-for-retrain", files=files, data=fields, timeout=120)
+        if saved.status_code != requests.codes.unavailable:
+            saved.raise_for_status()
+            return str(saved.json()["id"])
+        time.sleep(float(saved.headers["Retry-After"]))
 
 
 def retrain(url: str) -> tuple[dict[str, str], float]:
