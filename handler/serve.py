@@ -9,7 +9,6 @@ import argparse
 import contextlib
 import ctypes
 import importlib.util
-import json
 import logging
 import math
 import os
@@ -28,6 +27,7 @@ import requests
 from crack.instance import instance_number, of_instance
 from crack.neighbours import session
 from crack.processes import how_it_ended
+from crack.serving import STATE_FILE, served
 from crack.temporary import OwnFolder
 from model.inference import deadline
 from model.inference.photograph import MEGABYTE, Limits
@@ -238,12 +238,11 @@ def _end_with_parent() -> None:
 
 def _promoted(model_store: Path) -> dict[str, str]:
     """What to load in place of the released archive: the last one that a retraining put into production there."""
-    state = model_store / "serving.json"
-    if not state.is_file():
+    name = served(model_store)
+    if name == RELEASED.name:
         return {}
-    name = json.loads(state.read_text())["default"]
     if not (model_store / name).is_file():
-        logger.error("%s names %s, which is not there: serving what the configuration names", state, name)
+        logger.error("%s names %s, which is not there: serving what the configuration names", model_store / STATE_FILE, name)
         return {}
     return {"TS_LOAD_MODELS": f"{MODEL_NAME}={name}"}
 

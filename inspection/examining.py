@@ -19,7 +19,7 @@ from model.inference.options import Options
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import NO_LIMITS, Limits, decode
 from model.inference.segmenter import threshold_level
-from model.inference.surface import look_at
+from model.inference.surface import Surface, look_at
 
 THUMBNAIL_PX = 192
 
@@ -59,8 +59,15 @@ def examine(
         raise ValueError(f"{found} Report this with the photograph.")
     if mask_hw is not None:  # each pixel on the side of the level that the mask says
         prob_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, level), np.minimum(prob_hw_u8, max(level - 1, 0)))
+    return examine_pixels(image_hwc_u8, prob_hw_u8, threshold, look_at(photograph, image_hwc_u8, scales))
+
+
+def examine_pixels(
+    image_hwc_u8: NDArray[np.uint8], prob_hw_u8: NDArray[np.uint8], threshold: float, surface: Surface
+) -> Examined:
+    """The same of a photograph that is decoded already, and its probability, both of one height and width."""
+    level = threshold_level(threshold)
     mask_hw = prob_hw_u8 >= level
-    surface = look_at(photograph, image_hwc_u8, scales)
     cracks, drawn, unmeasured = None, None, ""
     try:
         measured = measure(prob_hw_u8, image_hwc_u8, level)

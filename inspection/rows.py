@@ -25,8 +25,8 @@ FINAL = (Status.PREDICTED, Status.REFUSED)
 
 @dataclass(frozen=True)
 class Row:
-    """One photograph. `seconds` count from asking to the answer, tries included; what was not predicted has `error` alone, and
-    what was predicted but could not be measured has it too.
+    """One photograph. `seconds` count from asking to what is kept, tries included; what was not predicted has `error` alone,
+    and what was predicted but could not be measured has it too.
     """
 
     file: str  # below the folder of photographs, with /

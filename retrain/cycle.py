@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from crack.serving import RELEASED
 from export.archive import content_hash
 from model import checkpoint
 from model.dataset import read_parts
@@ -23,7 +24,7 @@ from model.params import Params
 from retrain import stages
 from retrain.jobs import Jobs
 from retrain.replicas import ModelServer, RollOverError
-from retrain.rollover import RELEASED, Serving, read_card, roll_over, served_versions, settle
+from retrain.rollover import Serving, read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crack.serving import RELEASED, STATE_FILE
 from export.archive import content_hash
 from model.checkpoint import REFERENCE
 from model.inference import card, runtime
@@ -30,8 +31,6 @@ from retrain.replicas import PROMOTED, ModelServer, Replica, RollOverError
 
 logger = logging.getLogger("retrain.rollover")
 
-RELEASED = "crack.mar"  # in git; never removed
-STATE_FILE = "serving.json"
 # Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
 LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on photographs, 9 where one had hardly learned
 

@@ -1,7 +1,7 @@
 """Survey a folder of photographs: `python -m survey --help`.
 
-Each photograph is asked of a running sidecar once, however often the survey is killed and begun again: what was answered stands
-in the journal of the survey's folder (`folder`). The address may have many servers behind it.
+Each photograph is looked at once, however often the survey is killed and begun again: what was answered stands in the journal
+of the survey's folder (`folder`). By whom is told by `--engine`: a running sidecar, or this machine by itself.
 """
 
 import argparse
@@ -22,13 +22,15 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
+from crack.serving import served
 from inspection.rows import Status
 from model.inference import standards
 from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
-from model.inference.options import Options, Quality, Response
+from model.inference.options import Options, Quality
 from survey import coco, geojson
-from survey.client import LONGEST_WAIT_S, Client, SurveyError
+from survey.engines import Engine, SurveyError
+from survey.engines.http import LONGEST_WAIT_S, HttpEngine
 from survey.findings import About, Findings
 from survey.folder import SHEET, Survey
 from survey.surveyor import Surveyor, ask_all, photographs
@@ -65,7 +67,7 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m survey",
-        description="Find the cracks in each photograph of a folder and its sub-folders, by a running sidecar.\n\n"
+        description="Find the cracks in each photograph of a folder and its sub-folders, by a sidecar or without one.\n\n"
         f"OUT then holds masks/, overlays/, {PHOTOGRAPHS} (a line for each photograph), {CRACKS} (a line for each crack),\n"
         f"both in {WORKBOOK} too, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first.\n"
         "python -m survey.report turns OUT into a report.\n"
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n"
         "  python -m survey photographs\n"
         "  python -m survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
+        "  python -m survey photographs --engine local\n"
         "  python -m survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
         "  python -m survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
@@ -85,17 +88,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     try:
-        url = of_instance(os.environ)["BACKEND_URL"]
+        places = of_instance(os.environ)
     except ValueError as error:
         parser.exit(NOT_POSSIBLE, f"error: {error}\n")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of photographs; nothing in it is changed")
     parser.add_argument("--out", type=Path, help="folder of what is found (default: FOLDER-cracks)")
     parser.add_argument(
+        "--engine",
+        choices=("http", "local"),
+        default="http",
+        help="what looks at the photographs. http: a running sidecar; local: processes on this machine's cores, without any "
+        "server (default: %(default)s)",
+    )
+    parser.add_argument(
         "--url",
-        default=url,
+        default=places["BACKEND_URL"],
         help="address of the sidecar, or one behind which many stand (default: BACKEND_URL, now %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")
+    parser.add_argument("--archive", type=Path, help="local: the model (default: what is served from the model store)")
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        metavar="'RUNTIME PRECISION'",
+        help="local: what computes it, such as 'openvino int8'; a server's answers name theirs (default: the fastest here)",
+    )
     parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times the time")
     parser.add_argument("--threshold", help="probability from which a pixel is called crack (default: the model's own)")
     parser.add_argument(
@@ -128,21 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--concurrency",
         type=_positive,
-        default=4,
-        help="photographs under way at a time: twice as many as the servers have processors together keep them busy, more only "
-        "make others wait; each takes 14 bytes a pixel here (default: %(default)s)",
+        help="photographs under way at a time. http: twice as many as the servers have processors keep them busy, more only "
+        "make others wait; each takes 14 bytes a pixel here (default: 4). local: processes (default: the processors, "
+        "fewer where there is less than 1.5 GB of memory for each)",
     )
     parser.add_argument(
         "--retries",
         type=_positive,
         default=10,
-        help=f"tries more while the server is away or busy, with up to {LONGEST_WAIT_S} s between them (default: %(default)s)",
+        help=f"http: tries more while the server is away or busy, up to {LONGEST_WAIT_S} s apart (default: %(default)s)",
     )
     chosen = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        return survey_folder(chosen)
+        return survey_folder(chosen, Path(places["CRACK_MODEL_STORE"]))
     except (SurveyError, RequestError, ValueError, OSError) as error:
         parser.exit(NOT_POSSIBLE, f"error: {error}\n")
     except KeyboardInterrupt:
@@ -150,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def survey_folder(chosen: argparse.Namespace) -> int:
+def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
     """What `main` was asked for; the exit code. Raises what `main` catches."""
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
@@ -165,9 +182,6 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         found = "; ".join(f"{name}: {reason}" for name, reason in islice(others.items(), 3)) or "it is empty"
         raise SurveyError(f"{folder} holds no photograph ({found}).")
     all_files, stopping = sorted([*files, *others]), threading.Event()
-    # Cracks are measured here, from the same answer; of the marker's paper the server calls nothing crack.
-    asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
-    client = Client(_address(chosen.url), _key(chosen.key_file), asked_for, chosen.retries, stopping)
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
     question |= {name: value for name in SCALES if (value := getattr(options, name)) is not None}
     try:
@@ -175,7 +189,12 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     except BlockingIOError as error:
         raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
     try:
-        surveyor = Surveyor(folder, survey, client, stopping, replace(options, mm_per_px=None, standard=None, exposure=None))
+        engine = _engine(chosen, replace(options, mm_per_px=None, standard=None, exposure=None), model_store, stopping)
+    except BaseException:
+        survey.close()
+        raise
+    try:
+        surveyor = Surveyor(folder, survey, engine, stopping)
         remaining = [file for file in files if not surveyor.is_answered(file)]
         print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
         if others:
@@ -186,7 +205,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
             print(f"{len(changed)} have changed since they were asked about, and are again: {', '.join(changed[:5])}")
         reason = None
         if remaining:
-            print(f"{client.url} serves model {client.check()}.")
+            print(f"{engine.name} answers by model {engine.check()}.", flush=True)
             progress = tqdm(
                 total=len(files),
                 initial=len(files) - len(remaining),
@@ -196,7 +215,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
                 dynamic_ncols=True,
             )
             with progress as bar, stopped_by_signals(stopping):
-                reason = ask_all(surveyor, remaining, chosen.concurrency, bar)
+                reason = ask_all(surveyor, remaining, bar)
         counts, versions = _counted(survey, all_files)
         models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
         asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
@@ -216,6 +235,7 @@ def survey_folder(chosen: argparse.Namespace) -> int:
         sheet = survey.write_sheet(all_files, folder.name, asked)
         n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
     finally:
+        engine.close()
         survey.close()
     print(f"{', '.join(f'{counts[status]} {status}' for status in Status if counts[status])}; {asked}.")
     if len(versions) > 1:
@@ -234,6 +254,17 @@ def survey_folder(chosen: argparse.Namespace) -> int:
     return DONE if counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
 
 
+def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
+    if chosen.engine == "http":
+        key = chosen.key_file.read_text().strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
+        return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
+    from survey.engines.local import LocalEngine  # a runtime and POSIX, which a client of a server needs none of
+    from survey.processes import default_n
+
+    archive = chosen.archive or model_store / served(model_store)
+    return LocalEngine(archive, options, chosen.concurrency or default_n(), chosen.backend, stopping)
+
+
 def _counted(survey: Survey, files: Sequence[str]) -> tuple[Counter[Status], Counter[str]]:
     """How many photographs have which status, and how many each version of the model predicted."""
     counts: Counter[Status] = Counter()
@@ -250,10 +281,6 @@ def _address(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.host:
         raise SurveyError(f"{text!r} is no address of a server. Give one such as http://127.0.0.1:8000.")
     return text.rstrip("/")
-
-
-def _key(file: Path | None) -> str | None:
-    return file.read_text().strip() if file else os.environ.get("CRACK_API_KEY")
 
 
 def _how_to_go_on() -> str:

@@ -1,6 +1,6 @@
 """From a photograph's file to its row and its pictures in the survey's folder, any number at a time.
 
-Left to others: asking (`client`), what the folder holds (`folder`), and the command line (`__main__`).
+Left to others: what looks at it (`engines`), what the folder holds (`folder`), and the command line (`__main__`).
 """
 
 import hashlib
@@ -18,14 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from inspection.examining import examine
 from inspection.rows import FINAL, Row, Status
-from model.inference.encoding import jpeg, mask_png
-from model.inference.errors import RequestError
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
-from model.inference.options import Options
-from model.inference.overlay import draw_overlay
-from survey.client import REFUSED, Client, StoppedError, SurveyError, message
+from survey.engines import Engine, NotPredictedError, StoppedError, SurveyError
 from survey.folder import JOURNAL, Survey, is_about_all
 
 _FIRST_BYTES = 4096  # by which a file is known
@@ -34,17 +29,12 @@ _OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # Windows puts them i
 
 @dataclass(frozen=True)
 class Surveyor:
-    """Takes one photograph after the other from its file to its row, from any number of threads.
-
-    Attributes:
-        scales: what each photograph's own scale is found by; `mm_per_px`, which may change later, isn't for here.
-    """
+    """Takes one photograph after the other from its file to its row, from any number of threads."""
 
     folder: Path
     survey: Survey
-    client: Client
+    engine: Engine
     stopping: threading.Event
-    scales: Options
 
     def predict(self, file: str) -> Row:
         """Ask for a photograph and keep its pictures; what is wrong with it alone becomes its row's error.
@@ -74,30 +64,13 @@ class Surveyor:
         identity = (len(photograph), status.st_mtime_ns, hashlib.sha256(photograph).hexdigest())
         started = time.monotonic()
         try:
-            answer = self.client.predict(photograph)
-        except TimeoutError as error:
-            return Row(file, Status.UNANSWERED, *identity, error=str(error))
+            seen = self.engine.look(photograph)
+        except NotPredictedError as error:
+            seconds = None if error.status is Status.UNANSWERED else round(time.monotonic() - started, 3)
+            return Row(file, error.status, *identity, seconds=seconds, error=error.sentence)
         seconds = round(time.monotonic() - started, 3)
-        if answer.status != 200:
-            kind = Status.REFUSED if answer.status in REFUSED else Status.FAILED
-            return Row(file, kind, *identity, seconds=seconds, error=message(answer))
-        threshold = float(answer.headers["X-Crack-Threshold"])
-        try:
-            examined = examine(photograph, answer.data, threshold, self.scales)
-        except (RequestError, ValueError) as error:
-            return Row(file, Status.FAILED, *identity, seconds=seconds, error=str(error))
-        overlay = jpeg(draw_overlay(examined.image_hwc_u8, examined.mask_hw))
-        self.survey.keep(file, mask_png(examined.mask_hw), overlay)
-        return Row(
-            file,
-            Status.PREDICTED,
-            *identity,
-            crack_ratio=float(answer.headers["X-Crack-Ratio"]),
-            crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
-            model_version=answer.headers["X-Crack-Model-Version"],
-            seconds=seconds,
-            **examined.facts,
-        )
+        self.survey.keep(file, seen.mask_png, seen.overlay_jpeg)
+        return Row(file, Status.PREDICTED, *identity, seconds=seconds, **seen.facts)
 
     def is_answered(self, file: str) -> bool:
         """Whether the journal has the answer to this file as it is, and its pictures are there."""
@@ -167,13 +140,14 @@ def _no_photograph(path: Path) -> str:
     return ""
 
 
-def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tqdm[Any]") -> str | None:
+def ask_all(surveyor: Surveyor, files: Sequence[str], bar: "tqdm[Any]") -> str | None:
     """Ask for each photograph and note what became of it, until all are, or `surveyor.stopping` is set.
 
     Returns:
         Why it makes no sense to go on, where that is so.
     """
     remaining, under_way = iter(files), set[Future[Row]]()
+    concurrency = surveyor.engine.n_at_once
     latest: deque[Status] = deque(maxlen=max(concurrency, 3))
     reason: str | None = None
     with ThreadPoolExecutor(concurrency) as pool:
@@ -200,5 +174,5 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], concurrency: int, bar: "tq
                 if row.error:
                     bar.write(f"{row.file}: {row.error}")
                 if len(latest) == latest.maxlen and set(latest) == {Status.UNANSWERED}:
-                    reason = reason or f"{surveyor.client.url} has answered none of the last {len(latest)} photographs."
+                    reason = reason or f"{surveyor.engine.name} has answered none of the last {len(latest)} photographs."
                     surveyor.stopping.set()

@@ -44,20 +44,32 @@ class Answer:
     observation: Observation
 
 
-def answer(
-    segmenter: Segmenter,
-    image: bytes,
-    options: Options,
-    *,
-    backend: Backend,
-    request_id: str,
-    limits: Limits = Limits(),  # noqa: B008
-) -> Answer:
-    """Predict the crack mask of one photograph and encode it as `options.response` asks.
+@dataclass(frozen=True)
+class Prediction:
+    """What a photograph shows, before it is encoded for anybody.
 
-    Args:
-        image: a photograph's file, as `photograph.decode` reads it.
-        backend: what the segmenter runs on, for the client to know.
+    Attributes:
+        image_hwc_u8: upright, RGB.
+        prob_hw_u8: crack probability, 255 = certain; 0 on the paper of markers.
+        mask_hw: where that is at least `threshold`.
+        crack_ratio: the mask's share, to six places.
+        score: see `score.crack_score`, to six places.
+        decode_s, run_s: seconds that it took.
+    """
+
+    image_hwc_u8: NDArray[np.uint8]
+    prob_hw_u8: NDArray[np.uint8]
+    mask_hw: NDArray[np.bool_]
+    surface: Surface
+    threshold: float
+    crack_ratio: float
+    score: float
+    decode_s: float
+    run_s: float
+
+
+def predict(segmenter: Segmenter, image: bytes, options: Options, limits: Limits) -> Prediction:
+    """Decode a photograph's file and find its cracks and its scale.
 
     Raises:
         RequestError: see `photograph.decode`; PREDICTION_FAILED if the mask does not fit the photograph.
@@ -78,8 +90,41 @@ def answer(
         surface.scale.clear(prob_hw_u8)
     threshold = segmenter.card.threshold if options.threshold is None else options.threshold
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
-    crack_ratio = round(float(mask_hw.mean()), 6)
-    score = round(crack_score(prob_hw_u8), 6)
+    return Prediction(
+        image_hwc_u8,
+        prob_hw_u8,
+        mask_hw,
+        surface,
+        threshold,
+        round(float(mask_hw.mean()), 6),
+        round(crack_score(prob_hw_u8), 6),
+        decoded - started,
+        predicted - decoded,
+    )
+
+
+def answer(
+    segmenter: Segmenter,
+    image: bytes,
+    options: Options,
+    *,
+    backend: Backend,
+    request_id: str,
+    limits: Limits = Limits(),  # noqa: B008
+) -> Answer:
+    """Predict the crack mask of one photograph and encode it as `options.response` asks.
+
+    Args:
+        image: a photograph's file, as `photograph.decode` reads it.
+        backend: what the segmenter runs on, for the client to know.
+
+    Raises:
+        RequestError: see `predict`.
+    """
+    started = time.perf_counter()
+    seen = predict(segmenter, image, options, limits)
+    image_hwc_u8, prob_hw_u8, mask_hw = seen.image_hwc_u8, seen.prob_hw_u8, seen.mask_hw
+    surface, threshold = seen.surface, seen.threshold
     model = {
         "name": segmenter.card.name,
         "version": segmenter.card.version,
@@ -114,7 +159,7 @@ def answer(
                 "image_size": mask_hw.shape,
                 "model": model,
                 "threshold": threshold,
-                "crack_score": score,
+                "crack_score": seen.score,
                 "request_id": request_id,
                 "features": [feature(crack, figures) for crack, figures in zip(found, told, strict=True)],
             }
@@ -123,10 +168,10 @@ def answer(
             facts: dict[str, object] = {
                 "image_size": mask_hw.shape,
                 "threshold": threshold,
-                "crack_ratio": crack_ratio,
+                "crack_ratio": seen.crack_ratio,
                 "model": model,
                 "request_id": request_id,
-                "crack_score": score,
+                "crack_score": seen.score,
             }
             if options.summary:
                 facts["summary"] = {**surface.told(), **judged, **summary(told, surface.scale, standard)}
@@ -134,14 +179,14 @@ def answer(
     headers = {
         "X-Crack-Model-Version": segmenter.card.version,
         "X-Crack-Threshold": repr(threshold),
-        "X-Crack-Ratio": f"{crack_ratio:.6f}",
-        "X-Crack-Score": f"{score:.6f}",
+        "X-Crack-Ratio": f"{seen.crack_ratio:.6f}",
+        "X-Crack-Score": f"{seen.score:.6f}",
     }
     observation = Observation(
-        decode_s=decoded - started,
-        run_s=predicted - decoded,
-        encode_s=time.perf_counter() - predicted,
-        crack_ratio=crack_ratio,
+        decode_s=seen.decode_s,
+        run_s=seen.run_s,
+        encode_s=time.perf_counter() - started - seen.decode_s - seen.run_s,
+        crack_ratio=seen.crack_ratio,
         confidence=confidence(prob_hw_u8),
         brightness=brightness(image_hwc_u8),
         sharpness=sharpness(image_hwc_u8),

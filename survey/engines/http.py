@@ -1,4 +1,4 @@
-"""Asks a running sidecar about photographs, and waits where it is away or busy: the surveyor's side of `POST /predict`."""
+"""The engine that asks a running sidecar, and waits where it is away or busy: the surveyor's side of `POST /predict`."""
 
 import threading
 from typing import Any, Self
@@ -6,21 +6,17 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from model.inference.options import Options
+from inspection.examining import examine
+from inspection.rows import Status
+from model.inference.errors import RequestError
+from model.inference.options import Options, Response
+from survey.engines import REFUSED, NotPredictedError, StoppedError, SurveyError
+from survey.outcome import Outcome, outcome
 
-REFUSED = (400, 413, 415, 422)  # this photograph; any other 4xx is about all of them
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
 _N_RETRIES_AT_START = 3
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=600.0)
-
-
-class StoppedError(Exception):
-    """Somebody wants the survey to stop; this photograph was not answered."""
-
-
-class SurveyError(Exception):
-    """Why no photograph can be predicted any more, in a sentence."""
 
 
 class Patience(urllib3.Retry):
@@ -39,18 +35,26 @@ class Patience(urllib3.Retry):
             raise StoppedError
 
 
-class Client:
+class HttpEngine:
     """Asks the sidecar at `url`, from any number of threads.
 
     Args:
         key: an API key, where the sidecar wants one.
+        options: what each photograph's cracks and scale are found by.
+        n_at_once: photographs under way at a time.
         n_retries: how often a photograph is sent again while the server is away or busy.
         stopping: ends all waiting.
     """
 
-    def __init__(self, url: str, key: str | None, options: Options, n_retries: int, stopping: threading.Event) -> None:
-        self.url = url
-        self._predict_url = f"{url}/predict?{urlencode(options.fields())}"
+    def __init__(
+        self, url: str, key: str | None, options: Options, n_at_once: int, n_retries: int, stopping: threading.Event
+    ) -> None:
+        self.name = url
+        self.n_at_once = n_at_once
+        self._options = options
+        # Cracks are measured here, from the same answer; of the marker's paper the server calls nothing crack.
+        asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
+        self._predict_url = f"{url}/predict?{urlencode(asked_for.fields())}"
         self._n_retries = n_retries
         self._patience = Patience(
             stopping,
@@ -73,40 +77,56 @@ class Client:
         """The version of the model that is served. Raises SurveyError where there is none."""
         patience = self._patience.new(total=min(self._n_retries, _N_RETRIES_AT_START))
         try:
-            answer = self._pool.request("GET", f"{self.url}/ready", retries=patience, redirect=False)
+            answer = self._pool.request("GET", f"{self.name}/ready", retries=patience, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise SurveyError(
-                f"{self.url} does not answer ({_reason(error)}). Start the sidecar there, or give its address by --url."
+                f"{self.name} does not answer ({_reason(error)}). Start the sidecar there, or give its address by --url."
             ) from error
         if answer.status == 200:
             try:
                 return str(answer.json()["model_version"])
             except (ValueError, KeyError, TypeError):
                 pass
-        raise SurveyError(f"{self.url} is not ready: {message(answer)}")
+        raise SurveyError(f"{self.name} is not ready: {_message(answer)}")
 
-    def predict(self, photograph: bytes) -> urllib3.BaseHTTPResponse:
-        """The answer: 200, or an error about this photograph.
+    def look(self, photograph: bytes) -> Outcome:
+        answer = self._ask(photograph)
+        if answer.status != 200:
+            raise NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))
+        try:
+            examined = examine(photograph, answer.data, float(answer.headers["X-Crack-Threshold"]), self._options)
+        except (RequestError, ValueError) as error:
+            raise NotPredictedError(Status.FAILED, str(error)) from error
+        return outcome(
+            examined,
+            crack_ratio=float(answer.headers["X-Crack-Ratio"]),
+            crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
+            model_version=answer.headers["X-Crack-Model-Version"],
+        )
 
-        Raises:
-            TimeoutError: the server was away or busy to the last try.
-            SurveyError: it would answer the same for any other photograph.
-            StoppedError: the waiting was cut short.
-        """
+    def close(self) -> None:
+        self._pool.clear()
+
+    def _ask(self, photograph: bytes) -> urllib3.BaseHTTPResponse:
+        """The answer: 200, or an error about this photograph."""
         try:
             answer = self._pool.request("POST", self._predict_url, body=photograph, retries=self._patience, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            raise TimeoutError(f"{self.url} did not answer in {self._n_retries + 1} tries ({_reason(error)}).") from error
+            raise NotPredictedError(
+                Status.UNANSWERED, f"{self.name} did not answer in {self._n_retries + 1} tries ({_reason(error)})."
+            ) from error
         if answer.status in _AGAIN:
-            raise TimeoutError(f"{self.url} was busy or away in {self._n_retries + 1} tries: {message(answer)}")
+            raise NotPredictedError(
+                Status.UNANSWERED, f"{self.name} was busy or away in {self._n_retries + 1} tries: {_message(answer)}"
+            )
         if answer.status == 200 and "X-Crack-Ratio" not in answer.headers:
-            raise SurveyError(f"{self.url} answers, but not as a sidecar does ({answer.headers.get('Content-Type')}).")
+            raise SurveyError(f"{self.name} answers, but not as a sidecar does ({answer.headers.get('Content-Type')}).")
         if answer.status not in (200, *REFUSED) and answer.status < 500:
-            raise SurveyError(message(answer))
+            raise SurveyError(_message(answer))
         return answer
 
 
-def message(answer: urllib3.BaseHTTPResponse) -> str:
+def _message(answer: urllib3.BaseHTTPResponse) -> str:
     """The sentence of an answer that is an error."""
     try:
         return str(answer.json()["message"])
