@@ -1,23 +1,37 @@
-"""How near a survey (`python -m survey`) comes to what the servers can do: photographs a second from its start to the
-finished contact sheet, beside a client that sends the same photographs and throws the masks away. All on one machine, so that
-the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers.
+"""How near a survey (`python -m survey`) comes to its limit, in photographs a second, all on one machine.
+
+By http: from its start to the finished contact sheet, beside a client that sends the same photographs and throws the masks
+away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local:
+beside the inference core in as many processes, on the same backend, making the same mask, overlay, thumbnail and measurements
+of the same photographs, all in memory. Limits are without their start; the local survey's is measured on one photograph.
 """
 
 import argparse
+import multiprocessing
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from itertools import cycle, islice
+from multiprocessing import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.contenders import sidecar
+from benchmarks.contenders import ARCHIVE, sidecar, unpack
 from benchmarks.load import Request, each
 from model.dataset import add_data_option, read_pairs
+from model.inference import runtime
+from model.inference.options import Options
+from model.inference.photograph import Limits
+from model.inference.processors import n_usable_cores
+from model.inference.segmenter import Segmenter
+from survey.engines.local import look
+from survey.processes import Core
 
 SETS = ("deepcrack", "crack500")
 
@@ -30,17 +44,71 @@ def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
     return len(list(folder.iterdir())) / (time.perf_counter() - started)
 
 
+def local_survey(folder: Path, out: Path, backend: str, n_processes: int) -> float:
+    """Seconds of the whole command."""
+    command = [sys.executable, "-m", "survey", str(folder), "--out", str(out), "--engine", "local", "--backend", backend]
+    started = time.perf_counter()
+    subprocess.run([*command, "--concurrency", str(n_processes)], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def core_alone(paths: Sequence[Path], backend: str, n_processes: int) -> float:
+    """Photographs a second of the inference core, from memory to memory."""
+    context = multiprocessing.get_context("spawn")
+    barrier, seconds = context.Barrier(n_processes), context.Queue()
+    shares = [paths[number::n_processes] for number in range(n_processes)]
+    workers = [context.Process(target=_look_at_all, args=(share, backend, n_processes, barrier, seconds)) for share in shares]
+    for worker in workers:
+        worker.start()
+    longest = max(seconds.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return len(paths) / longest
+
+
+def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier: "Barrier", seconds: "Queue[float]") -> None:
+    with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
+        card = unpack(Path(work), ARCHIVE)
+        name, precision = backend.split()
+        n_threads = max(1, n_usable_cores() // n_processes)
+        chosen, run, _ = runtime.choose(Path(work), card, n_threads, runtime=name, precision=precision)
+        core, photographs = Core(Segmenter(card, run), chosen), [path.read_bytes() for path in paths]
+        look(core, photographs[0], Options(), Limits())
+        barrier.wait()
+        started = time.perf_counter()
+        for photograph in photographs:
+            look(core, photograph, Options(), Limits())
+        seconds.put(time.perf_counter() - started)
+
+
+def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None:
+    paths = sorted(folder.iterdir())
+    single = work / "single"
+    single.mkdir()
+    shutil.copy(paths[0], single)
+    print("| photographs a second | the core alone | survey | ratio | its start, s |\n|---|---|---|---|---|")
+    for number in range(options.rounds):
+        most = core_alone(paths, options.backend, options.concurrency)
+        start_s = local_survey(single, work / f"single-{number}", options.backend, options.concurrency)
+        whole_s = local_survey(folder, work / f"out-{number}", options.backend, options.concurrency)
+        rate = (len(paths) - 1) / (whole_s - start_s)
+        print(f"| round {number + 1} | {most:.1f} | {rate:.1f} | {rate / most:.2f} | {start_s:.1f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.survey",
         description=__doc__,
-        epilog="examples:\n  python -m benchmarks.survey\n  python -m benchmarks.survey --n 100 --rounds 1\n",
+        epilog="examples:\n  python -m benchmarks.survey\n  python -m benchmarks.survey --n 100 --rounds 1\n"
+        "  python -m benchmarks.survey --engine local --concurrency 2 --n 3000\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
     parser.add_argument("--n", type=int, default=500, help="photographs (default: 500)")
     parser.add_argument("--rounds", type=int, default=3, help="of both, one after the other (default: 3)")
     parser.add_argument("--concurrency", type=int, default=4, help="of both (default: 4)")
+    parser.add_argument("--engine", choices=("http", "local"), default="http", help="(default: http)")
+    parser.add_argument("--backend", default="openvino int8", help="local: of both (default: openvino int8)")
     options = parser.parse_args()
     pairs = [pair for name in SETS for pair in read_pairs(options.data, [name], "train")]
     rates = []
@@ -50,6 +118,9 @@ def main() -> None:
         folder.mkdir()
         for number, pair in enumerate(islice(cycle(pairs), options.n)):
             shutil.copy(pair.image_path, folder / f"{number:05d}{pair.image_path.suffix}")
+        if options.engine == "local":
+            compare_local(folder, work, options)
+            return
         with sidecar(None) as predict_url:
             address, headers = f"{predict_url}?response=mask", {"Content-Type": "application/octet-stream"}
             requests = [Request(address, path.read_bytes(), headers) for path in sorted(folder.iterdir())]

@@ -35,7 +35,7 @@ class LocalEngine:
 
     def look(self, photograph: bytes) -> Outcome:
         try:
-            return self._processes.call(_look, photograph, self._options, self._limits)
+            return self._processes.call(look, photograph, self._options, self._limits)
         except RequestError as error:
             raise NotPredictedError(Status.REFUSED if error.code.status in REFUSED else Status.FAILED, error.message) from error
         except EndedError as error:
@@ -45,7 +45,8 @@ class LocalEngine:
         self._processes.close()
 
 
-def _look(core: Core, photograph: bytes, options: Options, limits: Limits) -> Outcome:
+def look(core: Core, photograph: bytes, options: Options, limits: Limits) -> Outcome:
+    """In one of the processes. Raises RequestError."""
     seen = predict(core.segmenter, photograph, options, limits)
     return outcome(
         examine_pixels(seen.image_hwc_u8, seen.prob_hw_u8, seen.threshold, seen.surface),
