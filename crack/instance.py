@@ -29,6 +29,7 @@ TORCHSERVE = {  # of the first instance they are those in config.properties
 FOLDERS = {
     "CRACK_MODEL_STORE": "model_store",
     "CRACK_FEEDBACK_DIR": "retrain_data",
+    "CRACK_INSPECTIONS_DIR": "inspections",
     "CRACK_RETRAIN_WORKSPACE": "retrain_workspace",
     "CRACK_DVC_REMOTE": ".dvc_storage",
     "CRACK_MLRUNS": "mlruns",

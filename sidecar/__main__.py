@@ -25,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = Settings.from_environment()
         app = create_app(settings)
-    except BlockingIOError:
-        parser.exit(2, f"error: another sidecar has {settings.feedback_dir} open. Stop it, or set CRACK_FEEDBACK_DIR.\n")
+    except BlockingIOError as error:
+        advice = "Stop it, or set CRACK_FEEDBACK_DIR and CRACK_INSPECTIONS_DIR."
+        parser.exit(2, f"error: another sidecar has {error.filename} open. {advice}\n")
     except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     serve(app, settings.host, settings.port, stop_timeout_s=30)

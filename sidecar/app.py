@@ -38,7 +38,9 @@ from sidecar.documents import (
 from sidecar.envelope import Envelope
 from sidecar.feedback import FeedbackStore
 from sidecar.files import tighten
-from sidecar.forms import FORM_OVERHEAD_BYTES, file_name, read_file, read_image, read_verdict, texts
+from sidecar.forms import FORM_OVERHEAD_BYTES, file_name, read_file, read_image, read_verdict, seen, texts
+from sidecar.inspection_routes import inspection_routes
+from sidecar.inspections import InspectionStore
 from sidecar.issuer import Issuer, is_token
 from sidecar.items import Item, State, Submission, check_said
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
@@ -47,6 +49,7 @@ from sidecar.metrics import Metrics
 from sidecar.rates import Rates
 from sidecar.readiness import Readiness
 from sidecar.refusals import answer_errors_in_one_form
+from sidecar.reporting import Reporting
 from sidecar.reserved import Reserved
 from sidecar.retrain_queue import RetrainQueue
 from sidecar.settings import Settings
@@ -88,9 +91,12 @@ def create_app(settings: Settings) -> FastAPI:
     queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
     decoding = Decoding(limits, settings.max_pixels_at_once)
     readiness = Readiness(torchserve)
-    n_open = tighten(settings.feedback_dir, but=settings.keys_path)  # which is refused instead, as others may have changed it
-    if n_open:
-        logger.warning("took %d files and folders in %s from other users of this machine", n_open, settings.feedback_dir)
+    inspections = InspectionStore(settings.inspections_dir, settings.inspections_quota_bytes)
+    reporting = Reporting(settings.inspections_dir)
+    for folder in (settings.feedback_dir, settings.inspections_dir):
+        n_open = tighten(folder, but=settings.keys_path)  # which is refused instead, as others may have changed it
+        if n_open:
+            logger.warning("took %d files and folders in %s from other users of this machine", n_open, folder)
     rates = Rates(settings.requests_per_minute)
 
     @asynccontextmanager
@@ -102,7 +108,9 @@ def create_app(settings: Settings) -> FastAPI:
         if issuer:
             await issuer.close()
         store.close()
+        inspections.close()
         decoding.close()
+        reporting.close()
 
     app = FastAPIOffline(  # its /docs asks this server for its scripts, and no other
         redoc_url=None,
@@ -244,7 +252,7 @@ def create_app(settings: Settings) -> FastAPI:
         item_id: str, request: Request, response: Response, caller: Annotated[Caller, may_review], if_match: Seen = None
     ) -> Feedback:
         """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
-        seen = _seen(if_match)
+        etag = seen(if_match)
         async with request.form(max_files=1, max_fields=16) as form:
             mask, fields = await read_file(form, "mask"), texts(form)
         decision = fields.get("decision", "accept" if mask else "")
@@ -257,7 +265,7 @@ def create_app(settings: Settings) -> FastAPI:
             store.review,
             item_id,
             caller.name,
-            seen,
+            etag,
             is_accepted=decision == "accept",
             reason=fields.get("reason", ""),
             mask=corrected,
@@ -269,8 +277,10 @@ def create_app(settings: Settings) -> FastAPI:
         """Forget a photograph, its masks and its history, from now on: what was learned from it, `python -m retrain purge`
         tells.
         """
-        await run_in_threadpool(store.delete, item_id, caller.name, _seen(if_match))
+        await run_in_threadpool(store.delete, item_id, caller.name, seen(if_match))
         return {"status": "deleted"}
+
+    app.include_router(inspection_routes(inspections, reporting, torchserve, decoding, limits, may_predict, may_review))
 
     @app.post("/retrain", tags=["retraining"], status_code=202)
     async def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
@@ -301,17 +311,6 @@ def create_app(settings: Settings) -> FastAPI:
     settings.doors.guard(app)
     app.add_middleware(Envelope, metrics=metrics)
     return app
-
-
-def _seen(if_match: str | None) -> str:
-    """The ETag of what a reviewer looked at; `*` says nothing about that."""
-    if if_match in (None, "", "*"):
-        raise RequestError(
-            ErrorCode.PRECONDITION_REQUIRED,
-            f"If-Match is {if_match!r}: expected the ETag of what you looked at, so that you decide about nothing else. "
-            "GET the item, and send its ETag as If-Match.",
-        )
-    return str(if_match)
 
 
 async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> Prediction | None:

@@ -1,4 +1,4 @@
-"""Photographs and masks of feedback: decoded in other processes, and only so many megapixels at once."""
+"""Photographs and masks that are kept: decoded in other processes, and only so many megapixels at once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +35,7 @@ class Decoding:
         if self._n_pixels + n_pixels > self._max_pixels_at_once:
             raise RequestError(
                 ErrorCode.SERVER_BUSY,
-                f"{self._n_pixels / MEGAPIXEL:.4g} megapixels of feedback are being decoded and this has "
+                f"{self._n_pixels / MEGAPIXEL:.4g} megapixels are being decoded and this has "
                 f"{n_pixels / MEGAPIXEL:.4g}; at most {self._max_pixels_at_once / MEGAPIXEL:.4g} are at once. "
                 "Nothing was saved. Send it again in some seconds.",
             )

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from inspection.findings import Mark
 from model.inference import standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
@@ -238,6 +239,39 @@ REVIEW_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": _form([], decision={"type": "string", "enum": ["accept", "reject"]}, reason=_TEXT, mask=_FILE),
+    }
+}
+
+_SCALES = ("mm_per_px", "distance_m", "focal_length_mm", "sensor_width_mm", "marker_size_mm")
+_OF_A_PHOTOGRAPH = {name: _OPTIONS[name] for name in ("threshold", "quality", *_SCALES)}
+KEEP_BODY: dict[str, Any] = {
+    "parameters": [{"name": name, "in": "query", "schema": schema} for name, schema in _OF_A_PHOTOGRAPH.items()],
+    "requestBody": {
+        "required": True,
+        "content": {
+            **_form(["image"], image=_FILE, **_OF_A_PHOTOGRAPH),
+            **{kind: {"schema": _FILE} for kind in MEDIA_TYPES},
+        },
+    },
+}
+CHANGE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": _form(
+            [],
+            state={"type": "string", "enum": list(Mark)},
+            note=_TEXT,
+            mask={**_FILE, "description": "as for /save-for-retrain; sent empty, a painted mask is dropped"},
+            threshold={**_TEXT, "description": "between 0 and 1; sent empty, the model's own"},
+            mm_per_px={**_TEXT, "description": "above 0; sent empty, none"},
+            scale_note={**_TEXT, "description": "where the scale comes from"},
+        ),
+    }
+}
+REPORT: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The report.",
+        "content": {"text/html": {"schema": {"type": "string"}}, "application/pdf": {"schema": _FILE}},
     }
 }
 

@@ -7,28 +7,27 @@ the index does not know; they are swept at the next start. One process at a time
 what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.app`).
 """
 
-import fcntl
 import hashlib
 import logging
-import os
 import shutil
 import sqlite3
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
-from sidecar.files import DurableFiles, sync
+from sidecar.files import DurableFiles
+from sidecar.index import Index, full_disk_named
 from sidecar.items import OF_A_CRACK, Event, Item, State, Submission, no_crack_in_mask, state_after
 from sidecar.labels import Mask, hash_distance, without_position
 
 logger = logging.getLogger("sidecar.feedback")
+
+_WHAT = "The feedback store"
 
 NEAR_COPY_BITS = (
     6  # of 64: scaled, recompressed and slightly cropped pictures differ by less, other pictures by some 20 and more
@@ -80,19 +79,13 @@ class FeedbackStore:
         self._folder = folder
         self._is_review_required = is_review_required
         self._reserved = reserved
-        self._files = DurableFiles(folder, ("images", "masks"), quota_bytes)
-        self._owner = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        advice = "Delete feedback, or have CRACK_QUOTA_GB raised."
+        self._files = DurableFiles(folder, ("images", "masks"), quota_bytes, _WHAT, advice)
         self._lock = threading.RLock()
-        self._index = sqlite3.connect(folder / "index.sqlite3", isolation_level=None, check_same_thread=False)
-        self._index.row_factory = sqlite3.Row
-        self._index.execute("PRAGMA journal_mode = WAL")
-        self._index.execute("PRAGMA synchronous = FULL")
-        self._index.executescript(_SCHEMA)
+        self._index = Index(folder, _SCHEMA)
         there = {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}
         for column in (column for column in _LATER_COLUMNS if column not in there):
             self._index.execute(f"ALTER TABLE items ADD COLUMN {column}")
-        sync(folder)
         self._sweep()
         if is_position_kept:
             self._index.execute("PRAGMA user_version = 0")
@@ -102,7 +95,6 @@ class FeedbackStore:
     def close(self) -> None:
         with self._lock:
             self._index.close()
-            os.close(self._owner)
 
     def save(self, submission: Submission, who: str, stored: bytes) -> Item:
         """Keep what was said; returns when it would survive a power cut.
@@ -121,7 +113,7 @@ class FeedbackStore:
         perceptual_hash = submission.photograph.perceptual_hash
         label = submission.label
         reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description)
-        with self._lock, _full_disk_named():
+        with self._lock, full_disk_named(_WHAT):
             known = self.find(item_id)
             mask_file = _mask_file(label) if label else None
             was_reviewed = known is not None and self._was_reviewed(item_id)
@@ -267,7 +259,7 @@ class FeedbackStore:
             RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to accept
                 or the item is quarantined; MASK_INVALID, where a crack was missed and the mask shows none; STORAGE_FULL.
         """
-        with self._lock, _full_disk_named():
+        with self._lock, full_disk_named(_WHAT):
             item = self._as_seen(item_id, seen)
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
@@ -298,9 +290,9 @@ class FeedbackStore:
         Raises:
             RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since.
         """
-        with self._lock, _full_disk_named():
+        with self._lock, full_disk_named(_WHAT):
             item = self._as_seen(item_id, seen)
-            with self._transaction():
+            with self._index.transaction():
                 self._index.execute("DELETE FROM items WHERE id = ?", (item_id,))
                 self._index.execute("DELETE FROM events WHERE item_id = ?", (item_id,))
             self._files.sweep(self._known_files())
@@ -327,24 +319,12 @@ class FeedbackStore:
         return row is not None
 
     def _commit(self, item: Item, event: Event) -> Item:
-        with self._transaction():
-            self._insert("INSERT OR REPLACE INTO items", {name: getattr(item, name) for name in _ITEM_COLUMNS})
-            self._insert("INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS})
+        with self._index.transaction():
+            self._index.insert("INSERT OR REPLACE INTO items", {name: getattr(item, name) for name in _ITEM_COLUMNS})
+            self._index.insert(
+                "INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS}
+            )
         return self.get(item.id)
-
-    def _insert(self, command: str, values: dict[str, Any]) -> None:
-        self._index.execute(f"{command} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", tuple(values.values()))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._index.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._index.execute("COMMIT")
-        except BaseException:
-            if self._index.in_transaction:
-                self._index.execute("ROLLBACK")
-            raise
 
     def _near_group(self, item_id: str, perceptual_hash: str) -> str:
         rows = self._index.execute("SELECT near_group, perceptual_hash FROM items ORDER BY created_at").fetchall()
@@ -389,19 +369,6 @@ class FeedbackStore:
             "SELECT image_file FROM items UNION SELECT mask_file FROM items UNION SELECT mask_file FROM events"
         ).fetchall()
         return {row[0] for row in rows if row[0]}
-
-
-@contextmanager
-def _full_disk_named() -> Iterator[None]:
-    """A disk that is full, or may not be written, as the error that clients can act on."""
-    try:
-        yield
-    except (OSError, sqlite3.OperationalError) as error:
-        logger.exception("the feedback store cannot be written")
-        raise RequestError(
-            ErrorCode.STORAGE_FULL,
-            f"The feedback store cannot be written ({error}). Nothing was saved. Free its disk, then send it again.",
-        ) from error
 
 
 def _mask_file(mask: Mask) -> str:

@@ -23,19 +23,24 @@ class DurableFiles:
     Args:
         sub_folders: names of those that are swept and counted.
         quota_bytes: what they may take together.
+        what: they are, as clients are told, and `advice` what to do where the quota is reached.
     """
 
-    def __init__(self, folder: Path, sub_folders: Collection[str], quota_bytes: int) -> None:
+    def __init__(self, folder: Path, sub_folders: Collection[str], quota_bytes: int, what: str, advice: str) -> None:
         self._folder = folder
         self._sub_folders = (*sub_folders, INCOMING)
         self.quota_bytes = quota_bytes
+        self._what, self._advice = what, advice
         for name in self._sub_folders:
             (folder / name).mkdir(parents=True, exist_ok=True)
         sync(folder)
         self.n_bytes = 0
 
-    def write(self, contents: Mapping[str, bytes]) -> None:
+    def write(self, contents: Mapping[str, bytes], n_bytes_beside: int = 0) -> None:
         """Write `{"images/ab12.jpg": ...}`; returns when they would survive a power cut.
+
+        Args:
+            n_bytes_beside: of the quota, taken by what lies elsewhere.
 
         Raises:
             RequestError: STORAGE_FULL, if that is more than the quota; nothing was written.
@@ -43,11 +48,12 @@ class DurableFiles:
         """
         new = {file: content for file, content in contents.items() if not (self._folder / file).exists()}
         n_new = sum(map(len, new.values()))
-        if self.n_bytes + n_new > self.quota_bytes:
+        n_held = self.n_bytes + n_bytes_beside
+        if n_held + n_new > self.quota_bytes:
             raise RequestError(
                 ErrorCode.STORAGE_FULL,
-                f"The feedback store holds {self.n_bytes / 1e6:.1f} MB of at most {self.quota_bytes / 1e6:.1f}, and this is "
-                f"{n_new / 1e6:.1f} more. Nothing was saved. Delete feedback, or have CRACK_QUOTA_GB raised.",
+                f"{self._what} holds {n_held / 1e6:.1f} MB of at most {self.quota_bytes / 1e6:.1f}, and this is "
+                f"{n_new / 1e6:.1f} more. Nothing was saved. {self._advice}",
             )
         for file, content in new.items():
             self._write(self._folder / file, content)

@@ -20,7 +20,8 @@ AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 
 
 async def read_image(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The photograph, a part of a form or the body itself, and the fields beside it or in the query.
+    """The photograph, a part of a form or the body itself, and the fields beside it or in the query; its file's name, where it
+    has one, is the field `name`.
 
     Raises:
         RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `read_file` and `texts` do.
@@ -28,7 +29,8 @@ async def read_image(request: Request) -> tuple[bytes, dict[str, str]]:
     fields = dict(request.query_params)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         async with request.form(max_files=1, max_fields=16) as form:
-            image, fields = await read_file(form, "image"), {**fields, **texts(form)}
+            image, name = await read_file(form, "image"), file_name(form, "image")
+            fields = {**fields, **({"name": name} if name else {}), **texts(form)}
     else:
         image = await request.body()
     if not image:
@@ -47,6 +49,17 @@ async def read_file(form: FormData, name: str) -> bytes:
     if part:
         raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} came as text. {AS_A_FILE}")
     return b""
+
+
+def seen(if_match: str | None) -> str:
+    """The ETag of what somebody looked at; `*` says nothing about that. Raises RequestError: PRECONDITION_REQUIRED."""
+    if if_match in (None, "", "*"):
+        raise RequestError(
+            ErrorCode.PRECONDITION_REQUIRED,
+            f"If-Match is {if_match!r}: expected the ETag of what you looked at, so that you decide about nothing else. "
+            "GET it, and send its ETag as If-Match.",
+        )
+    return str(if_match)
 
 
 def file_name(form: FormData, name: str) -> str | None:

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.keys import LOCAL, Caller
 
+_PREDICTING = ("/predict", "/photographs")  # how their addresses end
+
 
 class RateLimitedError(RequestError):
     """The next request is let in after `retry_after_s` seconds."""
@@ -35,7 +37,8 @@ class Rates:
         """Raises RateLimitedError."""
         if caller is LOCAL:
             return
-        kind = "predictions" if request.url.path == "/predict" else "reads" if request.method == "GET" else "changes"
+        is_prediction = request.method == "POST" and request.url.path.endswith(_PREDICTING)
+        kind = "predictions" if is_prediction else "reads" if request.method == "GET" else "changes"
         if not self._limiter.hit(self._limit, caller.name, kind):
             seconds = self._limiter.get_window_stats(self._limit, caller.name, kind).reset_time - time.time()
             wait_s = max(1, math.ceil(seconds))

@@ -24,11 +24,13 @@ class Settings:
     management_url: str
     model_store: Path
     feedback_dir: Path
+    inspections_dir: Path
     keys_path: Path
     page_port: int
     host: str = "127.0.0.1"
     data_dir: Path | None = None
     quota_bytes: int = 20 * GIGABYTE
+    inspections_quota_bytes: int = 20 * GIGABYTE
     requests_per_minute: int = 600
     limits: Limits = field(default_factory=Limits)
     max_pixels_at_once: int = Limits.max_pixels
@@ -55,9 +57,14 @@ class Settings:
             management_url=environment["TORCHSERVE_MANAGEMENT_URL"].rstrip("/"),
             model_store=Path(environment["CRACK_MODEL_STORE"]),
             feedback_dir=feedback_dir,
+            inspections_dir=Path(environment["CRACK_INSPECTIONS_DIR"]),
             data_dir=Path(environment["CRACK_DATA_DIR"]) if environment.get("CRACK_DATA_DIR") else None,
             keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
+            inspections_quota_bytes=_positive(
+                environment, "CRACK_INSPECTIONS_QUOTA_GB", cls.inspections_quota_bytes // GIGABYTE
+            )
+            * GIGABYTE,
             requests_per_minute=_positive(environment, "CRACK_REQUESTS_PER_MINUTE", cls.requests_per_minute),
             limits=limits,
             max_pixels_at_once=_at_once(

@@ -30,6 +30,7 @@ class Sidecar:
             **{name: value for name, value in os.environ.items() if name != "CRACK_DATA_DIR"},
             "CRACK_SIDECAR_PORT": str(port),
             "CRACK_FEEDBACK_DIR": str(folder),
+            "CRACK_INSPECTIONS_DIR": str(folder.with_name(f"{folder.name}-inspections")),
             "TORCHSERVE_URL": torchserve_url,
             "TORCHSERVE_MANAGEMENT_URL": management_url,
             **settings,

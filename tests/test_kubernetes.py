@@ -201,7 +201,7 @@ def test_there_is_one_sidecar_whose_index_is_on_a_disk_that_only_its_machine_has
     assert "sidecar" not in {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(BASE, "HorizontalPodAutoscaler")}
 
 
-@pytest.mark.parametrize("name", ["feedback", "retrain", "mlflow", "model-store", "photographs"])
+@pytest.mark.parametrize("name", ["feedback", "inspections", "retrain", "mlflow", "model-store", "photographs"])
 def test_a_volume_of_one_machine_is_mounted_on_one_machine(name: str) -> None:
     users = [
         pod

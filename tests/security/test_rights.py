@@ -19,15 +19,23 @@ from tests.waiting import PATIENCE_S
 
 ASKED = re.compile(r"method=(\w+) route=(\S+) code=(\d+)")
 ANYBODY = {("GET", "/ping"), ("GET", "/ready"), ("GET", "/metrics"), ("GET", "none")}  # the last: the description itself
+INSPECTION = "/inspections/{inspection_id}"
+KEPT = f"{INSPECTION}/photographs/{{photograph_id}}"
 GRANTED = {
-    Right.PREDICT: {("POST", "/predict"), ("GET", "/model"), ("GET", "/retrain")},
+    Right.PREDICT: {
+        *(("POST", "/predict"), ("GET", "/model"), ("GET", "/retrain")),
+        *(("GET", "/inspections"), ("POST", "/inspections"), ("GET", INSPECTION), ("POST", INSPECTION)),
+        *(("GET", f"{INSPECTION}/report"), ("GET", f"{INSPECTION}/photographs"), ("POST", f"{INSPECTION}/photographs")),
+        *(("GET", KEPT), ("GET", f"{KEPT}/{{part}}"), ("POST", KEPT)),
+    },
     Right.FEEDBACK: {("POST", "/save-for-retrain")},
     Right.REVIEW: {
         *(("GET", "/feedback"), ("GET", "/feedback/{item_id}"), ("GET", "/feedback/{item_id}/{part}")),
         *(("POST", "/feedback/{item_id}/review"), ("DELETE", "/feedback/{item_id}"), ("POST", "/retrain")),
+        *(("DELETE", INSPECTION), ("DELETE", KEPT)),
     },
 }
-WITHOUT_TORCHSERVE = {("POST", "/predict"), ("GET", "/model"), ("GET", "/ready")}
+WITHOUT_TORCHSERVE = {("POST", "/predict"), ("GET", "/model"), ("GET", "/ready"), ("POST", f"{INSPECTION}/photographs")}
 
 
 def attack(url: str, key: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,139 @@
+"""A photograph of an inspection, from what the model answered to what is kept of it; and anew where a person changed its mask.
+
+The functions that decode run in other processes (`sidecar.decoding`), as nobody vouches for what a client sends.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.examining import Examined, examine
+from inspection.findings import Mark
+from inspection.rows import Row, Status
+from inspection.taken import Taken, read_taken
+from model.inference.cracks import ScaleSource
+from model.inference.encoding import mask_png, png
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import Format, recognise
+from model.inference.options import Options
+from model.inference.photograph import Limits
+from sidecar.inspections import Kept
+from sidecar.labels import without_position
+from sidecar.masks import read_mask
+from sidecar.torchserve import Prediction
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found in a photograph: fields of its row, and its file as it is kept, without where it was taken."""
+
+    facts: dict[str, Any]
+    stored: bytes
+    extension: str
+    taken: Taken
+
+
+def look(image: bytes, probability_png: bytes, threshold: float, options: Options, limits: Limits) -> Looked:
+    """Raises RequestError as `examine` does; PREDICTION_FAILED."""
+    is_kept = recognise(image) in (Format.JPEG, Format.PNG)
+    found = _examined(image, probability_png, threshold, options, None, limits)
+    stored = without_position(image) if is_kept else png(found.image_hwc_u8)
+    return Looked(found.facts, stored, "jpg" if recognise(stored) is Format.JPEG else "png", read_taken(image))
+
+
+def look_again(
+    image: bytes,
+    probability_png: bytes,
+    threshold: float,
+    options: Options,
+    mask: bytes | None,
+    size_hw: tuple[int, int],
+    limits: Limits,
+) -> tuple[dict[str, Any], bytes | None]:
+    """What is found at another threshold, or in a painted mask; and that mask as it is kept.
+
+    Raises:
+        RequestError: MASK_INVALID; as `examine` does.
+    """
+    mask_hw = None if mask is None else read_mask(mask, size_hw)
+    found = _examined(image, probability_png, threshold, options, mask_hw, limits)
+    facts = found.facts | {"crack_ratio": round(float(found.mask_hw.mean()), 6)}
+    return facts, None if mask_hw is None else mask_png(mask_hw)
+
+
+def photograph_id(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()
+
+
+def new(inspection_id: str, name: str, image: bytes, options: Options, prediction: Prediction, looked: Looked) -> Kept:
+    """A photograph as it is kept first; what its scale is follows `options`."""
+    facts = dict(looked.facts)
+    if options.mm_per_px is not None:
+        facts["scale"] = given_scale(options.mm_per_px, "")
+    score = prediction.headers.get("x-crack-score")
+    row = Row(
+        name,
+        Status.PREDICTED,
+        len(looked.stored),
+        0,
+        hashlib.sha256(looked.stored).hexdigest(),
+        crack_ratio=float(prediction.headers["x-crack-ratio"]),
+        model_version=prediction.model_version,
+        crack_score=None if score is None else float(score),
+        **facts,
+    )
+    return Kept(
+        inspection_id,
+        photograph_id(image),
+        Mark.UNSEEN,
+        row,
+        looked.taken,
+        f"images/{row.sha256}.{looked.extension}",
+        f"levels/{hashlib.sha256(prediction.body).hexdigest()}.png",
+        None,
+        prediction.threshold,
+        options.marker_size_mm,
+        options.quality.value,
+    )
+
+
+def measured_anew(photograph: Kept, facts: dict[str, Any], mask: bytes | None) -> Kept:
+    """The scale stays what it is; only markers are looked for again."""
+    if not is_scaled_by_marker(photograph):
+        facts = facts | {"scale": photograph.row.scale}
+    return replace(photograph, row=replace(photograph.row, **facts), mask_file=mask_file(mask) if mask else None)
+
+
+def scales_of(photograph: Kept) -> Options:
+    """By which the photograph's cracks get a scale when they are measured: by its markers, where these tell it."""
+    return Options(marker_size_mm=photograph.marker_size_mm if is_scaled_by_marker(photograph) else None)
+
+
+def is_scaled_by_marker(photograph: Kept) -> bool:
+    return (photograph.row.scale or {}).get("scale_source") == ScaleSource.MARKER
+
+
+def given_scale(mm_per_px: float, note: str) -> dict[str, Any]:
+    return {"mm_per_px": mm_per_px, "scale_source": ScaleSource.GIVEN.value, **({"scale_note": note} if note else {})}
+
+
+def mask_file(mask: bytes) -> str:
+    return f"masks/{hashlib.sha256(mask).hexdigest()}.png"
+
+
+def _examined(
+    image: bytes,
+    probability_png: bytes,
+    threshold: float,
+    options: Options,
+    mask_hw: NDArray[np.bool_] | None,
+    limits: Limits,
+) -> Examined:
+    scales = replace(options, mm_per_px=None, standard=None, exposure=None)  # which hold for figures that are told, not kept
+    try:
+        return examine(image, probability_png, threshold, scales, mask_hw, limits)
+    except ValueError as error:
+        raise RequestError(ErrorCode.PREDICTION_FAILED, str(error)) from error

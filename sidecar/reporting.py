@@ -1,0 +1,134 @@
+"""The report of an inspection, made in a process of its own from what the store holds on disk.
+
+Left to others: what a report says and looks like (`inspection.report`).
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from anyio import CapacityLimiter, to_thread
+from numpy.typing import NDArray
+
+from inspection.findings import Photograph
+from inspection.report.writing import PAGE, PDF, compose, has_pdf
+from model.inference.cracks import Scale
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.isolation import Isolation
+from model.inference.photograph import decode
+from model.inference.standards import Standard, find
+from sidecar.index import FILE
+from sidecar.inspections import ALL, Inspection, Kept, kept
+
+FORMS = {"html": (PAGE, "text/html; charset=utf-8"), "pdf": (PDF, "application/pdf")}
+MAX_FINDINGS = 200  # that get a page each: some 60 MB of HTML
+DEADLINE_S = 300.0
+_MAX_BYTES = 4 * 2**30  # of address space: one photograph of the largest size, and all pictures of the report
+_MAX_WAITING = 4
+
+
+class Reporting:
+    """Makes one report after the other, of inspections in the store in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._isolation = Isolation(1, _MAX_BYTES, DEADLINE_S)
+        self._threads = CapacityLimiter(1)
+        self._n_waiting = 0
+
+    async def report(
+        self, inspection: Inspection, form: str, n_findings: int, standard: str | None, exposure: str | None
+    ) -> bytes:
+        """The file.
+
+        Args:
+            form: of `FORMS`.
+            n_findings: most that get a page each.
+
+        Raises:
+            RequestError: NOT_FOUND, where there is no typst for a PDF, or the inspection was deleted meanwhile; SERVER_BUSY;
+                PARAMETER_INVALID, where there is no such standard; PREDICTION_FAILED, where the report took too much.
+        """
+        if form == "pdf" and not has_pdf():
+            raise RequestError(
+                ErrorCode.NOT_FOUND, "This server makes no PDF, as it has no typst. Ask for format=html, and print that."
+            )
+        if standard is not None:
+            find(standard, exposure)
+        if self._n_waiting >= _MAX_WAITING:
+            raise RequestError(ErrorCode.SERVER_BUSY, f"{self._n_waiting} reports are being made. Ask again in some seconds.")
+        self._n_waiting += 1
+        call = partial(self._isolation.call, _write, self._folder, inspection, form, n_findings, standard, exposure)
+        try:
+            return await to_thread.run_sync(call, limiter=self._threads)
+        except RequestError as error:
+            if error.code is not ErrorCode.IMAGE_UNDECODABLE:
+                raise
+            raise RequestError(
+                ErrorCode.PREDICTION_FAILED, f"The report could not be made ({error.message}) Ask for fewer findings."
+            ) from error
+        finally:
+            self._n_waiting -= 1
+
+    def close(self) -> None:
+        self._isolation.close()
+
+
+def _write(
+    folder: Path, inspection: Inspection, form: str, n_findings: int, standard: str | None, exposure: str | None
+) -> bytes:
+    head = {"inspection": inspection.name if inspection.structure else ""}  # else it is the title
+    head |= {name: getattr(inspection, name) for name in ("structure", "element", "date", "inspector")}
+    address = f"file:{(folder / FILE).absolute().as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as index:
+        index.row_factory = sqlite3.Row
+        findings = KeptFindings(index, folder, inspection, find(standard, exposure) if standard else None)
+        name, _ = FORMS[form]
+        try:
+            return compose(findings, head, n_findings, forms=[name])[name]
+        except (FileNotFoundError, KeyError) as error:
+            raise RequestError(
+                ErrorCode.NOT_FOUND, f"{error.args[-1]} was deleted meanwhile. Look at the inspection, and ask again."
+            ) from error
+
+
+@dataclass(frozen=True)
+class KeptFindings:
+    """An inspection's photographs, read from the index by each that asks: one at a time is in memory."""
+
+    index: sqlite3.Connection
+    folder: Path
+    inspection: Inspection
+    standard: Standard | None
+    scale: Scale | None = None  # each photograph has its own
+    elsewhere: str = "the inspection itself"
+
+    @property
+    def title(self) -> str:
+        return self.inspection.name
+
+    @property
+    def quality(self) -> str:
+        command = "SELECT DISTINCT quality FROM photographs WHERE inspection_id = ? ORDER BY quality"
+        return ", ".join(row[0] for row in self.index.execute(command, (self.inspection.id,))) or "none"
+
+    def photographs(self) -> Iterator[Photograph]:
+        rows = self.index.execute(ALL, (self.inspection.id,))
+        return (kept(row).told(self.standard) for row in rows)
+
+    def find(self, file: str) -> Photograph:
+        return self._kept(file).told(self.standard)
+
+    def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
+        return decode((self.folder / self._kept(file).image_file).read_bytes()), True
+
+    def _kept(self, file: str) -> Kept:
+        command = "SELECT * FROM photographs WHERE inspection_id = ? AND row ->> 'file' = ?"
+        row = self.index.execute(command, (self.inspection.id, file)).fetchone()
+        if row is None:
+            raise KeyError(file)
+        return kept(row)

@@ -1,0 +1,81 @@
+"""The report of an inspection, as the sidecar makes it."""
+
+from collections.abc import Iterator
+
+import pypdfium2
+import pytest
+import requests
+
+from handler.serve import Server
+from model.synthetic import draw_surface
+from tests.photographs import jpeg
+from tests.sidecars import Sidecar
+from tests.surveyed import exif
+from tests.waiting import PATIENCE_S
+
+HEAD = {"name": "Spring <b>", "structure": "Bridge 7", "element": "Pier 3", "date": "2026-05-01", "inspector": "M. Weber"}
+
+
+@pytest.fixture(scope="module")
+def sidecar(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder = tmp_path_factory.mktemp("reports")
+    sidecar = Sidecar(folder / "store", folder / "log", server.inference_url, server.management_url)
+    yield sidecar
+    sidecar.stop()
+
+
+@pytest.fixture(scope="module")
+def inspection(sidecar: Sidecar) -> str:
+    """The address of one with three photographs: one confirmed with a scale, one rejected, one nobody has looked at."""
+    url = f"{sidecar.url}/inspections"
+    begun = requests.post(url, data=HEAD | {"position": "kept"}, timeout=PATIENCE_S).json()
+    for number, decided in enumerate(({"state": "confirmed", "mm_per_px": "0.2"}, {"state": "rejected"}, {}), 1):
+        photograph = jpeg(draw_surface(2 + number, (240, 320)).image_hwc_u8, exif=exif(47.37 + number / 1000, 8.54))
+        files = {"image": (f"wall-{number}.jpg", photograph)}
+        added = requests.post(f"{url}/{begun['id']}/photographs", files=files, timeout=PATIENCE_S).json()
+        fields, seen = {name: (None, value) for name, value in decided.items()}, {"If-Match": added["etag"]}
+        if fields:
+            route = f"{url}/{begun['id']}/photographs/{added['id']}"
+            requests.post(route, files=fields, headers=seen, timeout=PATIENCE_S).raise_for_status()
+    return f"{url}/{begun['id']}"
+
+
+def test_the_report_says_what_was_inspected_what_was_decided_and_leaves_out_what_was_rejected(inspection: str) -> None:
+    answer = requests.get(f"{inspection}/report", timeout=PATIENCE_S)
+    assert answer.headers["content-type"].startswith("text/html")
+    told = answer.text
+    for words in ("Bridge 7", "Spring &lt;b&gt;", "Pier 3", "2026-05-01", "M. Weber", "1 unseen, 1 confirmed, 1 rejected"):
+        assert words in told
+    assert "Crack 1 of wall-1.jpg" in told
+    assert "Crack 1 of wall-2.jpg" not in told
+    assert "Rejected by the inspector" in told
+    assert "Where the photographs were taken" in told
+    assert "0.2 mm per pixel, as given" in told
+    assert "<script" not in told
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_the_report_is_a_pdf_too_with_a_page_for_each_finding(inspection: str) -> None:
+    answer = requests.get(f"{inspection}/report?format=pdf&findings=1", timeout=PATIENCE_S)
+    assert answer.headers["content-type"] == "application/pdf", answer.text
+    document = pypdfium2.PdfDocument(answer.content)
+    texts = [page.get_textpage().get_text_bounded() for page in document]
+    document.close()
+    assert "M. Weber" in texts[0]
+    assert sum("Close-up" in text for text in texts) == 1
+    assert "Rejected by the inspector" in texts[-1]
+
+
+def test_a_standard_gives_bands_to_cracks_with_a_scale_and_one_that_is_none_is_named(inspection: str) -> None:
+    told = requests.get(f"{inspection}/report?standard=en-1992-1-1&exposure=XC4", timeout=PATIENCE_S).text
+    assert "Band, a guide value" in told
+    refused = requests.get(f"{inspection}/report?standard=en-1992-1-1&exposure=mild", timeout=PATIENCE_S)
+    assert (refused.status_code, refused.json()["code"]) == (400, "parameter_invalid")
+
+
+def test_an_inspection_without_photographs_has_a_report_and_one_that_is_gone_has_none(sidecar: Sidecar) -> None:
+    url = f"{sidecar.url}/inspections"
+    begun = requests.post(url, data={"name": "Empty"}, timeout=PATIENCE_S).json()
+    assert "Empty" in requests.get(f"{url}/{begun['id']}/report", timeout=PATIENCE_S).text
+    requests.delete(f"{url}/{begun['id']}", timeout=PATIENCE_S).raise_for_status()
+    assert requests.get(f"{url}/{begun['id']}/report", timeout=PATIENCE_S).json()["code"] == "not_found"
