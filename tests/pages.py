@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -152,3 +152,36 @@ def transform(browser: webdriver.Chrome, viewer: str = "#inspect-viewer") -> tup
     """How far the photograph is moved in its frame, and how much enlarged."""
     found = re.findall(r"-?[0-9.]+", str(one(browser, f"{viewer} .sheet").get_attribute("style")).split("transform:")[1])
     return float(found[0]), float(found[1]), float(found[2])
+
+
+class PointerAt:
+    """The pointer over the Inspect tab's photograph, by places in that photograph."""
+
+    def __init__(self, browser: webdriver.Chrome) -> None:
+        self._browser = browser
+
+    def move(self, x: float, y: float) -> None:
+        self._event("mouseMoved", x, y)
+
+    def click(self, x: float, y: float) -> None:
+        self.move(x, y)
+        self._event("mousePressed", x, y, button="left", clickCount=1)
+        self._event("mouseReleased", x, y, button="left", clickCount=1)
+
+    def drag(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        self.move(*start)
+        self._event("mousePressed", *start, button="left", clickCount=1)
+        self._event("mouseMoved", *end, button="left")
+        self._event("mouseReleased", *end, button="left", clickCount=1)
+
+    def zoom_in(self, x: float, y: float, times: int) -> None:
+        for _ in range(times):
+            self._event("mouseWheel", x, y, deltaX=0, deltaY=-100)
+
+    def _event(self, kind: str, x: float, y: float, **more: Any) -> None:
+        script = """
+        const photo = document.querySelector("#inspect-viewer .photo"), box = photo.getBoundingClientRect();
+        return [box.left + (arguments[0] * box.width) / photo.width, box.top + (arguments[1] * box.height) / photo.height];
+        """
+        left, top = self._browser.execute_script(script, x, y)
+        self._browser.execute_cdp_cmd("Input.dispatchMouseEvent", {"type": kind, "x": left, "y": top, **more})

@@ -15,7 +15,6 @@ const FINDINGS = `
     <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col">Score</th></tr></thead>
     <tbody></tbody></table></div>`;
 const MOST_ROWS = 300;
-const SVG = "http://www.w3.org/2000/svg";
 
 // `measure`: gives the features of what is shown; `onScale`: the scale was set, for all photographs or the shown one.
 function createFindings(root, viewer, measure, onScale) {

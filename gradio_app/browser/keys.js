@@ -10,7 +10,8 @@ function keyOf(event) {
   return letter ? (letter[1] || letter[2]).toLowerCase() : PLACES[event.code] || key;
 }
 
-// `keys`: what each key does while `root` is on the screen and nobody types; "mod-z" is Ctrl or Cmd with Z.
+// `keys`: what each key does while `root` is on the screen and nobody types; "mod-z" is Ctrl or Cmd with Z. One that gives false
+// has nothing to do: then the key does what it does elsewhere.
 function listenToKeys(root, keys) {
   document.addEventListener("keydown", (event) => {
     if (!root.offsetParent || event.altKey || event.isComposing) return;
@@ -18,8 +19,6 @@ function listenToKeys(root, keys) {
     if (/^(TEXTAREA|SELECT)$/.test(into.tagName) || into.isContentEditable || /^(text|number|search)$/.test(into.type)) return;
     const isWith = event.ctrlKey || event.metaKey;
     const name = (isWith ? "mod-" : "") + (isWith && event.shiftKey ? "shift-" : "") + keyOf(event);
-    if (!keys[name]) return;
-    event.preventDefault();
-    keys[name]();
+    if (keys[name] && keys[name]() !== false) event.preventDefault();
   });
 }

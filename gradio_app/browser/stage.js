@@ -59,7 +59,7 @@ function createStage(stage, sheet, { onPlace, onClick }) {
   });
   stage.addEventListener("pointermove", (event) => {
     const here = inFrame(event);
-    if (tool && tool.hover && event.pointerType !== "touch") tool.hover(here, scale);
+    if (tool && tool.hover && event.pointerType !== "touch") tool.hover(here, inPixels(here));
     const before = pointers.get(event.pointerId);
     if (!before) return;
     pointers.set(event.pointerId, here);

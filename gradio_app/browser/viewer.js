@@ -21,8 +21,10 @@ const VIEWER = `
       <span class="group">
         <button type="button" class="brush" aria-pressed="true" title="Paint crack (B)">Brush</button>
         <button type="button" class="eraser" aria-pressed="false" title="Wipe crack away (E)">Eraser</button>
+        <button type="button" class="trace" aria-pressed="false" title="Click along a crack; Enter ends it, Esc drops it (T)">Trace</button>
       </span>
-      <label>Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
+      <label class="size-label">Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
+      <span class="how" hidden>Click along a crack. Enter, or a click on the last place, ends it; Esc drops it.</span>
       <span class="group">
         <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
         <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
@@ -35,6 +37,7 @@ const VIEWER = `
         <canvas class="photo" role="img" aria-label="The photograph"></canvas>
         <canvas class="overlay" role="img" aria-label="The cracks drawn over it"></canvas>
         <svg class="lines" role="presentation"></svg>
+        <svg class="wire" role="presentation"></svg>
       </div>
       <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
       <div class="divider" hidden></div>
@@ -51,7 +54,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   const find = (name) => root.querySelector("." + name);
   const photo = find("photo"), overlay = find("overlay"), frame = find("stage");
   const mask = createMask(overlay);
-  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, isErasing = false, isPainting = false, from = null;
+  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null;
   find("hint").textContent = hint;
 
   const say = (text, isError = false) => {
@@ -101,45 +104,59 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     mask.cut(probability, level());
     changed();
   };
-  const undo = () => (mask.undo() ? changed() : shown && say("Nothing to undo."));
-  const redo = () => (mask.redo() ? changed() : shown && say("Nothing to redo."));
-  const wipe = () => { if (!shown) return; mask.touch(); mask.wipe(); changed(); };
+  const tracer = createTracer({
+    photo, mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, onPaint: changed, say,
+  });
+  const undo = () => tracer.back() || (mask.undo() ? changed() : shown && say("Nothing to undo."));
+  const redo = () => { tracer.finish(); mask.redo() ? changed() : shown && say("Nothing to redo."); };
+  const wipe = () => { if (!shown) return; tracer.finish(); mask.touch(); mask.wipe(); changed(); };
   const restore = () => {
     if (!shown || !mask.isTouched()) return;
+    tracer.finish();
     mask.touch();
     mask.fill(original.slice(), false);
     probability ? cut() : changed();
   };
   const size = () => Number(find("size").value);
+  const value = () => (tool === "eraser" ? 0 : 1);
   const brush = {
-    begin: (at) => { mask.touch(); from = at; mask.dab(at, at, size() / 2, isErasing ? 0 : 1); },
-    move: (at) => { mask.dab(from, at, size() / 2, isErasing ? 0 : 1); from = at; },
+    begin: (at) => { mask.touch(); from = at; mask.dab(at, at, size() / 2, value()); },
+    move: (at) => { mask.dab(from, at, size() / 2, value()); from = at; },
     end: () => changed(),
     cancel: () => mask.forget(),
-    hover: ([x, y], scale) => {
-      const cursor = find("cursor"), across = Math.max(3, size() * scale);
-      Object.assign(cursor.style, { width: across + "px", height: across + "px", left: x - across / 2 + "px", top: y - across / 2 + "px" });
-      cursor.hidden = false;
-    },
+    hover: (at) => { hovered = at; drawCursor(); },
   };
-  frame.addEventListener("pointerleave", () => (find("cursor").hidden = true));
-  const resize = (to) => { find("size").value = to; tellSize(); find("cursor").hidden = true; };
+  let hovered = null;
+  const drawCursor = () => {
+    find("cursor").hidden = !hovered;
+    if (!hovered) return;
+    const [x, y] = hovered, across = Math.max(3, size() * placed.scale);
+    Object.assign(find("cursor").style, { width: across + "px", height: across + "px", left: x - across / 2 + "px", top: y - across / 2 + "px" });
+  };
+  const unhover = () => { hovered = null; drawCursor(); };
+  frame.addEventListener("pointerleave", unhover);
+  const resize = (to) => { find("size").value = to; tellSize(); drawCursor(); };
   const tellSize = () => {
     find("size-out").textContent = size() + " px";
     find("size").setAttribute("aria-valuetext", size() + " pixels");
   };
-  const choose = (erasing) => {
-    isErasing = erasing;
-    find("brush").setAttribute("aria-pressed", String(!erasing));
-    find("eraser").setAttribute("aria-pressed", String(erasing));
+  const choose = (name) => {
+    tool = name;
+    for (const each of ["brush", "eraser", "trace"]) find(each).setAttribute("aria-pressed", String(each === name));
+    paint(true);
   };
   const paint = (on) => {
+    tracer.finish();
     isPainting = on && Boolean(shown);
+    const isTracing = isPainting && tool === "trace";
     find("paint").hidden = !isPainting;
-    find("cursor").hidden = true;
+    find("size-label").hidden = isTracing;
+    find("how").hidden = !isTracing;
+    unhover();
     find("paint-mode").setAttribute("aria-pressed", String(isPainting));
     frame.classList.toggle("painting", isPainting);
-    stage.use(isPainting ? brush : null);
+    frame.classList.toggle("tracing", isTracing);
+    stage.use(isPainting ? (isTracing ? tracer : brush) : null);
     if (isPainting) { find("split").value = 0; split(placed); }
   };
 
@@ -172,13 +189,15 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     find("opacity").setAttribute("aria-valuetext", find("opacity").value + " percent");
   }, "input");
   on("split", () => split(placed), "input");
-  on("size", tellSize, "input");
+  on("size", () => { tellSize(); drawCursor(); }, "input");
   on("zoom-in", () => shown && stage.zoom(1.5)); on("zoom-out", () => shown && stage.zoom(1 / 1.5)); on("fit", () => shown && stage.fit());
-  on("paint-mode", () => paint(!isPainting)); on("brush", () => choose(false)); on("eraser", () => choose(true));
+  on("paint-mode", () => paint(!isPainting));
+  for (const name of ["brush", "eraser", "trace"]) on(name, () => choose(name));
   on("undo", undo); on("redo", redo); on("empty", wipe); on("restore", restore);
   on("save-mask", saveMask); on("save-overlay", saveOverlay);
   const keys = {
-    p: () => paint(!isPainting), b: () => choose(false), e: () => choose(true),
+    p: () => paint(!isPainting), b: () => choose("brush"), e: () => choose("eraser"), t: () => choose("trace"),
+    enter: tracer.finish, escape: tracer.drop,
     0: () => shown && stage.fit(), "+": () => shown && stage.zoom(1.5), "-": () => shown && stage.zoom(1 / 1.5),
     "[": () => resize(size() - 1), "]": () => resize(size() + 1),
     "mod-z": undo, "mod-shift-z": redo, "mod-y": redo,
@@ -222,8 +241,10 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       for (const canvas of [photo, overlay]) Object.assign(canvas, { width, height });
       photo.getContext("2d").drawImage(bitmap, 0, 0);
       photo.setAttribute("aria-label", `The photograph ${what.name}`);
-      find("lines").setAttribute("viewBox", `0 0 ${width} ${height}`);
-      Object.assign(find("lines").style, { width: width + "px", height: height + "px" });
+      for (const svg of root.querySelectorAll("svg")) {
+        svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+        Object.assign(svg.style, { width: width + "px", height: height + "px" });
+      }
       find("lines").replaceChildren();
       const found = levels ? redChannel(levels) : new Uint8Array(width * height);
       probability = what.is_mask ? null : found;
