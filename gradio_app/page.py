@@ -6,6 +6,7 @@ Left to others: the sidecar over HTTP (`backend`), decoding and measuring (`pict
 import csv
 import functools
 import io
+import json
 import logging
 import time
 import uuid
@@ -122,6 +123,7 @@ class Page:
             if not mask and not verdict:
                 raise BackendError("Paint a correction first, or say what was wrong.")
             fields = {name: said.get(name) for name in ("request_id", "model_version", "note")}
+            fields["look_alikes"] = json.dumps(said["look_alikes"]) if said.get("look_alikes") else None
             image = self._own(said["image"])
             saved = self._backend.save(image.read_bytes(), str(said.get("name") or image.name), mask, verdict=verdict, **fields)
             return f"Saved: {saved['reason']}."

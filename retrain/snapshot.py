@@ -23,6 +23,7 @@ HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
 UNFINISHED = ".tmp"  # behind the name of a snapshot that is being taken
 PURGED_FILE = "purged.json"  # what `python -m retrain purge` has taken out since
+LOOK_ALIKES_FILE = "look_alikes.csv"  # beside the feedback's split.csv: what was marked as no crack; no training reads it yet
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 
 
@@ -34,6 +35,7 @@ class Label:
     image_file: str
     mask_file: str
     group: str
+    look_alikes: str | None = None  # JSON (`sidecar.look_alikes`); None in stores of earlier versions
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ def read_labels(feedback_dir: Path) -> list[Label]:
     if not index_path.is_file():
         return []
     with closing(sqlite3.connect(f"file:{index_path}?mode=ro", uri=True, timeout=10)) as index:
+        there = {row[1] for row in index.execute("PRAGMA table_info(items)")}
+        look_alikes = "look_alikes" if "look_alikes" in there else "NULL"
         rows = index.execute(
-            "SELECT id, image_file, mask_file, near_group FROM items "
+            f"SELECT id, image_file, mask_file, near_group, {look_alikes} FROM items "  # noqa: S608
             "WHERE state = 'accepted' AND mask_file IS NOT NULL ORDER BY id"
         ).fetchall()
     return [Label(*row) for row in rows]
@@ -91,12 +95,22 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
         for label in labels:
             image, mask = Path(label.image_file).name, Path(label.mask_file).name
             rows.writerow([image, mask, HELD_OUT if label.id in held_out else "train", label.group])
+    _write_look_alikes(labels, building / FEEDBACK / LOOK_ALIKES_FILE)
     digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
     found = Snapshot(len(labels), len(held_out), digest)
     # Written last: with it, the snapshot is whole.
     (building / FACTS_FILE).write_text(json.dumps(asdict(found)) + "\n")
     _replace(out_dir, building)
     return found
+
+
+def _write_look_alikes(labels: Sequence[Label], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["image", "left", "top", "right", "bottom", "kind"])
+        for label in labels:
+            for each in json.loads(label.look_alikes or "[]"):
+                rows.writerow([Path(label.image_file).name, *each["box"], each["kind"]])
 
 
 def _replace(out_dir: Path, building: Path) -> None:

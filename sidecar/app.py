@@ -45,6 +45,7 @@ from sidecar.issuer import Issuer, is_token
 from sidecar.items import Item, State, Submission, check_said
 from sidecar.keys import LOCAL, MARKER, Caller, KeyRing, NoKeysError, Right
 from sidecar.labels import Mask, compare, read_label
+from sidecar.look_alikes import read_look_alikes
 from sidecar.metrics import Metrics
 from sidecar.rates import Rates
 from sidecar.readiness import Readiness
@@ -197,6 +198,7 @@ def create_app(settings: Settings) -> FastAPI:
             model_version=fields.get("model_version"),
             note=fields.get("note"),
             name=name,
+            look_alikes=read_look_alikes(fields.get("look_alikes"), photograph.size_hw),
         )
         if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
             served: Prediction | None = await torchserve.probability(image)

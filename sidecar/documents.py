@@ -9,8 +9,10 @@ from model.inference import standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
+from sidecar.forms import MAX_LOOK_ALIKES_CHARACTERS
 from sidecar.items import State
 from sidecar.labels import Verdict
+from sidecar.look_alikes import Kind
 
 
 class Error(BaseModel):
@@ -232,6 +234,13 @@ SAVE_BODY: dict[str, Any] = {
             request_id=_TEXT,
             model_version=_TEXT,
             note=_TEXT,
+            look_alikes={
+                "type": "string",
+                "maxLength": MAX_LOOK_ALIKES_CHARACTERS,
+                "example": '[{"box": [12, 80, 420, 163], "kind": "joint"}]',
+                "description": "what looks like a crack and is none: a JSON list of boxes (left, top, right, bottom, in pixels "
+                f"of the upright photograph) and kinds ({', '.join(Kind)})",
+            },
         ),
     }
 }

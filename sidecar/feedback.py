@@ -24,6 +24,7 @@ from sidecar.files import DurableFiles
 from sidecar.index import Index, full_disk_named
 from sidecar.items import OF_A_CRACK, Event, Item, State, Submission, no_crack_in_mask, state_after
 from sidecar.labels import Mask, hash_distance, without_position
+from sidecar.look_alikes import as_json, read_look_alikes
 
 logger = logging.getLogger("sidecar.feedback")
 
@@ -49,7 +50,7 @@ CREATE TABLE IF NOT EXISTS events (item_id, {", ".join(_EVENT_COLUMNS)});
 CREATE INDEX IF NOT EXISTS events_by_item ON events (item_id);
 """
 _ITEMS = f"SELECT *, {', '.join(f'{value} AS {name}' for name, value in _FROM_EVENTS.items())} FROM items"  # noqa: S608
-_LATER_COLUMNS = ("proposed_mask_file", "name")  # which stores of earlier versions lack
+_LATER_COLUMNS = ("proposed_mask_file", "name", "look_alikes")  # which stores of earlier versions lack
 _WAITING = f"state IN ('{State.NEEDS_LABEL}', '{State.LABELLED}') OR proposed_mask_file IS NOT NULL"  # for a person
 
 
@@ -119,6 +120,9 @@ class FeedbackStore:
             was_reviewed = known is not None and self._was_reviewed(item_id)
             is_doubtful = submission.is_cut_anew or submission.is_drawn_unturned
             is_reviewed = self._is_review_required or was_reviewed or is_doubtful
+            look_alikes = submission.look_alikes
+            if label is None and known:  # nothing is said of where cracks are: what was marked before still is
+                look_alikes = look_alikes or known.look_alikes
             state, reason = state_after(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
             now = _now()
             is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
@@ -128,7 +132,7 @@ class FeedbackStore:
                 and state is known.state
                 and (label is None or (is_settled and mask_file == known.mask_file))
             ):
-                item = replace(known, updated_at=now)  # what is known already says as much, or more
+                item = replace(known, updated_at=now, look_alikes=look_alikes)  # what is known already says as much, or more
             else:
                 image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
                 self._files.write({image_file: stored} | ({mask_file: label.png} if mask_file and label else {}))
@@ -152,6 +156,7 @@ class FeedbackStore:
                     created_at=known.created_at if known else now,
                     updated_at=now,
                     name=submission.name or (known.name if known else None),
+                    look_alikes=look_alikes,
                 )
             event = Event(
                 at=now,
@@ -319,8 +324,9 @@ class FeedbackStore:
         return row is not None
 
     def _commit(self, item: Item, event: Event) -> Item:
+        row = {name: getattr(item, name) for name in _ITEM_COLUMNS} | {"look_alikes": as_json(item.look_alikes)}
         with self._index.transaction():
-            self._index.insert("INSERT OR REPLACE INTO items", {name: getattr(item, name) for name in _ITEM_COLUMNS})
+            self._index.insert("INSERT OR REPLACE INTO items", row)
             self._index.insert(
                 "INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS}
             )
@@ -376,7 +382,9 @@ def _mask_file(mask: Mask) -> str:
 
 
 def _item(row: sqlite3.Row) -> Item:
-    return Item(**{field.name: row[field.name] for field in fields(Item)} | {"state": State(row["state"])})
+    look_alikes = read_look_alikes(row["look_alikes"], (row["height"], row["width"]))
+    told = {"state": State(row["state"]), "look_alikes": look_alikes}
+    return Item(**{field.name: row[field.name] for field in fields(Item)} | told)
 
 
 def _now() -> str:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.look_alikes import LookAlike
 
 
 class State(StrEnum):
@@ -41,6 +42,7 @@ class Submission:
     model_version: str | None = None
     note: str | None = None
     name: str | None = None  # of the file that was sent
+    look_alikes: tuple[LookAlike, ...] = ()  # what was marked as no crack
 
     def __post_init__(self) -> None:
         """Raises RequestError, MASK_INVALID (crack beside `no_crack`, or none beside a verdict that speaks of one),
@@ -101,6 +103,7 @@ class Item:
     created_at: str
     updated_at: str
     name: str | None = None  # of the file that was sent
+    look_alikes: tuple[LookAlike, ...] = ()  # marked by whoever sent the mask
     sent_by: str = ""  # who sent it first
     revision: int = 0  # how many things have happened to it
 

@@ -150,6 +150,16 @@ def test_a_correction_is_kept_reviewed_and_deleted(sidecar: Sidecar) -> None:
     assert_refused(get(sidecar, f"/feedback/{item['id']}"), 404, "not_found")
 
 
+def test_what_was_marked_as_no_crack_goes_along_with_a_correction(sidecar: Sidecar) -> None:
+    marked = [{"box": [3, 4, 60, 20], "kind": "joint"}, {"box": [0, 0, 128, 96], "kind": "other"}]
+    post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, look_alikes=json.dumps(marked))
+    (item,) = get(sidecar, "/feedback").json()["items"]
+    assert item["look_alikes"] == marked
+    outside = json.dumps([{"box": [3, 4, 129, 20], "kind": "joint"}])
+    refused = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, look_alikes=outside)
+    assert_refused(refused, 400, "parameter_invalid")
+
+
 def test_a_reviewers_own_mask_replaces_the_label(sidecar: Sidecar) -> None:
     saved = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, verdict="missed_crack").json()
     assert saved["state"] == "needs_label"

@@ -11,6 +11,14 @@ const FINDINGS = `
     <button class="primary">Set scale</button></form>
   <p class="scale-source"></p>
   <p class="sum" role="status" aria-live="polite"></p>
+  <div class="bar verdicts" role="toolbar" aria-label="The chosen crack is none" hidden>
+    <button type="button" data-kind="" title="Take it out of the mask (Delete)">Delete</button>
+    <button type="button" data-kind="joint" title="Take it out, and mark it as a joint (1)">Joint</button>
+    <button type="button" data-kind="lane_marking" title="Take it out, and mark it as a lane marking (2)">Lane marking</button>
+    <button type="button" data-kind="cable" title="Take it out, and mark it as a cable (3)">Cable</button>
+    <button type="button" data-kind="other" title="Take it out, and mark it as something else that looks like a crack (4)">Other</button>
+    <button type="button" class="back" title="Undo (Ctrl+Z)">Undo</button>
+  </div>
   <div class="rows"><table role="grid" aria-label="Cracks" hidden>
     <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col">Score</th></tr></thead>
     <tbody></tbody></table></div>`;
@@ -44,10 +52,11 @@ function createFindings(root, viewer, measure, onScale) {
       return row;
     }));
     root.querySelector("table").hidden = !told.length;
+    find("verdicts").hidden = !told.length && !viewer.isTouched();
     const total = features.reduce((sum, { properties: crack }) => sum + crack.length_px, 0), n = features.length;
     const more = n > MOST_ROWS ? ` The ${MOST_ROWS} longest are listed.` : "";
     find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}` : "No crack is long enough to be measured.";
-    if (lit) light(lit, false);
+    light(lit, false);
   };
   const draw = () => lines.replaceChildren(...features.flatMap(({ geometry, properties: crack }) => {
     const parts = geometry.type === "LineString" ? [geometry.coordinates] : geometry.coordinates;
@@ -69,6 +78,7 @@ function createFindings(root, viewer, measure, onScale) {
       if (isLit && isRevealed) row.scrollIntoView({ block: "nearest" });
       if (lit !== null) row.tabIndex = isLit ? 0 : -1;
     }
+    for (const button of root.querySelectorAll("[data-kind]")) button.disabled = lit === null;
     const crack = features.find(({ properties }) => String(properties.id) === lit);
     if (crack && isRevealed) viewer.stage.reveal(...crack.properties.bbox_px);
   };
@@ -96,6 +106,21 @@ function createFindings(root, viewer, measure, onScale) {
     draw();
     if (!answer.ok) find("sum").textContent = answer.text;
   };
+
+  // --- what is none
+
+  const take = (kind) => {
+    const crack = features.find(({ properties }) => String(properties.id) === lit);
+    if (!crack) return false;
+    const { type, coordinates } = crack.geometry;
+    features = features.filter((each) => each !== crack);
+    lit = null;
+    viewer.remove(type === "LineString" ? coordinates : coordinates.flat(), kind);
+    tell();
+    draw();
+  };
+  find("verdicts").addEventListener("click", ({ target }) => target.dataset.kind !== undefined && take(target.dataset.kind));
+  find("back").addEventListener("click", viewer.undo);
 
   // --- the scale
 
@@ -138,7 +163,7 @@ function createFindings(root, viewer, measure, onScale) {
   find("scale-all").addEventListener("click", () => set(scale.mm_per_px, `${scale.source.replace(/\.( Set on .*)?$/, "")}. Set on ${viewer.shown().name}.`, true));
 
   return {
-    light, step,
+    light, step, take,
     isRuling: () => find("ruler").getAttribute("aria-pressed") === "true",
     rule: (on) => viewer.shown() && rule(on),
     show: (next) => { scale = next; features = []; lit = null; rule(false); draw(); tell(); refresh(); },

@@ -40,7 +40,7 @@ decide.innerHTML = `
     <option value="false_alarm">that is no crack</option><option value="too_thick">too thick</option>
     <option value="too_thin">too thin</option><option value="other">something else</option></select></label>
   <label class="grow">Note <input type="text" class="note" maxlength="500" placeholder="optional"></label>
-  <button type="button" class="send primary" title="Send the mask as it is on the screen, and what was wrong">Send correction</button>`;
+  <button type="button" class="send primary"></button>`;
 
 const fileOf = async (blob, name) => (await upload(new File([await blob], name, { type: "image/png" }))).path;
 const keep = (entry) => { const { file, ...row } = entry; return keeper.put(row); };
@@ -61,6 +61,7 @@ const batch = createBatch(async (entry) => {
   }
   draw();
 });
+const isChanged = (entry) => Boolean(entry.draft) || levelOf(entry) !== ownLevel(entry);
 const draw = () => {
   const n = (state) => entries.filter((entry) => entry.state === state).length;
   const isRunning = batch.isRunning(), nDone = n("done"), nFailed = n("failed");
@@ -71,6 +72,11 @@ const draw = () => {
   at("pack").hidden = at("clear").hidden = !entries.length;
   at("inspect").classList.toggle("many", entries.length > 1);
   gallery.draw(entries, shown);
+  const isMask = shown && shown.state === "done" && isChanged(shown);
+  decide.querySelector(".send").textContent = isMask ? "Checked: send mask" : "Send";
+  decide.querySelector(".send").title = isMask
+    ? "You looked at the whole photograph: all its cracks are marked, and nothing else. Until you send it, it is a draft."
+    : "Send what was wrong. A mask is better: correct this one.";
 };
 const add = (files) => {
   const names = new Set(entries.map((entry) => entry.name));
@@ -129,7 +135,7 @@ const open = async (entry) => {
   shown = entry;
   decide.querySelector(".verdict").value = entry.verdict;
   decide.querySelector(".note").value = entry.note;
-  const isShown = await viewer.show({ ...entry.result, name: entry.name }, levelOf(entry), entry.draft);
+  const isShown = await viewer.show({ ...entry.result, name: entry.name }, levelOf(entry), entry.draft, entry.marked);
   if (shown !== entry) return;
   if (isShown) {
     if (entry.mark === "unseen") entry.mark = "seen";
@@ -148,14 +154,14 @@ const thumbOf = () => {
   return canvas.toDataURL("image/jpeg", 0.8);
 };
 const changed = () => {
-  const draft = viewer.draft();
-  if (draft) Object.assign(shown, { draft, level: viewer.level(), thumb: thumbOf(), isSent: false });
+  const draft = viewer.draft(), entry = entries.find((each) => each.name === viewer.shown().name);  // perhaps another is opened already
+  if (draft) Object.assign(entry, { draft, marked: viewer.marked(), level: viewer.level(), thumb: thumbOf(), isSent: false });
   else {
-    Object.assign(shown, { draft: null, thumb: null });
-    settings.level = viewer.level() === ownLevel(shown) ? null : viewer.level();
+    Object.assign(entry, { draft: null, marked: [], thumb: null });
+    settings.level = viewer.level() === ownLevel(entry) ? null : viewer.level();
     keeper.put(settings);
   }
-  keep(shown);
+  keep(entry);
   draw();
   findings.later();
 };
@@ -171,15 +177,15 @@ for (const [name, kind] of [["verdict", "change"], ["note", "input"]])
 const send = async (verdict) => {
   const entry = shown;
   if (!entry || entry.state !== "done" || viewer.shown()?.name !== entry.name) return;
-  const isChanged = verdict !== "correct" && (entry.draft || levelOf(entry) !== ownLevel(entry));
-  if (isChanged && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
+  const isMask = verdict !== "correct" && isChanged(entry);
+  if (isMask && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
   const buttons = decide.querySelectorAll("button");
   buttons.forEach((button) => (button.disabled = true));
   viewer.say("Sending …");
   try {
-    const mask = isChanged ? await fileOf(viewer.maskBlob(), "mask.png") : null;
+    const mask = isMask ? await fileOf(viewer.maskBlob(), "mask.png") : null;
     const answer = await server.save_correction({
-      image: entry.result.image_path, name: entry.name, mask, is_empty: viewer.isEmpty(), verdict, note: entry.note,
+      image: entry.result.image_path, name: entry.name, mask, is_empty: viewer.isEmpty(), verdict, note: entry.note, look_alikes: mask ? entry.marked : [],
       request_id: entry.result.request_id, model_version: entry.result.model_version,
     });
     if (answer.ok) {
@@ -227,7 +233,8 @@ at("pack").addEventListener("click", async () => {
 
 Object.assign(viewer.keys, {
   j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown,
-  n: () => findings.step(1), l: () => findings.rule(!findings.isRuling()),
+  n: () => findings.step(1), delete: () => findings.take(""), 1: () => findings.take("joint"), 2: () => findings.take("lane_marking"),
+  3: () => findings.take("cable"), 4: () => findings.take("other"), l: () => findings.rule(!findings.isRuling()),
 });
 addEventListener("beforeunload", (event) => {
   if (batch.isRunning() || keeper.isBehind()) event.preventDefault();

@@ -1,10 +1,11 @@
-// Which pixels are crack, 0 or 1 for each, drawn on a canvas of the photograph's size; brush strokes, undo and redo.
+// What a person says of a photograph: which pixels are crack, 0 or 1 for each, drawn on a canvas of the photograph's size, and
+// what was marked as looking like a crack (box and kind). Brush strokes, undo and redo.
 
 const CRACK = [255, 0, 64];
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
 
 function createMask(canvas) {
-  let width = 0, height = 0, data = new Uint8Array(), isTouched = false, undone = [], done = [];
+  let width = 0, height = 0, data = new Uint8Array(), marked = [], isTouched = false, undone = [], done = [];
 
   const repaint = (left = 0, top = 0, right = width, bottom = height) => {
     left = Math.max(0, left); top = Math.max(0, top); right = Math.min(width, right); bottom = Math.min(height, bottom);
@@ -16,7 +17,7 @@ function createMask(canvas) {
       for (let index = row * width + left; index < row * width + right; index++, at++) if (data[index]) pixels[at] = colour;
     context.putImageData(part, left, top);
   };
-  const state = () => ({ data: data.slice(), isTouched });
+  const state = () => ({ data: data.slice(), marked, isTouched });
   const touch = () => {
     done.push(state());
     undone = [];
@@ -27,7 +28,7 @@ function createMask(canvas) {
     const next = from.pop();
     if (!next) return false;
     to.push(state());
-    ({ data, isTouched } = next);
+    ({ data, marked, isTouched } = next);
     repaint();
     return true;
   };
@@ -43,15 +44,39 @@ function createMask(canvas) {
     repaint(Math.floor(Math.min(fromX, toX)) - margin, Math.floor(Math.min(fromY, toY)) - margin,
       Math.ceil(Math.max(fromX, toX)) + margin, Math.ceil(Math.max(fromY, toY)) + margin);
   };
+  const flood = (places, isIn, visit) => {
+    const found = [];
+    const look = (x, y) => {
+      const at = y * width + x;
+      if (x < 0 || y < 0 || x >= width || y >= height || !isIn(at)) return;
+      visit(at, x, y);
+      found.push(at);
+    };
+    const around = (x, y) => { for (let row = y - 1; row <= y + 1; row++) for (let column = x - 1; column <= x + 1; column++) look(column, row); };
+    for (const [x, y] of places) around(Math.floor(x), Math.floor(y));
+    while (found.length) { const at = found.pop(), x = at % width; around(x, (at - x) / width); }
+  };
   return {
     touch, dab,
     undo: () => go(done, undone),
     redo: () => go(undone, done),
-    forget: () => { const last = done.pop(); if (last) ({ data, isTouched } = last); repaint(); },  // a stroke that was no stroke
-    begin: (size) => { [width, height] = size; data = new Uint8Array(width * height); isTouched = false; done = []; undone = []; },
-    fill: (next, hasPainting = isTouched) => { data = next; isTouched = hasPainting; repaint(); },
+    forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // a stroke that was no stroke
+    begin: (size) => { [width, height] = size; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
+    fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
     cut: (probability, level) => { for (let at = 0; at < data.length; at++) data[at] = probability[at] >= level ? 1 : 0; repaint(); },
     wipe: () => { data.fill(0); repaint(); },
+    // Takes away the connected parts that a line's places are on; their box.
+    erase: (places) => {
+      const box = [width, height, 0, 0];
+      flood(places, (at) => data[at], (at, x, y) => {
+        data[at] = 0;
+        box[0] = Math.min(box[0], x); box[1] = Math.min(box[1], y); box[2] = Math.max(box[2], x + 1); box[3] = Math.max(box[3], y + 1);
+      });
+      repaint(...box);
+      return box;
+    },
+    mark: (box, kind) => { marked = [...marked, { box, kind }]; },
+    marked: () => marked,
     data: () => data,
     isTouched: () => isTouched,
     nCrack: () => { let n = 0; for (let at = 0; at < data.length; at++) n += data[at]; return n; },

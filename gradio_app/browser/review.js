@@ -66,7 +66,8 @@ const open = async (index) => {
   if (item !== items[at]) return;  // another was opened meanwhile
   if (!answer.ok) return viewer.clear(answer.text, true);
   const kept = await keeper.get(item.id);
-  const isShown = await viewer.show({ ...answer, name: nameOf(item) }, 128, kept && kept.etag === answer.etag ? kept.draft : null);
+  const draft = kept && kept.etag === answer.etag ? kept.draft : null;
+  const isShown = await viewer.show({ ...answer, name: nameOf(item) }, 128, draft, answer.item.look_alikes);
   if (!isShown || item !== items[at]) return;
   seen = answer;
   const { verdict, note, sent_by, created_at, state, reason, updated_at } = answer.item;

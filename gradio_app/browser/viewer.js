@@ -37,6 +37,7 @@ const VIEWER = `
         <canvas class="photo" role="img" aria-label="The photograph"></canvas>
         <canvas class="overlay" role="img" aria-label="The cracks drawn over it"></canvas>
         <svg class="lines" role="presentation"></svg>
+        <svg class="marked" role="presentation"></svg>
         <svg class="wire" role="presentation"></svg>
       </div>
       <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
@@ -48,13 +49,15 @@ const VIEWER = `
     <p class="status" role="status" aria-live="polite"></p>
   </div>`;
 
+const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
+
 // `onChange`: the mask is another one now; `onLine`: a line over the photograph was clicked.
 function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {} }) {
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
   const photo = find("photo"), overlay = find("overlay"), frame = find("stage");
   const mask = createMask(overlay);
-  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null;
+  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [];
   find("hint").textContent = hint;
 
   const say = (text, isError = false) => {
@@ -87,7 +90,15 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       (shown.crack_score == null ? "" : `, crack score ${shown.crack_score.toFixed(3)}`) +
       (shown.model_version ? `, model ${shown.model_version}` : "") + (mask.isTouched() ? ", corrected by you" : ""));
   };
+  const drawMarked = () => find("marked").replaceChildren(...mask.marked().flatMap(({ box: [left, top, right, bottom], kind }) => {
+    const box = document.createElementNS(SVG, "rect"), name = document.createElementNS(SVG, "text");
+    for (const [key, value] of Object.entries({ x: left, y: top, width: right - left, height: bottom - top })) box.setAttribute(key, value);
+    for (const [key, value] of Object.entries({ x: left, y: top, dx: "0.3em", dy: "1.1em" })) name.setAttribute(key, value);
+    name.textContent = LOOK_ALIKES[kind];
+    return [box, name];
+  }));
   const changed = () => {
+    drawMarked();
     find("threshold").disabled = mask.isTouched();
     find("threshold-label").title = mask.isTouched() ? "The mask is as you painted it. Start over, or undo, to cut it at another threshold." : "";
     tell();
@@ -105,7 +116,8 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     changed();
   };
   const tracer = createTracer({
-    photo, mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, onPaint: changed, say,
+    photo, mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, say,
+    onPaint: () => { const on = shown; setTimeout(() => shown === on && changed(), 30); },  // after the way is on the screen
   });
   const undo = () => tracer.back() || (mask.undo() ? changed() : shown && say("Nothing to undo."));
   const redo = () => { tracer.finish(); mask.redo() ? changed() : shown && say("Nothing to redo."); };
@@ -114,7 +126,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     if (!shown || !mask.isTouched()) return;
     tracer.finish();
     mask.touch();
-    mask.fill(original.slice(), false);
+    mask.fill(original.slice(), false, ownMarks);
     probability ? cut() : changed();
   };
   const size = () => Number(find("size").value);
@@ -230,8 +242,9 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     say(text, isError);
   };
   // `what`: name, image_url, levels_url (of the probability, or by `is_mask` of a mask); `level`: that it is cut at;
-  // `draft`: what was painted before. Gives whether it is what is shown now: pictures may arrive in another order.
-  const show = async (what, level, draft) => {
+  // `draft`: what was painted before, `marked`: what looks like a crack and is none. Gives whether it is what is shown now:
+  // pictures may arrive in another order.
+  const show = async (what, level, draft, marked = []) => {
     asked = what;
     try {
       const [bitmap, levels] = await Promise.all([pixelsOf(what.image_url), what.levels_url && pixelsOf(what.levels_url)]);
@@ -253,9 +266,11 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       find("threshold").value = level;
       tellLevel();
       mask.begin([width, height]);
-      if (draft) mask.fill(unpackBits(draft, width * height), true);
+      ownMarks = draft ? [] : marked;
+      if (draft) mask.fill(unpackBits(draft, width * height), true, marked);
       else if (probability) mask.cut(probability, level);
-      else mask.fill(original.slice(), false);
+      else mask.fill(original.slice(), false, marked);
+      drawMarked();
       root.classList.add("filled");
       find("hint").hidden = true;
       find("decide").hidden = false;
@@ -276,6 +291,15 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     shown: () => shown, size: () => [width, height],
     isTouched: mask.isTouched, isEmpty: () => !mask.nCrack(),
     draft: () => (mask.isTouched() ? packBits(mask.data()) : null),
+    marked: mask.marked,
+    remove: (places, kind) => {
+      tracer.finish();
+      mask.touch();
+      const box = mask.erase(places);
+      if (kind && box[0] < box[2]) mask.mark(box, kind);
+      changed();
+    },
+    undo,
     use: (tool) => { paint(false); stage.use(tool); },
   };
 }

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.pages import draw, eventually, inspect, one, press, says, strike, transform
+from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, transform
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -123,3 +124,50 @@ def test_what_is_painted_is_measured(browser: Browser, tmp_path: Path) -> None:
     press(browser, "#inspect-viewer .paint-mode")
     draw(browser, (-100, 0), (200, 0))
     eventually(lambda: "1 crack, " in one(browser, ".findings .sum").text)
+
+
+def test_a_crack_is_marked_as_a_joint_by_one_key_and_undo_brings_it_back(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    found, before = rows(browser), painted(browser)
+    strike(browser, "n", "KeyN")
+    press(browser, ".findings [data-kind=joint]")
+    assert painted(browser).sum() < before.sum()
+    assert one(browser, "#inspect-viewer .marked text").text == "joint"
+    assert "draft" in one(browser, "#inspect-viewer .send").get_attribute("title")
+    eventually(lambda: len(rows(browser)) == len(found) - 1)
+    press(browser, ".findings .back")
+    assert np.array_equal(painted(browser), before)
+    assert not browser.find_elements(By.CSS_SELECTOR, "#inspect-viewer .marked text")
+    eventually(lambda: rows(browser) == found)
+
+
+def test_what_was_deleted_and_marked_survives_a_reload_and_goes_along_with_the_label(
+    browser: Browser, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    inspect(browser, walls[0])
+    rows(browser)
+    strike(browser, "n", "KeyN")
+    strike(browser, "2", "Digit2")
+    mine = painted(browser)
+    eventually(lambda: rows(browser))
+    browser.refresh()
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mine)
+    assert one(browser, "#inspect-viewer .marked text").text == "lane marking"
+    before = {item["id"] for item in items(sidecar)}
+    assert one(browser, "#inspect-viewer .send").text == "Checked: send mask"
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved: waits for a reviewer")
+    (item,) = [item for item in items(sidecar) if item["id"] not in before]
+    (marked,) = item["look_alikes"]
+    left, top, right, bottom = marked["box"]
+    assert marked["kind"] == "lane_marking"
+    assert not mine[top:bottom, left:right].all()
+    open_tab(browser, "Review")
+    while walls[0].name not in says(browser, "#review-viewer", "% crack"):
+        strike(browser, "j")
+    eventually(lambda: one(browser, "#review-viewer .marked text").text == "lane marking")
+
+
+def items(sidecar: Sidecar) -> list[dict[str, Any]]:
+    return list(requests.get(f"{sidecar.url}/feedback?limit=500", timeout=PATIENCE_S).json()["items"])

@@ -131,10 +131,13 @@ context.stroke();
 const levels = Object.assign(document.createElement("canvas"), { width, height });
 levels.getContext("2d").fillRect(0, 0, width, height);
 const result = {
-  image_path: "", levels_path: "", image_url: canvas.toDataURL("image/jpeg", 0.9), levels_url: levels.toDataURL(),
-  thumb_url: small.toDataURL(), size: [width, height], threshold: 0.5, crack_ratio: 0, crack_score: 0, model_version: "1", request_id: "1",
+  image_path: "", levels_path: "", size: [width, height], threshold: 0.5, crack_ratio: 0, crack_score: 0, model_version: "1",
+  image_url: canvas.toDataURL("image/jpeg", 0.9), levels_url: levels.toDataURL(), thumb_url: small.toDataURL(),
 };
-const row = { id: "large", number: 1, name: "large.jpg", mark: "seen", scale: null, draft: null, verdict: "", note: "", state: "done", text: "", result };
+const row = {
+  id: "large", number: 1, name: "large.jpg", mark: "seen", state: "done", scale: null, draft: null, verdict: "",
+  note: "", result,
+};
 const request = indexedDB.open("crack-detection");
 request.onsuccess = () => {
   const transaction = request.result.transaction("inspect", "readwrite");
@@ -168,5 +171,5 @@ def test_in_24_megapixels_the_way_is_there_soon_after_each_click(browser: Browse
         eventually(lambda number=number: browser.execute_script("return waits.length") == number)
     says(browser, "#inspect-viewer", "corrected by you")
     waits_ms = browser.execute_script("return waits")
-    print("ms from each click to the painted way:", [round(wait) for wait in waits_ms])  # noqa: T201
+    print("ms from each click to the painted way:", [round(wait) for wait in waits_ms])
     assert max(waits_ms) < 1000 * SLOWEST_S

@@ -1,7 +1,9 @@
 """A snapshot of the real feedback store: the accepted corrections alone, near copies on one side of the cut."""
 
+import csv
 import json
 import shutil
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +14,11 @@ import pytest
 from model.dataset import read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
-from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, LOOK_ALIKES_FILE, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.look_alikes import Kind, LookAlike
 from tests.conftest import ROOT
 from tests.photographs import png
 
@@ -174,3 +177,28 @@ def test_no_store_has_no_labels(tmp_path: Path) -> None:
 def test_a_set_that_is_not_there_is_named(feedback_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         take_snapshot(feedback_dir, tmp_path, ["nowhere"], RULES, tmp_path / "snapshot")
+
+
+def test_what_was_marked_as_no_crack_is_listed_beside_the_labels(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=False)
+    surface = draw_surface(1, (64, 80), is_cracked=True)
+    data = png(surface.image_hwc_u8)
+    marked = (LookAlike((2, 3, 40, 9), Kind.JOINT), LookAlike((50, 1, 70, 60), Kind.CABLE))
+    said = Submission(Photograph.read(data), Verdict.OTHER, Mask.of(surface.mask_hw), look_alikes=marked)
+    item = store.save(said, "somebody", data)
+    store.close()
+    take_snapshot(folder, tmp_path / "data", [], RULES, tmp_path / "snapshot")
+    with (tmp_path / "snapshot" / FEEDBACK / LOOK_ALIKES_FILE).open(newline="") as file:
+        found = [tuple(row.values()) for row in csv.DictReader(file)]
+    name = Path(item.image_file).name
+    assert found == [(name, "2", "3", "40", "9", "joint"), (name, "50", "1", "70", "60", "cable")]
+
+
+def test_labels_of_stores_without_look_alikes_are_read(feedback_dir: Path) -> None:
+    before = read_labels(feedback_dir)
+    with sqlite3.connect(feedback_dir / "index.sqlite3") as index:
+        index.execute("ALTER TABLE items DROP COLUMN look_alikes")
+    assert [label.id for label in read_labels(feedback_dir)] == [label.id for label in before]

@@ -14,6 +14,7 @@ from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.look_alikes import Kind, LookAlike
 from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
 
@@ -366,3 +367,35 @@ def test_the_index_syncs_each_commit(store: FeedbackStore, tmp_path: Path) -> No
     send(store, None, MASK)
     with sqlite3.connect(tmp_path / "index.sqlite3") as index:
         assert index.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+# What was marked as no crack
+
+
+JOINT = LookAlike((4, 8, 60, 20), Kind.JOINT)
+
+
+def test_what_was_marked_as_no_crack_is_kept_with_its_label(store: FeedbackStore) -> None:
+    item = send(store, None, MASK, look_alikes=(JOINT,))
+    assert store.get(item.id).look_alikes == (JOINT,)
+    assert review(store, item.id, is_accepted=True).look_alikes == (JOINT,)
+
+
+def test_a_newer_mask_brings_its_own_look_alikes_and_a_word_without_a_mask_leaves_them(store: FeedbackStore) -> None:
+    item = send(store, None, MASK, look_alikes=(JOINT,))
+    send(store, Verdict.OTHER)
+    assert store.get(item.id).look_alikes == (JOINT,)
+    send(store, None, ~MASK)
+    assert store.get(item.id).look_alikes == ()
+
+
+def test_a_store_of_the_versions_without_look_alikes_is_opened_as_it_was(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    item = send(store, None, MASK)
+    store.close()
+    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
+        index.execute("ALTER TABLE items DROP COLUMN look_alikes")
+    again = opened(tmp_path)
+    assert again.get(item.id) == item
+    assert send(again, None, ~MASK, look_alikes=(JOINT,)).look_alikes == (JOINT,)
+    again.close()
