@@ -6,21 +6,21 @@ export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
+READY := $(VENV)/.installed-$(shell cat requirements.txt constraints.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export retrain monitor bench audit sbom samples clean
+.PHONY: help setup up test lint train evaluate export retrain monitor bench lock audit sbom samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(READY) ## install everything into .venv
 
-$(READY): requirements.txt
+$(READY): requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("error: Python %d.%d was found: expected 3.11, \
 for which the versions in requirements.txt were chosen. Install it, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --requirement requirements.txt --constraint constraints.txt
 	touch $@
 
 up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
@@ -60,6 +60,12 @@ bench: $(READY) ## measure serving: against its limit and what one would use ins
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.behaviour
+
+lock: ## write constraints.txt anew: the newest of all packages that requirements.txt allows
+	$(PYTHON) -m venv --clear $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet --requirement requirements.txt
+	$(VENV)/lock/bin/python deploy/lock.py
+	rm -r $(VENV)/lock
 
 audit: $(READY) ## look all installed packages up among the known vulnerabilities; asks PyPI
 	$(BIN)/pip-audit --local --strict

@@ -54,7 +54,7 @@ def instructions(dockerfile: Path) -> list[list[str]]:
 def installed(dockerfile: Path) -> set[str]:
     """Names of the packages that pip is given."""
     (install,) = [line for line in instructions(dockerfile) if line[0] == "RUN" and "pip" in line]
-    after = install[install.index("/requirements.txt") + 1 :]
+    after = install[install.index("/constraints.txt") + 1 :]
     return {word.lower() for word in after if re.fullmatch(r"[A-Za-z][\w-]*", word)}
 
 
