@@ -9,6 +9,7 @@ command it. So `Part` starts a part again. Beside honcho's own command this give
 TorchServe takes some seconds, and stops them when the terminal is closed, as honcho itself would leave them running.
 """
 
+import errno
 import functools
 import multiprocessing
 import os
@@ -36,7 +37,7 @@ STOP_TIMEOUT_S = 60
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 60
 WRONG_SETTING = 2  # the status with which our programs, and those of others, refuse a setting
-# The variables that say on which ports a part listens.
+# The variables that say on which ports a part listens, and the one that says at which of the machine's addresses.
 LISTENS = {
     "torchserve": (
         *("TS_INFERENCE_ADDRESS", "TS_MANAGEMENT_ADDRESS", "TS_METRICS_ADDRESS"),
@@ -48,6 +49,11 @@ LISTENS = {
     "retrain": ("CRACK_RETRAIN_METRICS_PORT",),
     "prometheus": ("CRACK_PROMETHEUS_PORT",),
     "prometheus-node-exporter": ("CRACK_NODE_EXPORTER_PORT",),
+}
+HOSTS = {
+    "CRACK_SIDECAR_PORT": "CRACK_SIDECAR_HOST",
+    "CRACK_PAGE_PORT": "CRACK_PAGE_HOST",
+    "CRACK_RETRAIN_METRICS_PORT": "CRACK_RETRAIN_METRICS_HOST",
 }
 
 
@@ -105,15 +111,29 @@ class Parts(manager.Manager):  # type: ignore[misc]
 
 
 def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[str]:
-    """A sentence for each port of these parts that somebody holds."""
-    sentences = []
+    """A sentence for each port of these parts on which they cannot listen."""
+    sentences, given = [], dict[int, str]()
     for variable in (variable for name in names for variable in LISTENS.get(name, ())):
         place = environment.get(variable) or TORCHSERVE[variable]
-        port = int(re.findall(r"\d+", place)[-1])
+        found = re.fullmatch(r"(?:https?://(?P<host>[^/]+):)?(?P<port>\d{1,5})/?", place)
+        port = int(found["port"]) if found else 0
+        if found is None or not 0 < port < 2**16:
+            sentences.append(f"{variable}={place!r}: expected a port from 1 to 65535, or http://ADDRESS:PORT for TorchServe.")
+            continue
+        host = (found["host"] or environment.get(HOSTS.get(variable, "")) or "127.0.0.1").strip("[]")
+        if port in given:
+            sentences.append(f"Port {port} is given twice. Set {given[port]} or {variable} to another one.")
+        given[port] = variable
         try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            sentences.append(f"Port {port} ({variable}) is held by {_holder(port)}.")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                sentences.append(f"Port {port} is held by {_holder(port)}. Stop that, or set {variable} to another one.")
+            else:
+                sentences.append(
+                    f"Nothing can listen on port {port} of {host} ({error.strerror}). Set {variable} to another one."
+                )
     return sentences
 
 
@@ -158,7 +178,7 @@ def main() -> int:
     taken = taken_ports(names, environment)
     if taken:
         print("\n".join(taken), file=sys.stderr)
-        print(f"Stop that, or set {VARIABLE} to 2 to {N_INSTANCES}: it moves every port and folder.", file=sys.stderr)
+        print(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.", file=sys.stderr)
         return 1
     configure_prometheus(environment)
     os.environ |= environment

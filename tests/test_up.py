@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from crack.instance import N_INSTANCES, PORTS, TORCHSERVE, of_instance
+from deploy.up import LISTENS, taken_ports
 from tests.conftest import ROOT, has_ended
 from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
@@ -98,9 +99,43 @@ def test_a_port_that_is_taken_is_named_with_its_holder_before_anything_starts(tm
         port = taken.getsockname()[1]
         refused = Up(tmp_path, CRACK_PAGE_PORT=str(port))
         assert refused.process.wait(PATIENCE_S) == 1
-    assert f"Port {port} (CRACK_PAGE_PORT) is held by pid {os.getpid()} (" in refused.said()
+    assert f"Port {port} is held by pid {os.getpid()} (" in refused.said()
+    assert "Stop that, or set CRACK_PAGE_PORT to another one." in refused.said()
     assert "CRACK_INSTANCE" in refused.said()
     assert "started" not in refused.said()
+
+
+ALL_LISTEN = [(part, variable) for part, variables in LISTENS.items() for variable in variables]
+
+
+@pytest.mark.parametrize(("part", "variable"), ALL_LISTEN, ids=[variable for _, variable in ALL_LISTEN])
+def test_every_port_is_looked_at_and_has_its_setting(part: str, variable: str) -> None:
+    environment = of_instance({})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        place = f"http://127.0.0.1:{port}" if variable.endswith("ADDRESS") else str(port)
+        said = " ".join(taken_ports([part], environment | {variable: place}))
+    assert f"Port {port} is held by pid {os.getpid()} (" in said
+    assert f"set {variable} to another one" in said
+
+
+def test_a_port_that_two_parts_are_given_is_named() -> None:
+    (port,) = free_ports(1)
+    given = of_instance({"CRACK_SIDECAR_PORT": str(port), "CRACK_PAGE_PORT": str(port)})
+    assert taken_ports(["sidecar", "page"], given) == [
+        f"Port {port} is given twice. Set CRACK_SIDECAR_PORT or CRACK_PAGE_PORT to another one."
+    ]
+
+
+def test_an_address_of_another_machine_is_named() -> None:
+    (said,) = taken_ports(["sidecar"], of_instance({"CRACK_SIDECAR_HOST": "192.0.2.1"}))
+    assert said.startswith("Nothing can listen on port 8000 of 192.0.2.1 (")
+
+
+@pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "8000.5"])
+def test_what_is_no_port_is_named(text: str) -> None:
+    (said,) = taken_ports(["page"], of_instance({"CRACK_PAGE_PORT": text}))
+    assert said.startswith(f"CRACK_PAGE_PORT={text!r}: expected a port from 1 to 65535")
 
 
 def places(environment: dict[str, str]) -> set[str]:
