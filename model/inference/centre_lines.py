@@ -7,8 +7,9 @@ Left to others: how wide a crack is (`widths`), what is told of it (`cracks`).
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,9 @@ GAP_PX = 24  # between the ends of two centre lines that point at each other
 _COS_GAP = np.cos(np.radians(35))
 _DIRECTION_PX = 16  # of a line, by which its end's direction is told
 _SMOOTH_PX = 7
+_SPUR_HALVES = 2.4  # of the crack's half width where a spur begins
+MAX_HALF_PX = 200  # of a crack's width
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,13 @@ class Edge:
     """A centre line between two nodes, (n, 2), x and y; (0, 0) is the top-left corner of the top-left pixel.
 
     Attributes:
+        half_px: (n,), from each point to the nearest pixel that is no crack.
         ends: the nodes' numbers.
         parts: of the mask, those it goes through; more than one where it bridges a gap.
     """
 
     points_xy: Float
+    half_px: Float
     ends: tuple[int, int]
     parts: tuple[int, ...]
 
@@ -164,8 +170,29 @@ def _thinning_tables() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 # --- from pixels to a graph
 
 
-def trace(skeleton: Index, parts: Parts) -> list[Edge]:
-    """Lines between ends and junctions, through the middles of pixels; a ring is a line from one of its pixels to itself."""
+def half_widths(mask_hw: NDArray[np.bool_], at: Index) -> Float:
+    """Of the pixels with these flat indices, rising, how far it is to the nearest one that is no crack; `MAX_HALF_PX` at most.
+
+    Beyond the picture's edge the crack goes on. Some rows at a time: a distance takes four bytes.
+    """
+    height, width = mask_hw.shape
+    half_px = np.empty(len(at))
+    for top in range(0, height, _ROWS):
+        above = min(top, MAX_HALF_PX)
+        rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + MAX_HALF_PX]).view(np.uint8)
+        first, last = np.searchsorted(at, (top * width, (top + _ROWS) * width))
+        if last > first:
+            away = cv2.distanceTransform(rows, cv2.DIST_L2, 5).ravel()
+            half_px[first:last] = away[at[first:last] - (top - above) * width]
+    return np.minimum(half_px, MAX_HALF_PX)
+
+
+def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
+    """Lines between ends and junctions, through the middles of pixels; a ring is a line from one of its pixels to itself.
+
+    Args:
+        half_px: of each of the skeleton's pixels.
+    """
     width = parts.width
     part = parts.part[np.searchsorted(parts.at, skeleton)]
     y, x = np.divmod(skeleton, width)
@@ -194,7 +221,7 @@ def trace(skeleton: Index, parts: Parts) -> list[Edge]:
             one, other = links[current]
             previous, current = current, (other if one == previous else one)
         path.append(current)
-        edges.append(Edge(xy[path], (start, current), (int(part[start]),)))
+        edges.append(Edge(xy[path], half_px[path], (start, current), (int(part[start]),)))
 
     for node in np.flatnonzero(degree != 2).tolist():
         for first in links[node]:
@@ -211,19 +238,15 @@ def length_of(points_xy: Float) -> float:
     return float(np.hypot(*np.diff(points_xy, axis=0).T).sum())
 
 
-def simplify(edges: Iterable[Edge], width_px: Float) -> list[Edge]:
-    """Without what the thinning alone makes: spurs as short as a part is wide, and crossings that come out as two junctions.
-
-    Args:
-        width_px: of each part.
-    """
-    edges = _without_spurs(list(edges), width_px)
+def simplify(edges: Iterable[Edge]) -> list[Edge]:
+    """Without what the thinning makes: spurs as short as the crack is wide, crossings that come out as two junctions."""
+    edges = _without_spurs(list(edges))
     degree = degrees(edges)
     node = {end: end for edge in edges for end in edge.ends}
     kept: list[Edge] = []
     for edge in edges:
         one, other = edge.ends
-        is_short = length_of(edge.points_xy) <= max(2.0, width_px[edge.part])
+        is_short = length_of(edge.points_xy) <= max(2.0, edge.half_px[0] + edge.half_px[-1])
         if one != other and is_short and degree[one] > 2 and degree[other] > 2:
             one, other = _root(node, one), _root(node, other)
             node[max(one, other)] = min(one, other)
@@ -238,17 +261,18 @@ def simplify(edges: Iterable[Edge], width_px: Float) -> list[Edge]:
         one, other = (_root(node, end) for end in edge.ends)
         points = edge.points_xy.copy()
         points[0], points[-1] = np.mean(place[one], axis=0), np.mean(place[other], axis=0)
-        moved.append(Edge(points, (one, other), edge.parts))
+        moved.append(replace(edge, points_xy=points, ends=(one, other)))
     return _joined(moved)
 
 
-def _without_spurs(edges: list[Edge], width_px: Float) -> list[Edge]:
+def _without_spurs(edges: list[Edge]) -> list[Edge]:
     degree = degrees(edges)
     lengths = [length_of(edge.points_xy) for edge in edges]
-    is_spur = [
-        length <= max(3.0, 1.2 * width_px[edge.part]) and {degree[edge.ends[0]] > 2, degree[edge.ends[1]] > 2} == {True, False}
-        for edge, length in zip(edges, lengths, strict=True)
-    ]
+    is_spur = [False] * len(edges)
+    for i, edge in enumerate(edges):
+        is_fork = [degree[end] > 2 for end in edge.ends]
+        if is_fork[0] != is_fork[1]:
+            is_spur[i] = lengths[i] <= max(3.0, _SPUR_HALVES * edge.half_px[0 if is_fork[0] else -1])
     n_left = dict(degree)  # of two spurs that are all that is left at a fork, the longer one is the line's end
     for i in sorted(range(len(edges)), key=lambda i: lengths[i]):
         if is_spur[i]:
@@ -267,6 +291,7 @@ def bridge(edges: list[Edge]) -> list[Edge]:
     if len(ends) < 2:
         return edges
     tip_xy = np.array([edge.points_xy[-side] for edge, side in ends])
+    tip_px = [edge.half_px[-side] for edge, side in ends]
     inward = [edge.points_xy[:: -1 if side else 1][:_DIRECTION_PX] for edge, side in ends]
     out_xy = np.array([points[len(points) // 4] - points[-1] for points in inward])  # the tip itself bends to a corner
     out_xy /= np.maximum(np.hypot(*out_xy.T), 1e-9)[:, None]
@@ -290,7 +315,8 @@ def bridge(edges: list[Edge]) -> list[Edge]:
             taken |= {one, other}
             nodes = (ends[one][0].ends[ends[one][1]], ends[other][0].ends[ends[other][1]])
             n_steps = max(2, round(float(gap_px[pair])) + 1)
-            bridges.append(Edge(np.linspace(tip_xy[one], tip_xy[other], n_steps), nodes, (int(part[one]),)))
+            half_px = np.linspace(tip_px[one], tip_px[other], n_steps)
+            bridges.append(Edge(np.linspace(tip_xy[one], tip_xy[other], n_steps), half_px, nodes, (int(part[one]),)))
     return _joined([*edges, *bridges])
 
 
@@ -307,11 +333,11 @@ def _joined(edges: list[Edge]) -> list[Edge]:
         first, second = joined[one], joined[others[0]]
         if first is None or second is None:  # never: a line is listed at the nodes of its ends alone
             continue
-        before = first.points_xy if first.ends[1] == node else first.points_xy[::-1]
-        after = second.points_xy if second.ends[0] == node else second.points_xy[::-1]
+        onward = slice(None, None, 1 if first.ends[1] == node else -1), slice(None, None, 1 if second.ends[0] == node else -1)
         far = [edge.ends[0] if edge.ends[1] == node else edge.ends[1] for edge in (first, second)]
-        points_xy = np.concatenate([before, after[1:]])
-        joined[one], joined[others[0]] = Edge(points_xy, (far[0], far[1]), first.parts + second.parts), None
+        points_xy = np.concatenate([first.points_xy[onward[0]], second.points_xy[onward[1]][1:]])
+        half_px = np.concatenate([first.half_px[onward[0]], second.half_px[onward[1]][1:]])
+        joined[one], joined[others[0]] = Edge(points_xy, half_px, (far[0], far[1]), first.parts + second.parts), None
         at_node[far[1]] = [one if i == others[0] else i for i in at_node[far[1]]]
     return [edge for edge in joined if edge is not None]
 

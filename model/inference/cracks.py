@@ -21,6 +21,7 @@ from model.inference.centre_lines import (
     components,
     degrees,
     find_parts,
+    half_widths,
     length_of,
     simplify,
     smooth,
@@ -29,7 +30,7 @@ from model.inference.centre_lines import (
 )
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL
-from model.inference.widths import look_across, resolve
+from model.inference.widths import Line, look_across, resolve
 
 MAX_CRACK_MEGAPIXELS = 8  # of a mask: each takes some 100 bytes while it is measured
 MAX_LENGTH_PX = 500_000  # of all centre lines: 125 cracks across a photograph of 12 megapixels are as long
@@ -113,11 +114,11 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
         return []
     if len(skeleton) > MAX_LENGTH_PX:
         raise _too_much(f"What is called crack is {len(skeleton):,} pixels long", f"{MAX_LENGTH_PX:,}")
-    edges = trace(skeleton, parts)
+    edges = trace(skeleton, half_widths(mask_hw, skeleton), parts)
     n_parts = len(parts.area_px)
     part_length_px = np.bincount([edge.part for edge in edges], [length_of(edge.points_xy) for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)
-    edges = bridge(simplify(edges, width_px))
+    edges = bridge(simplify(edges))
     if len(edges) > MAX_LINES:
         raise _too_much(f"What is called crack has {len(edges):,} lines between ends and junctions", f"{MAX_LINES:,}")
     n_at = degrees(edges)
@@ -180,18 +181,18 @@ def _crack(group: list[Edge], is_free: list[bool], part_width_px: Float, region:
     prob_hw_u8, level = photograph.prob_hw_u8, photograph.level
     height, width = prob_hw_u8.shape
     lines: list[Float] = []
-    smoothed: list[Float] = []
+    looked_along: list[Line] = []
     for edge, starts_free, ends_free in zip(group, is_free[::2], is_free[1::2], strict=True):
         wide_px = float(part_width_px[edge.part])
         line_xy = smooth(edge.points_xy, wide_px)
-        smoothed.append(line_xy)
+        looked_along.append(Line(line_xy, edge.half_px, (starts_free, ends_free)))
         if starts_free:
             line_xy = _to_the_end(line_xy[::-1], wide_px, prob_hw_u8, level)[::-1]
         if ends_free:
             line_xy = _to_the_end(line_xy, wide_px, prob_hw_u8, level)
         lines.append(line_xy)
     widest_part_px = float(part_width_px[[part for edge in group for part in edge.parts]].max())
-    profiles = look_across(smoothed, widest_part_px, photograph.image_hwc_u8, prob_hw_u8, level)
+    profiles = look_across(looked_along, widest_part_px, photograph.image_hwc_u8, prob_hw_u8, level)
     widths = resolve(profiles)
     left, top, right, bottom = region.box_px
     is_below = not len(widths.width_px) or float(np.median(widths.width_px)) < widths.limit_px

@@ -7,7 +7,7 @@ Where the photograph shows no clear darkness, the width is the mask's at even pr
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,8 @@ _FINE_PX = 0.5  # across it
 _CHUNK = 4096  # points that are looked at together
 _WINDOW = 8  # profiles that are averaged: 16 px of the line
 _FLANK_PX = (1.5, 5.5)  # of wall beyond the mask's edge, on either side
+_LONG_WAY = 1.3  # times the width by the nearest pixels that are no crack
+_JUNCTION_HALVES = 2.5  # of the half width there, around a junction
 _MAX_REACH_PX = 200.0
 _MAX_STEPS = 100  # on either side
 _LEAST_CLEAR = 3.0  # contrast over the noise that is left in it, for darkness to be called clear
@@ -51,24 +53,41 @@ class Profiles:
     steepness: Float
 
 
+@dataclass(frozen=True)
+class Line:
+    """A smooth centre line, points some pixel apart.
+
+    Attributes:
+        points_xy: (n, 2), (0, 0) the top-left corner of the top-left pixel.
+        half_px: (n,), from there to the nearest pixel that is no crack.
+        is_free: of its start and its end, whether no other line begins there.
+    """
+
+    points_xy: Float
+    half_px: Float
+    is_free: tuple[bool, bool]
+
+
 def look_across(
-    lines_xy: Sequence[Float], width_px: float, image_hwc_u8: NDArray[np.uint8], prob_hw_u8: NDArray[np.uint8], level: int
+    lines: Sequence[Line], width_px: float, image_hwc_u8: NDArray[np.uint8], prob_hw_u8: NDArray[np.uint8], level: int
 ) -> Profiles:
-    """Look across smooth lines of one crack, of points some pixel apart.
+    """Look across the lines of one crack.
 
     Args:
-        lines_xy: each (n, 2), (0, 0) the top-left corner of the top-left pixel.
         width_px: of the mask there, roughly.
         level: probability, of 255, from which the mask calls a pixel crack.
     """
-    places = [_places(line_xy, width_px) for line_xy in lines_xy]
-    points_xy, normals_xy = (np.concatenate([place[i] for place in places]) for i in (0, 1))
+    places = [_places(line, width_px) for line in lines]
+    if not any(len(place[0]) for place in places):  # junctions and nothing else
+        places = [_places(replace(line, is_free=(True, True)), width_px) for line in lines]
+    points_xy, normals_xy, half_px = (np.concatenate([place[i] for place in places]) for i in (0, 1, 2))
     line = np.repeat(np.arange(len(places)), [len(place[0]) for place in places])
     chunks = range(0, len(points_xy), _CHUNK)
     found = [
         _look_across(
             points_xy[i : i + _CHUNK],
             normals_xy[i : i + _CHUNK],
+            half_px[i : i + _CHUNK],
             line[i : i + _CHUNK],
             width_px,
             image_hwc_u8,
@@ -80,19 +99,26 @@ def look_across(
     return Profiles(*(np.concatenate([getattr(part, name.name) for part in found]) for name in fields(Profiles)))
 
 
-def _places(line_xy: Float, width_px: float) -> tuple[Float, Float]:
-    """Every `STEP_PX` the point and what is square to the line; not at its ends, where it is round or another line begins."""
-    n_end = min(round(width_px / 2), (len(line_xy) - 1) // 3)
-    within = slice(n_end, len(line_xy) - n_end, STEP_PX)
-    line_xy, along_xy = line_xy[within], np.gradient(line_xy, axis=0)[within]
+def _places(line: Line, width_px: float) -> tuple[Float, Float, Float]:
+    """Every `STEP_PX` the point, what is square to the line, and the half width; not at its ends, where it is round or another
+    line begins.
+    """
+    n = len(line.points_xy)
+    low, high = (
+        min(round(width_px / 2), (n - 1) // 3) if is_free else round(_JUNCTION_HALVES * half_px)
+        for is_free, half_px in zip(line.is_free, line.half_px[[0, -1]].tolist(), strict=True)
+    )
+    within = slice(low, max(n - high, low), STEP_PX)
+    line_xy, along_xy, half_px = line.points_xy[within], np.gradient(line.points_xy, axis=0)[within], line.half_px[within]
     is_going_on = np.hypot(*along_xy.T) > 0  # where it turns back upon itself, nothing is square to it
-    line_xy, along_xy = line_xy[is_going_on], along_xy[is_going_on]
-    return line_xy, along_xy[:, ::-1] * (-1, 1) / np.hypot(*along_xy.T)[:, None]
+    line_xy, along_xy, half_px = line_xy[is_going_on], along_xy[is_going_on], half_px[is_going_on]
+    return line_xy, along_xy[:, ::-1] * (-1, 1) / np.hypot(*along_xy.T)[:, None], half_px
 
 
 def _look_across(
     line_xy: Float,
     normal_xy: Float,
+    half_px: Float,
     line: NDArray[np.int64],
     width_px: float,
     image_hwc_u8: NDArray[np.uint8],
@@ -102,15 +128,17 @@ def _look_across(
     reach_px = min(1.5 * width_px + 8, _MAX_REACH_PX)
     across: Float = np.arange(-math.ceil(reach_px), math.ceil(reach_px) + 1, dtype=np.float64)
     prob = _sample(prob_hw_u8, line_xy, normal_xy, across)
-    is_crack = prob >= level
+    is_crack = (prob >= level) & _is_inside(prob_hw_u8.shape, line_xy, normal_xy, across)
     middle = len(across) // 2
-    is_on = is_crack[:, middle]
-    line_xy, normal_xy, line, prob, is_crack = line_xy[is_on], normal_xy[is_on], line[is_on], prob[is_on], is_crack[is_on]
-    if not len(line_xy):
-        return Profiles(line_xy, line_xy, np.empty(0), np.empty(0), np.empty(0))
-    windows = _windows(line)
     right = _run(is_crack[:, middle:]) - 0.5
     left = _run(is_crack[:, middle::-1]) - 0.5
+    # Where another line begins, or the outline is jagged, what is square to the line may be the long way across.
+    is_short = is_crack[:, middle] & (left + right <= _LONG_WAY * 2 * half_px)
+    if not is_short.any():
+        return Profiles(np.empty((0, 2)), np.empty((0, 2)), np.empty(0), np.empty(0), np.empty(0))
+    line_xy, normal_xy, line, prob = line_xy[is_short], normal_xy[is_short], line[is_short], prob[is_short]
+    left, right = left[is_short], right[is_short]
+    windows = _windows(line)
     shift = windows.mean_of((right - left) / 2)
     line_xy = line_xy + normal_xy * shift[:, None]
     half = (left + right) / 2
@@ -135,8 +163,8 @@ def _look_across(
     dark = windows.mean((below + above)[:, None] / 2 + (above - below)[:, None] * tilt) - windows.mean(grey)
     n_flank = np.maximum(is_flank.sum(axis=1), 1)
     noise = np.sqrt((np.where(is_flank, dark, 0) ** 2).sum(axis=1) / n_flank)
-    dark_px, contrast, slope = _full_width(dark, across, windows.mean_of(half))
-    is_clear = np.isfinite(dark_px) & (contrast > _LEAST_CLEAR * noise)
+    dark_px, contrast, slope, is_within = _full_width(dark, across, windows.mean_of(half))
+    is_clear = np.isfinite(dark_px) & (contrast > _LEAST_CLEAR * noise) & is_within
     return Profiles(
         line_xy,
         normal_xy[:, ::-1] * (1, -1),
@@ -182,7 +210,7 @@ def resolve(profiles: Profiles) -> Widths:
     return Widths(width_px, math.hypot(random_px, _SYSTEMATIC_PX), limit_px)
 
 
-def _full_width(dark: Float, across: Float, half: Float) -> tuple[Float, Float, Float]:
+def _full_width(dark: Float, across: Float, half: Float) -> tuple[Float, Float, Float, NDArray[np.bool_]]:
     """Width at half of the darkness, the darkness of the middle, and how fast it falls at the edges, by the pixel."""
     inside = np.abs(across) <= half[:, None] + 1
     rows = np.arange(len(dark))
@@ -205,7 +233,8 @@ def _full_width(dark: Float, across: Float, half: Float) -> tuple[Float, Float, 
     for edge in (low, high):
         at = np.where(np.isfinite(edge), edge, 0)
         slope += np.abs(_between(dark, across, at - 0.5) - _between(dark, across, at + 0.5)) / 2
-    return width, contrast, slope
+    is_within = np.maximum(high, -low) <= half + _FLANK_PX[0]
+    return width, contrast, slope, is_within
 
 
 def _between(dark: Float, across: Float, at: Float) -> Float:
@@ -255,6 +284,11 @@ def _windows(line: NDArray[np.int64]) -> _Windows:
     low = np.maximum(np.arange(len(line)) - _WINDOW // 2, begin)
     high = np.minimum(low + _WINDOW, end)
     return _Windows(np.maximum(high - _WINDOW, begin), high)
+
+
+def _is_inside(size_hw: tuple[int, ...], line_xy: Float, normal_xy: Float, across: Float) -> NDArray[np.bool_]:
+    x, y = (line_xy[:, axis, None] + normal_xy[:, axis, None] * across for axis in (0, 1))
+    return np.asarray((x >= 0) & (y >= 0) & (x <= size_hw[1]) & (y <= size_hw[0]))
 
 
 def _sample(plane: NDArray[np.uint8], line_xy: Float, normal_xy: Float, across: Float) -> Float:

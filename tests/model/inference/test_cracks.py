@@ -85,6 +85,36 @@ def test_the_widest_place_is_where_it_is_widest() -> None:
     assert figures["width_median_px"] == pytest.approx(5, abs=0.3)
 
 
+CROSSING = (band((20, 120), (300, 120), 7), band((60, 20), (260, 220), 7))
+FORK = (band((20, 120), (300, 120), 7), band((150, 120), (270, 60), 7))
+OUT_OF_THE_PICTURE = (band((40, -30), (290, 120), 7), band((290, 120), (350, 260), 7))
+
+
+@pytest.mark.parametrize("bands", [CROSSING, FORK, OUT_OF_THE_PICTURE], ids=["crossing", "fork", "out of the picture"])
+def test_where_lines_meet_or_leave_the_picture_a_crack_is_not_wider(bands: tuple[NDArray[np.float32], ...]) -> None:
+    figures = the_one(found(*bands))
+    assert figures["width_max_px"] == pytest.approx(7, abs=1)
+    x, y = figures["width_max_at"]
+    assert 0 <= x <= SIZE_HW[1]
+    assert 0 <= y <= SIZE_HW[0]
+
+
+def test_teeth_of_the_outline_are_no_branches_to_look_along() -> None:
+    wide = band((120, 120), (200, 120), 16)
+    teeth = [band((x, 108), (x, 120), 4) for x in (135, 152, 169, 186)]
+    figures = the_one(found(band((20, 120), (300, 120), 4), wide, *teeth))
+    assert figures["n_branches"] == 1
+    assert figures["width_max_px"] == pytest.approx(16 + 1, abs=1)  # over 16 px of line a tooth of 4 x 4 counts for one
+
+
+def test_dark_specks_beside_a_crack_are_no_part_of_its_width() -> None:
+    line = band((30, 120), (290, 120), 5)
+    specks = np.max([band((x, 113.5), (x, 117), 20) for x in range(60, 280, 50)], axis=0)
+    shown = 170 * (1 - 0.7 * cv2.GaussianBlur(np.maximum(line, specks), (0, 0), 0.7))
+    image = np.repeat(np.rint(shown).astype(np.uint8)[..., None], 3, axis=2)
+    assert the_one(measure(np.where(line >= 0.5, 255, 0).astype(np.uint8), image, 128))["width_max_px"] < 6.5
+
+
 def test_a_fork_is_one_crack_of_three_branches() -> None:
     figures = the_one(found(band((20, 120), (300, 120), 5), band((150, 120), (260, 30), 4)))
     assert figures["n_branches"] == 3
