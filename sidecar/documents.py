@@ -89,7 +89,12 @@ _FILE = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "maxLength": 2000}
 _ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _OPTIONS: dict[str, dict[str, Any]] = {
-    "response": {"type": "string", "enum": list(Response), "default": Response.JSON},
+    "response": {
+        "type": "string",
+        "enum": list(Response),
+        "default": Response.JSON,
+        "description": "overlay with a scale: each crack in the colour of its width, a legend and a scale bar below",
+    },
     "threshold": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
     "quality": {"type": "string", "enum": list(Quality), "default": Quality.NORMAL},
     "summary": {

@@ -8,6 +8,7 @@ Left to others: how wide a crack is (`widths`), what is told of it (`cracks`).
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -45,6 +46,10 @@ class Edge:
     @property
     def part(self) -> int:
         return self.parts[0]
+
+    @cached_property
+    def length_px(self) -> float:
+        return length_of(self.points_xy)
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def thin(parts: Parts, height: int) -> Index:
     """The skeleton's pixels: lines of one pixel, connected as the parts are (Zhang and Suen 1984, with Lü
     and Wang's change of 1986, without which lines at 45 degrees vanish).
 
-    Only the pixels at a boundary are looked at, and after each pass those beside what was taken away.
+    After the first pass only the pixels beside what was taken away are looked at.
     """
     padded = parts.width + 2
     plane = np.zeros((height + 2) * padded, np.uint8)
@@ -131,24 +136,24 @@ def thin(parts: Parts, height: int) -> Index:
     plane[pixels] = 1
     around = np.array([-padded, -padded + 1, 1, padded + 1, padded, padded - 1, -1, -padded - 1])  # clockwise from above
     tables = _thinning_tables()
-    active, n_idle, step = pixels, 0, 0
-    while n_idle < 2:
+    # What becomes of a pixel depends on its neighbours alone: once they have changed, it is looked at once by each table.
+    changed, unchanged, step = pixels, pixels[:0], 0
+    while len(changed) or len(unchanged):
+        active = np.concatenate([changed, unchanged])
         code = np.zeros(len(active), np.uint8)
         for bit, offset in enumerate(around):
             code |= plane[active + offset] << np.uint8(bit)
         taken = active[tables[step][code]]
         plane[taken] = 0
-        beside = (taken[:, None] + around).ravel()
-        beside = beside[plane[beside] == 1]
-        is_border = code != 255
-        # Marked as 2 while they are collected, so that none is there twice.
-        active = active[is_border]
-        active = active[plane[active] == 1]
-        plane[active] = 2
-        beside = np.unique(beside[plane[beside] == 1])
-        plane[active] = 1
-        active = np.concatenate([active, beside])
-        n_idle = 0 if len(taken) else n_idle + 1
+        found = []
+        for offset in around:
+            beside = taken + offset
+            beside = beside[plane[beside] == 1]
+            plane[beside] = 3  # found: none is there twice
+            found.append(beside)
+        unchanged = changed[plane[changed] == 1]
+        changed = np.concatenate(found)
+        plane[changed] = 1
         step = 1 - step
     remaining = pixels[plane[pixels] == 1]
     return np.asarray((remaining // padded - 1) * parts.width + remaining % padded - 1)
@@ -207,30 +212,29 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
         one, other = column - 4, (column - 3) % 4
         neighbour[(neighbour[:, one] >= 0) | (neighbour[:, other] >= 0), column] = -1
     degree = (neighbour >= 0).sum(axis=1)
-    links = [[n for n in row if n >= 0] for row in neighbour.tolist()]
+    both = np.where(neighbour >= 0, neighbour, 0).sum(axis=1).tolist()  # within a line: where it comes from, and goes to
     is_node = (degree != 2).tolist()
     xy = np.stack([x, y], axis=1) + 0.5
     edges: list[Edge] = []
-    is_passed = [False] * len(links)
+    is_passed = [False] * len(skeleton)
 
     def walk(start: int, first: int) -> None:
         path, previous, current = [start], start, first
         while not is_node[current] and current != start:
             is_passed[current] = True
             path.append(current)
-            one, other = links[current]
-            previous, current = current, (other if one == previous else one)
+            previous, current = current, both[current] - previous
         path.append(current)
         edges.append(Edge(xy[path], half_px[path], (start, current), (int(part[start]),)))
 
     for node in np.flatnonzero(degree != 2).tolist():
-        for first in links[node]:
+        for first in neighbour[node][neighbour[node] >= 0].tolist():
             if (is_node[first] and node < first) or (not is_node[first] and not is_passed[first]):
                 walk(node, first)
     for pixel in np.flatnonzero(degree == 2).tolist():
         if not is_passed[pixel]:
             is_passed[pixel] = True
-            walk(pixel, links[pixel][0])
+            walk(pixel, int(neighbour[pixel].max()))
     return edges
 
 
@@ -246,7 +250,7 @@ def simplify(edges: Iterable[Edge]) -> list[Edge]:
     kept: list[Edge] = []
     for edge in edges:
         one, other = edge.ends
-        is_short = length_of(edge.points_xy) <= max(2.0, edge.half_px[0] + edge.half_px[-1])
+        is_short = edge.length_px <= max(2.0, edge.half_px[0] + edge.half_px[-1])
         if one != other and is_short and degree[one] > 2 and degree[other] > 2:
             one, other = _root(node, one), _root(node, other)
             node[max(one, other)] = min(one, other)
@@ -267,7 +271,7 @@ def simplify(edges: Iterable[Edge]) -> list[Edge]:
 
 def _without_spurs(edges: list[Edge]) -> list[Edge]:
     degree = degrees(edges)
-    lengths = [length_of(edge.points_xy) for edge in edges]
+    lengths = [edge.length_px for edge in edges]
     is_spur = [False] * len(edges)
     for i, edge in enumerate(edges):
         is_fork = [degree[end] > 2 for end in edge.ends]
@@ -287,7 +291,7 @@ def _without_spurs(edges: list[Edge]) -> list[Edge]:
 def bridge(edges: list[Edge]) -> list[Edge]:
     """Join lines of different parts whose ends point at each other over at most `GAP_PX`; nearest first, each end once."""
     degree = degrees(edges)
-    ends = [(edge, side) for edge in edges for side in (0, 1) if degree[edge.ends[side]] == 1 and length_of(edge.points_xy) > 1]
+    ends = [(edge, side) for edge in edges for side in (0, 1) if degree[edge.ends[side]] == 1 and edge.length_px > 1]
     if len(ends) < 2:
         return edges
     tip_xy = np.array([edge.points_xy[-side] for edge, side in ends])

@@ -116,7 +116,7 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
         raise _too_much(f"What is called crack is {len(skeleton):,} pixels long", f"{MAX_LENGTH_PX:,}")
     edges = trace(skeleton, half_widths(mask_hw, skeleton), parts)
     n_parts = len(parts.area_px)
-    part_length_px = np.bincount([edge.part for edge in edges], [length_of(edge.points_xy) for edge in edges], n_parts)
+    part_length_px = np.bincount([edge.part for edge in edges], [edge.length_px for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)
     edges = bridge(simplify(edges))
     if len(edges) > MAX_LINES:
