@@ -24,6 +24,7 @@ from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError
 from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
+from inspection.width_classes import bounds, classes
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
 from model.inference.isolation import Isolation
@@ -35,7 +36,18 @@ logger = logging.getLogger("gradio_app")
 REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
 MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
-COLUMNS = ["name", "crack_ratio", "threshold", "is_corrected", "model_version", "request_id", "crack_score", "problem"]
+COLUMNS = [
+    "name",
+    "crack_ratio",
+    "threshold",
+    "is_corrected",
+    "left_out_ratio",
+    "model_version",
+    "request_id",
+    "crack_score",
+    "problem",
+]
+CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
 MEASURED_ON = {  # the sets of a card's figures, for people
     "deepcrack/test": "DeepCrack's 237 test photographs, concrete and asphalt, none of which it has learned from",
@@ -85,7 +97,12 @@ class Page:
 
     def measure_cracks(self, said: dict[str, Any]) -> dict[str, Any]:
         """The cracks of a photograph at a level of its probability, or of what was painted instead."""
-        return _told(lambda: {"features": self._isolation.call(find_cracks, self._found(said), self.limits)})
+
+        def measure() -> dict[str, Any]:
+            features = self._isolation.call(find_cracks, self._found(said), self.limits)
+            return {"features": features, "classes": CLASSES}
+
+        return _told(measure)
 
     def pack_photographs(self, said: list[dict[str, Any]]) -> dict[str, Any]:
         """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
@@ -102,13 +119,13 @@ class Page:
                         continue
                     name = f"{number:03d}-{Path(photograph['name']).stem}"
                     found = self._found(photograph | {"image": photograph["image_path"], "levels": photograph["levels_path"]})
-                    mask, overlay, share = self._isolation.call(mask_and_overlay, found, self.limits)
+                    mask, overlay, share, left_out = self._isolation.call(mask_and_overlay, found, self.limits)
                     packed.writestr(f"masks/{name}.png", mask)
                     packed.writestr(f"overlays/{name}.jpg", overlay)
                     is_models_own = found.level == threshold_level(photograph["threshold"])
                     threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
                     facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
-                    lines.writerow(photograph | facts)
+                    lines.writerow(photograph | facts | {"left_out_ratio": round(left_out, 6)})
                 packed.writestr("photographs.csv", table.getvalue())
             return {"url": _url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
 
@@ -151,9 +168,22 @@ class Page:
             image = self._kept(self._backend.file(item["id"], "image"), Path(item["image_file"]).suffix)
             mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if item["mask_file"] else None
             shown = {"image_url": _url(image), "levels_url": mask and _url(mask), "is_mask": True}
+            if item["proposed_mask_file"]:
+                shown["accepted_url"] = _url(self._kept(self._backend.file(item["id"], "accepted-mask"), ".png"))
             return {"id": item["id"], "etag": item["etag"], "model_version": item["model_version"], "item": item, **shown}
 
         return _told(open_)
+
+    def predict_item(self, item_id: str) -> dict[str, Any]:
+        """What the model says of a photograph of the feedback."""
+
+        def predict() -> dict[str, Any]:
+            prediction = self._backend.predict(self._backend.file(item_id, "image"))
+            levels = self._kept(prediction.probability_png, ".png")
+            level = threshold_level(prediction.threshold)
+            return {"levels_url": _url(levels), "level": level, "model_version": prediction.model_version}
+
+        return _told(predict)
 
     def shrink_item(self, item_id: str) -> dict[str, Any]:
         """A photograph of the feedback in small."""
@@ -213,7 +243,9 @@ class Page:
         levels = Path(said["levels"]).resolve()
         if not levels.is_relative_to(self.folder.resolve()) or not levels.is_file():
             raise BackendError("The page keeps photographs for a day, and this one is gone. Drop it again.")
-        return Found(self._own(said["image"]).read_bytes(), levels.read_bytes(), min(255, max(1, int(said["level"]))), mask)
+        level = min(255, max(1, int(said["level"])))
+        zones = tuple(_box(zone) for zone in said.get("zones") or ())
+        return Found(self._own(said["image"]).read_bytes(), levels.read_bytes(), level, mask, zones)
 
     def _shown(self, path: Path) -> Path:
         """The photograph as any browser shows it, upright and in its own size."""
@@ -246,9 +278,10 @@ def build(page: Page, *, has_logout: bool) -> gr.Blocks:
             gr.HTML(f'<a href="{LOGOUT}">Log out</a>')
         with gr.Tab("Inspect") as inspect_tab:
             calls = (page.predict_photograph, page.measure_cracks, page.pack_photographs, page.save_correction)
-            _canvas("inspect", ("batch.js", "gallery.js", "findings.js"), calls)
+            _canvas("inspect", ("batch.js", "gallery.js", "findings.js", "zones.js"), calls)
         with gr.Tab("Review") as review_tab:
-            _canvas("review", (), (page.list_items, page.open_item, page.shrink_item, page.review_item))
+            of_review = (page.list_items, page.open_item, page.predict_item, page.shrink_item, page.review_item)
+            _canvas("review", ("before.js",), of_review)
         with gr.Tab("Model") as model_tab:
             described = gr.Markdown("…")
             retrain = gr.Button("Retrain with the accepted labels", size="sm")
@@ -342,6 +375,12 @@ def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
         return page.save_correction(said | {"request_id": request_id, "model_version": model_version})
 
     return correct
+
+
+def _box(said: Any) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom, none of them below 0."""
+    left, top, right, bottom = (max(0, int(value)) for value in said)
+    return left, top, right, bottom
 
 
 def _path(file: Any) -> str | None:

@@ -22,6 +22,7 @@ class Found(NamedTuple):
     levels_png: bytes  # crack probability, one channel, 0..255
     level: int  # from which a pixel is crack
     mask_png: bytes | None  # what was painted instead
+    zones: tuple[tuple[int, int, int, int], ...] = ()  # left, top, right and bottom of what is left out of all figures
 
 
 def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
@@ -57,15 +58,28 @@ def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
         RequestError: also as `cracks.measure` does.
     """
     image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
+    prob_hw_u8 = np.where(_left_out(found, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
     measured = cracks.measure(prob_hw_u8, image_hwc_u8, found.level)
     return [feature(crack, properties(crack, None, image_hwc_u8.shape[1])) for crack in measured]
 
 
-def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float]:
-    """The photograph's mask as a PNG, itself with its cracks drawn on as a JPEG, and the share of its pixels called crack."""
+def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float, float]:
+    """The photograph's mask as a PNG, itself with its cracks drawn on as a JPEG, the share of its pixels called crack, without
+    those that are left out, and the share of these.
+    """
     image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
-    return mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), float(mask_hw.mean())
+    left_out_hw = _left_out(found, mask_hw.shape)
+    counted = mask_hw[~left_out_hw]
+    share = float(counted.mean()) if counted.size else 0.0
+    return mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), share, float(left_out_hw.mean())
+
+
+def _left_out(found: Found, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    left_out_hw = np.zeros(size_hw, np.bool_)
+    for left, top, right, bottom in found.zones:
+        left_out_hw[top:bottom, left:right] = True
+    return left_out_hw
 
 
 def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:

@@ -17,11 +17,16 @@ class WidthClass:
     name: str
 
 
+def bounds(unit: str) -> Sequence[float]:
+    """Between the classes that can be told, in "mm" or "px", rising; a width of exactly that is in the lower one."""
+    return _BOUNDS[unit]
+
+
 def classes(unit: str) -> Sequence[WidthClass]:
     """All classes in "mm" or "px", the narrowest first."""
-    bounds = [f"{bound:g}" for bound in _BOUNDS[unit]]
-    names = [f"up to {bounds[0]} {unit}", *(f"{low} to {high} {unit}" for low, high in pairwise(bounds))]
-    names = ["too narrow to tell", *names, f"over {bounds[-1]} {unit}"]
+    told = [f"{bound:g}" for bound in bounds(unit)]
+    names = [f"up to {told[0]} {unit}", *(f"{low} to {high} {unit}" for low, high in pairwise(told))]
+    names = ["too narrow to tell", *names, f"over {told[-1]} {unit}"]
     return [WidthClass(rank, name) for rank, name in enumerate(names)]
 
 
@@ -34,5 +39,5 @@ def width_class(properties: Mapping[str, Any]) -> WidthClass:
     """The class of a crack, by its 95th percentile: its widest place but for single outliers."""
     unit = unit_of(properties)
     width = properties.get(f"width_p95_{unit}")
-    rank = 0 if width is None else 1 + sum(width > bound for bound in _BOUNDS[unit])
+    rank = 0 if width is None else 1 + sum(width > bound for bound in bounds(unit))
     return classes(unit)[rank]

@@ -240,12 +240,15 @@ def create_app(settings: Settings) -> FastAPI:
     @app.get(
         "/feedback/{item_id}/{part}", tags=["feedback"], dependencies=[may_review], response_class=Response, responses=ETAG
     )
-    async def get_file(item_id: str, part: Literal["image", "mask"]) -> Response:
-        """The photograph, or the mask that a review is about: a newer one, where it was proposed for an accepted label."""
+    async def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
+        """The photograph, the mask that a review is about (a newer one, if one was proposed), or the accepted mask."""
         item = store.get(item_id)
-        file = item.image_file if part == "image" else item.proposed_mask_file or item.mask_file
+        accepted = item.mask_file if item.state is State.ACCEPTED else None
+        file = {"image": item.image_file, "mask": item.proposed_mask_file or item.mask_file, "accepted-mask": accepted}[part]
         if file is None:
-            raise RequestError(ErrorCode.NOT_FOUND, f"{item_id} has no mask yet. POST /feedback/{item_id}/review with one.")
+            raise RequestError(
+                ErrorCode.NOT_FOUND, f"{item_id} has no such mask yet. POST /feedback/{item_id}/review with one."
+            )
         content = await run_in_threadpool(store.read, file)
         return Response(content, headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg")
 

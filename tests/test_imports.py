@@ -17,7 +17,7 @@ ALLOWED = {
     "export": {"crack", "model"},
     "handler": {"crack", "model.inference"},
     "sidecar": {"crack", "model", "inspection"},
-    "gradio_app": {"crack", "model"},
+    "gradio_app": {"crack", "model", "inspection"},
     "retrain": {"crack", "model", "export"},
     "inspection": {"crack", "model"},
     "survey": {"crack", "model", "inspection"},

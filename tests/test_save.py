@@ -150,6 +150,16 @@ def test_a_correction_is_kept_reviewed_and_deleted(sidecar: Sidecar) -> None:
     assert_refused(get(sidecar, f"/feedback/{item['id']}"), 404, "not_found")
 
 
+def test_the_accepted_mask_can_be_looked_at_beside_a_newer_one(sidecar: Sidecar) -> None:
+    item_id = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK).json()["id"]
+    route = f"/feedback/{item_id}"
+    assert_refused(get(sidecar, f"{route}/accepted-mask"), 404, "not_found")
+    post(sidecar, f"{route}/review", headers=look(sidecar, item_id), decision="accept")
+    post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=encode_mask(~SURFACE.mask_hw))
+    assert get(sidecar, f"{route}/accepted-mask").content == MASK
+    assert get(sidecar, f"{route}/mask").content == encode_mask(~SURFACE.mask_hw)
+
+
 def test_what_was_marked_as_no_crack_goes_along_with_a_correction(sidecar: Sidecar) -> None:
     marked = [{"box": [3, 4, 60, 20], "kind": "joint"}, {"box": [0, 0, 128, 96], "kind": "other"}]
     post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, look_alikes=json.dumps(marked))

@@ -23,12 +23,15 @@ const FINDINGS = `
     <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col">Score</th></tr></thead>
     <tbody></tbody></table></div>`;
 const MOST_ROWS = 300;
+// By width, from what is too narrow to tell; people who can't tell red from green can tell neighbours apart by their lightness.
+const BY_WIDTH = ["#c8bfff", "#00c8ff", "#00e0b0", "#9be800", "#ffe100", "#ffb000", "#ff7a00", "#ff3b1f", "#e0007a", "#b400ff"];
 
 // `measure`: gives the features of what is shown; `onScale`: the scale was set, for all photographs or the shown one.
 function createFindings(root, viewer, measure, onScale) {
   root.innerHTML = FINDINGS;
+  viewer.find("look").add(new Option("by width", "width"));
   const find = (name) => root.querySelector("." + name), rows = root.querySelector("tbody"), lines = viewer.find("lines");
-  let features = [], scale = null, lit = null, asked = 0, timer = 0, line = null;
+  let features = [], classes = null, scale = null, lit = null, asked = 0, timer = 0, line = null;
 
   const inUnits = (value) => (scale ? value * scale.mm_per_px : value);
   const rounded = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
@@ -57,6 +60,20 @@ function createFindings(root, viewer, measure, onScale) {
     const more = n > MOST_ROWS ? ` The ${MOST_ROWS} longest are listed.` : "";
     find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}` : "No crack is long enough to be measured.";
     light(lit, false);
+    tint();
+  };
+  const placesOf = ({ geometry: { type, coordinates } }) => (type === "LineString" ? coordinates : coordinates.flat());
+  const tint = () => {
+    if (!classes) return;
+    const { bounds, names } = classes[scale ? "mm" : "px"], counts = names.map(() => 0);
+    const found = features.map((feature) => {
+      const width = feature.properties.width_p95_px;
+      const rank = width == null ? 0 : 1 + bounds.filter((bound) => inUnits(width) > bound).length;
+      counts[rank]++;
+      return { places: placesOf(feature), colour: rank };
+    });
+    const legend = names.map((name, rank) => ({ colour: BY_WIDTH[rank], text: `${name}: ${counts[rank]}` }));
+    viewer.tint(BY_WIDTH, found, legend.filter((_, rank) => counts[rank]));
   };
   const draw = () => lines.replaceChildren(...features.flatMap(({ geometry, properties: crack }) => {
     const parts = geometry.type === "LineString" ? [geometry.coordinates] : geometry.coordinates;
@@ -101,6 +118,7 @@ function createFindings(root, viewer, measure, onScale) {
     try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${error.message || error}` }; }
     if (number !== asked || !viewer.shown()) return;  // another photograph, or another mask meanwhile
     features = answer.ok ? answer.features : [];
+    classes = answer.ok ? answer.classes : null;
     lit = null;
     tell();
     draw();
@@ -112,10 +130,9 @@ function createFindings(root, viewer, measure, onScale) {
   const take = (kind) => {
     const crack = features.find(({ properties }) => String(properties.id) === lit);
     if (!crack) return false;
-    const { type, coordinates } = crack.geometry;
     features = features.filter((each) => each !== crack);
     lit = null;
-    viewer.remove(type === "LineString" ? coordinates : coordinates.flat(), kind);
+    viewer.remove(placesOf(crack), kind);
     tell();
     draw();
   };
@@ -136,10 +153,9 @@ function createFindings(root, viewer, measure, onScale) {
   };
   const rule = (on) => {
     find("ruler").setAttribute("aria-pressed", String(on));
-    viewer.find("stage").classList.toggle("ruling", on);
     find("known").hidden = true;
     lines.querySelector(".rule")?.remove();
-    viewer.use(on ? ruler : null);
+    viewer.use(on ? ruler : null, on ? () => rule(false) : null);
   };
   const ruler = {
     begin: (at) => { line = [at, at]; drawLine(); },

@@ -25,13 +25,14 @@ let entries = [], shown = null, nAdded = 0;
 
 const viewer = createViewer(at("crack"), {
   hint: "Drop photographs of concrete, asphalt or masonry anywhere on this page.",
-  onChange: () => changed(), onLine: (id) => findings.light(id),
+  onChange: () => changed(), onLine: (id) => findings.light(id), onZone: (number) => zones.remove(number),
 });
 const gallery = createGallery(at("gallery"), (entry) => open(entry));
 const findings = createFindings(at("findings"), viewer, () => measure(), (scale, forAll) => {
   for (const entry of forAll ? entries : [shown]) { entry.scale = scale; keep(entry); }
   findings.rescale(scale);
 });
+const zones = createZones(viewer, (next) => { shown.zones = next; keep(shown); findings.later(); });
 const decide = viewer.find("decide");
 decide.innerHTML = `
   <button type="button" class="confirm" title="The mask is right (C)">Confirm</button>
@@ -142,6 +143,7 @@ const open = async (entry) => {
     settings.shown = entry.id;
     keeper.put(settings);
     keep(entry);
+    zones.show(entry.zones ?? []);
     findings.show(entry.scale);
   } else findings.clear();
   draw();
@@ -167,7 +169,7 @@ const changed = () => {
 };
 const measure = async () => {
   const entry = shown, mask = entry.draft ? await fileOf(viewer.maskBlob(), "mask.png") : null;
-  return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask });
+  return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask, zones: entry.zones });
 };
 
 // --- what was wrong
@@ -214,10 +216,10 @@ at("pack").addEventListener("click", async () => {
   at("progress").textContent = "Packing …";
   try {
     const said = [];
-    for (const { name, state, text, result, draft, ...entry } of entries) {
+    for (const { name, state, text, result, draft, zones, ...entry } of entries) {
       if (state !== "done") { said.push({ name, problem: text || "was not looked at yet" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
-      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask });
+      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask, zones });
     }
     const answer = await server.pack_photographs(said);
     if (!answer.ok) throw new Error(answer.text);
@@ -234,7 +236,7 @@ at("pack").addEventListener("click", async () => {
 Object.assign(viewer.keys, {
   j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown,
   n: () => findings.step(1), delete: () => findings.take(""), 1: () => findings.take("joint"), 2: () => findings.take("lane_marking"),
-  3: () => findings.take("cable"), 4: () => findings.take("other"), l: () => findings.rule(!findings.isRuling()),
+  3: () => findings.take("cable"), 4: () => findings.take("other"), l: () => findings.rule(!findings.isRuling()), i: zones.toggle,
 });
 addEventListener("beforeunload", (event) => {
   if (batch.isRunning() || keeper.isBehind()) event.preventDefault();

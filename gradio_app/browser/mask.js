@@ -1,20 +1,44 @@
 // What a person says of a photograph: which pixels are crack, 0 or 1 for each, drawn on a canvas of the photograph's size, and
 // what was marked as looking like a crack (box and kind). Brush strokes, undo and redo.
 
-const CRACK = [255, 0, 64];
+const LOOKS = { red: "#ff0040", cyan: "#00e5ff", outline: "#00e5ff" };
+const EDGE_PX = 2;  // of an outline: a bright line round the crack, and a black one round that
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
 
 function createMask(canvas) {
   let width = 0, height = 0, data = new Uint8Array(), marked = [], isTouched = false, undone = [], done = [];
+  let look = "red", tints = null, palette = [];  // tints: in the look "width" for each pixel, which of the palette's colours
 
+  const packed = (colour) => {
+    const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+    return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+  };
+  const paintEdge = (pixels, left, top, right, bottom, bright) => {
+    const black = packed("#000000"), set = (x, y, colour) => {
+      if (x < left || y < top || x >= right || y >= bottom || data[y * width + x]) return;
+      const at = (y - top) * (right - left) + x - left;
+      if (pixels[at] !== bright) pixels[at] = colour;
+    };
+    for (let row = Math.max(0, top - EDGE_PX); row < Math.min(height, bottom + EDGE_PX); row++)
+      for (let column = Math.max(0, left - EDGE_PX), at = row * width + column; column < Math.min(width, right + EDGE_PX); column++, at++) {
+        if (!data[at] || (data[at - 1] && data[at + 1] && data[at - width] && data[at + width])) continue;
+        for (let y = -EDGE_PX; y <= EDGE_PX; y++)
+          for (let x = -EDGE_PX; x <= EDGE_PX; x++) set(column + x, row + y, Math.max(Math.abs(x), Math.abs(y)) < EDGE_PX ? bright : black);
+      }
+  };
   const repaint = (left = 0, top = 0, right = width, bottom = height) => {
+    if (look === "outline") { left -= EDGE_PX; top -= EDGE_PX; right += EDGE_PX; bottom += EDGE_PX; }
     left = Math.max(0, left); top = Math.max(0, top); right = Math.min(width, right); bottom = Math.min(height, bottom);
     if (right <= left || bottom <= top) return;
     const context = canvas.getContext("2d"), part = context.createImageData(right - left, bottom - top);
     const pixels = new Uint32Array(part.data.buffer);
-    const colour = (255 << 24) | (CRACK[2] << 16) | (CRACK[1] << 8) | CRACK[0];
-    for (let row = top, at = 0; row < bottom; row++)
-      for (let index = row * width + left; index < row * width + right; index++, at++) if (data[index]) pixels[at] = colour;
+    if (look === "outline") paintEdge(pixels, left, top, right, bottom, packed(LOOKS.outline));
+    else {
+      const colours = look === "width" ? palette.map(packed) : [packed(LOOKS[look])];
+      for (let row = top, at = 0; row < bottom; row++)
+        for (let index = row * width + left; index < row * width + right; index++, at++)
+          if (data[index]) pixels[at] = colours[tints ? tints[index] : 0];
+    }
     context.putImageData(part, left, top);
   };
   const state = () => ({ data: data.slice(), marked, isTouched });
@@ -61,7 +85,7 @@ function createMask(canvas) {
     undo: () => go(done, undone),
     redo: () => go(undone, done),
     forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // a stroke that was no stroke
-    begin: (size) => { [width, height] = size; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
+    begin: (size) => { [width, height] = size; tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
     fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
     cut: (probability, level) => { for (let at = 0; at < data.length; at++) data[at] = probability[at] >= level ? 1 : 0; repaint(); },
     wipe: () => { data.fill(0); repaint(); },
@@ -75,10 +99,30 @@ function createMask(canvas) {
       repaint(...box);
       return box;
     },
+    // How it is drawn: a name of `LOOKS`; or "width", where `lines` are places and numbers of colours, the first for all else.
+    draw: (next, colours = [], lines = []) => {
+      look = next; palette = colours;
+      tints = look === "width" ? new Uint8Array(data.length) : null;
+      for (const { places, colour } of tints ? lines : []) flood(places, (at) => data[at] && !tints[at], (at) => { tints[at] = colour; });
+      repaint();
+    },
     mark: (box, kind) => { marked = [...marked, { box, kind }]; },
     marked: () => marked,
     data: () => data,
     isTouched: () => isTouched,
-    nCrack: () => { let n = 0; for (let at = 0; at < data.length; at++) n += data[at]; return n; },
+    // How many pixels there are outside of these boxes, and how many of them are crack.
+    count: (zones) => {
+      let nCrack = 0, nAll = 0;
+      for (let row = 0, at = 0; row < height; row++) {
+        const here = zones.filter(([, top, , bottom]) => row >= top && row < bottom);
+        for (let column = 0; column < width; column++, at++) {
+          if (here.length && here.some(([left, , right]) => column >= left && column < right)) continue;
+          nAll++;
+          nCrack += data[at];
+        }
+      }
+      return { nCrack, nAll };
+    },
+    isEmpty: () => !data.includes(1),
   };
 }

@@ -14,19 +14,22 @@ element.innerHTML = `
   </div>`;
 const root = element.querySelector(".crack"), list = element.querySelector(".gallery"), which = element.querySelector(".which");
 const keeper = openKeeper("review");
-let items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
+const predicted = new Map();  // what the model says, by the item's id
+let before = null, items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
 const viewer = createViewer(root, {
-  hint: "Nothing waits for a review.", isPaintingFirst: true,
+  hint: "Nothing waits for a review.", isPaintingFirst: true, onPlace: (now) => before && before.place(now),
   onChange: () => {
     const draft = viewer.draft();
     draft ? keeper.put({ id: seen.id, etag: seen.etag, draft }) : keeper.remove(seen.id);
   },
 });
+before = createBefore(viewer);
 const decide = viewer.find("decide");
 decide.innerHTML = `
   <button type="button" class="accept primary" title="The mask is right (A)">Accept</button>
   <button type="button" class="save" title="Accept what I painted (S)">Accept my painting</button>
   <button type="button" class="reject" title="Not fit for training (R)">Reject</button>
+  <button type="button" class="beside" aria-pressed="false" title="What was there before, beside it (V)">Before and after</button>
   <span class="said grow"></span>`;
 
 const VERDICTS = {
@@ -55,8 +58,26 @@ const button = (item, index) => {
   made.addEventListener("click", () => open(index));
   return made;
 };
+const modelOf = (item) => {
+  if (!predicted.has(item.id)) predicted.set(item.id, server.predict_item(item.id));
+  return predicted.get(item.id);
+};
+const compare = async () => {
+  const shown = seen, isOn = !before.isShown();
+  decide.querySelector(".beside").setAttribute("aria-pressed", String(isOn));
+  if (!shown || !isOn) return before.hide();
+  if (shown.accepted_url) return before.show(shown, shown.accepted_url, 128, "Before: the accepted mask, which trains");
+  viewer.say("The model looks at the photograph …");
+  const model = await modelOf(shown.item);
+  if (seen !== shown) return;
+  if (!model.ok) return viewer.say(model.text, true);
+  await before.show(shown, model.levels_url, model.level, `Before: the mask of model ${model.model_version}`);
+  viewer.tell();
+};
 const open = async (index) => {
   seen = null;
+  before.hide();
+  decide.querySelector(".beside").setAttribute("aria-pressed", "false");
   if (!items.length) return viewer.clear("");
   at = Math.min(Math.max(index, 0), items.length - 1);
   const item = items[at];
@@ -76,6 +97,12 @@ const open = async (index) => {
     /accepted|rejected/.test(state) && `${reason}, ${when(updated_at)}`,
   ].filter(Boolean).join(" · ");
   decide.querySelector(".accept").disabled = !answer.levels_url;
+  if (answer.levels_url || draft) return;
+  viewer.say("The model looks at the photograph …");  // its mask is where a correction begins
+  const model = await modelOf(item);
+  if (seen !== answer) return;
+  if (!model.ok) return viewer.say(`${nameOf(item)}: there is no mask of the model to begin with. ${model.text}`, true);
+  await viewer.suggest(model.levels_url, model.level);
 };
 const reload = async (index = 0) => {
   const answer = await server.list_items(which.value);
@@ -104,9 +131,11 @@ const review = async (decision) => {
 };
 for (const decision of ["accept", "save", "reject"]) decide.querySelector("." + decision).addEventListener("click", () => review(decision));
 Object.assign(viewer.keys, {
+  v: compare,
   a: () => !decide.querySelector(".accept").disabled && review("accept"),
   s: () => review("save"), r: () => review("reject"), j: () => open(at + 1), k: () => open(at - 1),
 });
+decide.querySelector(".beside").addEventListener("click", compare);
 element.querySelector(".reload").addEventListener("click", () => reload());
 which.addEventListener("change", () => reload());
 addEventListener("beforeunload", (event) => { if (keeper.isBehind()) event.preventDefault(); });

@@ -6,12 +6,15 @@ const VIEWER = `
     <div class="bar" role="toolbar" aria-label="View">
       <label class="threshold-label">Threshold <input type="range" class="threshold" min="1" max="254" value="128"><output class="threshold-out"></output></label>
       <label>Opacity <input type="range" class="opacity" min="0" max="100" value="70" aria-valuetext="70 percent"></label>
+      <label>Show <select class="look">
+        <option value="red">red</option><option value="cyan">cyan</option><option value="outline">outline</option></select></label>
       <span class="group">
         <button type="button" class="zoom-out" aria-label="Zoom out" title="Zoom out (-)">−</button>
         <button type="button" class="fit" title="Whole photograph (0)">Fit</button>
         <button type="button" class="zoom-in" aria-label="Zoom in" title="Zoom in (+)">+</button>
       </span>
       <button type="button" class="paint-mode" aria-pressed="false" title="Paint cracks and wipe false ones (P)">Correct</button>
+      <button type="button" class="ignore" aria-pressed="false" title="Draw a box that is left out of all figures (I)" hidden>Ignore</button>
       <span class="group">
         <button type="button" class="save-mask" title="Download the mask">Mask ↓</button>
         <button type="button" class="save-overlay" title="Download the photograph with its cracks">Overlay ↓</button>
@@ -32,32 +35,34 @@ const VIEWER = `
       <button type="button" class="empty" title="Wipe everything">No crack here</button>
       <button type="button" class="restore" title="Back to the mask as it was before you painted">Start over</button>
     </div>
-    <div class="stage">
+    <div class="panes"><div class="stage">
       <div class="sheet">
         <canvas class="photo" role="img" aria-label="The photograph"></canvas>
         <canvas class="overlay" role="img" aria-label="The cracks drawn over it"></canvas>
+        <svg class="zones" role="presentation"></svg>
         <svg class="lines" role="presentation"></svg>
         <svg class="marked" role="presentation"></svg>
         <svg class="wire" role="presentation"></svg>
       </div>
       <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
       <div class="divider" hidden></div>
+      <ul class="legend" aria-label="Colours by width" hidden></ul>
       <div class="cursor" hidden></div>
       <p class="hint"></p>
-    </div>
+    </div></div>
     <div class="bar decide" role="toolbar" aria-label="Decide" hidden></div>
     <p class="status" role="status" aria-live="polite"></p>
   </div>`;
 
 const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
 
-// `onChange`: the mask is another one now; `onLine`: a line over the photograph was clicked.
-function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {} }) {
+// `onChange`: the mask is another one now; `onPlace`: the photograph lies elsewhere on the screen; `onLine`, `onZone`: a line, or a box's cross, over the photograph was clicked.
+function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
   const photo = find("photo"), overlay = find("overlay"), frame = find("stage");
   const mask = createMask(overlay);
-  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [];
+  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [], leftOut = [], letGo = null;
   find("hint").textContent = hint;
 
   const say = (text, isError = false) => {
@@ -77,18 +82,37 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       placed = now;
       overlay.style.imageRendering = photo.style.imageRendering = now.scale > 2 ? "pixelated" : "auto";
       split(now);
+      onPlace(now);
     },
-    onClick: (target) => { const line = target.closest("[data-line]"); if (line) onLine(line.dataset.line); return Boolean(line); },
+    onClick: (target) => {
+      const line = target.closest("[data-line]"), zone = target.closest("[data-zone]");
+      if (line) onLine(line.dataset.line);
+      if (zone) onZone(zone.dataset.zone);
+      return Boolean(line || zone);
+    },
   });
 
   // --- the mask
 
   const level = () => Number(find("threshold").value);
   const tell = () => {
-    const share = ((100 * mask.nCrack()) / (width * height)).toFixed(2);
-    say(`${shown.name}: ${share} % crack, ${width} × ${height} pixels` +
+    const { nCrack, nAll } = mask.count(leftOut), part = 100 - (100 * nAll) / (width * height);
+    say(`${shown.name}: ${((100 * nCrack) / Math.max(1, nAll)).toFixed(2)} % crack, ${width} × ${height} pixels` +
+      (part ? `, ${part.toFixed(1)} % of them left out` : "") +
       (shown.crack_score == null ? "" : `, crack score ${shown.crack_score.toFixed(3)}`) +
       (shown.model_version ? `, model ${shown.model_version}` : "") + (mask.isTouched() ? ", corrected by you" : ""));
+  };
+  let byWidth = { colours: ["#c8bfff"], lines: [], legend: [] };
+  const drawLook = () => {
+    const look = find("look").value;
+    mask.draw(look, byWidth.colours, byWidth.lines);
+    find("legend").hidden = look !== "width" || !byWidth.legend.length;
+    find("legend").replaceChildren(...byWidth.legend.map(({ colour, text }) => {
+      const row = document.createElement("li"), swatch = document.createElement("span");
+      swatch.style.background = colour;
+      row.append(swatch, text);
+      return row;
+    }));
   };
   const drawMarked = () => find("marked").replaceChildren(...mask.marked().flatMap(({ box: [left, top, right, bottom], kind }) => {
     const box = document.createElementNS(SVG, "rect"), name = document.createElementNS(SVG, "text");
@@ -158,6 +182,9 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     paint(true);
   };
   const paint = (on) => {
+    const lose = letGo;  // of another tool
+    letGo = null;
+    if (lose) lose();
     tracer.finish();
     isPainting = on && Boolean(shown);
     const isTracing = isPainting && tool === "trace";
@@ -200,6 +227,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     overlay.style.opacity = find("opacity").value / 100;
     find("opacity").setAttribute("aria-valuetext", find("opacity").value + " percent");
   }, "input");
+  on("look", drawLook, "change");
   on("split", () => split(placed), "input");
   on("size", () => { tellSize(); drawCursor(); }, "input");
   on("zoom-in", () => shown && stage.zoom(1.5)); on("zoom-out", () => shown && stage.zoom(1 / 1.5)); on("fit", () => shown && stage.fit());
@@ -232,6 +260,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     for (let at = 0; at < red.length; at++) red[at] = data[4 * at];
     return red;
   };
+  const redOf = async (url) => redChannel(await pixelsOf(url));
   const clear = (text, isError) => {
     shown = asked = null;
     stage.hold([0, 0]);
@@ -266,11 +295,14 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       find("threshold").value = level;
       tellLevel();
       mask.begin([width, height]);
+      leftOut = [];
+      byWidth = { colours: byWidth.colours, lines: [], legend: [] };
       ownMarks = draft ? [] : marked;
       if (draft) mask.fill(unpackBits(draft, width * height), true, marked);
       else if (probability) mask.cut(probability, level);
       else mask.fill(original.slice(), false, marked);
       drawMarked();
+      find("legend").hidden = true;
       root.classList.add("filled");
       find("hint").hidden = true;
       find("decide").hidden = false;
@@ -287,10 +319,21 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     }
   };
   return {
-    show, clear, say, keys, find, stage, maskBlob, level, photo, overlay,
+    show, clear, say, tell, keys, find, stage, maskBlob, level, photo, overlay,
     shown: () => shown, size: () => [width, height],
-    isTouched: mask.isTouched, isEmpty: () => !mask.nCrack(),
+    isTouched: mask.isTouched, isEmpty: mask.isEmpty,
+    leaveOut: (zones) => { leftOut = zones; if (shown) tell(); },
     draft: () => (mask.isTouched() ? packBits(mask.data()) : null),
+    redOf,
+    // The model's probability for a photograph that came without a mask: cut at `level`, unless something is painted already.
+    suggest: async (url, level) => {
+      const on = shown, levels = await redOf(url);
+      if (shown !== on) return;
+      probability = levels;
+      find("threshold-label").hidden = false;
+      find("threshold").value = level;
+      cut();
+    },
     marked: mask.marked,
     remove: (places, kind) => {
       tracer.finish();
@@ -300,6 +343,12 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       changed();
     },
     undo,
-    use: (tool) => { paint(false); stage.use(tool); },
+    // Another tool than those for painting; `lose` is called when one of them, or a third, takes its place.
+    use: (next, lose) => { paint(false); letGo = lose; stage.use(next); frame.classList.toggle("pointing", Boolean(next)); },
+    // The colours of cracks by their width: `colour` of `lines` is a number in `colours`; `legend`: colours, names and counts.
+    tint: (colours, lines, legend) => {
+      byWidth = { colours, lines, legend };
+      if (find("look").value === "width") drawLook();
+    },
   };
 }

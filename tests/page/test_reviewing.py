@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from sidecar.labels import encode_mask
+from sidecar.masks import read_mask
 from tests.page.conftest import SIZE_HW
 from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike
 from tests.sidecars import Sidecar
@@ -40,6 +41,7 @@ def opened(browser: Browser, path: Path) -> None:
 def test_with_nothing_painted_nothing_is_accepted(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
     item_id = send(sidecar, walls[0], "missed_crack")
     opened(browser, walls[0])
+    eventually(one(browser, f"{REVIEW} .threshold").is_displayed)  # the model's mask is there
     press(browser, f"{REVIEW} .save")
     says(browser, REVIEW, "Nothing was painted, so there is nothing to accept.")
     press(browser, f"{REVIEW} .empty")
@@ -64,11 +66,12 @@ def test_painting_in_a_review_survives_the_next_photograph_and_a_reload(
         send(sidecar, path, "missed_crack")
     open_tab(browser, "Review")
     name = says(browser, REVIEW, "% crack").partition(":")[0]
+    eventually(one(browser, f"{REVIEW} .threshold").is_displayed)
     draw(browser, (-100, -40), (150, 20), REVIEW)
     mine = painted(browser, REVIEW)
     assert mine.any()
     strike(browser, "j")
-    eventually(lambda: not painted(browser, REVIEW).any())
+    eventually(lambda: not np.array_equal(painted(browser, REVIEW), mine))
     browser.refresh()
     open_tab(browser, "Review")
     while name not in says(browser, REVIEW, "% crack"):
@@ -125,3 +128,47 @@ def test_a_second_reviewer_is_told_who_decided_and_when(browser: Browser, sideca
     assert "UTC, and it is rejected now" in said
     assert state(sidecar, item_id) == "rejected"
     assert browser.find_elements(By.CSS_SELECTOR, f"{REVIEW} .gallery button")
+
+
+def test_a_complaint_begins_with_the_models_mask_which_cannot_be_accepted(
+    browser: Browser, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    item_id = send(sidecar, walls[0], "too_thin")
+    opened(browser, walls[0])
+    eventually(one(browser, f"{REVIEW} .threshold").is_displayed)
+    files = {"image": walls[0].read_bytes(), "response": (None, "mask")}
+    answer = requests.post(f"{sidecar.url}/predict", files=files, timeout=PATIENCE_S)
+    predicted = read_mask(answer.content, SIZE_HW)
+    assert np.array_equal(painted(browser, REVIEW), predicted)
+    assert not one(browser, f"{REVIEW} .accept").is_enabled()
+    draw(browser, (-100, -40), (150, 20), REVIEW)
+    mine = painted(browser, REVIEW)
+    assert (mine & predicted).sum() == predicted.sum()
+    press(browser, f"{REVIEW} .save")
+    says(browser, REVIEW, "accepted by local")
+    content = requests.get(f"{sidecar.url}/feedback/{item_id}/mask", timeout=PATIENCE_S).content
+    assert np.array_equal(read_mask(content, SIZE_HW), mine)
+
+
+def test_the_accepted_mask_is_seen_beside_the_newer_one_and_moves_with_it(
+    browser: Browser, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    before_hw, after_hw = np.zeros(SIZE_HW, np.bool_), np.zeros(SIZE_HW, np.bool_)
+    before_hw[100:110], after_hw[:, 50:60] = True, True
+    item_id = send(sidecar, walls[0], "other", before_hw)
+    etag = requests.get(f"{sidecar.url}/feedback/{item_id}", timeout=PATIENCE_S).headers["ETag"]
+    review = {"files": {"decision": (None, "accept")}, "headers": {"If-Match": etag}}
+    requests.post(f"{sidecar.url}/feedback/{item_id}/review", **review, timeout=PATIENCE_S).raise_for_status()  # type: ignore[arg-type]
+    send(sidecar, walls[0], "other", after_hw)
+    opened(browser, walls[0])
+    strike(browser, "v", "KeyV")
+    eventually(one(browser, f"{REVIEW} .before .caption").is_displayed)
+    assert "accepted mask" in one(browser, f"{REVIEW} .before .caption").text
+    assert np.array_equal(painted(browser, f"{REVIEW} .before"), before_hw)
+    assert np.array_equal(painted(browser, REVIEW), after_hw)
+    press(browser, f"{REVIEW} .zoom-in")
+    script = "return [...document.querySelectorAll(arguments[0])].map((sheet) => sheet.style.transform)"
+    after, before = browser.execute_script(script, f"{REVIEW} .sheet")
+    assert before == after
+    strike(browser, "v", "KeyV")
+    eventually(lambda: not one(browser, f"{REVIEW} .before").is_displayed())

@@ -1,0 +1,34 @@
+// Beside the photograph the same one with another mask: what was there before. Both move together.
+
+const BEFORE = `
+  <div class="before" role="img" hidden>
+    <div class="sheet"><img alt=""><canvas class="overlay"></canvas></div>
+    <p class="caption"></p>
+  </div>`;
+
+// `viewer`: whose photograph it is. Its stage comes right of what was before.
+function createBefore(viewer) {
+  const after = viewer.find("stage");
+  after.insertAdjacentHTML("afterend", BEFORE);
+  const pane = after.nextElementSibling, sheet = pane.querySelector(".sheet"), canvas = pane.querySelector("canvas"), mask = createMask(canvas);
+  const hide = () => { pane.hidden = true; pane.parentElement.classList.remove("both"); };
+  return {
+    place: ({ x, y, scale }) => { sheet.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; },
+    // `url`: of a picture whose red is at least `level` where there was crack.
+    show: async ({ image_url }, url, level, caption) => {
+      const of = viewer.shown(), levels = await viewer.redOf(url);
+      if (viewer.shown() !== of) return;
+      const [width, height] = viewer.size();
+      Object.assign(canvas, { width, height });
+      Object.assign(pane.querySelector("img"), { src: image_url, width, height });
+      mask.begin([width, height]);
+      mask.cut(levels, level);
+      pane.querySelector(".caption").textContent = caption;
+      pane.setAttribute("aria-label", caption);
+      pane.hidden = false;
+      pane.parentElement.classList.add("both");
+    },
+    hide,
+    isShown: () => !pane.hidden,
+  };
+}
