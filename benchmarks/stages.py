@@ -56,7 +56,7 @@ def measure(archive: Path, megapixels: float, n_repeats: int) -> tuple[str, dict
             return timing
 
         segmenter = Segmenter(card, timed("run", run))
-        segmenter._predict = timed("tile", segmenter._predict)  # type: ignore[method-assign]
+        segmenter.predict_tile = timed("tile", segmenter.predict_tile)  # type: ignore[method-assign]
         segmenter.probability = timed("network", segmenter.probability)  # type: ignore[method-assign]
         answers.decode = timed("decode", answers.decode)  # type: ignore[attr-defined]
         whole = timed("whole", answers.answer)

@@ -51,7 +51,7 @@ class Survey:
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         try:
             (folder / JOURNAL).chmod(0o600)
-            _hold(self._journal)
+            hold(self._journal)
             self._offsets = self._read(question)
         except BaseException:
             self._journal.close()
@@ -212,7 +212,7 @@ def is_about_all(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
-def _hold(file: IO[bytes]) -> None:
+def hold(file: IO[bytes]) -> None:
     """Until it is closed. Raises BlockingIOError where another process does."""
     try:
         import fcntl

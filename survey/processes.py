@@ -10,7 +10,9 @@ import signal
 import threading
 import traceback
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -135,6 +137,17 @@ class Processes:
                 raise error
             return result  # type: ignore[no-any-return]
         raise EndedError(f"Its process {ended}, in {N_TRIES} tries. Is there memory enough? Fewer at a time need less.")
+
+    def in_order(self, calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
+        """What functions give that `call` once each, in their order; as many are under way as keep all processes busy."""
+        under_way: deque[Future[_T]] = deque()
+        with ThreadPoolExecutor(self.n) as pool:
+            for call in calls:
+                under_way.append(pool.submit(call))
+                if len(under_way) > 2 * self.n:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
 
     def close(self) -> None:
         """End them as soon as their calls have ended; further calls wait for ever."""

@@ -33,6 +33,7 @@ DOORS = {
     "ts": "handler",
     "mlflow": "retrain",
     "gradio": "gradio_app",
+    "pyogrio": "survey/mosaic",
 }
 
 FOLDERS = [folder for folder in ALLOWED if (REPOSITORY / folder).is_dir()]

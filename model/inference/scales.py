@@ -28,15 +28,24 @@ def predict_scales(
     """
     prob_hw_u8 = predict(image_hwc_u8)
     image = Image.fromarray(image_hwc_u8)
-    for factor in factors:
-        if max(image.size) < factor * least_px:
-            break
+    for factor in passes(prob_hw_u8.shape, factors, least_px):
         reduced = predict(np.asarray(image.reduce(factor)))
-        enlarged = Image.fromarray(_opened(reduced, wide_px)).resize(
-            image.size, Image.Resampling.BILINEAR, box=(0, 0, image.width / factor, image.height / factor)
-        )
-        prob_hw_u8 = np.maximum(prob_hw_u8, np.asarray(enlarged))
+        prob_hw_u8 = np.maximum(prob_hw_u8, what_is_wide(reduced, factor, prob_hw_u8.shape, wide_px))
     return prob_hw_u8
+
+
+def passes(size_hw: tuple[int, ...], factors: tuple[int, ...], least_px: int) -> tuple[int, ...]:
+    """Those of `factors` by which a photograph of that height and width is reduced."""
+    return tuple(factor for factor in factors if max(size_hw) >= factor * least_px)
+
+
+def what_is_wide(reduced_hw_u8: Plane, factor: int, size_hw: tuple[int, ...], wide_px: int) -> Plane:
+    """What a pass over the photograph reduced by `factor` adds at its own size, `size_hw`: what is wide in the reduced one."""
+    height, width = size_hw
+    enlarged = Image.fromarray(_opened(reduced_hw_u8, wide_px)).resize(
+        (width, height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, height / factor)
+    )
+    return np.asarray(enlarged)
 
 
 def _opened(plane_hw: Plane, side_px: int) -> Plane:

@@ -47,9 +47,12 @@ class Segmenter:
 
     def _single_pass(self, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         card = self.card
-        return predict_tiled(image_hwc_u8, self._predict, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride)
+        return predict_tiled(
+            image_hwc_u8, self.predict_tile, tile_px=card.tile_px, overlap_px=card.overlap_px, stride=card.stride
+        )
 
-    def _predict(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_tile(self, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Crack probability in 0..1, float32 (height, width), of a tile whose sides are multiples of the card's stride."""
         batch_nchw = np.ascontiguousarray(tile_hwc_u8.transpose(2, 0, 1)[None], dtype=np.float32)
         batch_nchw *= self._scale
         batch_nchw += self._shift

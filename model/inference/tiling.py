@@ -4,7 +4,7 @@ The photograph is never scaled. Tiles of one photograph are all of one size, cut
 the wanted overlap, and are finished row by row: beside photograph and result only one row of tiles is in memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,48 @@ class Axis:
         return weights
 
 
+@dataclass(frozen=True)
+class Grid:
+    """How a picture is cut both ways, its tiles row by row from the top left."""
+
+    rows: Axis
+    columns: Axis
+
+    @classmethod
+    def cut(cls, size_hw: tuple[int, int], tile_px: int, overlap_px: int, stride: int) -> "Grid":
+        return cls(*(Axis.cut(length, tile_px, overlap_px, stride) for length in size_hw))
+
+    def stitch(self, probs_hw: Iterable[NDArray[np.float32] | None], first_row: int = 0) -> Iterator[NDArray[np.uint8]]:
+        """Rows of the whole picture, (n, width), as soon as they are finished; 255 = certain crack.
+
+        Args:
+            probs_hw: the crack probability of one tile after the other, from the row of tiles `first_row` on; None is none.
+                What `first_row` finishes lacks what the row of tiles above would add to its top.
+
+        Raises:
+            ValueError: these are no probabilities.
+        """
+        probs_hw = iter(probs_hw)
+        row_weights, column_weights = self.rows.weights(), self.columns.weights()
+        tops, width = self.rows.starts, self.columns.starts[-1] + self.columns.size
+        shared_with_next = np.zeros((0, width), np.float32)
+        for index in range(first_row, len(tops)):
+            band = np.zeros((self.rows.size, width), np.float32)
+            for left, weights in zip(self.columns.starts, column_weights, strict=True):
+                prob_hw = next(probs_hw)
+                if prob_hw is not None:
+                    band[:, left : left + self.columns.size] += prob_hw * weights
+            band *= row_weights[index][:, None]
+            band[: len(shared_with_next)] += shared_with_next
+            # NaN, or what overshoots, would wrap round to "no crack" below.
+            if not (band.min() >= -PROBABILITY_TOLERANCE and band.max() <= 1 + PROBABILITY_TOLERANCE):
+                raise ValueError(f"The network gave {band.min()} to {band.max()}, expected probabilities from 0 to 1.")
+            is_last = index == len(tops) - 1
+            n_finished = self.rows.size if is_last else tops[index + 1] - tops[index]
+            yield np.rint(band[:n_finished] * 255).astype(np.uint8)
+            shared_with_next = band[n_finished:]
+
+
 def predict_tiled(
     image_hwc_u8: NDArray[np.uint8], predict: Predict, *, tile_px: int, overlap_px: int, stride: int
 ) -> NDArray[np.uint8]:
@@ -58,30 +100,19 @@ def predict_tiled(
         ValueError: `predict` gave something other than probabilities.
     """
     height, width = image_hwc_u8.shape[:2]
-    rows = Axis.cut(height, tile_px, overlap_px, stride)
-    columns = Axis.cut(width, tile_px, overlap_px, stride)
-    image_hwc_u8 = _pad(image_hwc_u8, rows.size, columns.size)
-    row_weights, column_weights = rows.weights(), columns.weights()
+    grid = Grid.cut((height, width), tile_px, overlap_px, stride)
+    rows, columns = grid.rows, grid.columns
+    image_hwc_u8 = padded(image_hwc_u8, rows.size, columns.size)
     prob_hw_u8 = np.empty(image_hwc_u8.shape[:2], np.uint8)
-    shared_with_next = np.zeros((0, image_hwc_u8.shape[1]), np.float32)
-    for index, top in enumerate(rows.starts):
-        band = np.zeros((rows.size, image_hwc_u8.shape[1]), np.float32)
-        for left, weights in zip(columns.starts, column_weights, strict=True):
-            tile = image_hwc_u8[top : top + rows.size, left : left + columns.size]
-            band[:, left : left + columns.size] += predict(tile) * weights
-        band *= row_weights[index][:, None]
-        band[: len(shared_with_next)] += shared_with_next
-        # NaN, or what overshoots, would wrap round to "no crack" below.
-        if not (band.min() >= -PROBABILITY_TOLERANCE and band.max() <= 1 + PROBABILITY_TOLERANCE):
-            raise ValueError(f"The network gave {band.min()} to {band.max()}, expected probabilities from 0 to 1.")
-        is_last = index == len(rows.starts) - 1
-        n_finished = rows.size if is_last else rows.starts[index + 1] - top
-        prob_hw_u8[top : top + n_finished] = np.rint(band[:n_finished] * 255)
-        shared_with_next = band[n_finished:]
+    tiles = (image_hwc_u8[top : top + rows.size, left : left + columns.size] for top in rows.starts for left in columns.starts)
+    finished = 0
+    for band in grid.stitch(map(predict, tiles)):
+        prob_hw_u8[finished : finished + len(band)] = band
+        finished += len(band)
     return np.ascontiguousarray(prob_hw_u8[:height, :width])
 
 
-def _pad(image_hwc_u8: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+def padded(image_hwc_u8: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Mirror the photograph at its lower and right edge where it is smaller than one tile."""
     missing = (max(height - image_hwc_u8.shape[0], 0), max(width - image_hwc_u8.shape[1], 0))
     if missing == (0, 0):

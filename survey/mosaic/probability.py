@@ -1,0 +1,164 @@
+"""Crack probability over all of a mosaic, with the seams of a photograph: the same tiles, blended by the same code.
+
+What doesn't fit into memory lies in files beside the results: the reduced mosaics, and the probability of each pass. A pass is
+over when its file is whole; one that was cut off goes on with the row of tiles before the one it was at. Left to others: what
+is done with the probability (`blocks`, `writing`).
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.inference.card import ModelCard
+from model.inference.scales import passes, what_is_wide
+from model.inference.tiling import Grid, padded
+from survey.mosaic.raster import Raster
+from survey.processes import Core, Processes
+
+_STRIP_PX = 512  # rows at a time, a multiple of every reduction
+_MARGIN_PX = 16  # of a reduced pass, around what is enlarged: its opening and its enlarging reach less far
+
+
+class Plane:
+    """A picture of 8 bits, (height, width) or with channels, in a file; written from the top on."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self._row_bytes = int(np.prod(shape[1:]))
+        self._file = path.open("r+b" if path.exists() else "w+b")
+
+    @property
+    def n_rows(self) -> int:
+        """That are written."""
+        return self._file.seek(0, os.SEEK_END) // self._row_bytes
+
+    def write(self, top: int, rows: NDArray[np.uint8]) -> None:
+        """Only below what is written, or over it."""
+        self._file.seek(top * self._row_bytes)
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._file.flush()
+
+    def read(self, top: int, bottom: int) -> NDArray[np.uint8]:
+        self._file.seek(top * self._row_bytes)
+        rows = np.frombuffer(self._file.read((bottom - top) * self._row_bytes), np.uint8)
+        return rows.reshape(bottom - top, *self.shape[1:])
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Passes:
+    """Everything from the mosaic's pixels to their probability.
+
+    Args:
+        folder: for its files; what is there of an earlier run of the same mosaic and model is gone on with.
+        advance: told of each tile that is done.
+    """
+
+    def __init__(self, raster: Raster, processes: Processes, folder: Path, advance: Callable[[int], object]) -> None:
+        self._raster, self._processes, self._advance = raster, processes, advance
+        self._card: ModelCard = processes.card
+        height, width = raster.size_hw
+        self._factors = passes(raster.size_hw, self._card.reductions, self._card.least_px)
+        self._sizes = {factor: (-(-height // factor), -(-width // factor)) for factor in (1, *self._factors)}
+        self._grids = {
+            factor: Grid.cut(size_hw, self._card.tile_px, self._card.overlap_px, self._card.stride)
+            for factor, size_hw in self._sizes.items()
+        }
+        self._reduced = {factor: Plane(folder / f"reduced-{factor}", (*self._sizes[factor], 4)) for factor in self._factors}
+        self._probs = {factor: Plane(folder / f"probability-{factor}", size_hw) for factor, size_hw in self._sizes.items()}
+
+    @property
+    def n_tiles(self) -> int:
+        return sum(len(grid.rows.starts) * len(grid.columns.starts) for grid in self._grids.values())
+
+    def close(self) -> None:
+        for plane in (*self._reduced.values(), *self._probs.values()):
+            plane.close()
+
+    def run(self) -> None:
+        """Raises StoppedError, and what the processes raise."""
+        self._reduce()
+        for factor in self._sizes:
+            self._predict(factor)
+
+    def join(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.bool_]]]:
+        """Once all passes are over, they become one; of each strip of the mosaic its first row, its probability (255 = certain,
+        0 where there is no data), and where there is data. Afterwards `read` has them. May be done again.
+        """
+        height, width = self._raster.size_hw
+        for top in range(0, height, _STRIP_PX):
+            bottom = min(top + _STRIP_PX, height)
+            prob_hw_u8 = self._probs[1].read(top, bottom)
+            for factor in self._factors:
+                first = max(top // factor - _MARGIN_PX, 0)
+                last = min(-(-bottom // factor) + _MARGIN_PX, self._sizes[factor][0])
+                size_hw = (min(last * factor, height) - first * factor, width)
+                added = what_is_wide(self._probs[factor].read(first, last), factor, size_hw, self._card.wide_px)
+                prob_hw_u8 = np.maximum(prob_hw_u8, added[top - first * factor : bottom - first * factor])
+            is_valid = self._raster.read_valid(top, bottom - top)
+            prob_hw_u8 = np.where(is_valid, prob_hw_u8, 0)
+            self._probs[1].write(top, prob_hw_u8)
+            yield top, prob_hw_u8, is_valid
+
+    def read(self, top: int, bottom: int) -> NDArray[np.uint8]:
+        """Rows of the joined probability."""
+        return self._probs[1].read(top, bottom)
+
+    def _reduce(self) -> None:
+        height, width = self._raster.size_hw
+        done = [plane.n_rows * factor for factor, plane in self._reduced.items()]
+        for top in range(min(done, default=height) // _STRIP_PX * _STRIP_PX, height, _STRIP_PX):
+            n_rows = min(_STRIP_PX, height - top)
+            image_hwc_u8, is_valid = self._raster.read(top, 0, n_rows, width)
+            for factor, plane in self._reduced.items():
+                rows = np.empty((-(-n_rows // factor), plane.shape[1], 4), np.uint8)
+                rows[..., :3] = np.asarray(Image.fromarray(image_hwc_u8).reduce(factor))
+                rows[..., 3] = np.asarray(Image.fromarray(is_valid.astype(np.uint8) * 255).reduce(factor)) > 0
+                plane.write(top // factor, rows)
+
+    def _predict(self, factor: int) -> None:
+        grid, plane = self._grids[factor], self._probs[factor]
+        height, width = plane.shape
+        tops = grid.rows.starts
+        begun = sum(plane.n_rows >= bottom for bottom in (*tops[1:], height))
+        first = max(begun - 1, 0)
+        self._advance(first * len(grid.columns.starts))
+        if begun == len(tops):
+            self._advance(len(grid.columns.starts))
+            return
+        tiles = self._processes.in_order(self._tiles(factor, first))
+        for index, rows in enumerate(grid.stitch(tiles, first), first):
+            if index >= begun:
+                plane.write(tops[index], rows[: height - tops[index], :width])
+
+    def _tiles(self, factor: int, first_row: int) -> Iterator[Callable[[], NDArray[np.float32] | None]]:
+        grid = self._grids[factor]
+        height, width = self._sizes[factor]
+        for top in grid.rows.starts[first_row:]:
+            bottom = min(top + grid.rows.size, height)
+            if factor == 1:
+                image_hwc_u8, is_valid = self._raster.read(top, 0, bottom - top, width)
+            else:
+                rows = self._reduced[factor].read(top, bottom)
+                image_hwc_u8, is_valid = rows[..., :3], rows[..., 3] > 0
+            image_hwc_u8 = padded(image_hwc_u8, grid.rows.size, grid.columns.size)
+            for left in grid.columns.starts:
+                part = slice(left, left + grid.columns.size)
+                yield self._call(np.ascontiguousarray(image_hwc_u8[:, part]), bool(is_valid[:, part].any()))
+
+    def _call(self, tile_hwc_u8: NDArray[np.uint8], has_data: bool) -> Callable[[], NDArray[np.float32] | None]:
+        def call() -> NDArray[np.float32] | None:
+            prob_hw = self._processes.call(_predict_tile, tile_hwc_u8) if has_data else None
+            self._advance(1)
+            return prob_hw
+
+        return call
+
+
+def _predict_tile(core: Core, tile_hwc_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return core.segmenter.predict_tile(tile_hwc_u8)

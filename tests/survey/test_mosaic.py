@@ -1,0 +1,264 @@
+"""Orthomosaics, stopped and gone on with: the mask against one pass over the picture, the vectors against what was drawn."""
+
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyogrio.raw
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from rasterio.warp import transform as to_crs
+
+from model.inference.card import Backend
+from model.inference.segmenter import threshold_level
+from survey.__main__ import main
+from survey.engines import SurveyError
+from survey.mosaic.raster import Raster
+from survey.processes import Core, Processes
+from tests.conftest import ARCHIVE, ROOT
+from tests.mosaics import Crack, crack, draw, transform, write_mosaic
+from tests.waiting import PATIENCE_S, eventually
+
+BACKEND = Backend("openvino", "int8")
+SIZE_HW = (2300, 2600)  # blocks meet in it, both ways
+M_PER_PX = 0.002
+TO_MAP = transform(M_PER_PX, turn_deg=20)
+LARGE_HW = (20_000, 30_000)
+
+
+def cracks_in(size_hw: tuple[int, int]) -> list[Crack]:
+    """Three, the longest first, of which two go through several blocks."""
+    height, width = size_hw
+    places = [[(0.12, 0.08), (0.5, 0.45), (0.93, 0.95)], [(0.7, 0.5), (0.9, 0.08)], [(0.2, 0.95), (0.45, 0.7)]]
+    return [
+        crack(seed, [(x * width, y * height) for x, y in place], width_px)
+        for seed, (place, width_px) in enumerate(zip(places, (7.0, 5.0, 4.0), strict=True), 1)
+    ]
+
+
+def begin(mosaic: Path, out: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "survey", str(mosaic), "--out", str(out), "--backend", str(BACKEND)],
+        cwd=ROOT,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@dataclass(frozen=True)
+class Deck:
+    """A surveyed mosaic; the survey was interrupted once, and then gone on with."""
+
+    cracks: list[Crack]
+    out: Path
+    interrupted: tuple[int, str]
+    finished: tuple[int, str]
+
+
+@pytest.fixture(scope="module")
+def deck(tmp_path_factory: pytest.TempPathFactory) -> Deck:
+    folder = tmp_path_factory.mktemp("deck")
+    cracks, out = cracks_in(SIZE_HW), folder / "found"
+    write_mosaic(folder / "deck.tif", SIZE_HW, cracks, TO_MAP)
+    survey = begin(folder / "deck.tif", out)
+    written = out / ".unfinished" / "probability-1"
+    eventually(lambda: survey.poll() is not None or (written.exists() and written.stat().st_size > 0))
+    os.killpg(survey.pid, signal.SIGINT)
+    said, _ = survey.communicate(timeout=PATIENCE_S)
+    again = begin(folder / "deck.tif", out)
+    said_again, _ = again.communicate(timeout=PATIENCE_S)
+    return Deck(cracks, out, (survey.returncode, said), (again.returncode, said_again))
+
+
+def features(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What GDAL reads: about the layer, and of each feature its fields and its `points`, (n, 2)."""
+    meta, _, geometry, fields = pyogrio.raw.read(path)
+    columns = zip(*fields, strict=True) if len(geometry) else []
+    return meta, [
+        {**dict(zip(meta["fields"], values, strict=True)), "points": points(shape)}
+        for shape, values in zip(geometry, columns, strict=True)
+    ]
+
+
+def points(wkb: bytes) -> NDArray[np.float64]:
+    """Of a MultiLineString."""
+    (n_lines,) = struct.unpack_from("<I", wkb, 5)
+    at, lines = 9, []
+    for _ in range(n_lines):
+        (n_points,) = struct.unpack_from("<I", wkb, at + 5)
+        lines.append(np.frombuffer(wkb, "<f8", 2 * n_points, at + 9).reshape(-1, 2))
+        at += 9 + 16 * n_points
+    return np.concatenate(lines)
+
+
+def check_against_drawn(out: Path, cracks: list[Crack]) -> None:
+    """Each is found as one, where it is, as long and as wide as it is."""
+    meta, found = features(out / "cracks.gpkg")
+    assert meta["crs"] == "EPSG:25832"
+    assert len(found) == len(cracks)
+    a, b, c, d, e, f = (~TO_MAP)[:6]
+    for feature, drawn in zip(found, cracks, strict=True):
+        error_px = drawn.distance(feature["points"] @ np.array([(a, d), (b, e)]) + (c, f))
+        assert error_px.mean() <= 0.5
+        assert np.percentile(error_px, 90) <= 0.5  # beyond are its round ends, as the distance is from the middle line
+        assert feature["length_m"] == pytest.approx(drawn.length_px * M_PER_PX, rel=0.03)
+        assert feature["width_median_m"] == pytest.approx(drawn.width_px * M_PER_PX, rel=0.05)
+
+
+def test_ctrl_c_stops_it_and_the_same_command_finishes_it(deck: Deck) -> None:
+    code, said = deck.interrupted
+    assert code == 130, said
+    assert "Stopped. Go on with: python -m survey" in said
+    assert "Traceback" not in said
+    code, said = deck.finished
+    assert code == 0, said
+    assert "Cracks: 3, " in said
+    assert sorted(path.name for path in deck.out.iterdir()) == ["cracks.geojson", "cracks.gpkg", "mask.tif", "mosaic.json"]
+
+
+def test_what_is_finished_is_told_again_and_another_threshold_is_refused(deck: Deck, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(deck.out.parent / "deck.tif"), "--out", str(deck.out)]
+    assert main(arguments) == 0
+    assert "Cracks: 3, " in capfd.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*arguments, "--threshold", "0.9"])
+    assert "holds another survey (threshold" in capfd.readouterr().err
+
+
+def test_its_mask_is_that_of_one_pass_over_the_whole_picture(deck: Deck) -> None:
+    processes = Processes(ARCHIVE, 1, str(BACKEND), threading.Event())
+    try:
+        image_hwc_u8 = draw(0, SIZE_HW[0], SIZE_HW[1], deck.cracks)
+        expected = processes.call(probability, image_hwc_u8) >= threshold_level(processes.card.threshold)
+    finally:
+        processes.close()
+    with rasterio.open(deck.out / "mask.tif") as mask:
+        np.testing.assert_array_equal(mask.read(1) == 255, expected)
+    assert expected.any()
+
+
+def probability(core: Core, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return core.segmenter.probability(image_hwc_u8)
+
+
+def test_its_mask_is_a_cloud_optimized_geotiff_in_the_mosaics_place(deck: Deck) -> None:
+    with rasterio.open(deck.out / "mask.tif") as mask, rasterio.open(deck.out.parent / "deck.tif") as mosaic:
+        assert (mask.crs, mask.shape, mask.dtypes) == (mosaic.crs, mosaic.shape, ("uint8",))
+        assert mask.transform.almost_equals(mosaic.transform)
+        assert mask.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert mask.overviews(1)[0] == 2
+
+
+def test_cracks_are_where_they_were_drawn_as_long_and_as_wide_and_one_over_all_blocks(deck: Deck) -> None:
+    check_against_drawn(deck.out, deck.cracks)
+
+
+def test_the_geojson_holds_the_same_cracks_in_longitude_and_latitude(deck: Deck) -> None:
+    told = json.loads((deck.out / "cracks.geojson").read_text())
+    assert "crs" not in told
+    _, of_package = features(deck.out / "cracks.gpkg")
+    for feature, crack_ in zip(told["features"], of_package, strict=True):
+        assert feature["properties"]["length_m"] == crack_["length_m"]
+        degrees = np.array([point for line in feature["geometry"]["coordinates"] for point in line])
+        assert 8 < degrees[0, 0] < 11
+        assert 53 < degrees[0, 1] < 54
+        on_map = np.stack(to_crs("EPSG:4326", "EPSG:25832", *degrees.T), axis=1)
+        assert np.abs(on_map - crack_["points"]).max() < M_PER_PX / 2
+
+
+def test_what_has_no_data_has_no_mask_and_its_border_is_no_crack(tmp_path: Path) -> None:
+    drawn = crack(5, [(500, 80), (900, 620)], 6.0)
+    write_mosaic(tmp_path / "deck.tif", (700, 1000), [drawn], TO_MAP, n_without_px=150)
+    assert main([str(tmp_path / "deck.tif"), "--backend", "onnxruntime int8"]) == 0
+    out = tmp_path / "deck-cracks"
+    with rasterio.open(out / "mask.tif") as mask, rasterio.open(tmp_path / "deck.tif") as mosaic:
+        has_data = mosaic.dataset_mask() > 0
+        np.testing.assert_array_equal(mask.dataset_mask() > 0, has_data)
+        assert not mask.read(1)[~has_data].any()
+    _, found = features(out / "cracks.gpkg")
+    assert [feature["length_m"] for feature in found] == [pytest.approx(drawn.length_px * M_PER_PX, rel=0.05)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"crs": None}, "has no coordinate reference system"),
+        ({"crs": "EPSG:4326", "transform": rasterio.Affine(1e-7, 0, 9.5, 0, -1e-7, 53.5)}, "is in degrees .*EPSG:32632"),
+        ({"crs": "EPSG:3857", "transform": rasterio.Affine(1, 0, 1.06e6, 0, -1, 7.08e6)}, "1.68 times .*EPSG:32632"),
+        ({"transform": rasterio.Affine(2, 0, 565e3, 0, -1, 5934e3)}, "pixels of 2 by 1, expected square ones.*-tr 1 1"),
+        ({"dtype": "uint16"}, "holds uint16, expected 8 bits .*-ot Byte"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_what_to_do(tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
+    profile = {
+        "driver": "GTiff",
+        "height": 40,
+        "width": 40,
+        "count": 3,
+        "dtype": "uint8",
+        "crs": "EPSG:25832",
+        "transform": TO_MAP,
+    }
+    profile |= settings
+    with rasterio.open(tmp_path / "deck.tif", "w", **profile) as file:
+        file.write(np.zeros((3, 40, 40), profile["dtype"]))
+    with pytest.raises(SurveyError, match=sentence):
+        Raster(tmp_path / "deck.tif")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--engine", "http"], "expected --engine local"),
+        (["--mm-per-px", "0.2", "--exif"], "--mm-per-px, --exif: not for a mosaic"),
+        ([], "no GeoTIFF that can be read"),
+    ],
+)
+def test_wrong_usage_is_told(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([str(ROOT / "README.md"), "--out", "/nowhere", *options])
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_survey_of_photographs_imports_nothing_that_only_mosaics_need() -> None:
+    code = "import sys, survey.__main__, survey.engines.local; print({'rasterio', 'pyogrio'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.soak
+def test_a_mosaic_of_600_megapixels_takes_at_most_two_gigabytes(tmp_path: Path) -> None:
+    """The proportional set sizes of all of its processes together, looked at ten times a second."""
+    cracks = cracks_in(LARGE_HW)
+    write_mosaic(tmp_path / "deck.tif", LARGE_HW, cracks, TO_MAP)
+    survey = begin(tmp_path / "deck.tif", tmp_path / "found")
+    peak_bytes = 0
+    while survey.poll() is None:
+        peak_bytes = max(peak_bytes, pss_bytes(psutil.Process(survey.pid)))
+        threading.Event().wait(0.1)
+    assert survey.returncode == 0, survey.communicate()[0]
+    check_against_drawn(tmp_path / "found", cracks)
+    assert peak_bytes < 2 * 2**30
+
+
+def pss_bytes(process: psutil.Process) -> int:
+    total = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            total += each.memory_full_info().pss
+    except psutil.Error:  # one that has ended
+        pass
+    return total
