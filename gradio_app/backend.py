@@ -16,11 +16,14 @@ MOST_LISTED = 500
 
 
 class BackendError(Exception):
-    """A sentence for the person in front of the page. `retry_after_s`: when to ask again, where the sidecar was only busy."""
+    """A sentence for the person in front of the page. `retry_after_s`: when to ask again, where the sidecar was only busy;
+    `status`: of its answer, where there was one.
+    """
 
-    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, message: str, retry_after_s: float | None = None, status: int | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.status = status
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,52 @@ class Backend:
     def ask_for_retraining(self) -> dict[str, Any]:
         return self._json("POST", "/retrain")
 
+    def inspections(self) -> dict[str, Any]:
+        return self._json("GET", "/inspections", params={"limit": MOST_LISTED})
+
+    def inspection(self, inspection_id: str) -> dict[str, Any]:
+        return self._json("GET", f"/inspections/{inspection_id}")
+
+    def save_inspection(self, inspection_id: str | None, fields: dict[str, str]) -> dict[str, Any]:
+        """A new one where there is no id."""
+        return self._json("POST", f"/inspections/{inspection_id}" if inspection_id else "/inspections", data=fields)
+
+    def delete_inspection(self, inspection_id: str) -> dict[str, Any]:
+        return self._json("DELETE", f"/inspections/{inspection_id}")
+
+    def report(self, inspection_id: str, form: str) -> bytes:
+        return self._ask("GET", f"/inspections/{inspection_id}/report", params={"format": form}).content
+
+    def photographs(self, inspection_id: str) -> list[dict[str, Any]]:
+        """All of an inspection, without their cracks."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = {"limit": MOST_LISTED, "offset": len(found)}
+            some = self._json("GET", f"/inspections/{inspection_id}/photographs", params=page)["items"]
+            found += some
+            if len(some) < MOST_LISTED:
+                return found
+
+    def add_photograph(self, inspection_id: str, image: bytes, name: str, quality: str) -> dict[str, Any]:
+        files, data = {"image": (name, image)}, {"quality": quality}
+        return self._json("POST", f"/inspections/{inspection_id}/photographs", files=files, data=data)
+
+    def photograph(self, inspection_id: str, photograph_id: str) -> dict[str, Any]:
+        return self._json("GET", f"/inspections/{inspection_id}/photographs/{photograph_id}")
+
+    def part(self, inspection_id: str, photograph_id: str, part: str) -> bytes:
+        """Its `image`, `levels` or `mask`."""
+        return self._ask("GET", f"/inspections/{inspection_id}/photographs/{photograph_id}/{part}").content
+
+    def change_photograph(
+        self, inspection_id: str, photograph_id: str, etag: str, fields: dict[str, str], mask_png: bytes | None
+    ) -> dict[str, Any]:
+        """`etag`: of what was seen; where somebody has changed it since, the sidecar refuses."""
+        files: dict[str, Any] = {name: (None, text) for name, text in fields.items()}
+        files |= {"mask": ("mask.png", mask_png)} if mask_png else {}
+        route = f"/inspections/{inspection_id}/photographs/{photograph_id}"
+        return self._json("POST", route, files=files, headers={"If-Match": etag})
+
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         if key := self._key():
             request.headers["Authorization"] = f"Bearer {key}"
@@ -107,4 +156,5 @@ class Backend:
             message = f"The server answered with status {answer.status_code}."
         wait = answer.headers.get("Retry-After", "")
         is_busy = answer.status_code in BUSY
-        raise BackendError(message, (float(wait) if wait.isdecimal() else RETRY_AFTER_S) if is_busy else None)
+        wait_s = (float(wait) if wait.isdecimal() else RETRY_AFTER_S) if is_busy else None
+        raise BackendError(message, wait_s, answer.status_code)

@@ -22,6 +22,7 @@ from gradio.context import LocalContext
 from crack.bodies import Bodies
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError
+from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
 from inspection.width_classes import bounds, classes
@@ -65,6 +66,7 @@ class Page:
         self.limits = limits
         self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
+        self.inspections = Inspections(backend, self._kept, self._own, _url, _told)
 
     def close(self) -> None:
         self._isolation.close()
@@ -263,9 +265,9 @@ class Page:
         return path
 
     def _own(self, path: str) -> Path:
-        """A file that was uploaded to this page: a browser names it, so any other is refused."""
-        resolved, uploads = Path(path).resolve(), Path(gr.utils.get_upload_folder()).resolve()
-        if not resolved.is_relative_to(uploads) or not resolved.is_file():
+        """A file that was uploaded to this page or is kept by it: a browser names it, so any other is refused."""
+        resolved, own = Path(path).resolve(), (Path(gr.utils.get_upload_folder()).resolve(), self.folder.resolve())
+        if not any(map(resolved.is_relative_to, own)) or not resolved.is_file():
             raise BackendError("That file was not uploaded here. Drop the photograph again.")
         return resolved
 
@@ -278,7 +280,8 @@ def build(page: Page, *, has_logout: bool) -> gr.Blocks:
             gr.HTML(f'<a href="{LOGOUT}">Log out</a>')
         with gr.Tab("Inspect") as inspect_tab:
             calls = (page.predict_photograph, page.measure_cracks, page.pack_photographs, page.save_correction)
-            _canvas("inspect", ("batch.js", "gallery.js", "findings.js", "zones.js"), calls)
+            scripts = ("batch.js", "gallery.js", "findings.js", "zones.js", "inspections.js")
+            _canvas("inspect", scripts, (*calls, *page.inspections.calls()))
         with gr.Tab("Review") as review_tab:
             of_review = (page.list_items, page.open_item, page.predict_item, page.shrink_item, page.review_item)
             _canvas("review", ("before.js",), of_review)
@@ -393,8 +396,8 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
         found = act()
     except (BackendError, RequestError) as error:
         logger.warning("%s", error)
-        retry_after_s = getattr(error, "retry_after_s", None)
-        return {"ok": False, "text": str(error)} | ({"retry_after_s": retry_after_s} if retry_after_s else {})
+        more = {name: value for name in ("retry_after_s", "status") if (value := getattr(error, name, None))}
+        return {"ok": False, "text": str(error), **more}
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}
 
 

@@ -1,6 +1,6 @@
 // All photographs of a batch as thumbnails, the surest cracks first; each says what has become of it.
 
-const MARKS = { unseen: "● unseen", seen: "seen", confirmed: "✓ confirmed", corrected: "✎ corrected", reported: "! reported" };
+const MARKS = { unseen: "● unseen", seen: "seen", confirmed: "✓ confirmed", corrected: "✎ corrected", reported: "! reported", rejected: "✕ rejected" };
 const STATES = { waiting: "waiting", running: "looking for cracks …", failed: "failed" };
 
 function createGallery(list, onOpen) {
@@ -21,7 +21,8 @@ function createGallery(list, onOpen) {
   const fill = (entry, isShown) => {
     const made = button(entry), image = made.querySelector("img"), source = entry.thumb || (entry.result && entry.result.thumb_url);
     if (source && image.getAttribute("src") !== source) Object.assign(image, { src: source, hidden: false });
-    const isDone = entry.state === "done", mark = entry.draft && !entry.isSent ? "✎ draft, not sent" : MARKS[entry.mark];
+    const isDone = entry.state === "done", isDraft = (entry.draft || entry.hasMask) && !entry.isSent && entry.mark !== "rejected";
+    const mark = isDraft ? "✎ draft, not sent" : MARKS[entry.mark];
     const score = isDone && entry.result.crack_score != null ? `score ${entry.result.crack_score.toFixed(2)}, ` : "";
     made.querySelector(".name").textContent = entry.name;
     made.querySelector(".mark").textContent = isDone ? score + mark : [STATES[entry.state], entry.text].filter(Boolean).join(": ");

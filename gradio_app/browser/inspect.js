@@ -2,6 +2,7 @@
 
 element.innerHTML = `
   <div class="inspect">
+    <div class="inspection" role="group" aria-label="Inspection"></div>
     <div class="bar" role="toolbar" aria-label="Photographs">
       <button type="button" class="choose primary">Choose photographs</button>
       <input type="file" class="files" multiple hidden aria-label="Photographs">
@@ -20,7 +21,8 @@ element.innerHTML = `
   </div>`;
 const at = (name) => element.querySelector("." + name);
 const keeper = openKeeper("inspect");
-const settings = { id: "settings", level: null, shown: null };  // level: of the whole batch; null is the model's own
+// level: of the whole batch, null is the model's own; inspection: the id of the open one.
+const settings = { id: "settings", level: null, shown: null, inspection: null };
 let entries = [], shown = null, nAdded = 0;
 
 const viewer = createViewer(at("crack"), {
@@ -36,6 +38,7 @@ const zones = createZones(viewer, (next) => { shown.zones = next; keep(shown); f
 const decide = viewer.find("decide");
 decide.innerHTML = `
   <button type="button" class="confirm" title="The mask is right (C)">Confirm</button>
+  <button type="button" class="reject" aria-pressed="false" title="Leave this photograph out of the report (X)" hidden>Reject</button>
   <label>What was wrong? <select class="verdict">
     <option value="">see my mask</option><option value="missed_crack">a crack was missed</option>
     <option value="false_alarm">that is no crack</option><option value="too_thick">too thick</option>
@@ -44,18 +47,21 @@ decide.innerHTML = `
   <button type="button" class="send primary"></button>`;
 
 const fileOf = async (blob, name) => (await upload(new File([await blob], name, { type: "image/png" }))).path;
-const keep = (entry) => { const { file, ...row } = entry; return keeper.put(row); };
-const ownLevel = (entry) => Math.max(1, Math.ceil(entry.result.threshold * 255 - 1e-6));
-const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? ownLevel(entry));
+const keep = (entry) => { const { file, ...row } = entry; inspections.keep(entry); return keeper.put(row); };
+const toLevel = (threshold) => Math.max(1, Math.ceil(threshold * 255 - 1e-6));
+const ownLevel = (entry) => toLevel(entry.result.threshold);
+const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? toLevel(entry.result.cut ?? entry.result.threshold));
 
 // --- photographs come in
 
 const batch = createBatch(async (entry) => {
   if (!entry.path) entry.path = (await upload(entry.file)).path;
   entry.file = null;
+  if (inspections.id()) return inspections.add(Object.assign(entry, { inspection: inspections.id() }), at("quality").value);
   return server.predict_photograph({ path: entry.path, quality: at("quality").value });
 }, (entry) => {
   if (entry && entries.includes(entry)) {
+    if (entry.state === "done" && inspections.id() && !entry.result.photograph) return batch.add([entry]);  // it was asked before
     keep(entry);
     if (entry.state === "done" && !shown) open(entry);
     else if (entry.state === "failed" && entries.length === 1) viewer.clear(`${entry.name}: ${entry.text}`, true);
@@ -70,7 +76,10 @@ const draw = () => {
     ? `${nDone} of ${entries.length} done` + (nFailed ? `, ${nFailed} failed` : "") + (isRunning ? " …" : "") : "";
   at("halt").hidden = !isRunning;
   at("again").hidden = isRunning || !entries.some((entry) => entry.state === "failed" && (entry.path || entry.file));
-  at("pack").hidden = at("clear").hidden = !entries.length;
+  at("pack").hidden = !entries.length;
+  at("clear").hidden = !entries.length || Boolean(inspections.id());
+  decide.querySelector(".reject").hidden = !inspections.id();
+  decide.querySelector(".reject").setAttribute("aria-pressed", String(shown?.mark === "rejected"));
   at("inspect").classList.toggle("many", entries.length > 1);
   gallery.draw(entries, shown);
   const isMask = shown && shown.state === "done" && isChanged(shown);
@@ -117,16 +126,22 @@ at("choose").addEventListener("click", () => at("files").click());
 at("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
 at("halt").addEventListener("click", () => batch.stop());
 at("again").addEventListener("click", () => batch.add(entries.filter((entry) => entry.state === "failed" && (entry.path || entry.file))));
-at("clear").addEventListener("click", () => {
+const mayClear = (what) => {
   const nUnsent = entries.filter((entry) => entry.draft && !entry.isSent).length;
-  if (nUnsent && !confirm(`${nUnsent === 1 ? "1 correction was" : nUnsent + " corrections were"} not sent. Clear all the same?`)) return;
+  return !nUnsent || confirm(`${nUnsent === 1 ? "1 correction was" : nUnsent + " corrections were"} not sent. ${what} all the same?`);
+};
+const show = (next, former) => {  // these photographs, in place of what is on the page
   batch.stop();
-  entries = []; shown = null; Object.assign(settings, { level: null, shown: null });
+  entries = next; shown = null; Object.assign(settings, { shown: null }, former);
   keeper.clear();
+  keeper.put(settings);
+  for (const entry of entries) keep(entry);
+  nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
   viewer.clear("");
   findings.clear();
   draw();
-});
+};
+at("clear").addEventListener("click", () => { if (mayClear("Clear")) show([], { level: null }); });
 
 // --- one is looked at
 
@@ -134,6 +149,8 @@ const open = async (entry) => {
   if (!entry || entry === shown) return;
   if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "is not looked at yet."}`, entry.state === "failed"); }
   shown = entry;
+  if (entry.result.photograph && !(await inspections.load(entry))) return findings.clear();
+  if (shown !== entry) return;
   decide.querySelector(".verdict").value = entry.verdict;
   decide.querySelector(".note").value = entry.note;
   const isShown = await viewer.show({ ...entry.result, name: entry.name }, levelOf(entry), entry.draft, entry.marked);
@@ -160,8 +177,9 @@ const changed = () => {
   if (draft) Object.assign(entry, { draft, marked: viewer.marked(), level: viewer.level(), thumb: thumbOf(), isSent: false });
   else {
     Object.assign(entry, { draft: null, marked: [], thumb: null });
-    settings.level = viewer.level() === ownLevel(entry) ? null : viewer.level();
+    settings.level = !entry.result.photograph && viewer.level() === ownLevel(entry) ? null : viewer.level();
     keeper.put(settings);
+    entries.forEach(inspections.keep);
   }
   keep(entry);
   draw();
@@ -171,6 +189,23 @@ const measure = async () => {
   const entry = shown, mask = entry.draft ? await fileOf(viewer.maskBlob(), "mask.png") : null;
   return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask, zones: entry.zones });
 };
+
+// --- what the server keeps
+
+const inspections = createInspections(at("inspection"), {
+  entries: () => entries, level: levelOf, ownLevel, say: (text) => viewer.clear(text, true), canLeave: () => mayClear("Open the inspection"),
+  maskFile: (entry) => fileOf(greyPng(unpackBits(entry.draft, entry.result.size[0] * entry.result.size[1]), ...entry.result.size), "mask.png"),
+  unpack: async (url) => packBits(await redOf(url)),
+  changed: (entry) => { keep(entry); draw(); },
+  replaced: (entry) => { keep(entry); if (shown === entry) { shown = null; open(entry); } else draw(); },
+  take: (inspection, next, { isLevelKept = false, isNew = false } = {}) => {  // where it is new, `next` shall go into it
+    const last = settings.inspection === inspection?.id ? settings.shown : null;
+    show(next, { level: isLevelKept ? settings.level : null, inspection: inspection ? inspection.id : null });
+    if (isNew) return batch.add(next.filter((entry) => entry.state !== "running" && (entry.path || entry.file)));
+    const first = next.find((entry) => entry.id === last) || next.find((entry) => entry.state === "done");
+    if (first) requestAnimationFrame(() => open(first));
+  },
+});
 
 // --- what was wrong
 
@@ -206,7 +241,14 @@ const confirmShown = () => {
   if (shown && (shown.draft || shown.verdict)) return viewer.say("You changed it, or said what was wrong: send that, or start over to confirm the model's mask.");
   return send("correct");
 };
+const rejectShown = () => {
+  if (!inspections.id() || !shown || shown.state !== "done") return;
+  shown.mark = shown.mark === "rejected" ? "seen" : "rejected";
+  keep(shown);
+  draw();
+};
 decide.querySelector(".confirm").addEventListener("click", confirmShown);
+decide.querySelector(".reject").addEventListener("click", rejectShown);
 decide.querySelector(".send").addEventListener("click", () => send(shown.verdict));
 
 // --- taken home
@@ -216,10 +258,11 @@ at("pack").addEventListener("click", async () => {
   at("progress").textContent = "Packing …";
   try {
     const said = [];
+    for (const entry of entries) if (entry.state === "done" && entry.result.photograph && !(await inspections.load(entry))) throw new Error(`${entry.name} cannot be fetched`);
     for (const { name, state, text, result, draft, zones, ...entry } of entries) {
       if (state !== "done") { said.push({ name, problem: text || "was not looked at yet" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
-      said.push({ ...result, name, level: draft ? entry.level : settings.level ?? ownLevel({ result }), mask, zones });
+      said.push({ ...result, name, level: levelOf({ ...entry, draft, result }), mask, zones });
     }
     const answer = await server.pack_photographs(said);
     if (!answer.ok) throw new Error(answer.text);
@@ -234,21 +277,22 @@ at("pack").addEventListener("click", async () => {
 // --- keys, and what was there before
 
 Object.assign(viewer.keys, {
-  j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown,
+  j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown, x: rejectShown,
   n: () => findings.step(1), delete: () => findings.take(""), 1: () => findings.take("joint"), 2: () => findings.take("lane_marking"),
   3: () => findings.take("cable"), 4: () => findings.take("other"), l: () => findings.rule(!findings.isRuling()), i: zones.toggle,
 });
 addEventListener("beforeunload", (event) => {
-  if (batch.isRunning() || keeper.isBehind()) event.preventDefault();
+  if (batch.isRunning() || keeper.isBehind() || inspections.isBehind()) event.preventDefault();
 });
-keeper.all().then((rows) => {
+keeper.all().then(async (rows) => {
   Object.assign(settings, rows.find((row) => row.id === "settings"));
   entries = [...rows.filter((row) => row.id !== "settings").sort((one, other) => one.number - other.number), ...entries];
   nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
   const unfinished = entries.filter((entry) => entry.state !== "done" && entry.state !== "failed" && !entry.file);
   for (const entry of unfinished.filter((each) => !each.path))
     Object.assign(entry, { state: "failed", text: "It was not sent before the page was left. Drop it again." });
-  batch.add(unfinished.filter((each) => each.path));
+  if (settings.inspection) await inspections.resume(settings.inspection);
+  batch.add(unfinished.filter((each) => each.path && entries.includes(each)));
   draw();
   const last = entries.find((entry) => entry.id === settings.shown && entry.state === "done") || entries.find((entry) => entry.state === "done");
   if (last && !shown) requestAnimationFrame(() => open(last));

@@ -56,6 +56,22 @@ const VIEWER = `
 
 const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
 
+const pixelsOf = async (url) => {
+  const answer = await fetch(url);
+  if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again");
+  if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again`);
+  return createImageBitmap(await answer.blob());
+};
+const redChannel = (bitmap) => {
+  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.drawImage(bitmap, 0, 0);
+  const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data, red = new Uint8Array(data.length / 4);
+  for (let at = 0; at < red.length; at++) red[at] = data[4 * at];
+  return red;
+};
+const redOf = async (url) => redChannel(await pixelsOf(url));
+
 // `onChange`: the mask is another one now; `onPlace`: the photograph lies elsewhere on the screen; `onLine`, `onZone`: a line, or a box's cross, over the photograph was clicked.
 function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
   root.innerHTML = VIEWER;
@@ -246,21 +262,6 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
 
   // --- what is shown
 
-  const pixelsOf = async (url) => {
-    const answer = await fetch(url);
-    if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again");
-    if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again`);
-    return createImageBitmap(await answer.blob());
-  };
-  const redChannel = (bitmap) => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.drawImage(bitmap, 0, 0);
-    const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data, red = new Uint8Array(data.length / 4);
-    for (let at = 0; at < red.length; at++) red[at] = data[4 * at];
-    return red;
-  };
-  const redOf = async (url) => redChannel(await pixelsOf(url));
   const clear = (text, isError) => {
     shown = asked = null;
     stage.hold([0, 0]);

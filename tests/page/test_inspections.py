@@ -1,0 +1,169 @@
+"""Inspections on the page: begun, filled, left, reopened by a colleague, reported, deleted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from tests.pages import draw, eventually, inspect, one, painted, press, says, strike, upload
+from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S
+
+Browser = webdriver.Chrome
+
+
+@pytest.fixture(autouse=True)
+def no_inspections(sidecar: Sidecar) -> None:
+    for each in kept(sidecar):
+        requests.delete(f"{sidecar.url}/inspections/{each['id']}", timeout=PATIENCE_S).raise_for_status()
+
+
+def kept(sidecar: Sidecar, route: str = "") -> list[dict[str, Any]]:
+    return list(requests.get(f"{sidecar.url}/inspections{route}", timeout=PATIENCE_S).json()["items"])
+
+
+def begin(browser: Browser, name: str, **fields: str) -> None:
+    press(browser, "#inspect-viewer .all")
+    for field, text in {"name": name, **fields}.items():
+        one(browser, f"dialog.inspections [name={field}]").send_keys(text)
+    press(browser, "dialog.inspections .begin")
+    eventually(lambda: one(browser, "#inspect-viewer .title").text == name)
+
+
+def open_again(browser: Browser, name: str) -> None:
+    press(browser, "#inspect-viewer .all")
+    press(browser, f"dialog.inspections [aria-label='Open {name}']")
+    eventually(lambda: one(browser, "#inspect-viewer .title").text == name)
+
+
+def saved(browser: Browser) -> None:
+    eventually(lambda: one(browser, "#inspect-viewer .saved").text == "All saved.")
+
+
+def marks(browser: Browser) -> list[str]:
+    return [element.text for element in browser.find_elements(By.CSS_SELECTOR, "#inspect-viewer .gallery .mark")]
+
+
+def open_unseen(browser: Browser) -> None:
+    """The first photograph of the gallery that nobody has looked at."""
+    script = """
+    const buttons = [...document.querySelectorAll("#inspect-viewer .gallery button")];
+    const found = buttons.find((each) => each.textContent.includes("unseen"));
+    found.click();
+    return found.querySelector(".name").textContent;
+    """
+    name = browser.execute_script(script)
+    says(browser, "#inspect-viewer", f"{name}: ")
+
+
+def forget(browser: Browser, page_url: str) -> None:
+    """As a colleague's browser is, which has never seen this page."""
+    saved(browser)
+    browser.get("about:blank")
+    browser.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": page_url, "storageTypes": "all"})
+    browser.get(page_url)
+
+
+def test_what_one_inspector_did_a_colleague_finds_as_it_was(
+    browser: Browser, walls: list[Path], page_url: str, sidecar: Sidecar
+) -> None:
+    begin(browser, "Spring", structure="Bridge 7", element="Pier 3", inspector="M. Weber")
+    inspect(browser, *walls)
+    strike(browser, "c", "KeyC")
+    says(browser, "#inspect-viewer", "Saved: the prediction was called correct")
+    open_unseen(browser)
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-100, -40), (150, 20))
+    mask, name = painted(browser), one(browser, ".gallery [aria-current=true] .name").text
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved: waits for a reviewer")
+    open_unseen(browser)
+    press(browser, "#inspect-viewer .reject")
+    eventually(lambda: any("rejected" in mark for mark in marks(browser)))
+    forget(browser, page_url)
+
+    assert one(browser, "#inspect-viewer .title").text == "No inspection"
+    open_again(browser, "Spring")
+    assert "Bridge 7 · Pier 3" in one(browser, "#inspect-viewer .facts").text
+    eventually(lambda: len(marks(browser)) == 3)
+    found = " ".join(marks(browser))
+    assert all(words in found for words in ("confirmed", "corrected", "rejected"))
+    eventually(
+        lambda: browser.execute_script(
+            "const found = [...document.querySelectorAll('#inspect-viewer .gallery button')]"
+            ".find((each) => each.querySelector('.name').textContent === arguments[0]); found.click(); return true",
+            name,
+        )
+    )
+    says(browser, "#inspect-viewer", f"{name}: ")
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mask)
+    saved(browser)
+    assert len(kept(sidecar, f"/{kept(sidecar)[0]['id']}/photographs")) == 3
+
+
+def test_a_reload_loses_nothing_of_an_inspection(browser: Browser, walls: list[Path], sidecar: Sidecar) -> None:
+    inspect(browser, *walls[:2])
+    begin(browser, "Autumn")  # with what is on the page
+    eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
+    says(browser, "#inspect-viewer", "% crack")
+    mm = one(browser, "#inspect-viewer .mm")
+    mm.send_keys("0.25")
+    mm.send_keys("\t")
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-100, -40), (150, 20))
+    mask = painted(browser)
+    saved(browser)
+    browser.refresh()
+    eventually(lambda: one(browser, "#inspect-viewer .title").text == "Autumn")
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mask)
+    assert one(browser, "#inspect-viewer .mm").get_attribute("value") == "0.25"
+    (inspection,) = kept(sidecar)
+    photographs = kept(sidecar, f"/{inspection['id']}/photographs")
+    assert sorted(each["has_mask"] for each in photographs) == [False, True]
+    assert [each["scale"]["mm_per_px"] for each in photographs if each["has_mask"]] == [0.25]
+
+
+def test_of_two_who_decide_about_a_photograph_the_second_is_asked(
+    browser: Browser, walls: list[Path], sidecar: Sidecar
+) -> None:
+    begin(browser, "Spring")
+    inspect(browser, walls[0])
+    saved(browser)
+    route = f"{sidecar.url}/inspections/{kept(sidecar)[0]['id']}/photographs"
+    (photograph,) = requests.get(route, timeout=PATIENCE_S).json()["items"]
+    files, seen = {"state": (None, "confirmed")}, {"If-Match": photograph["etag"]}
+    requests.post(f"{route}/{photograph['id']}", files=files, headers=seen, timeout=PATIENCE_S).raise_for_status()
+    press(browser, "#inspect-viewer .reject")
+    eventually(lambda: "local changed it on" in one(browser, "#inspect-viewer .saved").text)
+    press(browser, "#inspect-viewer .mine")
+    saved(browser)
+    eventually(lambda: requests.get(route, timeout=PATIENCE_S).json()["items"][0]["state"] == "rejected")
+
+
+def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds(
+    browser: Browser, walls: list[Path], tmp_path: Path, sidecar: Sidecar
+) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    begin(browser, "Spring", structure="Bridge 7")
+    upload(browser, *walls[:2])
+    eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
+    for name in ("report", "pdf"):
+        press(browser, f"#inspect-viewer .{name}")
+    (page,) = eventually(lambda: list(tmp_path.glob("*.html")))
+    assert "Bridge 7" in page.read_text()
+    (pdf,) = eventually(lambda: list(tmp_path.glob("*.pdf")))
+    assert pdf.read_bytes().startswith(b"%PDF")
+
+    press(browser, "#inspect-viewer .all")
+    press(browser, "dialog.inspections [aria-label='Delete Spring']")
+    eventually(lambda: browser.switch_to.alert.accept() is None)
+    eventually(lambda: not kept(sidecar))
+    press(browser, "dialog.inspections .shut")
+    assert one(browser, "#inspect-viewer .title").text == "No inspection"
+    assert marks(browser) == []
