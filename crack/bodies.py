@@ -8,11 +8,13 @@ import math
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crack.doors import route_path
+from crack.refusals import refusal
+
 MEGABYTE = 1024**2
-RETRY_AFTER_S = 2
 _LET_COME_BYTES = 2**20  # of a body that nobody reads: less than a new connection is worth
 
 
@@ -36,7 +38,7 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, is_bounded = Headers(scope=scope), scope["path"] != self._but
+        headers, is_bounded = Headers(scope=scope), route_path(scope) != self._but
         n_left = math.inf if "transfer-encoding" in headers else int(headers.get("content-length") or 0)
         n_received, is_refused = 0, False
 
@@ -74,25 +76,20 @@ class Bodies:
         finally:
             self._n_bytes -= n_received
 
-    def _refusal(self, n_received: int, n_coming: float) -> JSONResponse | None:
+    def _refusal(self, n_received: int, n_coming: float) -> Response | None:
         """The answer to a body that is too much, or comes at a bad time."""
         if n_received + n_coming > self._max_bytes:
-            return _refused(
+            return refusal(
                 413,
                 "image_too_large",
                 f"The request has more than the {self._max_bytes / MEGABYTE:.0f} MB that are accepted. "
                 "Save the image as a JPEG or cut it into parts.",
             )
         if self._n_bytes + n_coming > self._max_bytes_at_once:
-            return _refused(
+            return refusal(
                 503,
                 "server_busy",
                 f"Requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB are being answered, and no more at once. "
                 "Nothing was predicted or saved. Send it again in some seconds.",
             )
         return None
-
-
-def _refused(status: int, code: str, message: str) -> JSONResponse:
-    headers = {"connection": "close"} | ({"retry-after": str(RETRY_AFTER_S)} if status == 503 else {})
-    return JSONResponse({"status": "error", "code": code, "message": message}, status, headers)

@@ -5,7 +5,6 @@ no file left for them. Left to others: what is answered.
 """
 
 import asyncio
-import json
 import logging
 import math
 import resource
@@ -18,6 +17,8 @@ from h11 import Data, EndOfMessage, LocalProtocolError, Response
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from crack.refusals import error_body, error_headers
+
 logger = logging.getLogger("crack.connections")
 
 HEAD_S = 10.0  # from the connection, or from the answer before, to the end of a request's head
@@ -25,8 +26,8 @@ GRACE_S = 20.0  # a body, and the reading of an answer, may be this much later .
 LEAST_BYTES_PER_S = 8_000  # ... than at this rate
 LINGER_S = 1.0  # between the last byte of an answer and the end of a connection whose client still sends
 SWEEP_S = 1.0
+CODES = {400: "request_malformed", 408: "request_incomplete", 503: "too_many_connections"}
 LOG_S = 60.0
-RETRY_AFTER_S = 2
 
 
 def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
@@ -169,6 +170,9 @@ class Connection(H11Protocol):
         elif not self._is_before_request:  # what came fast is no reason to hold it for long
             self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
 
+    def send_400_response(self, msg: str) -> None:
+        self.end(400, "sent no HTTP", "What came is no HTTP/1.1 request; https ends at a proxy before this server.")
+
     def on_response_complete(self) -> None:
         self._begin(0)
         super().on_response_complete()
@@ -207,10 +211,8 @@ class Connection(H11Protocol):
         if self.transport.is_closing():  # after an answer that nobody reads
             self.transport.abort()
             return
-        code = {408: "request_incomplete", 503: "too_many_connections"}[status]
-        body = json.dumps({"status": "error", "code": code, "message": f"{message} Send it again."}).encode()
-        headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-        headers += [("retry-after", str(RETRY_AFTER_S))] if status == 503 else []
+        body = error_body(CODES[status], f"{message} Send it again.")
+        headers = [*error_headers(status).items(), ("content-length", str(len(body))), ("connection", "close")]
         if not self._is_before_request:
             self.cycle.disconnected = True  # what the application still says about this request has nowhere to go
             self.cycle.message_event.set()

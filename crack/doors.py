@@ -1,4 +1,4 @@
-"""Whose pages may use a server of ours from a browser, and by which names: one contract for the sidecar and the page.
+"""Whose pages may use a server of ours from a browser, and at which addresses: one contract for the sidecar and the page.
 
 A page of any site can make a browser send requests to this machine, and can have a name of its own point here (DNS
 rebinding). Left to others: who is asking (keys, login). What is no browser names no origin, and none is asked of it.
@@ -14,37 +14,51 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import JSONResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crack.refusals import error_body, error_headers, refusal
+
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/]+)(:\d+)?")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
+ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match")
 _PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
 class Doors:
-    """docs/security.md, "Other sites", says what each setting means."""
+    """docs/security.md, "Other sites", says what each setting means, docs/operations/proxy.md what prefixes are for."""
 
+    prefixes: tuple[str, ...] = ("",)
+    """Paths that begin with one of them are the server's; the first is its own."""
     public_origins: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises ValueError, naming the variable, where one is no sensible value."""
+    def from_environment(cls, environment: Mapping[str, str], below: str = "") -> Self:
+        """`below`: where under CRACK_ROOT_PATH the server is. Raises ValueError, naming the variable, where one is no sensible
+        value.
+        """
+        root_path = _root_path("CRACK_ROOT_PATH", environment.get("CRACK_ROOT_PATH", ""))
         return cls(
+            (root_path + below, root_path) if root_path and below else (root_path,),
             frozenset(_origin("CRACK_PUBLIC_URL", text) for text in _listed(environment, "CRACK_PUBLIC_URL")),
             frozenset(_origin("CRACK_ALLOWED_ORIGINS", text) for text in _listed(environment, "CRACK_ALLOWED_ORIGINS")),
             tuple(_network("CRACK_TRUSTED_PROXIES", text) for text in _listed(environment, "CRACK_TRUSTED_PROXIES")),
         )
 
+    @property
+    def root_path(self) -> str:
+        return self.prefixes[0]
+
     def guard(self, app: Starlette) -> None:
         """Nothing reaches `app` but what these doors let in, and no answer can be read by a page that they don't name."""
         app.add_middleware(
-            CORSMiddleware,
+            _Preflights,
             allow_origins=sorted(self.allowed_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "If-Match"],
+            allow_headers=list(ALLOWED_HEADERS),
             expose_headers=["*"],
         )
         app.add_middleware(Doorkeeper, doors=self)
@@ -73,8 +87,29 @@ class Doors:
         return client is not None and any(ip_address(client[0]) in network for network in self.trusted_proxies)
 
 
+def route_path(scope: Scope) -> str:
+    """The path of a request as the application's routes have it, without the prefix that a proxy gave it."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))
+
+
+class _Preflights(CORSMiddleware):
+    """Answers what a browser asks before a page that is allowed sends something; what it refuses has the form of our errors."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == 200:
+            return answer
+        asked = request_headers["access-control-request-method"], request_headers.get("access-control-request-headers", "")
+        message = (
+            f"A page may not ask with {' and '.join(filter(None, asked))!r}: expected {', '.join(self.allow_methods)}, with "
+            f"{', '.join(ALLOWED_HEADERS)} beside the usual headers."
+        )
+        headers = {name: value for name, value in answer.headers.items() if name not in ("content-length", "content-type")}
+        return Response(error_body("parameter_invalid", message), 400, headers | error_headers(400))
+
+
 class Doorkeeper:
-    """ASGI middleware; the application behind it sees scheme and host as the browser does."""
+    """ASGI middleware; the application behind it sees scheme, host and path as the browser does."""
 
     def __init__(self, app: ASGIApp, doors: Doors) -> None:
         self._app = app
@@ -85,6 +120,7 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         self._see_past_proxies(scope)
+        self._see_prefix(scope)
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
 
@@ -95,13 +131,15 @@ class Doorkeeper:
 
         if not self._doors.is_own_name(host):
             message = f"Host is {host!r}: expected an IP address, localhost or a name of this server (CRACK_PUBLIC_URL)."
-            await _refused(421, "host_refused", message)(scope, receive, send)
+            await refusal(421, "host_refused", message)(scope, receive, send)
         elif not self._doors.lets_in(scope["scheme"], scope["method"], headers):
             message = (
                 f"A page of {origin or 'another site'!r} may not use this server. Use its own page at its own address "
                 "(CRACK_PUBLIC_URL), or have it allowed (CRACK_ALLOWED_ORIGINS)."
             )
-            await _refused(403, "origin_refused", message)(scope, receive, send)
+            await refusal(403, "origin_refused", message)(scope, receive, send)
+        elif not route_path(scope):  # relative addresses would lead above the prefix
+            await RedirectResponse(f"{scope['path']}/", 308)(scope, receive, send)
         else:
             await self._app(scope, receive, send_framed)
 
@@ -113,9 +151,12 @@ class Doorkeeper:
             headers["host"] = _last(headers.get("x-forwarded-host")) or headers.get("host", "")
         scope["headers"] = [(name, value) for name, value in headers.raw if not name.startswith(b"x-forwarded-")]
 
-
-def _refused(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"status": "error", "code": code, "message": message}, status, {"connection": "close"})
+    def _see_prefix(self, scope: Scope) -> None:
+        """Have the path begin with the server's own prefix, as ASGI wants it, whether a proxy left it out or passed it on."""
+        path = str(scope["path"])
+        passed_on = next((prefix for prefix in self._doors.prefixes if f"{path}/".startswith(f"{prefix}/")), "")
+        scope["root_path"] = self._doors.root_path
+        scope["path"] = self._doors.root_path + path.removeprefix(passed_on)
 
 
 def _listed(environment: Mapping[str, str], name: str) -> list[str]:
@@ -134,9 +175,18 @@ def _origin(variable: str, text: str) -> str:
     except ValueError:
         host, port = None, None
     if not host or parts.scheme not in _PORTS or parts.path not in ("", "/") or parts.query or parts.username:
-        raise ValueError(f"{variable}={text!r}: expected https://NAME or https://NAME:PORT, several with commas between them.")
+        raise ValueError(
+            f"{variable}={text!r}: expected https://NAME or https://NAME:PORT, several with commas between them; "
+            "a path after it is CRACK_ROOT_PATH."
+        )
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
+
+
+def _root_path(variable: str, text: str) -> str:
+    if not _ROOT_PATH.fullmatch(text):
+        raise ValueError(f"{variable}={text!r}: expected a path such as /cracks, of letters, digits and . _ ~ -.")
+    return text.rstrip("/")
 
 
 def _network(variable: str, text: str) -> IPv4Network | IPv6Network:

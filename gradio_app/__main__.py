@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    os.umask(0o077)  # uploads and what is shown of them are for no other user of this machine
     try:
         environment = of_instance(os.environ)
         doors, login = Doors.from_environment(environment), _login(environment)
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = OwnFolder("crack-page")
     try:
-        with closing(Page(backend, folder.path, limits)) as page:
+        with closing(Page(backend, folder.path, limits, doors.root_path)) as page:
             app = application(page, login, doors)
             host, port = environment.get("CRACK_PAGE_HOST", "127.0.0.1"), int(environment["CRACK_PAGE_PORT"])
             serve(app, host, port, stop_timeout_s=1)

@@ -21,8 +21,11 @@ from joserfc.errors import JoseError
 from joserfc.jws import extract_compact
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from crack.doors import route_path
+from crack.refusals import refusal
 
 logger = logging.getLogger("gradio_app.login")
 
@@ -67,8 +70,8 @@ class Login:
         )
         self._sessions: dict[str, Session] = {}
 
-    def guard(self, app: FastAPI, *, is_public: bool) -> None:
-        """Only who is logged in reaches `app`; `is_public` where browsers come by https."""
+    def guard(self, app: FastAPI, root_path: str, *, is_public: bool) -> None:
+        """Only who is logged in reaches `app`, whose paths begin with `root_path`; `is_public` where browsers come by https."""
         app.add_api_route(LOGIN, self._leave_for_the_issuer, include_in_schema=False)
         app.add_api_route(BACK, self._come_back, include_in_schema=False)
         app.add_api_route(LOGOUT, self._log_out, include_in_schema=False)
@@ -78,7 +81,7 @@ class Login:
             secret_key=secrets.token_urlsafe(32),
             session_cookie="crack-login",
             max_age=MAY_TAKE_S,
-            path=LOGIN,
+            path=root_path + LOGIN,
             same_site="lax",
             https_only=is_public,
         )
@@ -121,7 +124,7 @@ class Login:
         try:
             return await self._issuer.authorize_redirect(request, request.url_for(self._come_back.__name__))  # type: ignore[no-any-return]
         except _FAULTS as error:
-            return _failed(error)
+            return _failed(error, request)
 
     async def _come_back(self, request: Request) -> Response:
         try:
@@ -132,25 +135,26 @@ class Login:
                 claims["sub"], token["id_token"], ends_at, refresh_token, now + SESSION_S if refresh_token else ends_at
             )
         except _FAULTS as error:
-            return _failed(error)
+            return _failed(error, request)
         self._sessions = {word: each for word, each in self._sessions.items() if now < each.ends_at}
         word = secrets.token_urlsafe(32)  # never one that was there before: somebody else could have put it into the browser
         self._sessions[word] = session
-        answer = RedirectResponse("/", 303)
-        answer.set_cookie(COOKIE, word, httponly=True, samesite="lax", secure=request.url.scheme == "https")
+        home = f"{request.scope['root_path']}/"
+        answer = RedirectResponse(home, 303)
+        answer.set_cookie(COOKIE, word, path=home, httponly=True, samesite="lax", secure=request.url.scheme == "https")
         return answer
 
     async def _log_out(self, request: Request) -> Response:
         """Here, and at the issuer where it has a way out."""
         session = self._sessions.pop(request.cookies.get(COOKIE, ""), None)
-        answer: Response = _told("You are logged out.", 200)
+        answer: Response = _told("You are logged out.", 200, request)
         if session:
             try:
                 if "end_session_endpoint" in await self._issuer.load_server_metadata():
                     answer = await self._issuer.logout_redirect(request, str(request.base_url), session.id_token)
             except _FAULTS as error:
                 logger.warning("somebody is logged out here, but not at the issuer: %s", error)
-        answer.delete_cookie(COOKIE, httponly=True, samesite="lax")
+        answer.delete_cookie(COOKIE, path=f"{request.scope['root_path']}/", httponly=True, samesite="lax")
         return answer
 
 
@@ -162,24 +166,24 @@ class Gate:
         self._login = login
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in (PING, LOGIN, BACK, LOGOUT):
+        if scope["type"] != "http" or route_path(scope) in (PING, LOGIN, BACK, LOGOUT):
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        request, address = Request(scope), scope["root_path"] + LOGIN
         if self._login.session(request.cookies):
             await self._app(scope, receive, send)
         elif request.method == "GET" and "text/html" in request.headers.get("accept", ""):
-            await RedirectResponse(LOGIN, 303)(scope, receive, send)
+            await RedirectResponse(address, 303)(scope, receive, send)
         else:
-            message = f"Nobody is logged in, or not any more. Open {LOGIN} in a browser; with unsent work, in another tab."
-            body = {"status": "error", "code": "key_invalid", "message": message}
-            await JSONResponse(body, 401, {"connection": "close"})(scope, receive, send)
+            message = f"Nobody is logged in, or not any more. Open {address} in a browser; with unsent work, in another tab."
+            await refusal(401, "key_invalid", message)(scope, receive, send)
 
 
-def _failed(error: Exception) -> Response:
+def _failed(error: Exception, request: Request) -> Response:
     logger.warning("a login failed: %s: %s", type(error).__name__, error)
-    return _told(f"The login failed ({type(error).__name__}: {error}).", 403)
+    return _told(f"The login failed ({type(error).__name__}: {error}).", 403, request)
 
 
-def _told(sentence: str, status: int) -> Response:
-    return HTMLResponse(f'<p>{html.escape(sentence)} <a href="{LOGIN}">Log in</a></p>', status)
+def _told(sentence: str, status: int, request: Request) -> Response:
+    address = request.scope["root_path"] + LOGIN
+    return HTMLResponse(f'<p>{html.escape(sentence)} <a href="{address}">Log in</a></p>', status)

@@ -59,14 +59,18 @@ _SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "mask.js", "wire.js", "
 
 
 class Page:
-    """What the page does, over one backend; what it shows lies in `folder` for a day. Its scripts call these methods."""
+    """What the page does, over one backend; what it shows lies in `folder` for a day. Its scripts call these methods.
 
-    def __init__(self, backend: Backend, folder: Path, limits: Limits = Limits()) -> None:  # noqa: B008
+    `root_path`: what the page's addresses begin with.
+    """
+
+    def __init__(self, backend: Backend, folder: Path, limits: Limits = Limits(), root_path: str = "") -> None:  # noqa: B008
         self._backend = backend
+        self._root_path = root_path
         self.limits = limits
         self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
-        self.inspections = Inspections(backend, self._kept, self._own, _url, _told)
+        self.inspections = Inspections(backend, self._kept, self._own, self._url, _told)
 
     def close(self) -> None:
         self._isolation.close()
@@ -83,10 +87,10 @@ class Page:
             levels = self._kept(prediction.probability_png, ".png")
             return {
                 "image_path": str(path),
-                "image_url": _url(self._shown(path)),
+                "image_url": self._url(self._shown(path)),
                 "levels_path": str(levels),
-                "levels_url": _url(levels),
-                "thumb_url": _url(self._kept(small, ".jpg")),
+                "levels_url": self._url(levels),
+                "thumb_url": self._url(self._kept(small, ".jpg")),
                 "size": size,
                 "threshold": prediction.threshold,
                 "crack_ratio": prediction.crack_ratio,
@@ -129,7 +133,7 @@ class Page:
                     facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
                     lines.writerow(photograph | facts | {"left_out_ratio": round(left_out, 6)})
                 packed.writestr("photographs.csv", table.getvalue())
-            return {"url": _url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
+            return {"url": self._url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
 
         return _told(pack)
 
@@ -169,9 +173,9 @@ class Page:
             item = self._backend.item(item_id)["item"]  # first: a mask that came later doesn't have this one's ETag
             image = self._kept(self._backend.file(item["id"], "image"), Path(item["image_file"]).suffix)
             mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if item["mask_file"] else None
-            shown = {"image_url": _url(image), "levels_url": mask and _url(mask), "is_mask": True}
+            shown = {"image_url": self._url(image), "levels_url": mask and self._url(mask), "is_mask": True}
             if item["proposed_mask_file"]:
-                shown["accepted_url"] = _url(self._kept(self._backend.file(item["id"], "accepted-mask"), ".png"))
+                shown["accepted_url"] = self._url(self._kept(self._backend.file(item["id"], "accepted-mask"), ".png"))
             return {"id": item["id"], "etag": item["etag"], "model_version": item["model_version"], "item": item, **shown}
 
         return _told(open_)
@@ -183,7 +187,7 @@ class Page:
             prediction = self._backend.predict(self._backend.file(item_id, "image"))
             levels = self._kept(prediction.probability_png, ".png")
             level = threshold_level(prediction.threshold)
-            return {"levels_url": _url(levels), "level": level, "model_version": prediction.model_version}
+            return {"levels_url": self._url(levels), "level": level, "model_version": prediction.model_version}
 
         return _told(predict)
 
@@ -192,7 +196,7 @@ class Page:
 
         def shrink_() -> dict[str, Any]:
             small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self.limits)
-            return {"url": _url(self._kept(small, ".jpg"))}
+            return {"url": self._url(self._kept(small, ".jpg"))}
 
         return _told(shrink_)
 
@@ -264,6 +268,9 @@ class Page:
         path.write_bytes(content)
         return path
 
+    def _url(self, path: Path) -> str:
+        return f"{self._root_path}/gradio_api/file={path}"
+
     def _own(self, path: str) -> Path:
         """A file that was uploaded to this page or is kept by it: a browser names it, so any other is refused."""
         resolved, own = Path(path).resolve(), (Path(gr.utils.get_upload_folder()).resolve(), self.folder.resolve())
@@ -272,12 +279,12 @@ class Page:
         return resolved
 
 
-def build(page: Page, *, has_logout: bool) -> gr.Blocks:
-    """The tabs and what they are wired to."""
+def build(page: Page, logout: str | None) -> gr.Blocks:
+    """The tabs and what they are wired to; `logout` is the address that logs people out."""
     with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
         gr.Markdown("# Crack detection")
-        if has_logout:
-            gr.HTML(f'<a href="{LOGOUT}">Log out</a>')
+        if logout:
+            gr.HTML(f'<a href="{logout}">Log out</a>')
         with gr.Tab("Inspect") as inspect_tab:
             calls = (page.predict_photograph, page.measure_cracks, page.pack_photographs, page.save_correction)
             scripts = ("batch.js", "gallery.js", "findings.js", "zones.js", "inspections.js")
@@ -328,13 +335,14 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
         return {"status": "ok"}
 
     if isinstance(login, Login):
-        login.guard(app, is_public=any(origin.startswith("https:") for origin in doors.public_origins))
+        login.guard(app, doors.root_path, is_public=any(origin.startswith("https:") for origin in doors.public_origins))
     app.add_middleware(Bodies, max_bytes=MAX_REQUEST_BYTES, max_bytes_at_once=4 * MAX_REQUEST_BYTES, but="/gradio_api/upload")
     doors.guard(app)
     gr.mount_gradio_app(
         app,
-        build(page, has_logout=isinstance(login, Login)).queue(default_concurrency_limit=4),
+        build(page, doors.root_path + LOGOUT if isinstance(login, Login) else None).queue(default_concurrency_limit=4),
         path="",
+        root_path=doors.root_path,
         allowed_paths=[str(page.folder)],
         auth=login if isinstance(login, tuple) else None,
         footer_links=[],
@@ -399,7 +407,3 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
         more = {name: value for name in ("retry_after_s", "status") if (value := getattr(error, name, None))}
         return {"ok": False, "text": str(error), **more}
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}
-
-
-def _url(path: Path) -> str:
-    return f"/gradio_api/file={path}"

@@ -9,7 +9,6 @@ and which archive deserves it (`retrain.judge`).
 
 import json
 import logging
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crack.files import whole, write_whole
 from crack.serving import RELEASED, STATE_FILE
 from export.archive import content_hash
 from model.checkpoint import REFERENCE
@@ -49,13 +49,7 @@ class Serving:
 
     def write(self, model_store: Path) -> None:
         """Replaces the file in one step; returns when it would survive a power cut."""
-        temporary = model_store / f".{STATE_FILE}.tmp"
-        with temporary.open("w") as file:
-            json.dump(asdict(self), file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(model_store / STATE_FILE)
-        _sync(model_store)
+        write_whole(model_store / STATE_FILE, json.dumps(asdict(self)).encode())
 
 
 def roll_over(
@@ -252,22 +246,8 @@ def _unload_others(replica: Replica, version: str) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        with source.open("rb") as original, temporary.open("wb") as copy:
+        with source.open("rb") as original, whole(target) as copy:
             shutil.copyfileobj(original, copy)
-            copy.flush()
-            os.fsync(copy.fileno())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RollOverError(f"{target}: {error}. Nothing was changed.") from error
-    temporary.replace(target)
-    _sync(target.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

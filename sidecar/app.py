@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
@@ -113,8 +114,11 @@ def create_app(settings: Settings) -> FastAPI:
         decoding.close()
         reporting.close()
 
-    app = FastAPIOffline(  # its /docs asks this server for its scripts, and no other
+    app = FastAPIOffline(  # has the scripts of /docs, which would otherwise come from another server
+        docs_url=None,
         redoc_url=None,
+        servers=[{"url": "."}],  # where the description itself is, whatever prefix a proxy gave it
+        root_path_in_servers=False,
         title="Crack detection",
         summary="Crack masks for photographs, and feedback that makes them better.",
         version="1",
@@ -149,6 +153,17 @@ def create_app(settings: Settings) -> FastAPI:
     may_predict = Depends(caller_with(Right.PREDICT))
     may_feed_back = Depends(caller_with(Right.FEEDBACK))
     may_review = Depends(caller_with(Right.REVIEW))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The description of the routes; its addresses are relative, as only a proxy knows the prefix that it gave them."""
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=app.title,
+            swagger_js_url="static-offline-docs/swagger-ui-bundle.js",
+            swagger_css_url="static-offline-docs/swagger-ui.css",
+            swagger_favicon_url="static-offline-docs/favicon.png",
+        )
 
     @app.get("/ping", tags=["service"])
     async def ping() -> dict[str, str]:

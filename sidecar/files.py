@@ -1,6 +1,6 @@
 """A folder of files that are there whole or not at all, whatever is killed and whenever the power fails.
 
-A file is written to `incoming/`, synced, renamed to its place, and the folder of that place synced. Its name says its content,
+A file is written to `incoming/` and renamed to its place (`crack.files`). Its name says its content,
 so what is there already stays. What no index refers to, because a kill came between, is swept.
 """
 
@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from crack.files import sync, whole
 from model.inference.errors import ErrorCode, RequestError
 
 INCOMING = "incoming"
@@ -57,7 +58,7 @@ class DurableFiles:
             )
         for file, content in new.items():
             self._write(self._folder / file, content)
-        for file in contents:  # of those that were there, too: a sync may have failed after the rename
+        for file in contents.keys() - new.keys():  # a sync may have failed after the rename
             sync((self._folder / file).parent)
 
     def replace(self, file: str, content: bytes) -> None:
@@ -65,7 +66,6 @@ class DurableFiles:
         path = self._folder / file
         self.n_bytes -= path.stat().st_size
         self._write(path, content)
-        sync(path.parent)
 
     def read(self, file: str) -> bytes:
         return (self._folder / file).read_bytes()
@@ -87,16 +87,8 @@ class DurableFiles:
         return sorted(file for file in known if not (self._folder / file).is_file())
 
     def _write(self, path: Path, content: bytes) -> None:
-        incoming = self._folder / INCOMING / uuid.uuid4().hex
-        try:
-            with incoming.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            incoming.rename(path)
-        except OSError:
-            incoming.unlink(missing_ok=True)
-            raise
+        with whole(path, incoming=self._folder / INCOMING / uuid.uuid4().hex) as file:
+            file.write(content)
         self.n_bytes += len(content)
 
 
@@ -114,12 +106,3 @@ def tighten(folder: Path, but: Path) -> int:
                 path.chmod(FOLDER_MODE if stat.S_ISDIR(status.st_mode) else FILE_MODE)
                 n_open += 1
     return n_open
-
-
-def sync(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crack.files import sync
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.files import sync
 
 logger = logging.getLogger("sidecar.index")
 

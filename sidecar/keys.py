@@ -15,12 +15,13 @@ import secrets
 import stat
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sidecar.settings import Settings
+from crack.files import write_whole
+from crack.instance import of_instance
 
 logger = logging.getLogger("sidecar.keys")
 
@@ -173,7 +174,7 @@ class KeyRing:
 
     def _require(self) -> None:
         if not self._is_required and not self._marker.exists():
-            _write_whole(self._marker, _MARKER_TEXT)
+            _write(self._marker, _MARKER_TEXT)
         self._is_required = True
 
     def _write(self, callers: dict[bytes, Caller]) -> None:
@@ -181,7 +182,7 @@ class KeyRing:
             {"name": caller.name, "rights": sorted(caller.rights), "sha256": digest.hex()} for digest, caller in callers.items()
         ]
         self._require()
-        _write_whole(self._path, json.dumps(entries, indent=2))
+        _write(self._path, json.dumps(entries, indent=2))
         self._refresh()
 
 
@@ -200,21 +201,20 @@ def _read(path: Path) -> dict[bytes, Caller]:
     return {bytes.fromhex(entry["sha256"]): Caller(entry["name"], frozenset(map(Right, entry["rights"]))) for entry in entries}
 
 
-def _write_whole(path: Path, text: str) -> None:
+def keys_path(environment: Mapping[str, str]) -> Path:
+    """Of `of_instance`'s environment."""
+    return Path(environment.get("CRACK_KEYS_FILE") or Path(environment["CRACK_FEEDBACK_DIR"], "keys.json"))
+
+
+def key_ring(environment: Mapping[str, str]) -> KeyRing:
+    """To change it by. Raises OSError or ValueError where it cannot be read."""
+    return KeyRing(keys_path(environment), Path(environment["CRACK_FEEDBACK_DIR"], MARKER), may_be_empty=True)
+
+
+def _write(path: Path, text: str) -> None:
     """Returns when the file, for its owner alone, would survive a power cut."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_whole(path, text.encode(), 0o600)
 
 
 def _digest(key: str) -> bytes:
@@ -240,9 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("remove", help="make a key worthless").add_argument("name")
     commands.add_parser("open", help="when no key is left: let everybody on this machine in without one, as at first")
     options = parser.parse_args(arguments)
-    settings = Settings.from_environment()
     try:
-        ring = KeyRing(settings.keys_path, settings.feedback_dir / MARKER, may_be_empty=True)
+        ring = key_ring(of_instance(os.environ))
         if options.command == "add":
             print(ring.add(options.name, options.rights))
         elif options.command == "remove":

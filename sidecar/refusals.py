@@ -10,25 +10,24 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from model.inference.answer import error_body
+from crack.refusals import error_body, error_headers
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.forms import AS_A_FILE
 from sidecar.rates import RateLimitedError
-from sidecar.torchserve import RETRY_AFTER_S
 
 logger = logging.getLogger("sidecar.refusals")
 
 
 def answer_errors_in_one_form(app: FastAPI) -> None:
-    def answered(error: RequestError) -> Response:
-        headers = {}
+    def answered(error: RequestError, allowed: str = "") -> Response:
+        headers = error_headers(error.code.status)
         if isinstance(error, RateLimitedError):
             headers["Retry-After"] = str(error.retry_after_s)
-        elif error.code.status == 503:
-            headers["Retry-After"] = str(RETRY_AFTER_S)
         if error.code is ErrorCode.KEY_INVALID:
             headers["WWW-Authenticate"] = "Bearer"
-        return Response(error_body(error), error.code.status, headers, "application/json")
+        if allowed:
+            headers["Allow"] = allowed
+        return Response(error_body(error.code.value, error.message), error.code.status, headers)
 
     async def refused(_: Request, error: Exception) -> Response:
         match error:
@@ -43,8 +42,10 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
                 return answered(
                     RequestError(ErrorCode.NOT_FOUND, "There is no such address. See /docs for those that there are.")
                 )
-            case HTTPException(status_code=405):
-                return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, "This address takes other methods. See /docs."))
+            case HTTPException(status_code=405, headers=headers):
+                allowed = (headers or {}).get("Allow", "")
+                message = f"This address takes {allowed or 'other methods'}. See /docs."
+                return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, message), allowed)
             case HTTPException():
                 return answered(
                     RequestError(

@@ -7,7 +7,6 @@ what becomes of it (`feedback`).
 import csv
 import hashlib
 import logging
-import os
 import threading
 import zipfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crack.files import whole
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description, Index
 from sidecar.labels import Photograph
@@ -123,16 +123,15 @@ def _describe(paths: Sequence[Path], key: str, cache_path: Path) -> _Known:
     index, known_hashes = Index.build(descriptions), np.array(hashes, np.uint64)
     if paths:
         cache_path.parent.mkdir(parents=True, exist_ok=True)
-        incoming = cache_path.with_suffix(".incoming.npz")
-        np.savez(
-            incoming,
-            key=np.array(key),
-            sha256=np.array(sha256),
-            hashes=known_hashes,
-            owners=index.owners,
-            places=index.places,
-            codes=index.codes,
-        )
-        os.replace(incoming, cache_path)
+        with whole(cache_path) as file:
+            np.savez(
+                file,
+                key=np.array(key),
+                sha256=np.array(sha256),
+                hashes=known_hashes,
+                owners=index.owners,
+                places=index.places,
+                codes=index.codes,
+            )
         logger.info("%d photographs of the original sets never train", len(paths))
     return _Known(sha256, known_hashes, index)

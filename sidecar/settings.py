@@ -10,6 +10,7 @@ from crack.doors import Doors
 from crack.instance import of_instance
 from crack.issuer import LOOPBACK, issuer_url, page_client
 from model.inference.photograph import MEGABYTE, MEGAPIXEL, Limits
+from sidecar.keys import keys_path
 
 GIGABYTE = 1024**3
 N_BODIES = 6  # of the largest, unless CRACK_BUSY_MEGABYTES says otherwise: 60 of photographs of 12 megapixels
@@ -59,7 +60,7 @@ class Settings:
             feedback_dir=feedback_dir,
             inspections_dir=Path(environment["CRACK_INSPECTIONS_DIR"]),
             data_dir=Path(environment["CRACK_DATA_DIR"]) if environment.get("CRACK_DATA_DIR") else None,
-            keys_path=Path(environment.get("CRACK_KEYS_FILE", feedback_dir / "keys.json")),
+            keys_path=keys_path(environment),
             quota_bytes=_positive(environment, "CRACK_QUOTA_GB", cls.quota_bytes // GIGABYTE) * GIGABYTE,
             inspections_quota_bytes=_positive(
                 environment, "CRACK_INSPECTIONS_QUOTA_GB", cls.inspections_quota_bytes // GIGABYTE
@@ -77,7 +78,7 @@ class Settings:
             is_review_required=_choice(environment, "CRACK_REVIEW", {"required": True, "automatic": False}),
             page_port=_positive(environment, "CRACK_PAGE_PORT"),
             prometheus_url=environment.get("CRACK_PROMETHEUS_URL", cls.prometheus_url),
-            doors=Doors.from_environment(environment),
+            doors=Doors.from_environment(environment, below="/api"),
             is_position_kept=_choice(environment, "CRACK_POSITION", {"dropped": False, "kept": True}),
             oidc_issuer=issuer_url(environment),
             oidc_audiences=tuple(filter(None, (environment.get("CRACK_OIDC_AUDIENCE"), page_client(environment)))),

@@ -9,7 +9,6 @@ import httpx
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.options import Options, Response
 
-RETRY_AFTER_S = 2
 # A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer. One that hangs is ended earlier,
 # by `handler.serve`.
 _TIMEOUT = httpx.Timeout(600.0, connect=2.0, pool=10.0)

@@ -12,8 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from sidecar.keys import MARKER, KeyRing, Right
-from sidecar.settings import Settings
+from crack.files import whole, write_whole
+from crack.instance import of_instance
+from sidecar.keys import KeyRing, Right, key_ring
 
 logger = logging.getLogger("init")
 
@@ -29,20 +30,15 @@ def seed(model_store: Path) -> None:
     target = model_store / RELEASED.name
     if target.is_file() and filecmp.cmp(RELEASED, target, shallow=False):
         return
-    temporary = target.with_name(f".{target.name}.tmp")
-    shutil.copyfile(RELEASED, temporary)
-    _put(temporary, target)
+    with RELEASED.open("rb") as released, whole(target) as copy:
+        shutil.copyfileobj(released, copy)
     logger.info("%s is the released model", target)
 
 
 def secret(path: Path, mode: int) -> str:
     """The secret in a file, made where there is none. Raises ValueError if it is too short to be one."""
     if not path.exists():
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.unlink(missing_ok=True)
-        temporary.write_text(secrets.token_urlsafe(32))
-        temporary.chmod(mode)
-        _put(temporary, path)
+        write_whole(path, secrets.token_urlsafe(32).encode(), mode)
         logger.info("made %s", path)
     text = path.read_text().strip()
     if len(text) < LEAST_CHARACTERS:
@@ -60,29 +56,13 @@ def let_page_in(ring: KeyRing, key: str) -> None:
     logger.info("the sidecar knows the page's key")
 
 
-def _put(temporary: Path, target: Path) -> None:
-    """Rename; returns when the file would survive a power cut."""
-    _sync(temporary)
-    temporary.replace(target)
-    _sync(target.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = Settings.from_environment()
     try:
-        seed(settings.model_store)
+        environment = of_instance(os.environ)
+        seed(Path(environment["CRACK_MODEL_STORE"]))
         secret(GRAFANA_PASSWORD, 0o444)  # Grafana runs as another user; nothing else mounts it
-        ring = KeyRing(settings.keys_path, settings.feedback_dir / MARKER, may_be_empty=True)
-        let_page_in(ring, secret(PAGE_KEY, 0o400))
+        let_page_in(key_ring(environment), secret(PAGE_KEY, 0o400))
     except (OSError, ValueError) as error:
         logger.error("%s", error)
         return 1

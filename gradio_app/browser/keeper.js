@@ -1,8 +1,9 @@
-// What this browser keeps, so that a reload, Back or a closed tab loses no work: rows with an `id`, in IndexedDB.
+// What this browser keeps, so that a reload, Back or a closed tab loses no work: rows with an `id`, in IndexedDB. Another page
+// under the same name, behind another prefix, keeps its own.
 
 function openKeeper(table) {
   const opened = new Promise((resolve, reject) => {
-    const request = indexedDB.open("crack-detection", 1);
+    const request = indexedDB.open("crack-detection" + location.pathname.replace(/\/$/, ""), 1);
     request.onupgradeneeded = () => ["inspect", "review"].forEach((name) => request.result.createObjectStore(name, { keyPath: "id" }));
     request.onsuccess = () => resolve(request.result);
     request.onerror = () => reject(request.error);

@@ -20,6 +20,7 @@ class ErrorCode(Enum):
     IMAGE_TOO_SMALL = ("image_too_small", 422)
     PREDICTION_FAILED = ("prediction_failed", 500)
     # Feedback, and who may give it: the sidecar
+    REQUEST_MALFORMED = ("request_malformed", 400)
     KEY_INVALID = ("key_invalid", 401)
     NOT_PERMITTED = ("not_permitted", 403)
     ORIGIN_REFUSED = ("origin_refused", 403)

@@ -1,0 +1,54 @@
+"""Files that are there whole or not at all, whatever is killed and whenever the power fails: the one way to write them.
+
+Left to others: what belongs into a model's archive and so may not import this (`model.inference`), checkpoints, which torch
+writes, and the pictures of a survey, which are made again where they are missing.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole(path: Path, mode: int | None = None, incoming: Path | None = None) -> Iterator[BinaryIO]:
+    """A new file to write to. At the end it is brought to disk and takes the place of what was at `path`; its name is on disk
+    too. Where anything fails, `path` stays as it was, and nothing else is left.
+
+    Args:
+        mode: its exact rights; without it those that the umask gives.
+        incoming: where it is written, on the same file system; beside `path` where not given.
+
+    Raises:
+        OSError: the disk is full or cannot be written.
+    """
+    incoming = incoming or path.with_name(f".{path.name}.tmp")
+    incoming.unlink(missing_ok=True)  # of one that was killed
+    try:
+        with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode), "wb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        incoming.replace(path)
+    except BaseException:
+        incoming.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
+    """As `whole` does."""
+    with whole(path, mode) as file:
+        file.write(content)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
