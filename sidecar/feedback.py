@@ -87,7 +87,7 @@ class FeedbackStore:
         there = {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}
         for column in (column for column in _LATER_COLUMNS if column not in there):
             self._index.execute(f"ALTER TABLE items ADD COLUMN {column}")
-        self._sweep()
+        self._files.begin(self._known_files())
         if is_position_kept:
             self._index.execute("PRAGMA user_version = 0")
         else:
@@ -336,14 +336,6 @@ class FeedbackStore:
         rows = self._index.execute("SELECT near_group, perceptual_hash FROM items ORDER BY created_at").fetchall()
         near = (row["near_group"] for row in rows if hash_distance(row["perceptual_hash"], perceptual_hash) <= NEAR_COPY_BITS)
         return str(next(near, item_id))
-
-    def _sweep(self) -> None:
-        known = self._known_files()
-        n_swept = self._files.sweep(known)
-        if n_swept:
-            logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
-        for file in self._files.missing(known):
-            logger.error("%s is missing: another program changed %s", self._folder / file, self._folder)
 
     def _drop_positions(self) -> None:
         """Take out of the stored photographs what earlier versions, or CRACK_POSITION=kept, left in them."""

@@ -5,6 +5,7 @@ so what is there already stays. What no index refers to, because a kill came bet
 """
 
 import contextlib
+import logging
 import os
 import stat
 import uuid
@@ -13,6 +14,8 @@ from pathlib import Path
 
 from crack.files import sync, whole
 from model.inference.errors import ErrorCode, RequestError
+
+logger = logging.getLogger("sidecar.files")
 
 INCOMING = "incoming"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600  # for their owner alone
@@ -83,8 +86,14 @@ class DurableFiles:
         self.n_bytes = n_bytes
         return n_swept
 
-    def missing(self, known: Collection[str]) -> list[str]:
-        return sorted(file for file in known if not (self._folder / file).is_file())
+    def begin(self, known: Collection[str]) -> None:
+        """At the start: remove what a kill left behind, and name in the log what is known and isn't there."""
+        n_swept = self.sweep(known)
+        if n_swept:
+            logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
+        for file in sorted(known):
+            if not (self._folder / file).is_file():
+                logger.error("%s is missing: another program changed %s", self._folder / file, self._folder)
 
     def _write(self, path: Path, content: bytes) -> None:
         with whole(path, incoming=self._folder / INCOMING / uuid.uuid4().hex) as file:

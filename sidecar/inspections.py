@@ -126,7 +126,7 @@ class InspectionStore:
         self._lock = threading.RLock()
         self._index = Index(folder, _SCHEMA)
         self._index.execute("PRAGMA secure_delete = ON")  # thumbnails and positions lie in the index
-        self._sweep()
+        self._files.begin(self._known_files())
 
     def close(self) -> None:
         with self._lock:
@@ -333,14 +333,6 @@ class InspectionStore:
         """Of what was deleted nothing stays, in the files and in the index."""
         self._files.sweep(self._known_files())
         self._index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _sweep(self) -> None:
-        known = self._known_files()
-        n_swept = self._files.sweep(known)
-        if n_swept:
-            logger.warning("swept %d files that a kill had left behind in %s", n_swept, self.folder)
-        for file in self._files.missing(known):
-            logger.error("%s is missing: another program changed %s", self.folder / file, self.folder)
 
     def _known_files(self) -> set[str]:
         command = " UNION ".join(f"SELECT {column} FROM photographs" for column in _FILES)  # noqa: S608

@@ -333,14 +333,16 @@ def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(
     }
 
 
-def test_a_store_of_the_versions_without_proposals_is_opened_as_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", ["proposed_mask_file", "look_alikes"])
+def test_a_store_of_the_versions_without_a_column_is_opened_as_it_was(tmp_path: Path, column: str) -> None:
     store = opened(tmp_path)
     item = send(store, None, MASK)
     store.close()
     with sqlite3.connect(tmp_path / "index.sqlite3") as index:
-        index.execute("ALTER TABLE items DROP COLUMN proposed_mask_file")
+        index.execute(f"ALTER TABLE items DROP COLUMN {column}")
     again = opened(tmp_path)
     assert again.get(item.id) == item
+    assert send(again, None, ~MASK, look_alikes=(JOINT,)).look_alikes == (JOINT,)
     assert review(again, item.id, is_accepted=True).state is State.ACCEPTED
     again.close()
 
@@ -387,15 +389,3 @@ def test_a_newer_mask_brings_its_own_look_alikes_and_a_word_without_a_mask_leave
     assert store.get(item.id).look_alikes == (JOINT,)
     send(store, None, ~MASK)
     assert store.get(item.id).look_alikes == ()
-
-
-def test_a_store_of_the_versions_without_look_alikes_is_opened_as_it_was(tmp_path: Path) -> None:
-    store = opened(tmp_path)
-    item = send(store, None, MASK)
-    store.close()
-    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
-        index.execute("ALTER TABLE items DROP COLUMN look_alikes")
-    again = opened(tmp_path)
-    assert again.get(item.id) == item
-    assert send(again, None, ~MASK, look_alikes=(JOINT,)).look_alikes == (JOINT,)
-    again.close()

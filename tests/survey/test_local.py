@@ -21,9 +21,11 @@ from survey.processes import N_TRIES, Core, EndedError, Processes
 from tests.conftest import ARCHIVE, ROOT, has_ended
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
+from tests.surveys import begin, end
 from tests.waiting import PATIENCE_S, eventually
 
 BACKEND = "onnxruntime int8"
+LOCAL = ("--engine", "local")
 SURFACES = [draw_surface(seed, (96, 160)).image_hwc_u8 for seed in range(6)]
 
 
@@ -43,25 +45,6 @@ def processes() -> Iterator[Processes]:
     processes = Processes(ARCHIVE, 2, BACKEND, threading.Event())
     yield processes
     processes.close()
-
-
-def begin(folder: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
-    """In a session of its own, so that a signal can reach all of its processes, as Ctrl-C does."""
-    command = [sys.executable, "-m", "survey", str(folder), "--out", str(out), "--engine", "local", *options]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    said, _ = process.communicate(timeout=PATIENCE_S)
-    return process.returncode, said
 
 
 def rows(out: Path) -> dict[str, dict[str, object]]:
@@ -105,7 +88,7 @@ def test_its_pictures_and_figures_are_those_of_a_server_on_the_same_backend(
         model = requests.post(f"{url}/predict?response=json", data=file, timeout=PATIENCE_S).json()["model"]
     command = [sys.executable, "-m", "survey", str(folder), "--out", str(tmp_path / "http"), "--url", url]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
-    code, said = end(begin(folder, tmp_path / "local", "--backend", f"{model['runtime']} {model['precision']}"))
+    code, said = end(begin(folder, tmp_path / "local", *LOCAL, "--backend", f"{model['runtime']} {model['precision']}"))
     assert code == 1, said
     assert "12 predicted, 1 refused" in said
     by_http, by_local = rows(tmp_path / "http"), rows(tmp_path / "local")
@@ -120,7 +103,7 @@ def test_its_pictures_and_figures_are_those_of_a_server_on_the_same_backend(
 
 
 def test_a_process_that_is_killed_costs_nothing_but_another_try(folder: Path, tmp_path: Path) -> None:
-    survey = begin(folder, tmp_path / "out", "--backend", BACKEND, "--concurrency", "2")
+    survey = begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND, "--concurrency", "2")
     eventually(lambda: n_noted(tmp_path / "out") >= 1)
     its_processes(survey)[0].kill()
     code, said = end(survey)
@@ -130,7 +113,7 @@ def test_a_process_that_is_killed_costs_nothing_but_another_try(folder: Path, tm
 
 
 def test_ctrl_c_stops_it_cleanly_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
-    survey = begin(folder, tmp_path / "out", "--backend", BACKEND, "--concurrency", "1")
+    survey = begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND, "--concurrency", "1")
     eventually(lambda: n_noted(tmp_path / "out") >= 1)
     started = its_processes(survey)
     os.killpg(survey.pid, signal.SIGINT)
@@ -139,18 +122,18 @@ def test_ctrl_c_stops_it_cleanly_and_the_same_command_goes_on(folder: Path, tmp_
     assert "remain. Go on with: python -m survey" in said
     assert "Traceback" not in said
     eventually(lambda: all(map(has_ended, started)))
-    assert end(begin(folder, tmp_path / "out", "--backend", BACKEND))[0] == 0
+    assert end(begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND))[0] == 0
     assert n_noted(tmp_path / "out") == 12
 
 
 def test_its_processes_end_with_it_when_it_is_killed_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
-    survey = begin(folder, tmp_path / "out", "--backend", BACKEND, "--concurrency", "1")
+    survey = begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND, "--concurrency", "1")
     eventually(lambda: n_noted(tmp_path / "out") >= 1)
     started = its_processes(survey)
     survey.kill()
     eventually(lambda: all(map(has_ended, started)))
     end(survey)
-    code, said = end(begin(folder, tmp_path / "out", "--backend", BACKEND))
+    code, said = end(begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND))
     assert code == 0, said
     noted = [json.loads(line) for line in (tmp_path / "out" / "cracks.jsonl").read_bytes().splitlines()[1:]]
     assert sorted(row["file"] for row in noted) == sorted(file.name for file in folder.iterdir())

@@ -27,9 +27,11 @@ from survey.mosaic.raster import Raster
 from survey.processes import Core, Processes
 from tests.conftest import ARCHIVE, ROOT
 from tests.mosaics import Crack, crack, draw, transform, write_mosaic
-from tests.waiting import PATIENCE_S, eventually
+from tests.surveys import begin, end
+from tests.waiting import eventually
 
 BACKEND = Backend("openvino", "int8")
+ON_BACKEND = ("--backend", str(BACKEND))
 SIZE_HW = (2300, 2600)  # blocks meet in it, both ways
 M_PER_PX = 0.002
 TO_MAP = transform(M_PER_PX, turn_deg=20)
@@ -44,18 +46,6 @@ def cracks_in(size_hw: tuple[int, int]) -> list[Crack]:
         crack(seed, [(x * width, y * height) for x, y in place], width_px)
         for seed, (place, width_px) in enumerate(zip(places, (7.0, 5.0, 4.0), strict=True), 1)
     ]
-
-
-def begin(mosaic: Path, out: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "survey", str(mosaic), "--out", str(out), "--backend", str(BACKEND)],
-        cwd=ROOT,
-        env={**os.environ, "TQDM_DISABLE": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 @dataclass(frozen=True)
@@ -73,14 +63,11 @@ def deck(tmp_path_factory: pytest.TempPathFactory) -> Deck:
     folder = tmp_path_factory.mktemp("deck")
     cracks, out = cracks_in(SIZE_HW), folder / "found"
     write_mosaic(folder / "deck.tif", SIZE_HW, cracks, TO_MAP)
-    survey = begin(folder / "deck.tif", out)
+    survey = begin(folder / "deck.tif", out, *ON_BACKEND)
     written = out / ".unfinished" / "probability-1"
     eventually(lambda: survey.poll() is not None or (written.exists() and written.stat().st_size > 0))
     os.killpg(survey.pid, signal.SIGINT)
-    said, _ = survey.communicate(timeout=PATIENCE_S)
-    again = begin(folder / "deck.tif", out)
-    said_again, _ = again.communicate(timeout=PATIENCE_S)
-    return Deck(cracks, out, (survey.returncode, said), (again.returncode, said_again))
+    return Deck(cracks, out, end(survey), end(begin(folder / "deck.tif", out, *ON_BACKEND)))
 
 
 def features(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -244,7 +231,7 @@ def test_a_mosaic_of_600_megapixels_takes_at_most_two_gigabytes(tmp_path: Path) 
     """The proportional set sizes of all of its processes together, looked at ten times a second."""
     cracks = cracks_in(LARGE_HW)
     write_mosaic(tmp_path / "deck.tif", LARGE_HW, cracks, TO_MAP)
-    survey = begin(tmp_path / "deck.tif", tmp_path / "found")
+    survey = begin(tmp_path / "deck.tif", tmp_path / "found", *ON_BACKEND)
     peak_bytes = 0
     while survey.poll() is None:
         peak_bytes = max(peak_bytes, pss_bytes(psutil.Process(survey.pid)))
