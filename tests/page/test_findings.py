@@ -145,11 +145,11 @@ def test_what_was_deleted_and_marked_survives_a_reload_and_goes_along_with_the_l
     browser: Browser, sidecar: Sidecar, walls: list[Path]
 ) -> None:
     inspect(browser, walls[0])
-    rows(browser)
+    found = rows(browser)
     strike(browser, "n", "KeyN")
     strike(browser, "2", "Digit2")
     mine = painted(browser)
-    eventually(lambda: rows(browser))
+    eventually(lambda: len(rows(browser)) == len(found) - 1)
     browser.refresh()
     says(browser, "#inspect-viewer", "corrected by you")
     assert np.array_equal(painted(browser), mine)
