@@ -19,7 +19,7 @@ from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
-from retrain.tracking import Tracking, adopt
+from retrain.tracking import Tracking, adopt, introduce
 from retrain.workspace import Workspace, WorkspaceError
 
 logger = logging.getLogger("retrain")
@@ -101,6 +101,15 @@ def _track(settings: Settings, path: Path) -> str:
     return f"{path} is recorded in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
 
 
+def _introduce(settings: Settings) -> bool:
+    """Whether MLflow shows what is served. Nothing that hinders it hinders a retraining."""
+    try:
+        return introduce(Tracking(settings.mlflow_url, settings.workspace), settings.model_store)
+    except (OSError, RollOverError) as error:
+        logger.warning("MLflow does not show the served model: %s", error)
+        return False
+
+
 def _watch(settings: Settings) -> None:
     """Retrain whenever it is due. What was not promoted is not tried again until there is something new, what failed is after a
     pause that doubles. Nothing but a signal ends it.
@@ -111,7 +120,11 @@ def _watch(settings: Settings) -> None:
     with contextlib.suppress(BusyError), alone(settings.workspace):  # else what was killed would count as running for good
         for sentence in jobs.fail_interrupted():
             logger.warning("%s", sentence)
+    is_introduced, pause_s, introduce_from = False, WATCH_S, 0.0
     while True:
+        if not is_introduced and time.monotonic() >= introduce_from:
+            is_introduced = _introduce(settings)
+            introduce_from, pause_s = time.monotonic() + pause_s, min(2 * pause_s, RETRY_S)
         n_labels = len(read_labels(settings.feedback_dir))
         is_due = n_labels - jobs.n_labels_judged() >= settings.after_labels and n_labels != tried
         if (is_due and time.monotonic() >= not_before) or jobs.is_asked():
@@ -163,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each try; what came of them is told here
     try:
         settings = Settings.from_environment()
         match options.command:
@@ -183,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _ if options.watch:
                 _watch(settings)
             case _:
+                _introduce(settings)
                 result = retrain(
                     settings,
                     PARAMS,

@@ -200,7 +200,7 @@ def _run(
         "reason": verdict.reason,
     }
     tracking = Tracking(settings.mlflow_url, folder)
-    if tracking.lacks(read_card(champion_copy).version):
+    if tracking.has(read_card(champion_copy).version) is False:
         adopt(tracking, champion_copy, None)
     if not _record(tracking, folder, verdict, snapshot, seconds, tags, archive_hash):
         summary += " MLflow was away: the record waits for the next retraining."

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +21,18 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from crack.neighbours import ask_without_proxy
+from crack.serving import served
 from model.inference.card import ModelCard
-from retrain.rollover import read_card
+from retrain.rollover import read_card, served_versions
 
 logger = logging.getLogger("retrain.tracking")
 
 NAME = "crack"  # of the experiment, and of the registered model
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-REGISTERED = ("promoted", "not_promoted", "adopted")
-VERSION_TAG = "version"
+ADOPTED = "adopted"  # the outcome of a model that no retraining here has made
+REGISTERED = ("promoted", "not_promoted", ADOPTED)
+INTERVAL = "_interval"  # ends the name of a figure's interval in a card
+VERSION_TAG, NOTE_TAG = "version", "mlflow.note.content"
 RECORD_FILE, CARD_FILE, FILES = "record.json", "card.json", "files"
 
 # A server that is away should cost seconds, not the minutes of MLflow's own patience.
@@ -112,12 +116,13 @@ class Tracking:
         except MlflowException as error:
             logger.warning("MLflow at %s did not take the aliases (%s)", self._url, _first_line(error))
 
-    def lacks(self, version: str) -> bool:
-        """Whether MLflow is there and has no model of this version."""
+    def has(self, version: str) -> bool | None:
+        """Whether MLflow has a model of this version; None where it is away."""
         try:
-            return all(found.tags[VERSION_TAG] != version for found in self._registered())
-        except MlflowException:
-            return False
+            return any(found.tags[VERSION_TAG] == version for found in self._registered())
+        except MlflowException as error:
+            logger.warning("MLflow at %s does not answer (%s)", self._url, _first_line(error))
+            return None
 
     def _send(self, folder: Path, figures: dict[str, float], tags: dict[str, str]) -> None:
         card = ModelCard.read(folder / CARD_FILE)
@@ -126,7 +131,8 @@ class Tracking:
         if self._is_sent(experiment_id, card.version, tags["outcome"]):
             return
         origin = {str(name): str(card.training[name]) for name in ("git_commit", "machine") if name in card.training}
-        run = self._client.create_run(experiment_id, run_name=card.version, tags={**origin, **tags}).info.run_id
+        note = f"{card.use} The file {CARD_FILE} is its model card."
+        run = self._client.create_run(experiment_id, run_name=card.version, tags={NOTE_TAG: note, **origin, **tags}).info.run_id
         for name, value in _flat(card.training.get("params", {})):
             self._client.log_param(run, name, str(value)[:500])
         for point in card.training.get("history", []):
@@ -138,7 +144,9 @@ class Tracking:
         self._client.log_artifacts(run, str(folder / FILES))
         self._client.log_artifact(run, str(folder / CARD_FILE))
         if tags["outcome"] in REGISTERED:
-            self._register(run, card.version)
+            number = self._register(run, card)
+            if tags["outcome"] != ADOPTED:
+                self._client.set_registered_model_alias(NAME, CHALLENGER, number)
         self._client.set_terminated(run)
 
     def _is_sent(self, experiment_id: str, version: str, outcome: str) -> bool:
@@ -156,14 +164,28 @@ class Tracking:
     def _registered(self) -> Iterable[ModelVersion]:
         return self._client.search_model_versions(f"name = '{NAME}'", max_results=1000)
 
-    def _register(self, run: str, version: str) -> None:
+    def _register(self, run: str, card: ModelCard) -> str:
+        """The number of its version in the registry."""
         try:
             self._client.get_registered_model(NAME)
         except MlflowException:
             self._client.create_registered_model(NAME)
-        source = self._client.get_run(run).info.artifact_uri
-        registered = self._client.create_model_version(NAME, source=source, run_id=run, tags={VERSION_TAG: version})
-        self._client.set_registered_model_alias(NAME, CHALLENGER, registered.version)
+        source, tags = self._client.get_run(run).info.artifact_uri, {VERSION_TAG: card.version}
+        return str(self._client.create_model_version(NAME, source, run, tags=tags, description=card.use).version)
+
+
+def introduce(tracking: Tracking, model_store: Path) -> bool:
+    """Let what is served be seen in an MLflow that has never heard of it, as the champion; whether MLflow has it.
+
+    Raises:
+        OSError: the workspace cannot be written.
+        RollOverError: an archive is missing.
+    """
+    version, previous = served_versions(model_store)
+    has_it = tracking.has(version)
+    if has_it is False:
+        return adopt(tracking, model_store / served(model_store), previous)
+    return bool(has_it)
 
 
 def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
@@ -173,17 +195,30 @@ def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
         previous: the version that was served before it.
     """
     card = read_card(archive_path)
-    figures = {f"{name} F1": found["f1"] for name, found in card.figures.items() if isinstance(found, dict) and "f1" in found}
-    is_there = tracking.record(card, figures, {"outcome": "adopted"}, {archive_path.name: archive_path})
+    is_there = tracking.record(card, _figures(card), {"outcome": ADOPTED}, {archive_path.name: archive_path})
     tracking.name_served(card.version, previous)
     return is_there
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _figures(card: ModelCard) -> dict[str, float]:
+    """The card's numbers, by names that MLflow takes; an interval has two. Left out are what the curves show already, and what
+    drift is measured against.
+    """
+    figures: dict[str, float] = {}
+    told = {name: of_set for name, of_set in card.figures.items() if name not in ("validation", "reference")}
+    for name, value in _flat(told, separator="/"):
+        if name.endswith(INTERVAL):
+            figures |= dict(zip((f"{name.removesuffix(INTERVAL)} {end}" for end in ("low", "high")), value, strict=True))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            figures[name] = value
+    return {re.sub(r"[^\w\-. :/]", " ", name): value for name, value in figures.items()}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "", separator: str = ".") -> list[tuple[str, Any]]:
     found: list[tuple[str, Any]] = []
     for name, value in values.items():
         if isinstance(value, dict) and value:
-            found += _flat(value, f"{prefix}{name}.")
+            found += _flat(value, f"{prefix}{name}{separator}", separator)
         else:
             found.append((f"{prefix}{name}", value))
     return found

@@ -1,24 +1,31 @@
-"""`python -m retrain --watch` as it starts again after it was killed."""
+"""`python -m retrain --watch`: as it starts again after it was killed, and what it shows in a fresh MLflow."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
 from retrain.jobs import Jobs
+from retrain.rollover import read_card
+from retrain.tracking import Tracking, introduce
 from sidecar.retrain_queue import JobState, RetrainQueue
-from tests.conftest import ROOT
+from tests.conftest import ARCHIVE, ROOT
 from tests.ports import free_ports
-from tests.waiting import eventually
+from tests.retrain.test_stores import start_mlflow, stop
+from tests.waiting import PATIENCE_S, eventually
 
 
 @contextmanager
-def watching(folder: Path) -> Iterator[None]:
+def watching(folder: Path, mlflow_url: str = "http://127.0.0.1:9") -> Iterator[None]:
     (port,) = free_ports(1)
     where = {"FEEDBACK_DIR": "feedback", "RETRAIN_WORKSPACE": "workspace", "MODEL_STORE": "model_store"}
-    environment = {f"CRACK_{name}": str(folder / own) for name, own in where.items()}
+    environment = {f"CRACK_{name}": str(folder / own) for name, own in where.items()} | {"MLFLOW_TRACKING_URI": mlflow_url}
     job = subprocess.Popen(
         [sys.executable, "-m", "retrain", "--watch"],
         cwd=folder,
@@ -28,7 +35,7 @@ def watching(folder: Path) -> Iterator[None]:
         yield
     finally:
         job.kill()
-        job.wait()
+        job.wait(PATIENCE_S)
 
 
 def test_what_was_killed_has_failed_and_another_can_be_asked_for(tmp_path: Path) -> None:
@@ -53,3 +60,34 @@ def test_what_cannot_begin_says_why(tmp_path: Path) -> None:
     assert job.state is JobState.QUEUED
     assert job.message.startswith("waits, and tries again: params.yaml, section 'retrain'")
     assert "gate_margin" in job.message
+
+
+def test_a_fresh_mlflow_shows_what_is_served_once_and_as_champion(tmp_path: Path) -> None:
+    """Also where it starts after the job, and where the job's workspace is lost."""
+    (tmp_path / "model_store").mkdir()
+    shutil.copy(ARCHIVE, tmp_path / "model_store")
+    card = read_card(ARCHIVE)
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    client = MlflowClient(tracking_uri=url)
+    with watching(tmp_path, url):
+        server = start_mlflow(port, tmp_path)
+        try:
+            eventually(lambda: client.get_model_version_by_alias("crack", "champion"), MlflowException)
+            assert introduce(Tracking(url, tmp_path / "another"), tmp_path / "model_store")
+            experiment = client.get_experiment_by_name("crack")
+            assert experiment is not None
+            (run,) = client.search_runs([experiment.experiment_id])
+            registered = client.get_registered_model("crack")
+            curve = client.get_metric_history(run.info.run_id, "validation/score")
+            artifacts = {entry.path for entry in client.list_artifacts(run.info.run_id)}
+        finally:
+            stop(server)
+    assert registered.aliases == {"champion": "1"}
+    assert (run.info.run_name, run.info.status) == (card.version, "FINISHED")
+    assert run.data.metrics["deepcrack/test/f1"] == card.figures["deepcrack/test"]["f1"]
+    assert run.data.metrics["deepcrack/test/f1 low"] == card.figures["deepcrack/test"]["f1_interval"][0]
+    assert run.data.params["training.steps"] == str(card.training["params"]["training"]["steps"])
+    assert [point.value for point in curve] == [point["score"] for point in card.training["history"]]
+    assert artifacts == {"card.json", "crack.mar"}
+    assert card.use in run.data.tags["mlflow.note.content"]
