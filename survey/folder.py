@@ -1,8 +1,8 @@
 """A survey's folder: masks, overlays, a journal of what was answered, and the contact sheet made from it.
 
-The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place. A line that a kill has torn is
-cut off when the folder is opened again; of two lines about a photograph the later one holds. Left to others: asking
-(`surveyor`), the tables (`tables`).
+The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place, and is brought to disk each
+second. What a kill or a power cut has torn at its end is cut off when the folder is opened again; of two lines about a
+photograph the later one holds. Left to others: asking (`surveyor`), the tables (`tables`).
 """
 
 import errno
@@ -12,7 +12,9 @@ import json
 import math
 import os
 import shutil
+import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,14 +23,18 @@ from urllib.parse import quote
 
 import jinja2
 
+from crack.files import sync
 from inspection.rows import Row, Status
 
 JOURNAL = "cracks.jsonl"
 SHEET = "index.html"
 MAX_SHOWN = 3000  # on the contact sheet: with some 8 KB each a phone still opens it
 _INCOMING = ".cracks-incoming"
-_MAX_NAME_BYTES = 255
+_MAX_NAME_BYTES, _MAX_PARENT_BYTES = 255, 2000  # a path has 4096 at most, and the survey's folder is before it
 _HELD_BYTE = 2**40
+_SYNC_S = 1.0  # as much as a power cut may cost: each line by itself would wait for the disk
+_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of a whole picture
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network shares answer
 
 
 class Survey:
@@ -49,19 +55,26 @@ class Survey:
         self.question: dict[str, Any] = question or {}
         folder.mkdir(0o700, parents=True, exist_ok=True)  # whoever wants to show it opens it; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
+        self._synced = 0.0
         try:
             (folder / JOURNAL).chmod(0o600)
             hold(self._journal)
             self._offsets = self._read(question)
+            shutil.rmtree(folder / _INCOMING, ignore_errors=True)
+            (folder / _INCOMING).mkdir()
+            if os.name == "posix":  # elsewhere names need no bringing to disk, and can't be
+                sync(folder)
+                sync(folder.parent)
         except BaseException:
             self._journal.close()
             raise
-        shutil.rmtree(folder / _INCOMING, ignore_errors=True)
-        (folder / _INCOMING).mkdir()
 
     def close(self) -> None:
         shutil.rmtree(self.folder / _INCOMING, ignore_errors=True)
-        self._journal.close()
+        try:
+            self._sync()
+        finally:
+            self._journal.close()
 
     def find(self, file: str) -> Row | None:
         """What the journal says last about a photograph."""
@@ -80,8 +93,8 @@ class Survey:
                 yield row
 
     def has_pictures(self, file: str) -> bool:
-        """Whether mask and overlay lie there, and not as the empty files that a power cut leaves."""
-        return all(path.is_file() and path.stat().st_size for path in (self.mask(file), self.overlay(file)))
+        """Whether mask and overlay are there, and not empty or half, as a power cut may leave them."""
+        return all(_is_whole(path) for path in (self.mask(file), self.overlay(file)))
 
     def keep(self, file: str, mask_png: bytes, overlay_jpeg: bytes) -> None:
         """Write a photograph's pictures, each whole or not at all, in the place of earlier ones. Any thread may."""
@@ -156,7 +169,7 @@ class Survey:
         offset = 0
         self._journal.seek(0)
         for line in self._journal:
-            if not line.endswith(b"\n"):
+            if not line.endswith(b"\n") or b"\0" in line:  # a power cut leaves zeros
                 self._journal.truncate(offset)
                 break
             try:
@@ -181,7 +194,13 @@ class Survey:
         offset = self._journal.seek(0, os.SEEK_END)
         self._journal.write(json.dumps(entry).encode() + b"\n")
         self._journal.flush()
+        if time.monotonic() - self._synced >= _SYNC_S:
+            self._sync()
         return offset
+
+    def _sync(self) -> None:
+        os.fsync(self._journal.fileno())
+        self._synced = time.monotonic()
 
     def _links(self, file: str) -> dict[str, str]:
         paths = {"mask": self.mask(file), "overlay": self.overlay(file)}
@@ -198,8 +217,13 @@ class Survey:
 
 
 def fitting(name: str) -> str:
-    """A file's name below a folder; its last part is cut, and told apart by a hash, where no file system takes one as long."""
+    """A file's name below a folder; its last part is cut, and told apart by a hash, where no file system takes one as long; so
+    are the folders before it, where no path may be as long.
+    """
     parent, separator, last = name.rpartition("/")
+    if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:
+        parent = f"~{hashlib.sha256(os.fsencode(parent)).hexdigest()[:16]}"
+        name = f"{parent}/{last}"
     encoded = os.fsencode(last)
     if len(encoded) <= _MAX_NAME_BYTES:
         return name
@@ -212,8 +236,36 @@ def is_about_all(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
+def _is_whole(picture: Path) -> bool:
+    end = _ENDS[picture.suffix]
+    try:
+        with picture.open("rb") as file:
+            file.seek(-len(end), os.SEEK_END)
+            return file.read() == end
+    except OSError:  # none there, or it is empty
+        return False
+
+
 def hold(file: IO[bytes]) -> None:
-    """Until it is closed. Raises BlockingIOError where another process does."""
+    """Until it is closed; on a share without locks a warning takes the place of that. Raises BlockingIOError where another
+    process does.
+    """
+    try:
+        _lock(file)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        folder = Path(file.name).parent
+        print(
+            f"warning: {folder} is where no file can be locked ({error.strerror}), so nothing keeps another survey from "
+            "writing there. Run one at a time, or choose an --out on a local disk.",
+            file=sys.stderr,
+        )
+
+
+def _lock(file: IO[bytes]) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -222,7 +274,7 @@ def hold(file: IO[bytes]) -> None:
         file.seek(_HELD_BYTE)  # far behind what is written: others could not read a byte that is held
         try:
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-        except OSError as error:
+        except PermissionError as error:
             raise BlockingIOError(str(error)) from error
     else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

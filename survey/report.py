@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import os
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs:
     try:
         files, gone = survey.files(), []
         if about.photographs.is_dir():
-            gone = [file for file in files if not (about.photographs / file).exists()]
+            gone = [file for file in files if not os.path.lexists(about.photographs / file)]
             files = sorted(set(files) - set(gone))
         written = compose(Findings(survey, about, files), given, n_pages, gone)
         for name, content in written.items():

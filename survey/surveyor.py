@@ -49,8 +49,10 @@ class Surveyor:
         except (StoppedError, SurveyError):
             raise
         except Exception as error:  # one photograph must not end the survey of all others, whatever it hit
-            if isinstance(error, OSError) and is_about_all(error):
-                raise
+            if isinstance(error, OSError):
+                if is_about_all(error):
+                    raise
+                return Row(file, Status.FAILED, 0, 0, "", error=f"Its pictures cannot be written ({error.strerror}).")
             return Row(file, Status.FAILED, 0, 0, "", error=f"It failed ({error!r}). Report this with the photograph.")
 
     def _predict(self, file: str) -> Row:
@@ -113,7 +115,7 @@ def photographs(folder: Path, out: Path) -> tuple[list[str], dict[str, str]]:
             sub_folders.clear()
             continue
         sub_folders[:] = [each for each in sub_folders if not each.startswith(".")]
-        links = [each for each in sub_folders if Path(current, each).is_symlink()]
+        links = [each for each in sub_folders if os.path.islink(Path(current, each))]  # whatever the length of its path
         others |= {f"{name(Path(current, each))}/": "A link to a folder is not followed. Survey that folder." for each in links}
         for path in (Path(current, each) for each in files if not each.startswith(".") and each.lower() not in _OF_SYSTEMS):
             reason = _no_photograph(path)
@@ -127,8 +129,11 @@ def photographs(folder: Path, out: Path) -> tuple[list[str], dict[str, str]]:
 def _no_photograph(path: Path) -> str:
     """Why it is none; empty where it is one, or is called like one."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             return "It is no file but a pipe, a socket or a device."
+        if not status.st_size:
+            return "It is empty. Copy it from the camera or the card again."
         if path.suffix.lower() in SUFFIXES:
             return ""
         with path.open("rb") as file:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from selenium.webdriver.common.by import By
 from inspection.examining import thumbnail
 from inspection.rows import Row, Status
 from model.inference.boxes import box
+from model.inference.encoding import mask_png
 from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
@@ -32,7 +34,7 @@ from survey.folder import Survey
 from survey.report import write_report
 from tests.conftest import ROOT
 from tests.front import Front
-from tests.photographs import jpeg, png, tiff, with_orientation
+from tests.photographs import jpeg, noise, png, tiff, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -446,6 +448,64 @@ def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> N
         survey.close()
         lines = (tmp_path / "cracks.jsonl").read_bytes().splitlines()
         assert [json.loads(line).get("file") for line in lines] == [*[None, "0", "1", "2"][: n_left + 1], "2"]
+
+
+def test_of_a_journal_whose_end_a_power_cut_left_as_zeros_every_line_before_holds(tmp_path: Path) -> None:
+    survey = Survey(tmp_path, QUESTION)
+    survey.append(Row("0", Status.REFUSED, 1, 1, "", error="torn"))
+    survey.close()
+    with (tmp_path / "cracks.jsonl").open("ab") as journal:
+        journal.write(bytes(100) + b'"}\n{"file": "1"}\n')
+    survey = Survey(tmp_path, QUESTION)
+    assert survey.files() == ["0"]
+    survey.close()
+
+
+def test_what_is_noted_is_brought_to_disk_each_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, on_disk, fsync = tmp_path / "cracks.jsonl", [0], os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        if os.path.sameopenfile(descriptor, survey_journal.fileno()):
+            on_disk.append(os.fstat(descriptor).st_size)
+
+    survey = Survey(tmp_path, QUESTION)
+    with journal.open("rb") as survey_journal:
+        monkeypatch.setattr(os, "fsync", noted)
+        for number in itertools.count():
+            survey.append(Row(str(number), Status.REFUSED, 1, 1, "", error="torn"))
+            if on_disk[-1]:
+                break
+        survey.append(Row("the last", Status.REFUSED, 1, 1, "", error="torn"))
+        survey.close()
+    assert on_disk[-1] == journal.stat().st_size > on_disk[1]
+
+
+@pytest.mark.parametrize("end", [0, -1, -1000])
+@pytest.mark.parametrize("picture", ["mask", "overlay"])
+def test_a_picture_that_a_power_cut_left_empty_or_half_is_made_again(tmp_path: Path, picture: str, end: int) -> None:
+    survey = Survey(tmp_path, QUESTION)
+    survey.keep("wall.jpg", mask_png(noise(64, 64)[..., 0] > 128), jpeg(noise(64, 64)))
+    assert survey.has_pictures("wall.jpg")
+    path = getattr(survey, picture)("wall.jpg")
+    path.write_bytes(path.read_bytes()[:end])
+    assert not survey.has_pictures("wall.jpg")
+    survey.close()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
+def test_on_a_share_without_locks_a_survey_warns_and_works(tmp_path: Path, error: str) -> None:
+    code = f"""
+from pathlib import Path
+from survey.folder import Survey
+survey = Survey(Path({str(tmp_path)!r}), {QUESTION})
+survey.close()
+"""
+    trace = ["strace", "-qq", "-o", os.devnull, "-e", "trace=flock", "-e", f"inject=flock:error={error}"]
+    done = subprocess.run([*trace, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert f"warning: {tmp_path} is where no file can be locked (" in done.stderr
+    assert len((tmp_path / "cracks.jsonl").read_bytes().splitlines()) == 1
 
 
 def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(front: Front, folder: Path) -> None:
