@@ -11,7 +11,7 @@ from gradio_app.backend import Backend
 
 Answer = dict[str, Any]
 FIELDS = ("name", "structure", "element", "date", "inspector", "position")
-_DECISIONS: tuple[str, ...] = ("state", "note", "threshold", "mm_per_px", "scale_note")
+_DECISIONS: tuple[str, ...] = ("state", "note", "threshold", "mm_per_px", "scale_note", "look_alikes", "zones")
 _SOURCES = {"given": "Typed in.", "camera": "By distance and camera.", "marker": "By a marker in the photograph."}
 
 
@@ -120,6 +120,8 @@ def _entry(found: dict[str, Any]) -> Answer:
         "name": found["name"],
         "decided": found["state"],
         "note": found["note"],
+        "marked": found["look_alikes"],
+        "zones": found["zones"],
         "size": [found["width"], found["height"]],
         "threshold": found["model_threshold"],
         "cut": found["threshold"],

@@ -25,6 +25,7 @@ from gradio_app.backend import Backend, BackendError
 from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
+from inspection.left_out import Box
 from inspection.width_classes import bounds, classes
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
@@ -388,7 +389,7 @@ def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
     return correct
 
 
-def _box(said: Any) -> tuple[int, int, int, int]:
+def _box(said: Any) -> Box:
     """Left, top, right and bottom, none of them below 0."""
     left, top, right, bottom = (max(0, int(value)) for value in said)
     return left, top, right, bottom

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inspection.left_out import Box, covered
 from model.inference import cracks
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.findings import feature, properties
@@ -22,7 +23,7 @@ class Found(NamedTuple):
     levels_png: bytes  # crack probability, one channel, 0..255
     level: int  # from which a pixel is crack
     mask_png: bytes | None  # what was painted instead
-    zones: tuple[tuple[int, int, int, int], ...] = ()  # left, top, right and bottom of what is left out of all figures
+    zones: tuple[Box, ...] = ()  # what is left out of all figures
 
 
 def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
@@ -58,7 +59,7 @@ def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
         RequestError: also as `cracks.measure` does.
     """
     image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
-    prob_hw_u8 = np.where(_left_out(found, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
+    prob_hw_u8 = np.where(covered(found.zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
     measured = cracks.measure(prob_hw_u8, image_hwc_u8, found.level)
     return [feature(crack, properties(crack, None, image_hwc_u8.shape[1])) for crack in measured]
 
@@ -69,17 +70,10 @@ def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float,
     """
     image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
-    left_out_hw = _left_out(found, mask_hw.shape)
+    left_out_hw = covered(found.zones, mask_hw.shape)
     counted = mask_hw[~left_out_hw]
     share = float(counted.mean()) if counted.size else 0.0
     return mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), share, float(left_out_hw.mean())
-
-
-def _left_out(found: Found, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
-    left_out_hw = np.zeros(size_hw, np.bool_)
-    for left, top, right, bottom in found.zones:
-        left_out_hw[top:bottom, left:right] = True
-    return left_out_hw
 
 
 def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:

@@ -4,6 +4,7 @@ Left to others: asking the model, and where the results are kept.
 """
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from inspection.left_out import Box, covered
 from model.inference.cracks import measure
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
@@ -40,12 +42,14 @@ def examine(
     scales: Options,
     mask_hw: NDArray[np.bool_] | None = None,
     limits: Limits = NO_LIMITS,
+    zones: Sequence[Box] = (),
 ) -> Examined:
     """
     Args:
         probability_png: one channel, 0..255, of the upright photograph's size.
         scales: what the photograph's own scale is found by.
         mask_hw: what a person painted in place of what the threshold gives.
+        zones: where nothing is crack.
 
     Raises:
         RequestError: as `photograph.decode` does.
@@ -59,6 +63,8 @@ def examine(
         raise ValueError(f"{found} Report this with the photograph.")
     if mask_hw is not None:  # each pixel on the side of the level that the mask says
         prob_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, level), np.minimum(prob_hw_u8, max(level - 1, 0)))
+    if zones:
+        prob_hw_u8 = np.where(covered(zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
     return examine_pixels(image_hwc_u8, prob_hw_u8, threshold, look_at(photograph, image_hwc_u8, scales))
 
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inspection.left_out import Box, LookAlike, counted, covered
 from inspection.rows import Row
 from inspection.taken import Taken
 from model.inference import standards
@@ -30,6 +31,10 @@ class Mark(StrEnum):
 class Photograph:
     """A photograph's row, its cracks' properties as `response=cracks` tells them, when and where it was taken, and what a
     person decided about it; no `mark` where nobody is asked.
+
+    Attributes:
+        look_alikes: what was marked as no crack; none of it is among the cracks.
+        zones: what counts in no figure.
     """
 
     row: Row
@@ -37,6 +42,8 @@ class Photograph:
     taken: Taken
     standard: standards.Standard | None = None
     mark: Mark | None = None
+    look_alikes: tuple[LookAlike, ...] = ()
+    zones: tuple[Box, ...] = ()
 
     @property
     def scale(self) -> Scale | None:
@@ -59,6 +66,18 @@ class Photograph:
         if self.standard is None:
             return told
         return [{**crack, "band": self.standard.band(crack)} if "length_mm" in crack else crack for crack in told]
+
+    @property
+    def left_out(self) -> str:
+        """What a person left out of its figures, as a sentence; empty where it is nothing."""
+        told = []
+        if self.zones:
+            share = covered(self.zones, (self.row.height or 0, self.row.width or 0)).mean()
+            parts = "1 part counts" if len(self.zones) == 1 else f"{len(self.zones)} parts count"
+            told.append(f"{parts} in no figure: {share:.1%} of the photograph.")
+        if self.look_alikes:
+            told.append(f"Marked as no crack: {counted(self.look_alikes)}.")
+        return " ".join(told)
 
 
 class Findings(Protocol):

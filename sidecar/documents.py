@@ -5,14 +5,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from inspection.findings import Mark
+from inspection.left_out import Kind
 from model.inference import standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
-from sidecar.forms import MAX_LOOK_ALIKES_CHARACTERS
+from sidecar.forms import MAX_LIST_CHARACTERS
 from sidecar.items import State
 from sidecar.labels import Verdict
-from sidecar.look_alikes import Kind
 
 
 class Error(BaseModel):
@@ -87,6 +87,13 @@ def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
 
 _FILE = {"type": "string", "format": "binary"}
 _TEXT = {"type": "string", "maxLength": 2000}
+_LOOK_ALIKES = {
+    "type": "string",
+    "maxLength": MAX_LIST_CHARACTERS,
+    "example": '[{"box": [12, 80, 420, 163], "kind": "joint"}]',
+    "description": "what looks like a crack and is none: a JSON list of boxes (left, top, right, bottom, in pixels of the "
+    f"upright photograph) and kinds ({', '.join(Kind)})",
+}
 _ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
 _OPTIONS: dict[str, dict[str, Any]] = {
     "response": {
@@ -239,13 +246,7 @@ SAVE_BODY: dict[str, Any] = {
             request_id=_TEXT,
             model_version=_TEXT,
             note=_TEXT,
-            look_alikes={
-                "type": "string",
-                "maxLength": MAX_LOOK_ALIKES_CHARACTERS,
-                "example": '[{"box": [12, 80, 420, 163], "kind": "joint"}]',
-                "description": "what looks like a crack and is none: a JSON list of boxes (left, top, right, bottom, in pixels "
-                f"of the upright photograph) and kinds ({', '.join(Kind)})",
-            },
+            look_alikes=_LOOK_ALIKES,
         ),
     }
 }
@@ -279,6 +280,13 @@ CHANGE_BODY: dict[str, Any] = {
             threshold={**_TEXT, "description": "between 0 and 1; sent empty, the model's own"},
             mm_per_px={**_TEXT, "description": "above 0; sent empty, none"},
             scale_note={**_TEXT, "description": "where the scale comes from"},
+            look_alikes=_LOOK_ALIKES,
+            zones={
+                "type": "string",
+                "maxLength": MAX_LIST_CHARACTERS,
+                "example": "[[12, 80, 420, 163]]",
+                "description": "what counts in no figure: a JSON list of boxes as in look_alikes",
+            },
         ),
     }
 }

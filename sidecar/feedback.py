@@ -9,7 +9,6 @@ what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.app`).
 
 import hashlib
 import logging
-import shutil
 import sqlite3
 import struct
 import threading
@@ -84,9 +83,7 @@ class FeedbackStore:
         self._files = DurableFiles(folder, ("images", "masks"), quota_bytes, _WHAT, advice)
         self._lock = threading.RLock()
         self._index = Index(folder, _SCHEMA)
-        there = {row["name"] for row in self._index.execute("PRAGMA table_info(items)")}
-        for column in (column for column in _LATER_COLUMNS if column not in there):
-            self._index.execute(f"ALTER TABLE items ADD COLUMN {column}")
+        self._index.add_columns("items", _LATER_COLUMNS)
         self._files.begin(self._known_files())
         if is_position_kept:
             self._index.execute("PRAGMA user_version = 0")
@@ -223,7 +220,7 @@ class FeedbackStore:
 
     def n_free_bytes(self) -> int:
         """What is free on the disk that the store lies on."""
-        return shutil.disk_usage(self._folder).free
+        return self._files.n_free_bytes()
 
     def oldest_waiting_at(self) -> str | None:
         """When what was longest left alone of the items that wait for a person was touched; None where there is none."""

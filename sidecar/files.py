@@ -7,6 +7,7 @@ so what is there already stays. What no index refers to, because a kill came bet
 import contextlib
 import logging
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Collection, Mapping
@@ -72,6 +73,10 @@ class DurableFiles:
 
     def read(self, file: str) -> bytes:
         return (self._folder / file).read_bytes()
+
+    def n_free_bytes(self) -> int:
+        """What is free on the disk that they lie on."""
+        return shutil.disk_usage(self._folder).free
 
     def sweep(self, known: Collection[str]) -> int:
         """Remove every file but the known ones; returns how many there were."""

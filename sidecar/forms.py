@@ -15,7 +15,8 @@ from sidecar.labels import Verdict
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
 MAX_FIELD_CHARACTERS = 2000
-MAX_LOOK_ALIKES_CHARACTERS = 30_000  # of the field of that name, which holds a list
+MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
+_LISTS = ("look_alikes", "zones")
 MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 
@@ -74,7 +75,7 @@ def texts(form: FormData) -> dict[str, str]:
     """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long."""
     found = {name: value for name, value in form.items() if isinstance(value, str)}
     for name, value in found.items():
-        most = MAX_LOOK_ALIKES_CHARACTERS if name == "look_alikes" else MAX_FIELD_CHARACTERS
+        most = MAX_LIST_CHARACTERS if name in _LISTS else MAX_FIELD_CHARACTERS
         if len(value) > most:
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {most} are accepted.")
     return found

@@ -4,7 +4,7 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,13 @@ class Index:
 
     def execute(self, command: str, values: tuple[Any, ...] = ()) -> sqlite3.Cursor:
         return self._connection.execute(command, values)
+
+    def add_columns(self, table: str, columns: Collection[str]) -> None:
+        """Those that an index of an earlier version lacks."""
+        there = {row["name"] for row in self.execute(f"PRAGMA table_info({table})")}
+        for column in columns:
+            if column not in there:
+                self.execute(f"ALTER TABLE {table} ADD COLUMN {column}")
 
     def insert(self, command: str, values: Mapping[str, Any]) -> None:
         """`command` is `INSERT INTO table`, or `INSERT OR REPLACE INTO table`."""

@@ -4,6 +4,7 @@ The functions that decode run in other processes (`sidecar.decoding`), as nobody
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from inspection.examining import Examined, examine
 from inspection.findings import Mark
+from inspection.left_out import Box, covered
 from inspection.rows import Row, Status
 from inspection.taken import Taken, read_taken
 from model.inference.cracks import ScaleSource
@@ -50,17 +52,19 @@ def look_again(
     threshold: float,
     options: Options,
     mask: bytes | None,
+    zones: Sequence[Box],
     size_hw: tuple[int, int],
     limits: Limits,
 ) -> tuple[dict[str, Any], bytes | None]:
-    """What is found at another threshold, or in a painted mask; and that mask as it is kept.
+    """What is found at another threshold, or in a painted mask, outside of the zones; and that mask as it is kept, whole.
 
     Raises:
         RequestError: MASK_INVALID; as `examine` does.
     """
     mask_hw = None if mask is None else read_mask(mask, size_hw)
-    found = _examined(image, probability_png, threshold, options, mask_hw, limits)
-    facts = found.facts | {"crack_ratio": round(float(found.mask_hw.mean()), 6)}
+    found = _examined(image, probability_png, threshold, options, mask_hw, limits, zones)
+    n_counted = max(1, found.mask_hw.size - int(covered(zones, size_hw).sum()))
+    facts = found.facts | {"crack_ratio": round(int(found.mask_hw.sum()) / n_counted, 6)}
     return facts, None if mask_hw is None else mask_png(mask_hw)
 
 
@@ -131,9 +135,10 @@ def _examined(
     options: Options,
     mask_hw: NDArray[np.bool_] | None,
     limits: Limits,
+    zones: Sequence[Box] = (),
 ) -> Examined:
     scales = replace(options, mm_per_px=None, standard=None, exposure=None)  # which hold for figures that are told, not kept
     try:
-        return examine(image, probability_png, threshold, scales, mask_hw, limits)
+        return examine(image, probability_png, threshold, scales, mask_hw, limits, zones)
     except ValueError as error:
         raise RequestError(ErrorCode.PREDICTION_FAILED, str(error)) from error

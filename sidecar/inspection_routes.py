@@ -23,6 +23,7 @@ from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT
 from sidecar.forms import MAX_NAME_CHARACTERS, read_file, read_image, seen, texts
 from sidecar.inspections import Head, Inspection, InspectionStore, Kept
 from sidecar.keys import Caller
+from sidecar.look_alikes import read_look_alikes, read_zones
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
 from sidecar.torchserve import Prediction, TorchServe
 
@@ -188,7 +189,9 @@ def inspection_routes(
         caller: Annotated[Caller, may_predict],
         if_match: Seen = None,
     ) -> dict[str, Any]:
-        """Decide about a photograph, paint its mask, cut it at another threshold, give it a scale; what is not sent stays."""
+        """Decide about a photograph, paint its mask, cut it at another threshold, give it a scale, say what counts as no crack
+        and in no figure; what is not sent stays.
+        """
         etag = seen(if_match)
         found = store.as_seen(inspection_id, photograph_id, etag)
         async with request.form(max_files=1, max_fields=16) as form:
@@ -196,7 +199,7 @@ def inspection_routes(
         changed = _said(found, fields)
         contents: dict[str, bytes] = {}
         is_scale_new = "mm_per_px" in fields and inspecting.is_scaled_by_marker(found)  # of each crack
-        if is_mask_sent or "threshold" in fields or is_scale_new:
+        if is_mask_sent or "threshold" in fields or "zones" in fields or is_scale_new:
             image, levels = store.read(found.image_file), store.read(found.levels_file)
             painted = mask or None
             if not is_mask_sent and found.mask_file:
@@ -210,6 +213,7 @@ def inspection_routes(
                 threshold,
                 inspecting.scales_of(changed),
                 painted,
+                changed.zones,
                 size_hw,
                 limits,
             )
@@ -262,6 +266,11 @@ def _said(photograph: Kept, fields: dict[str, str]) -> Kept:
         photograph = replace(photograph, state=Mark(fields["state"]))
     if "note" in fields:
         photograph = replace(photograph, note=fields["note"])
+    size_hw = (photograph.row.height or 0, photograph.row.width or 0)
+    if "look_alikes" in fields:
+        photograph = replace(photograph, look_alikes=read_look_alikes(fields["look_alikes"], size_hw))
+    if "zones" in fields:
+        photograph = replace(photograph, zones=read_zones(fields["zones"], size_hw))
     if "mm_per_px" in fields:
         scale = None
         if fields["mm_per_px"]:
@@ -285,7 +294,9 @@ def _listed(photograph: Kept) -> dict[str, Any]:
     names = ("id", "state", "note", "etag", "model_threshold", "added_by", "added_at", "changed_by", "changed_at")
     about = {name: getattr(photograph, name) for name in names}
     n_cracks = len(photograph.row.cracks or ())
-    return {**about, "name": photograph.row.file, **row, **taken, "has_mask": bool(photograph.mask_file), "n_cracks": n_cracks}
+    left_out = {"look_alikes": [asdict(each) for each in photograph.look_alikes], "zones": photograph.zones}
+    facts = {"name": photograph.row.file, **row, **taken, "has_mask": bool(photograph.mask_file), "n_cracks": n_cracks}
+    return about | facts | left_out
 
 
 def _whole(photograph: Kept, response: Response) -> dict[str, Any]:

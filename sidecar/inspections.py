@@ -19,12 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from inspection.findings import Mark, Photograph
+from inspection.left_out import Box, LookAlike
 from inspection.rows import Row, Status
 from inspection.taken import Taken
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.standards import Standard
 from sidecar.files import DurableFiles
 from sidecar.index import Index, full_disk_named
+from sidecar.look_alikes import as_json, read_look_alikes, read_zones
 
 logger = logging.getLogger("sidecar.inspections")
 
@@ -66,10 +68,13 @@ class Kept:
 
     Attributes:
         id: the SHA-256 of what was uploaded.
-        row: what was found, from the mask as it is now; its `file` is the photograph's name, once in each inspection.
+        row: what was found, from the mask as it is now and without the zones; its `file` is the photograph's name, once in
+            each inspection.
         taken: where and when, if the inspection asks for it.
         model_threshold: at which the model's own mask is cut.
         marker_size_mm: of the printed markers, where the scale is told by them.
+        look_alikes: what was marked as no crack.
+        zones: what counts in no figure.
     """
 
     inspection_id: str
@@ -84,6 +89,8 @@ class Kept:
     marker_size_mm: float | None = None
     quality: str = "normal"
     note: str = ""
+    look_alikes: tuple[LookAlike, ...] = ()
+    zones: tuple[Box, ...] = ()
     added_by: str = ""
     added_at: str = ""
     changed_by: str = ""
@@ -97,7 +104,7 @@ class Kept:
 
     def told(self, standard: Standard | None = None) -> Photograph:
         """As tables and reports have it."""
-        return Photograph(self.row, None, self.taken, standard, self.state)
+        return Photograph(self.row, None, self.taken, standard, self.state, self.look_alikes, self.zones)
 
 
 _HEAD_COLUMNS = [column.name for column in fields(Head)]
@@ -107,6 +114,7 @@ _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS inspections ({", ".join(_COLUMNS)}, PRIMARY KEY (id));
 CREATE TABLE IF NOT EXISTS photographs ({", ".join(_KEPT_COLUMNS)}, PRIMARY KEY (inspection_id, id));
 """
+_LATER_COLUMNS = ("look_alikes", "zones")  # which stores of earlier versions lack
 ALL = "SELECT * FROM photographs WHERE inspection_id = ? ORDER BY added_at, rowid"
 
 
@@ -125,6 +133,7 @@ class InspectionStore:
         self._files = DurableFiles(folder, ("images", "levels", "masks"), quota_bytes, _WHAT, _ADVICE)
         self._lock = threading.RLock()
         self._index = Index(folder, _SCHEMA)
+        self._index.add_columns("photographs", _LATER_COLUMNS)
         self._index.execute("PRAGMA secure_delete = ON")  # thumbnails and positions lie in the index
         self._files.begin(self._known_files())
 
@@ -140,6 +149,10 @@ class InspectionStore:
         """What files and index take on disk."""
         with self._lock:
             return self._files.n_bytes + self._n_index_bytes()
+
+    def n_free_bytes(self) -> int:
+        """What is free on the disk that the store lies on."""
+        return self._files.n_free_bytes()
 
     # --- inspections
 
@@ -295,8 +308,9 @@ class InspectionStore:
 
     def _put(self, photograph: Kept, contents: Mapping[str, bytes]) -> Kept:
         values = asdict(photograph)
-        values |= {name: json.dumps(values[name]) for name in ("row", "taken")}
-        self._write(contents, len(values["row"]))
+        values |= {name: json.dumps(values[name]) for name in ("row", "taken", "zones")}
+        values["look_alikes"] = as_json(photograph.look_alikes)
+        self._write(contents, sum(len(values[name]) for name in ("row", "look_alikes", "zones")))
         with self._index.transaction():
             self._index.insert("INSERT OR REPLACE INTO photographs", values)
             self._touch(photograph.inspection_id)
@@ -342,10 +356,13 @@ class InspectionStore:
 def kept(row: sqlite3.Row) -> Kept:
     """A photograph from its line of the index."""
     found = json.loads(row["row"])
+    size_hw = (found["height"], found["width"])
     decoded = {
         "row": Row(**found | {"status": Status(found["status"])}),
         "taken": Taken(**json.loads(row["taken"])),
         "state": Mark(row["state"]),
+        "look_alikes": read_look_alikes(row["look_alikes"], size_hw),
+        "zones": read_zones(row["zones"], size_hw),
     }
     return Kept(**{name: row[name] for name in _KEPT_COLUMNS} | decoded)
 

@@ -8,9 +8,9 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
+from inspection.left_out import LookAlike
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.labels import Mask, Photograph, Verdict
-from sidecar.look_alikes import LookAlike
 
 
 class State(StrEnum):

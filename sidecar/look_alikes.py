@@ -1,29 +1,17 @@
-"""What looks like a crack in a photograph and is none, as somebody marked it: a box, and what it is."""
+"""Reads what a person leaves out of a photograph's figures, as it was sent: look-alikes, and zones."""
 
 import json
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, TypeVar
 
+from inspection.left_out import Box, Kind, LookAlike
 from model.inference.errors import ErrorCode, RequestError
 
-MOST = 300  # in one photograph
-_EXAMPLE = '[{"box": [12, 80, 420, 163], "kind": "joint"}]'
-
-
-class Kind(StrEnum):
-    JOINT = "joint"
-    LANE_MARKING = "lane_marking"
-    CABLE = "cable"
-    OTHER = "other"
-
-
-@dataclass(frozen=True)
-class LookAlike:
-    """`box`: left, top, right, bottom in pixels of the upright photograph; right and bottom are the first that are outside."""
-
-    box: tuple[int, int, int, int]
-    kind: Kind
+MOST = 300  # of each, in one photograph
+_LOOK_ALIKES = '[{"box": [12, 80, 420, 163], "kind": "joint"}]'
+_ZONES = "[[12, 80, 420, 163]]"
+_Read = TypeVar("_Read")
 
 
 def read_look_alikes(text: str | None, size_hw: tuple[int, int]) -> tuple[LookAlike, ...]:
@@ -32,33 +20,48 @@ def read_look_alikes(text: str | None, size_hw: tuple[int, int]) -> tuple[LookAl
     Raises:
         RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph and their kinds.
     """
-    try:
-        said = json.loads(text or "[]")
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise _invalid("no JSON") from error
-    if not isinstance(said, list) or len(said) > MOST:
-        raise _invalid("no list" if not isinstance(said, list) else f"{len(said)} entries, at most {MOST} are accepted")
-    return tuple(_read(each, f"entry {number}", size_hw) for number, each in enumerate(said, start=1))
+    return _read("look_alikes", text, _LOOK_ALIKES, lambda said, where: _look_alike(said, where, size_hw))
+
+
+def read_zones(text: str | None, size_hw: tuple[int, int]) -> tuple[Box, ...]:
+    """Boxes that count in no figure of a photograph of this height and width; none where nothing was said.
+
+    Raises:
+        RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph.
+    """
+    return _read("zones", text, _ZONES, lambda said, where: _box(said, where, size_hw))
 
 
 def as_json(look_alikes: tuple[LookAlike, ...]) -> str:
     return json.dumps([asdict(each) for each in look_alikes])
 
 
-def _read(said: Any, where: str, size_hw: tuple[int, int]) -> LookAlike:
+def _read(field: str, text: str | None, example: str, read: Callable[[Any, str], _Read]) -> tuple[_Read, ...]:
+    try:
+        said = json.loads(text or "[]")
+        if not isinstance(said, list):
+            raise ValueError("no list")
+        if len(said) > MOST:
+            raise ValueError(f"{len(said)} entries, at most {MOST} are accepted")
+        return tuple(read(each, f"entry {number}") for number, each in enumerate(said, start=1))
+    except (ValueError, RecursionError) as error:
+        found = str(error) if type(error) is ValueError else "no JSON"
+        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{field}: {found}. Send a JSON list such as {example}.") from error
+
+
+def _look_alike(said: Any, where: str, size_hw: tuple[int, int]) -> LookAlike:
     if not isinstance(said, dict) or set(said) != {"box", "kind"}:
-        raise _invalid(f"{where} is not a box and a kind")
-    box, kind = said["box"], said["kind"]
-    if kind not in list(Kind):
-        raise _invalid(f"{where} has the kind {str(kind)[:40]!r}, expected one of {', '.join(Kind)}")
-    if not isinstance(box, list) or len(box) != 4 or not all(type(value) is int for value in box):
-        raise _invalid(f"{where} has no box of four whole numbers")
-    left, top, right, bottom = box
+        raise ValueError(f"{where} is not a box and a kind")
+    if said["kind"] not in list(Kind):
+        raise ValueError(f"{where} has the kind {str(said['kind'])[:40]!r}, expected one of {', '.join(Kind)}")
+    return LookAlike(_box(said["box"], where, size_hw), Kind(said["kind"]))
+
+
+def _box(said: Any, where: str, size_hw: tuple[int, int]) -> Box:
+    if not isinstance(said, list) or len(said) != 4 or not all(type(value) is int for value in said):
+        raise ValueError(f"{where} has no box of four whole numbers")
+    left, top, right, bottom = said
     height, width = size_hw
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise _invalid(f"{where} has the box {box}, expected left < right and top < bottom within {width} x {height} pixels")
-    return LookAlike((left, top, right, bottom), Kind(kind))
-
-
-def _invalid(found: str) -> RequestError:
-    return RequestError(ErrorCode.PARAMETER_INVALID, f"look_alikes: {found}. Send a JSON list such as {_EXAMPLE}.")
+        raise ValueError(f"{where} has the box {said}, expected left < right and top < bottom within {width} x {height} pixels")
+    return left, top, right, bottom

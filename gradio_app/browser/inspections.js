@@ -67,6 +67,7 @@ function createInspections(root, of) {
       state: decided(entry), note: entry.note || "",
       threshold: level === of.ownLevel(entry) ? "" : String(level / 255),
       mm_per_px: scale ? String(scale.mm_per_px) : "", scale_note: scale ? scale.source : "",
+      look_alikes: JSON.stringify(entry.marked || []), zones: JSON.stringify(entry.zones || []),
     };
   };
   const changes = (entry) => {
@@ -141,13 +142,14 @@ function createInspections(root, of) {
   const cutOf = (found) => Math.max(1, Math.ceil(found.cut * 255 - 1e-6));
   const fresh = (found, number) => {
     const entry = {
-      number, name: found.name, state: "done", text: "", mark: found.decided, note: found.note, verdict: "", scale: found.scale, draft: null, keptDraft: null, marked: [],
+      number, name: found.name, state: "done", text: "", mark: found.decided, note: found.note, verdict: "", scale: found.scale, draft: null, keptDraft: null, marked: found.marked, zones: found.zones,
       thumb: null, hasMask: found.has_mask, isSent: found.decided === "corrected", level: cutOf(found), result: found,
     };
     const isOwn = cutOf(found) === of.ownLevel(entry), scale = found.scale;
     entry.kept = {
       state: found.decided, note: found.note, threshold: isOwn ? "" : String(cutOf(found) / 255),
       mm_per_px: scale ? String(scale.mm_per_px) : "", scale_note: scale ? scale.source : "",
+      look_alikes: JSON.stringify(found.marked), zones: JSON.stringify(found.zones),
     };
     return entry;
   };
@@ -177,12 +179,12 @@ function createInspections(root, of) {
   const add = async (entry, quality) => {
     const answer = await call("add_photograph", { inspection: open.id, path: entry.path, name: entry.name, quality });
     if (!answer.ok) return answer;
-    const { mark, scale, draft, level, note } = entry;
+    const { mark, scale, draft, level, note, marked, zones } = entry;
     const isKnown = of.entries().some((other) => other !== entry && other.result && other.result.photograph === answer.photograph);
     if (isKnown) return { ok: false, text: "This photograph is in the inspection already." };
     Object.assign(entry, { ...fresh(answer, entry.number), id: entry.id, state: entry.state });
-    if (draft) Object.assign(entry, { draft, level });
-    Object.assign(entry, { scale: scale || entry.scale, note: note || entry.note, mark: DECIDED.includes(mark) ? mark : entry.mark });
+    if (draft) Object.assign(entry, { draft, level, marked });
+    Object.assign(entry, { scale: scale || entry.scale, note: note || entry.note, zones: zones || entry.zones, mark: DECIDED.includes(mark) ? mark : entry.mark });
     return answer;
   };
 

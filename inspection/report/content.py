@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inspection.findings import Findings, Mark, Photograph, printable
+from inspection.left_out import LookAlike, counted
 from inspection.report.drawings import Place, histogram, site_map
 from inspection.report.ranking import figure, length, rank, scale_at, width
 from inspection.rows import Status
@@ -43,6 +44,7 @@ class Overview:
         widest: by unit, the widest crack's 95th percentile and its photograph.
         first: the cracks that are told one by one, by rank.
         left_out: names and reasons, the first `MAX_LEFT_OUT`.
+        look_alikes: what people marked as no crack.
     """
 
     n_with_cracks: int = 0
@@ -59,6 +61,8 @@ class Overview:
     first: list[Found] = field(default_factory=list)
     left_out: Pairs = field(default_factory=list)
     n_left_out: int = 0
+    n_with_zones: int = 0
+    look_alikes: list[LookAlike] = field(default_factory=list)
 
 
 def look(findings: Findings, n_told: int) -> Overview:
@@ -84,6 +88,10 @@ def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
         reason = row.error or ("" if row.lines is not None else "An older version answered, which told less of its cracks.")
         if row.status is not Status.PREDICTED or row.lines is None:
             _leave_out(seen, row.file, reason)
+        if photograph.left_out:
+            _leave_out(seen, row.file, photograph.left_out)
+            seen.n_with_zones += bool(photograph.zones)
+            seen.look_alikes += photograph.look_alikes
         if row.status is Status.PREDICTED:
             seen.models[row.model_version] += 1
             if row.scale is not None:
@@ -157,6 +165,7 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
         *([("Decided by a person", decided)] if decided else []),
         ("Photographs with cracks", f"{seen.n_with_cracks}"),
         ("Photographs without", f"{seen.status[Status.PREDICTED] - n_rejected - seen.n_with_cracks}"),
+        *_left_out_by_people(seen),
         *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
         ("Cracks", f"{seen.n_cracks}"),
     ]
@@ -170,6 +179,13 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
     if seen.n_cracks > n_pages:
         rows.append(("Cracks with a page below", f"{n_pages}, the first by rank; the others follow in a table"))
     return rows
+
+
+def _left_out_by_people(seen: Overview) -> Pairs:
+    parts = [f"parts of {seen.n_with_zones} photograph{'s' if seen.n_with_zones > 1 else ''}"] if seen.n_with_zones else []
+    marked = [f"what was marked as no crack ({counted(seen.look_alikes)})"] if seen.look_alikes else []
+    told = " and ".join(parts + marked)
+    return [("Left out of all figures by a person", f"{told}; see Left out")] if told else []
 
 
 def _of(unit: str, seen: Overview) -> str:
@@ -213,6 +229,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     rows = [
         ("Photograph", printable(row.file)),
         *([("Decided by a person", photograph.mark.value)] if photograph.mark else []),
+        *([("Left out by a person, dark above", photograph.left_out)] if photograph.zones else []),
         ("Crack", f"{crack['id']} of {len(photograph.cracks)} in it"),
         ("Length", length(crack[f"length_{unit}"], unit)),
     ]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from inspection.left_out import Box
 from inspection.report.ranking import width
 from inspection.rows import Line
 from model.inference.encoding import jpeg
@@ -15,6 +16,7 @@ from model.inference.width_overlay import round_length
 OVERVIEW_PX = 1500  # of the longer side: 200 dots an inch on A4
 _CLOSE_UP_PX = 720
 _FOUND, _OTHER, _CASING = (255, 0, 64), (255, 214, 0), (16, 20, 26)
+_LEFT_OUT = (16, 20, 26, 150)
 _Box = tuple[float, float, float, float]
 
 
@@ -28,7 +30,12 @@ def close_up_box(size_wh: tuple[int, int], crack: Mapping[str, Any], lines: Sequ
 
 
 def overview(
-    image_hwc_u8: NDArray[np.uint8], cracks: Sequence[Sequence[Line]], found: int, box: _Box, mm_per_px: float | None
+    image_hwc_u8: NDArray[np.uint8],
+    cracks: Sequence[Sequence[Line]],
+    found: int,
+    box: _Box,
+    mm_per_px: float | None,
+    zones: Sequence[Box] = (),
 ) -> bytes:
     """JPEG, its longer side `OVERVIEW_PX`, so that what is drawn is as large on paper for any photograph.
 
@@ -36,12 +43,15 @@ def overview(
         cracks: centre lines of all of the photograph.
         found: which of them the finding is; the others are drawn thinner.
         box: of the close-up.
+        zones: what counts in no figure; darkened.
     """
     height, width_px = image_hwc_u8.shape[:2]
     factor = OVERVIEW_PX / max(height, width_px)
     size_wh = (max(1, round(factor * width_px)), max(1, round(factor * height)))
     picture = Image.fromarray(image_hwc_u8).resize(size_wh, Image.Resampling.BICUBIC, reducing_gap=2.0)
     draw = ImageDraw.Draw(picture)
+    for zone in zones:
+        ImageDraw.Draw(picture, "RGBA").rectangle([factor * side for side in zone], fill=_LEFT_OUT, outline="white", width=2)
     for number, lines in enumerate(cracks):
         if number != found:
             _draw_lines(draw, lines, factor, _OTHER, 2)

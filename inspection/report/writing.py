@@ -93,7 +93,7 @@ def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterato
         mm_per_px = scale_at(crack, photograph.scale)
         box = pictures.close_up_box((image_hwc_u8.shape[1], image_hwc_u8.shape[0]), crack, lines[found.index])
         drawn = {
-            "overview": pictures.overview(image_hwc_u8, lines, found.index, box, mm_per_px),
+            "overview": pictures.overview(image_hwc_u8, lines, found.index, box, mm_per_px, photograph.zones),
             "close_up": pictures.close_up(image_hwc_u8, crack, lines[found.index], box, mm_per_px),
         }
         for name, jpeg in drawn.items():

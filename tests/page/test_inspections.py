@@ -9,7 +9,10 @@ import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from tests.pages import draw, eventually, inspect, one, painted, press, says, strike, upload
+from model.synthetic import draw_surface
+from tests.page.conftest import SIZE_HW
+from tests.pages import PointerAt, draw, eventually, inspect, one, painted, press, says, strike, upload
+from tests.photographs import jpeg
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -144,6 +147,30 @@ def test_of_two_who_decide_about_a_photograph_the_second_is_asked(
     press(browser, "#inspect-viewer .mine")
     saved(browser)
     eventually(lambda: requests.get(route, timeout=PATIENCE_S).json()["items"][0]["state"] == "rejected")
+
+
+def test_ignored_boxes_and_look_alikes_are_kept_for_a_colleague_and_told_in_the_report(
+    browser: Browser, tmp_path: Path, page_url: str, sidecar: Sidecar
+) -> None:
+    wall = tmp_path / "wall.jpg"
+    wall.write_bytes(jpeg(draw_surface(5, SIZE_HW, is_cracked=True).image_hwc_u8))
+    begin(browser, "Spring")
+    inspect(browser, wall)
+    strike(browser, "i", "KeyI")
+    PointerAt(browser).drag((0, 0), (40, 60))
+    eventually(lambda: "left out" in one(browser, "#inspect-viewer .status").text)
+    eventually(lambda: strike(browser, "n", "KeyN") or browser.find_elements(By.CSS_SELECTOR, ".findings tr.lit"))
+    strike(browser, "1", "Digit1")
+    eventually(lambda: one(browser, "#inspect-viewer .marked text").text == "joint")
+    forget(browser, page_url)
+
+    open_again(browser, "Spring")
+    says(browser, "#inspect-viewer", "wall.jpg: ")
+    assert one(browser, "#inspect-viewer .marked text").text == "joint"
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#inspect-viewer .zones rect")) == 1
+    address = f"{sidecar.url}/inspections/{kept(sidecar)[0]['id']}/report"
+    told = requests.get(address, timeout=PATIENCE_S).text
+    assert "1 part counts in no figure: 3.1% of the photograph. Marked as no crack: 1 joint." in told
 
 
 def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inspection.left_out import Kind, LookAlike
 from model.dataset import read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
@@ -18,7 +19,6 @@ from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, LOOK_ALIKES_FILE,
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
-from sidecar.look_alikes import Kind, LookAlike
 from tests.conftest import ROOT
 from tests.photographs import png
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from inspection.left_out import Kind, LookAlike
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, State, Submission
 from sidecar.labels import Mask, Photograph, Verdict
-from sidecar.look_alikes import Kind, LookAlike
 from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
 

@@ -1,14 +1,17 @@
 """The report of an inspection, as the sidecar makes it."""
 
+import json
+import re
 from collections.abc import Iterator
 
+import numpy as np
 import pypdfium2
 import pytest
 import requests
 
 from handler.serve import Server
 from model.synthetic import draw_surface
-from tests.photographs import jpeg
+from tests.photographs import jpeg, png
 from tests.sidecars import Sidecar
 from tests.surveyed import exif
 from tests.waiting import PATIENCE_S
@@ -64,6 +67,32 @@ def test_the_report_is_a_pdf_too_with_a_page_for_each_finding(inspection: str) -
     assert "M. Weber" in texts[0]
     assert sum("Close-up" in text for text in texts) == 1
     assert "Rejected by the inspector" in texts[-1]
+
+
+def test_what_a_person_left_out_is_in_no_figure_of_the_report_and_is_told(sidecar: Sidecar) -> None:
+    url = f"{sidecar.url}/inspections"
+    route = f"{url}/{requests.post(url, data={'name': 'Autumn'}, timeout=PATIENCE_S).json()['id']}"
+    files = {"image": ("wall.jpg", jpeg(draw_surface(3, (240, 320)).image_hwc_u8))}
+    added = requests.post(f"{route}/photographs", files=files, timeout=PATIENCE_S).json()
+    mask = np.zeros((240, 320), np.uint8)
+    mask[50:54, 20:120] = mask[100:104, 40:240] = 255  # 100 and 200 pixels long
+    marked = [{"box": [0, 200, 9, 240], "kind": kind} for kind in ("joint", "joint", "lane_marking")]
+    fields = {"mask": png(mask), "zones": "[[0, 0, 320, 80]]", "look_alikes": json.dumps(marked), "state": "corrected"}
+    said = {name: (name if name == "mask" else None, value) for name, value in fields.items()}
+    seen = {"If-Match": added["etag"]}
+    requests.post(f"{route}/photographs/{added['id']}", files=said, headers=seen, timeout=PATIENCE_S).raise_for_status()
+
+    told = requests.get(f"{route}/report", timeout=PATIENCE_S).text
+    assert "Crack 1 of wall.jpg" in told
+    assert "Crack 2 of wall.jpg" not in told
+    assert re.search(r"Length together</th><td>(19\d|20\d) px<", told)
+    assert "parts of 1 photograph and what was marked as no crack (2 joints, 1 lane marking); see Left out" in told
+    sentence = "1 part counts in no figure: 33.3% of the photograph. Marked as no crack: 2 joints, 1 lane marking."
+    assert f'<th scope="row">wall.jpg</th><td>{sentence}' in told
+    document = pypdfium2.PdfDocument(requests.get(f"{route}/report?format=pdf", timeout=PATIENCE_S).content)
+    last = document[len(document) - 1].get_textpage().get_text_bounded()
+    document.close()
+    assert "Marked as no crack: 2 joints, 1 lane marking." in " ".join(last.split())
 
 
 def test_a_standard_gives_bands_to_cracks_with_a_scale_and_one_that_is_none_is_named(inspection: str) -> None:

@@ -3,9 +3,12 @@
 import hashlib
 import io
 import itertools
+import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from PIL import ExifTags, Image
 
 from handler.serve import Server
 from inspection.findings import Mark
+from inspection.left_out import Kind, LookAlike
 from inspection.rows import Row, Status
 from inspection.taken import Taken
 from model.inference.errors import ErrorCode, RequestError
@@ -133,6 +137,25 @@ def test_a_state_a_painted_mask_a_threshold_and_a_scale_are_kept_and_the_cracks_
     assert (back["cracks"], back["threshold"], back["scale"]) == (added["cracks"], added["model_threshold"], None)
 
 
+def test_zones_and_look_alikes_are_kept_and_what_is_in_a_zone_is_no_crack(sidecar: Sidecar) -> None:
+    inspection = begin(sidecar)
+    added = add(sidecar, inspection)
+    route = f"/{inspection}/photographs/{added['id']}"
+    zones, marked = [[0, 0, 140, 240]], [{"box": [150, 90, 160, 110], "kind": "joint"}]  # half of the painted line
+    said = {"zones": json.dumps(zones), "look_alikes": json.dumps(marked)}
+    left = change(sidecar, route, added["etag"], mask=png(MASK), **said)
+    (crack,) = left["cracks"]
+    assert crack["length_px"] == pytest.approx(100, abs=3)
+    assert left["crack_ratio"] == pytest.approx(4 * 100 / (240 * 180), abs=1e-5)
+    assert (left["zones"], left["look_alikes"]) == (zones, marked)
+    assert ask(sidecar, "GET", route).json() == left
+    kept_mask = np.asarray(Image.open(io.BytesIO(ask(sidecar, "GET", f"{route}/mask").content)))
+    assert np.array_equal(kept_mask, MASK)
+    again = change(sidecar, route, left["etag"], zones="[]")
+    assert again["cracks"][0]["length_px"] == pytest.approx(200, abs=3)
+    assert again["look_alikes"] == marked
+
+
 def test_nobody_overwrites_what_they_have_not_seen(sidecar: Sidecar) -> None:
     inspection = begin(sidecar)
     added = add(sidecar, inspection)
@@ -150,6 +173,8 @@ WRONG = [
     ({"state": "seen"}, 400, "parameter_invalid"),
     ({"threshold": "2"}, 400, "parameter_invalid"),
     ({"mm_per_px": "-1"}, 400, "parameter_invalid"),
+    ({"zones": "[[0, 0, 321, 9]]"}, 400, "parameter_invalid"),
+    ({"look_alikes": '[{"box": [0, 0, 9, 9], "kind": "pipe"}]'}, 400, "parameter_invalid"),
     ({"mask": "painted"}, 400, "parameter_invalid"),
 ]
 
@@ -271,6 +296,23 @@ def test_the_quota_counts_files_and_index_and_what_is_refused_leaves_nothing(tmp
     other = store.create(Head("Autumn"), "crew-7")
     store.add(*photograph(other.id, 1), "crew-7")
     store.close()
+
+
+@pytest.mark.parametrize("column", ["look_alikes", "zones"])
+def test_a_store_of_an_earlier_version_is_read_and_gets_the_column_that_it_lacks(tmp_path: Path, column: str) -> None:
+    store = InspectionStore(tmp_path, 10**9)
+    inspection = store.create(Head("Spring"), "crew-7")
+    added = store.add(*photograph(inspection.id, 1), "crew-7")
+    store.close()
+    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
+        index.execute(f"ALTER TABLE photographs DROP COLUMN {column}")
+    index.close()
+    again = InspectionStore(tmp_path, 10**9)
+    assert again.photograph(inspection.id, added.id) == added
+    changed = replace(added, look_alikes=(LookAlike((0, 0, 9, 9), Kind.CABLE),), zones=((0, 0, 9, 9),))
+    kept_one = again.change_photograph(changed, added.etag, {}, "crew-7")
+    assert again.photograph(inspection.id, added.id) == kept_one
+    again.close()
 
 
 def test_a_store_has_one_owner(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""What a request may say of look-alikes: boxes within the photograph, of kinds that there are."""
+"""What a request may say of look-alikes and zones: boxes within the photograph, of kinds that there are."""
 
 import json
 
 import pytest
 
+from inspection.left_out import Kind, LookAlike
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.look_alikes import MOST, Kind, LookAlike, as_json, read_look_alikes
+from sidecar.look_alikes import MOST, as_json, read_look_alikes, read_zones
 
 SIZE_HW = (100, 200)
 WHOLE = {"box": [0, 0, 200, 100], "kind": "cable"}
@@ -45,3 +46,10 @@ def test_anything_else_is_refused_with_what_was_found_and_an_example(text: str, 
         read_look_alikes(text, SIZE_HW)
     assert caught.value.code is ErrorCode.PARAMETER_INVALID
     assert found in caught.value.message
+
+
+def test_zones_are_boxes_and_a_wrong_one_is_named_with_an_example() -> None:
+    assert read_zones("[[3, 4, 5, 6], [0, 0, 200, 100]]", SIZE_HW) == ((3, 4, 5, 6), (0, 0, 200, 100))
+    assert read_zones(None, SIZE_HW) == ()
+    with pytest.raises(RequestError, match=r"zones: entry 1 .* within 200 x 100 pixels. Send a JSON list such as \[\[12"):
+        read_zones("[[0, 0, 201, 100]]", SIZE_HW)
