@@ -90,10 +90,11 @@ def create_app(settings: Settings) -> FastAPI:
         is_position_kept=settings.is_position_kept,
         reserved=Reserved(settings.data_dir, settings.feedback_dir),
     )
-    queue, metrics = RetrainQueue(settings.feedback_dir / "retrain.sqlite3"), Metrics(store, settings.model_store, keys)
+    inspections = InspectionStore(settings.inspections_dir, settings.inspections_quota_bytes)
+    queue = RetrainQueue(settings.feedback_dir / "retrain.sqlite3")
+    metrics = Metrics(store, inspections, settings.model_store, keys)
     decoding = Decoding(limits, settings.max_pixels_at_once)
     readiness = Readiness(torchserve)
-    inspections = InspectionStore(settings.inspections_dir, settings.inspections_quota_bytes)
     reporting = Reporting(settings.inspections_dir)
     for folder in (settings.feedback_dir, settings.inspections_dir):
         n_open = tighten(folder, but=settings.keys_path)  # which is refused instead, as others may have changed it

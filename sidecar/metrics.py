@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from the sidecar: requests, feedback and the store, and what TorchServe does not tell of itself."""
+"""What Prometheus scrapes from the sidecar: requests, feedback and the stores, and what TorchServe does not tell of itself."""
 
 import logging
 import os
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from model.inference.card import FILE_NAME, ModelCard
 from sidecar.feedback import FeedbackStore
+from sidecar.inspections import InspectionStore
 from sidecar.items import Item
 from sidecar.keys import KeyRing
 from sidecar.torchserve import Served
@@ -26,7 +27,7 @@ SERVING_FILE = "serving.json"  # a promotion, or a rollback, is the moment at wh
 class Metrics:
     """Counts for one application. Labels hold routes and versions, never names of files or ids."""
 
-    def __init__(self, store: FeedbackStore, model_store: Path, keys: KeyRing) -> None:
+    def __init__(self, store: FeedbackStore, inspections: InspectionStore, model_store: Path, keys: KeyRing) -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter("crack_requests", "Requests by route and status", ["route", "code"], registry=self._registry)
         self.seconds = Histogram(
@@ -47,7 +48,7 @@ class Metrics:
         )
         keys_available.set_function(lambda: float(not keys.fault))
         self._served = _ServedCollector(model_store)
-        self._registry.register(_StoreCollector(store))
+        self._registry.register(_StoreCollector(store, inspections))
         self._registry.register(self._served)
 
     def count_feedback(self, item: Item) -> None:
@@ -118,22 +119,26 @@ def _since_and_reference(model_store: Path, archive: str) -> tuple[float, dict[s
 
 
 class _StoreCollector(Collector):
-    """Reads the store when it is scraped."""
+    """Reads the stores when they are scraped."""
 
-    def __init__(self, store: FeedbackStore) -> None:
-        self._store = store
+    def __init__(self, store: FeedbackStore, inspections: InspectionStore) -> None:
+        self._store, self._inspections = store, inspections
 
     def collect(self) -> Iterator[Metric]:
         items = GaugeMetricFamily("crack_feedback_items", "Photographs in the store", labels=["state"])
         for state, count in self._store.counts().items():
             items.add_metric([state.value], count)
         yield items
-        for name, what, value in (
-            ("store_bytes", "What photographs and masks take", self._store.n_bytes()),
-            ("quota_bytes", "What they may take", self._store.quota_bytes),
-            ("disk_free_bytes", "What is free on the disk that they lie on", self._store.n_free_bytes()),
+        for store, subject, held in (
+            (self._store, "feedback", "What photographs and masks take"),
+            (self._inspections, "inspections", "What all inspections take"),
         ):
-            yield GaugeMetricFamily(f"crack_feedback_{name}", what, value=value)
+            for name, what, value in (
+                ("store_bytes", held, store.n_bytes()),
+                ("quota_bytes", "What they may take", store.quota_bytes),
+                ("disk_free_bytes", "What is free on the disk that they lie on", store.n_free_bytes()),
+            ):
+                yield GaugeMetricFamily(f"crack_{subject}_{name}", what, value=value)
         for name, what, at in (
             ("newest_label", "When the newest label came", self._store.newest_label_at()),
             (

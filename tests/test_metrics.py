@@ -144,6 +144,17 @@ def test_each_saved_feedback_is_counted_for_the_version_that_it_is_about(start_s
     assert value(sidecar.url, "crack_feedback_disk_free_bytes") > 0
 
 
+def test_the_sidecar_tells_how_full_the_store_of_inspections_is(start_sidecar: StartSidecar) -> None:
+    sidecar = start_sidecar(CRACK_INSPECTIONS_QUOTA_GB="2")
+    before = value(sidecar.url, "crack_inspections_store_bytes")
+    for number in range(50):
+        answer = requests.post(f"{sidecar.url}/inspections", data={"name": f"{number} {'x' * 190}"}, timeout=PATIENCE_S)
+        assert answer.status_code == 200, answer.text
+    assert before < value(sidecar.url, "crack_inspections_store_bytes") < 1e6
+    assert value(sidecar.url, "crack_inspections_quota_bytes") == 2 * 2**30
+    assert value(sidecar.url, "crack_inspections_disk_free_bytes") > 0
+
+
 def test_the_sidecar_says_what_is_served_and_what_drift_is_measured_against(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar()
     described = requests.get(f"{sidecar.url}/model", timeout=PATIENCE_S).json()

@@ -38,7 +38,7 @@ PROMETHEUS = MONITORING / "prometheus"
 SCRAPE_S = 3  # in place of 5: the tests wait for scrapes
 N_SCRAPES = 3  # after a load: a rate needs two, and what workers publish may miss the first
 # About the machine, or how long it takes: on a slow, busy or full one they may well fire.
-OF_THE_MACHINE = {"SlowAnswers", "QueueGrows", "DiskAlmostFull", "FeedbackStoreAlmostFull"}
+OF_THE_MACHINE = {"SlowAnswers", "QueueGrows", "DiskAlmostFull", "FeedbackStoreAlmostFull", "InspectionsAlmostFull"}
 # What Grafana puts in their place; a rate's interval depends on the width of the panel.
 VARIABLES = {"$__rate_interval": "2m", "$__range": "1h", "$version": ".*"}
 METRIC = re.compile(r"\b(?:crack|ts|mlflow|node|windows|up)(?:[_:][a-zA-Z0-9_:]+)?\b(?=[\[{ )]|$)")
