@@ -149,6 +149,7 @@ const open = async (entry) => {
   if (!entry || entry === shown) return;
   if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "is not looked at yet."}`, entry.state === "failed"); }
   shown = entry;
+  draw();  // at once, as the pictures may take a while
   if (entry.result.photograph && !(await inspections.load(entry))) return findings.clear();
   if (shown !== entry) return;
   decide.querySelector(".verdict").value = entry.verdict;
@@ -291,9 +292,9 @@ keeper.all().then(async (rows) => {
   const unfinished = entries.filter((entry) => entry.state !== "done" && entry.state !== "failed" && !entry.file);
   for (const entry of unfinished.filter((each) => !each.path))
     Object.assign(entry, { state: "failed", text: "It was not sent before the page was left. Drop it again." });
-  if (settings.inspection) await inspections.resume(settings.inspection);
+  const isResumed = settings.inspection && (await inspections.resume(settings.inspection));  // then one is opened already
   batch.add(unfinished.filter((each) => each.path && entries.includes(each)));
   draw();
   const last = entries.find((entry) => entry.id === settings.shown && entry.state === "done") || entries.find((entry) => entry.state === "done");
-  if (last && !shown) requestAnimationFrame(() => open(last));
+  if (last && !shown && !isResumed) requestAnimationFrame(() => open(last));
 });
