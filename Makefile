@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-$(shell cat requirements.txt constraints.txt | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test lint train evaluate export retrain monitor bench lock audit sbom samples clean
+.PHONY: help setup up test lint train evaluate export retrain monitor bench docs lock audit sbom samples clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -60,6 +60,9 @@ bench: $(READY) ## measure serving: against its limit and what one would use ins
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.stages
 	$(BIN)/python -m benchmarks.behaviour
+
+docs: $(READY) ## write the tables of settings in docs/configuration.md
+	$(BIN)/python -m deploy.settings_tables
 
 lock: ## write constraints.txt anew: the newest of all packages that requirements.txt allows
 	$(PYTHON) -m venv --clear $(VENV)/lock

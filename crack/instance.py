@@ -37,12 +37,16 @@ FOLDERS = {
     "CRACK_LOGS": "logs",
 }
 
+_OURS = ("CRACK_", "TS_", "TORCHSERVE_", "MLFLOW_", "BACKEND_URL")
+
 
 def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, and a value for every port, folder and address of a neighbour that it doesn't name.
+    """The environment, and a value for every port, folder and address of a neighbour that it doesn't name. What is set to
+    nothing counts as not set.
 
     Raises ValueError where CRACK_INSTANCE is no number of an instance.
     """
+    environment = {name: value for name, value in environment.items() if value.strip() or not name.startswith(_OURS)}
     number = instance_number(environment)
     offset = STEP * (number - 1)
     folder = Path() if number == 1 else Path("instances", str(number))

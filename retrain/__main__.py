@@ -1,41 +1,39 @@
 """Retrain from the accepted corrections, and see or take back what a retraining did: `python -m retrain --help`."""
 
 import argparse
-import contextlib
 import logging
 import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from model import checkpoint
 from model.inference.card import ModelCard
 from model.params import read_params
-from retrain import metrics
-from retrain.cycle import BusyError, Outcome, Result, alone, golden_photographs, retrain
+from retrain.cycle import BusyError, Outcome, alone, golden_photographs, retrain
 from retrain.jobs import Jobs
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
-from retrain.tracking import Tracking, adopt, introduce
+from retrain.tracking import Tracking, adopt
+from retrain.watching import introduced, watch
 from retrain.workspace import Workspace, WorkspaceError
 
 logger = logging.getLogger("retrain")
 
-WATCH_S = 10.0
-RETRY_S = 600.0  # after a failure, the first time
 PARAMS = Path("params.yaml")
 
 
 def _plan(settings: Settings) -> str:
     labels, jobs = read_labels(settings.feedback_dir), Jobs(settings.feedback_dir)
     n_new = len(labels) - jobs.n_labels_judged()
-    lines = [f"{len(labels)} labels are accepted, {n_new} of them new; a retraining starts with {settings.after_labels}."]
-    if jobs.is_asked():
+    lines = [
+        f"{len(labels)} labels are accepted, {n_new} of them new; a retraining starts with {settings.retrain_after_labels}."
+    ]
+    if jobs.asked() is not None:
         lines.append("A retraining was asked for.")
-    if jobs.is_asked() or n_new >= settings.after_labels:
+    if jobs.asked() is not None or n_new >= settings.retrain_after_labels:
         lines.append(
             f"It would copy them and the sets in {settings.data_dir} into {settings.workspace}, train from the weights of "
             f"{Serving.read(settings.model_store).default}, judge, and, if every rule holds, roll over at "
@@ -101,47 +99,6 @@ def _track(settings: Settings, path: Path) -> str:
     return f"{path} is recorded in MLflow." if is_there else "MLflow is away: the record waits for the next retraining."
 
 
-def _introduce(settings: Settings) -> bool:
-    """Whether MLflow shows what is served. Nothing that hinders it hinders a retraining."""
-    try:
-        return introduce(Tracking(settings.mlflow_url, settings.workspace), settings.model_store)
-    except (OSError, RollOverError) as error:
-        logger.warning("MLflow does not show the served model: %s", error)
-        return False
-
-
-def _watch(settings: Settings) -> None:
-    """Retrain whenever it is due. What was not promoted is not tried again until there is something new, what failed is after a
-    pause that doubles. Nothing but a signal ends it.
-    """
-    logger.info("waiting for %d new labels, or for somebody to ask", settings.after_labels)
-    metrics.serve(settings)
-    jobs, tried, n_failures, not_before = Jobs(settings.feedback_dir), -1, 0, 0.0
-    with contextlib.suppress(BusyError), alone(settings.workspace):  # else what was killed would count as running for good
-        for sentence in jobs.fail_interrupted():
-            logger.warning("%s", sentence)
-    is_introduced, pause_s, introduce_from = False, WATCH_S, 0.0
-    while True:
-        if not is_introduced and time.monotonic() >= introduce_from:
-            is_introduced = _introduce(settings)
-            introduce_from, pause_s = time.monotonic() + pause_s, min(2 * pause_s, RETRY_S)
-        n_labels = len(read_labels(settings.feedback_dir))
-        is_due = n_labels - jobs.n_labels_judged() >= settings.after_labels and n_labels != tried
-        if (is_due and time.monotonic() >= not_before) or jobs.is_asked():
-            try:
-                result = retrain(settings, PARAMS, read_params(PARAMS), RetrainParams.read(PARAMS), who="watch")
-            except (BusyError, OSError, ValueError) as error:
-                result = Result(Outcome.FAILED, str(error))
-            logger.info("%s: %s", result.outcome.name.lower(), result.summary)
-            if result.outcome == Outcome.FAILED:
-                jobs.tell_waiting(f"waits, and tries again: {result.summary}")
-                not_before = time.monotonic() + RETRY_S * 2 ** min(n_failures, 7)
-                n_failures += 1
-            else:
-                tried, n_failures = n_labels, 0
-        time.sleep(WATCH_S)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m retrain",
@@ -195,9 +152,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case _ if options.dry_run:
                 print(_plan(settings))
             case _ if options.watch:
-                _watch(settings)
+                watch(settings, PARAMS)
             case _:
-                _introduce(settings)
+                introduced(settings)
                 result = retrain(
                     settings,
                     PARAMS,

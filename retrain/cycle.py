@@ -112,8 +112,10 @@ def retrain(
         for sentence in cleaned:
             logger.warning("%s", sentence)
         n_new = len(read_labels(settings.feedback_dir)) - jobs.n_labels_judged()
-        if not (is_forced or jobs.is_asked() or n_new >= settings.after_labels):
-            return Result(Outcome.NOTHING_TO_DO, f"{n_new} new labels, a retraining starts with {settings.after_labels}.")
+        if not (is_forced or jobs.asked() is not None or n_new >= settings.retrain_after_labels):
+            return Result(
+                Outcome.NOTHING_TO_DO, f"{n_new} new labels, a retraining starts with {settings.retrain_after_labels}."
+            )
         job = _Job(jobs, jobs.begin(who))
         try:
             return job.end(*_run(settings, params_path, params, rules, workspace, server, job, is_small_gain_accepted))

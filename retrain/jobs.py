@@ -37,9 +37,11 @@ class Jobs:
             index.execute("COMMIT")
         return int(row[0])
 
-    def is_asked(self) -> bool:
+    def asked(self) -> int | None:
+        """The job that somebody asked for and that waits."""
         with self._index() as index:
-            return index.execute("SELECT 1 FROM jobs WHERE state = ?", (QUEUED,)).fetchone() is not None
+            row = index.execute("SELECT id FROM jobs WHERE state = ?", (QUEUED,)).fetchone()
+        return None if row is None else int(row[0])
 
     def tell(self, job: int, state: str, progress: float, message: str, n_labels: int | None = None) -> None:
         """`n_labels`: the accepted labels of its snapshot, once they were judged."""

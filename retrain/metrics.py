@@ -48,7 +48,7 @@ class _RetrainCollector(Collector):
             ("running", "Retrainings that run", len(running)),
             ("progress_ratio", "How far the running one is", running[0]["progress"] if running else 0),
             ("new_labels", "Accepted labels that no retraining has judged yet", n_new),
-            ("after_labels", "New labels with which a retraining starts by itself", self._settings.after_labels),
+            ("after_labels", "New labels with which a retraining starts by itself", self._settings.retrain_after_labels),
         ):
             yield GaugeMetricFamily(f"crack_retrain_{name}", what, value=value)
         by_outcome = CounterMetricFamily("crack_retrain_ended", "Retrainings that ended, by how", labels=["outcome"])

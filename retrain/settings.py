@@ -1,54 +1,33 @@
 """Where things are and what a retraining may do: from the environment, and from the section `retrain` of params.yaml."""
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crack.instance import of_instance
+from crack.settings import OfSeveralParts, Port, Seconds
 
 SECTION = "retrain"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """docs/retraining.md lists each variable with its meaning."""
+class Settings(OfSeveralParts):
+    """Where the job finds its neighbours, and where it works."""
 
-    torchserve_url: str
-    management_url: str
-    model_store: Path
-    feedback_dir: Path
-    workspace: Path
-    dvc_remote: str
-    mlflow_url: str
-    metrics_port: int
-    data_dir: Path = Path("data")
-    after_labels: int = 50
-    drain_s: float = 60.0
-    metrics_host: str = "127.0.0.1"
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Raises ValueError, naming the variable, where one is no sensible value."""
-        environment = of_instance(environment)
-        return cls(
-            torchserve_url=environment["TORCHSERVE_URL"].rstrip("/"),
-            management_url=environment["TORCHSERVE_MANAGEMENT_URL"].rstrip("/"),
-            model_store=Path(environment["CRACK_MODEL_STORE"]),
-            feedback_dir=Path(environment["CRACK_FEEDBACK_DIR"]),
-            data_dir=Path(environment.get("CRACK_DATA_DIR") or cls.data_dir),
-            workspace=Path(environment["CRACK_RETRAIN_WORKSPACE"]),
-            dvc_remote=environment["CRACK_DVC_REMOTE"],
-            mlflow_url=environment["MLFLOW_TRACKING_URI"],
-            after_labels=int(_number(environment, "CRACK_RETRAIN_AFTER_LABELS", cls.after_labels)),
-            drain_s=_number(environment, "CRACK_DRAIN_S", cls.drain_s),
-            metrics_host=environment.get("CRACK_RETRAIN_METRICS_HOST", cls.metrics_host),
-            metrics_port=int(_number(environment, "CRACK_RETRAIN_METRICS_PORT")),
-        )
+    data_dir: Path = Field(Path("data"), alias="CRACK_DATA_DIR", description="folder of the sets that it also learns from")
+    workspace: Path = Field(alias="CRACK_RETRAIN_WORKSPACE", description="the job's own repository")
+    dvc_remote: str = Field(
+        alias="CRACK_DVC_REMOTE",
+        description="where data and models are pushed: a folder, or an address such as `s3://bucket/path`",
+    )
+    mlflow_url: str = Field(alias="MLFLOW_TRACKING_URI", description="the MLflow server")
+    drain_s: Seconds = Field(
+        60,
+        alias="CRACK_DRAIN_S",
+        description="seconds that the former version is kept after its last waiting request, for what it is still answering",
+    )
+    metrics_host: str = Field("127.0.0.1", alias="CRACK_RETRAIN_METRICS_HOST", description="where it publishes its metrics")
+    metrics_port: Port = Field(alias="CRACK_RETRAIN_METRICS_PORT", description="at which port")
 
 
 class RetrainParams(BaseModel):
@@ -76,14 +55,3 @@ class RetrainParams(BaseModel):
             return cls.model_validate(yaml.safe_load(path.read_text())[SECTION])
         except (KeyError, ValidationError) as error:
             raise ValueError(f"{path}, section {SECTION!r}: {error}") from error
-
-
-def _number(environment: Mapping[str, str], name: str, default: float = -1) -> float:
-    text = environment.get(name, str(default))
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise ValueError(f"{name}={text!r}: expected a number, not below zero.")
-    return value

@@ -156,7 +156,7 @@ def test_a_variable_that_is_set_comes_before_the_instance_and_neighbours_follow_
     assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5100"
 
 
-@pytest.mark.parametrize("text", ["0", "6", "two", ""])
+@pytest.mark.parametrize("text", ["0", "6", "two"])
 def test_what_is_no_instance_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=f"CRACK_INSTANCE='{text}': expected a whole number from 1 to 5"):
         of_instance({"CRACK_INSTANCE": text})

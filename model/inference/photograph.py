@@ -73,8 +73,8 @@ NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int, unit: int, most: int, reason: str) -> int:
-    text = environment.get(name)
-    if text is None:
+    text = environment.get(name, "").strip()
+    if not text:
         return default
     try:
         value = int(float(text) * unit)

@@ -58,7 +58,7 @@ def test_what_cannot_begin_says_why(tmp_path: Path) -> None:
         eventually(lambda: "gate_margin" in queue.recent(1)[0].message)
     (job,) = queue.recent(2)
     assert job.state is JobState.QUEUED
-    assert job.message.startswith("waits, and tries again: params.yaml, section 'retrain'")
+    assert job.message.startswith("waits, and is tried again: params.yaml, section 'retrain'")
     assert "gate_margin" in job.message
 
 

@@ -1,0 +1,100 @@
+"""`python -m retrain --watch`: retrains whenever it is due, until a signal comes. No fault ends it."""
+
+import logging
+import sqlite3
+import time
+from pathlib import Path
+from typing import Never
+
+from model.params import read_params
+from retrain import metrics
+from retrain.cycle import BusyError, Outcome, Result, alone, retrain
+from retrain.jobs import Jobs
+from retrain.replicas import RollOverError
+from retrain.settings import RetrainParams, Settings
+from retrain.snapshot import read_labels
+from retrain.tracking import Tracking, introduce
+
+logger = logging.getLogger("retrain.watching")
+
+LOOK_S = 10.0
+RETRY_S = 600.0  # after a failure, the first time
+LONGEST_RETRY_S = 24 * 3600.0
+FAULTS = (BusyError, OSError, ValueError, sqlite3.Error)
+
+
+def watch(settings: Settings, params_path: Path) -> Never:
+    """Look every few seconds whether there are enough new labels, or somebody asked."""
+    logger.info("waiting for %d new labels, or for somebody to ask", settings.retrain_after_labels)
+    watcher, told = _Watcher(settings, params_path), ""
+    while True:
+        faults = []
+        for step in (watcher.publish, watcher.introduce, watcher.look):
+            try:
+                step()
+            except FAULTS as error:
+                faults.append(str(error) or repr(error))
+        if faults and told != (told := " ".join(faults)):  # a fault that stays is told once
+            logger.error("%s It is tried again.", told)
+        time.sleep(LOOK_S)
+
+
+class _Watcher:
+    def __init__(self, settings: Settings, params_path: Path) -> None:
+        self._settings, self._params_path = settings, params_path
+        self._is_published = self._is_swept = False
+        self._n_labels_tried, self._asked_tried = -1, -1
+        self._n_failures, self._not_before = 0, 0.0
+        self._is_introduced, self._introduce_pause_s, self._introduce_from = False, LOOK_S, 0.0
+
+    def publish(self) -> None:
+        """Raises ValueError where the port is taken, which may end."""
+        if not self._is_published:
+            metrics.serve(self._settings)
+            self._is_published = True
+
+    def introduce(self) -> None:
+        """At first often, as MLflow starts at the same time."""
+        if not self._is_introduced and time.monotonic() >= self._introduce_from:
+            self._is_introduced = introduced(self._settings)
+            self._introduce_from = time.monotonic() + self._introduce_pause_s
+            self._introduce_pause_s = min(2 * self._introduce_pause_s, RETRY_S)
+
+    def look(self) -> None:
+        """Retrain if it is due. What was not promoted is not tried again until there is something new, what failed is after a
+        pause that doubles, or when somebody asks anew.
+        """
+        jobs = Jobs(self._settings.feedback_dir)
+        if not self._is_swept:
+            self._sweep(jobs)
+        n_labels, asked = len(read_labels(self._settings.feedback_dir)), jobs.asked()
+        n_new = n_labels - jobs.n_labels_judged()
+        is_due = n_new >= self._settings.retrain_after_labels and n_labels != self._n_labels_tried
+        has_waited = time.monotonic() >= self._not_before
+        if asked not in (None, self._asked_tried) or (has_waited and (is_due or asked is not None)):
+            self._asked_tried = -1 if asked is None else asked
+            self._retrain(jobs, n_labels)
+
+    def _sweep(self, jobs: Jobs) -> None:
+        """Else what was killed would count as running for good."""
+        try:
+            with alone(self._settings.workspace):
+                for sentence in jobs.fail_interrupted():
+                    logger.warning("%s", sentence)
+        except BusyError:  # then another job runs, and has done so
+            pass
+        self._is_swept = True
+
+    def _retrain(self, jobs: Jobs, n_labels: int) -> None:
+        try:
+            params, rules = read_params(self._params_path), RetrainParams.read(self._params_path)
+            result = retrain(self._settings, self._params_path, params, rules, who="watch")
+        except FAULTS as error:
+            result = Result(Outcome.FAILED, str(error) or repr(error))
+        logger.info("%s: %s", result.outcome.name.lower(), result.summary)
+        if result.outcome != Outcome.FAILED:
+            self._n_labels_tried, self._n_failures, self._not_before = n_labels, 0, 0.0
+            return
+        self._not_before = time.monotonic() + min(RETRY_S * 2**self._n_failures, LONGEST_RETRY_S)
+        self._n_failures += 1
+        jobs.tell_waiting(f"waits, and is tried again: {result.summary}")
