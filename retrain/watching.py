@@ -26,7 +26,7 @@ FAULTS = (BusyError, OSError, ValueError, sqlite3.Error)
 def watch(settings: Settings, params_path: Path) -> Never:
     """Look every few seconds whether there are enough new labels, or somebody asked."""
     logger.info("waiting for %d new labels, or for somebody to ask", settings.retrain_after_labels)
-    watcher, told = _Watcher(settings, params_path), ""
+    watcher, told = Watcher(settings, params_path), ""
     while True:
         faults = []
         for step in (watcher.publish, watcher.introduce, watcher.look):
@@ -39,7 +39,18 @@ def watch(settings: Settings, params_path: Path) -> Never:
         time.sleep(LOOK_S)
 
 
-class _Watcher:
+def introduced(settings: Settings) -> bool:
+    """Whether MLflow shows what is served. Nothing that hinders it hinders a retraining."""
+    try:
+        return introduce(Tracking(settings.mlflow_url, settings.workspace), settings.model_store)
+    except (OSError, RollOverError) as error:
+        logger.warning("MLflow does not show the served model: %s", error)
+        return False
+
+
+class Watcher:
+    """What is known from one look to the next."""
+
     def __init__(self, settings: Settings, params_path: Path) -> None:
         self._settings, self._params_path = settings, params_path
         self._is_published = self._is_swept = False

@@ -1,19 +1,24 @@
 """`python -m retrain --watch`: as it starts again after it was killed, and what it shows in a fresh MLflow."""
 
+import logging
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from retrain.jobs import Jobs
 from retrain.rollover import read_card
+from retrain.settings import Settings
 from retrain.tracking import Tracking, introduce
+from retrain.watching import Watcher
 from sidecar.retrain_queue import JobState, RetrainQueue
 from tests.conftest import ARCHIVE, ROOT
 from tests.ports import free_ports
@@ -21,18 +26,24 @@ from tests.retrain.test_stores import start_mlflow, stop
 from tests.waiting import PATIENCE_S, eventually
 
 
+def where(folder: Path, port: int) -> dict[str, str]:
+    own = {"FEEDBACK_DIR": "feedback", "RETRAIN_WORKSPACE": "workspace", "MODEL_STORE": "model_store"}
+    return {f"CRACK_{name}": str(folder / sub) for name, sub in own.items()} | {"CRACK_RETRAIN_METRICS_PORT": str(port)}
+
+
 @contextmanager
-def watching(folder: Path, mlflow_url: str = "http://127.0.0.1:9") -> Iterator[None]:
-    (port,) = free_ports(1)
-    where = {"FEEDBACK_DIR": "feedback", "RETRAIN_WORKSPACE": "workspace", "MODEL_STORE": "model_store"}
-    environment = {f"CRACK_{name}": str(folder / own) for name, own in where.items()} | {"MLFLOW_TRACKING_URI": mlflow_url}
-    job = subprocess.Popen(
-        [sys.executable, "-m", "retrain", "--watch"],
-        cwd=folder,
-        env={**os.environ, **environment, "CRACK_RETRAIN_METRICS_PORT": str(port), "PYTHONPATH": str(ROOT)},
-    )
+def watching(folder: Path, port: int, mlflow_url: str = "http://127.0.0.1:9") -> Iterator[Path]:
+    """Its log."""
+    log = folder / "log"
+    with log.open("wb") as said:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "retrain", "--watch"],
+            cwd=folder,
+            env={**os.environ, **where(folder, port), "MLFLOW_TRACKING_URI": mlflow_url, "PYTHONPATH": str(ROOT)},
+            stderr=said,
+        )
     try:
-        yield
+        yield log
     finally:
         job.kill()
         job.wait(PATIENCE_S)
@@ -41,7 +52,7 @@ def watching(folder: Path, mlflow_url: str = "http://127.0.0.1:9") -> Iterator[N
 def test_what_was_killed_has_failed_and_another_can_be_asked_for(tmp_path: Path) -> None:
     jobs, queue = Jobs(tmp_path / "feedback"), RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
     jobs.tell(jobs.begin("a test"), "running", 0.05, "training on 4 labels")
-    with watching(tmp_path):
+    with watching(tmp_path, *free_ports(1)):
         eventually(lambda: queue.recent(1)[0].state is not JobState.RUNNING)
         (job,) = queue.recent(2)
         assert (job.state, job.message) == (JobState.FAILED, "it was killed while: training on 4 labels")
@@ -54,7 +65,7 @@ def test_what_cannot_begin_says_why(tmp_path: Path) -> None:
     Jobs(tmp_path / "feedback")
     queue = RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
     queue.ask("a test")
-    with watching(tmp_path):
+    with watching(tmp_path, *free_ports(1)):
         eventually(lambda: "gate_margin" in queue.recent(1)[0].message)
     (job,) = queue.recent(2)
     assert job.state is JobState.QUEUED
@@ -70,7 +81,7 @@ def test_a_fresh_mlflow_shows_what_is_served_once_and_as_champion(tmp_path: Path
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     client = MlflowClient(tracking_uri=url)
-    with watching(tmp_path, url):
+    with watching(tmp_path, *free_ports(1), url):
         server = start_mlflow(port, tmp_path)
         try:
             eventually(lambda: client.get_model_version_by_alias("crack", "champion"), MlflowException)
@@ -91,3 +102,39 @@ def test_a_fresh_mlflow_shows_what_is_served_once_and_as_champion(tmp_path: Path
     assert [point.value for point in curve] == [point["score"] for point in card.training["history"]]
     assert artifacts == {"card.json", "crack.mar"}
     assert card.use in run.data.tags["mlflow.note.content"]
+
+
+def asked_in_vain(folder: Path) -> RetrainQueue:
+    """Of a retraining that can't begin."""
+    (folder / "params.yaml").write_text("retrain: {}")
+    Jobs(folder / "feedback")
+    queue = RetrainQueue(folder / "feedback" / "retrain.sqlite3")
+    queue.ask("a test")
+    return queue
+
+
+def test_a_port_that_is_taken_stops_no_retraining(tmp_path: Path) -> None:
+    queue = asked_in_vain(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken, watching(tmp_path, taken.getsockname()[1]) as log:
+        eventually(lambda: "waits, and is tried again" in queue.recent(1)[0].message)
+        assert "CRACK_RETRAIN_METRICS_PORT" in log.read_text()
+
+
+def test_a_store_that_cannot_be_read_ends_nothing(tmp_path: Path) -> None:
+    queue = asked_in_vain(tmp_path)
+    index = tmp_path / "feedback" / "index.sqlite3"
+    index.write_bytes(b"no database" * 100)
+    with watching(tmp_path, *free_ports(1)) as log:
+        eventually(lambda: "file is not a database" in log.read_text())
+        index.unlink()
+        eventually(lambda: "waits, and is tried again" in queue.recent(1)[0].message)
+
+
+def test_what_cannot_begin_is_not_tried_at_every_look(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    queue = asked_in_vain(tmp_path)
+    watcher = Watcher(Settings.from_environment(where(tmp_path, *free_ports(1))), tmp_path / "params.yaml")
+    with caplog.at_level(logging.INFO, "retrain.watching"):
+        for _ in range(3):
+            watcher.look()
+    assert sum(record.getMessage().startswith("failed: ") for record in caplog.records) == 1
+    assert queue.recent(1)[0].state is JobState.QUEUED
