@@ -32,6 +32,7 @@ from retrain.replicas import PROMOTED, ModelServer, Replica, RollOverError
 logger = logging.getLogger("retrain.rollover")
 
 # Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
+LONGEST_WAIT_S = 600.0  # of a request: a worker is overdue long before
 LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on photographs, 9 where one had hardly learned
 
 
@@ -231,9 +232,15 @@ def _switch(replica: Replica, archive_name: str, version: str) -> list[str]:
 
 
 def _drain(replica: Replica, version: str) -> list[str]:
-    """Wait until nothing waits for any other version."""
+    """Wait until nothing waits for any other version. Raises RollOverError where that never comes: the version stays loaded."""
+    deadline = time.monotonic() + LONGEST_WAIT_S
     for other in replica.versions() - {version}:
-        while replica.n_pending(other):
+        while n_pending := replica.n_pending(other):
+            if time.monotonic() > deadline:
+                raise RollOverError(
+                    f"{replica}: {n_pending} requests still wait for version {other} after {LONGEST_WAIT_S:.0f} s. It stays "
+                    "loaded beside the one that is served, until the next retraining or rollback."
+                )
             time.sleep(0.2)
     return []
 

@@ -4,6 +4,7 @@ Nothing of a user's checkout is touched. Data and models go to DVC's remote, `.d
 another (`s3://bucket/path`, with the credentials that DVC looks for); git holds pointers, parameters and figures.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -12,14 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
 
 import yaml
 
 REASON_FILE = "reason.txt"  # in which a stage that fails says why
+CODE_FILE = "code.txt"  # what the stages run; a stage whose code has changed runs again
 JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
 _ROOT = Path(__file__).resolve().parent.parent
+_PACKAGES = ("crack", "export", "model", "retrain")
 _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
@@ -73,6 +77,7 @@ class Workspace:
         self._dvc("remote", "add", "--force", "--default", "storage", self._remote)
         shutil.copy(params, self.folder / "params.yaml")
         shutil.copy(Path(__file__).with_name("dvc.yaml"), self.folder)
+        (self.folder / CODE_FILE).write_text(_code())
 
     def keep_snapshot(self) -> None:
         self._dvc("commit", "--force", "snapshot")
@@ -173,6 +178,13 @@ class Workspace:
             said = (finished.stderr or "").strip().splitlines()[-5:]
             raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
         return (finished.stdout or "").strip()
+
+
+def _code() -> str:
+    """A line for each file, and for PyTorch's version."""
+    paths = sorted(path for package in _PACKAGES for path in (_ROOT / package).rglob("*.py"))
+    lines = (f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(_ROOT)}\n" for path in paths)
+    return f"torch {metadata.version('torch')}\n{''.join(lines)}"
 
 
 def _dvc_places(folder: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ required: a file of keys that is gone, empty, broken or open to others then lets
 """
 
 import argparse
+import fcntl
 import hashlib
 import hmac
 import json
@@ -15,7 +16,8 @@ import secrets
 import stat
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -112,7 +114,7 @@ class KeyRing:
 
     def add(self, name: str, rights: Sequence[Right], key: str | None = None) -> str:
         """Make a key, shown this once, or enter one made elsewhere. Raises ValueError if the name is taken."""
-        with self._lock:
+        with self._alone():
             if name in self.names():
                 raise ValueError(f"{name!r} has a key already. Remove it first, or choose another name.")
             key = key or secrets.token_urlsafe(32)
@@ -121,14 +123,14 @@ class KeyRing:
 
     def remove(self, name: str) -> None:
         """Raises ValueError if nobody has that name."""
-        with self._lock:
+        with self._alone():
             if name not in self.names():
                 raise ValueError(f"{name!r} has no key. There are keys for: {', '.join(self.names()) or 'nobody'}.")
             self._write({digest: caller for digest, caller in self._callers.items() if caller.name != name})
 
     def open(self) -> None:
         """Require no keys any more, from the next start of the sidecar on. Raises ValueError where there still is one."""
-        with self._lock:
+        with self._alone():
             if self.names():
                 raise ValueError(f"There are keys for: {', '.join(self.names())}. Remove them first.")
             self._path.unlink(missing_ok=True)
@@ -144,6 +146,18 @@ class KeyRing:
             if self._unreadable:
                 raise NoKeysError(self._unreadable)
             return sorted(self._callers.values(), key=lambda caller: caller.name)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While no other process changes the file, either."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            with self._lock:
+                yield
+        finally:
+            os.close(folder)
 
     def _fault(self) -> str:
         if self._is_required and not (self._unreadable or self._callers or self._may_be_empty):

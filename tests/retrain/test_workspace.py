@@ -1,11 +1,13 @@
 """The job's own repository."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
-from retrain.workspace import Workspace
+from retrain.workspace import CODE_FILE, Workspace
 from tests.conftest import ROOT
 
 
@@ -72,3 +74,13 @@ def test_dvc_writes_nothing_outside_the_workspace_and_its_remote(tmp_path: Path,
     workspace.run("say")
     workspace.commit("first")
     assert list(home.iterdir()) == []
+
+
+def test_a_stage_runs_again_where_its_code_has_changed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
+    workspace.prepare(ROOT / "params.yaml")
+    stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
+    assert [name for name, stage in stages.items() if CODE_FILE not in stage.get("deps", [])] == ["snapshot"]
+    code = (workspace.folder / CODE_FILE).read_text()
+    for path in (ROOT / "model" / "trainer.py", ROOT / "retrain" / "stages.py", ROOT / "export" / "build.py"):
+        assert f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(ROOT)}\n" in code

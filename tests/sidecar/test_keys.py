@@ -66,3 +66,14 @@ def test_the_command_makes_lists_and_removes(tmp_path: Path) -> None:
     assert run("list") == "eve  predict review\n"
     run("remove", "eve")
     assert run("list") == ""
+
+
+def test_keys_that_processes_make_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from sidecar.keys import KeyRing, Right; ring = KeyRing(Path(sys.argv[1])); "
+        "[ring.add(f'{sys.argv[2]}-{number}', [Right.PREDICT]) for number in range(20)]"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "keys.json")]
+    running = [subprocess.Popen([*command, name], cwd=ROOT) for name in "abc"]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert len(KeyRing(tmp_path / "keys.json").names()) == 60
