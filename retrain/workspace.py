@@ -18,12 +18,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 import yaml
+from configobj import ConfigObj
+
+from crack.files import whole
 
 REASON_FILE = "reason.txt"  # in which a stage that fails says why
 CODE_FILE = "code.txt"  # what the stages run; a stage whose code has changed runs again
 JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("crack", "export", "model", "retrain")
+_REMOTE = 'remote "storage"'  # a section of DVC's configuration
 _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
@@ -55,7 +59,6 @@ class Workspace:
         if not (self.folder / ".dvc" / "config").is_file():
             self._git("init", "--quiet", "--initial-branch=main")
             self._dvc("init", "--quiet", "--force")
-            self._dvc("config", "core.analytics", "false")
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
 
     def clean(self) -> list[str]:
@@ -74,7 +77,11 @@ class Workspace:
 
     def prepare(self, params: Path) -> None:
         """Put the remote, the recipe and the stages of this version of the program in place."""
-        self._dvc("remote", "add", "--force", "--default", "storage", self._remote)
+        config = ConfigObj(encoding="utf-8")  # as DVC reads it; `dvc remote add` fails where a folder's name isn't ASCII
+        config["core"] = {"analytics": "false", "remote": "storage"}
+        config[_REMOTE] = {"url": self._remote}
+        with whole(self.folder / ".dvc" / "config") as file:
+            config.write(file)
         shutil.copy(params, self.folder / "params.yaml")
         shutil.copy(Path(__file__).with_name("dvc.yaml"), self.folder)
         (self.folder / CODE_FILE).write_text(_code())
@@ -123,8 +130,8 @@ class Workspace:
 
     def remotes(self) -> set[str]:
         """Where any retraining has pushed to."""
-        configs = [self._git("show", f"{revision}:.dvc/config") for revision in self.revisions()]
-        return {self._remote, *(url for config in configs for url in re.findall(r"^\s*url = (.+)$", config, re.MULTILINE))}
+        configs = [self._git("show", f"{revision}:.dvc/config").splitlines() for revision in self.revisions()]
+        return {self._remote, *(str(ConfigObj(config)[_REMOTE]["url"]) for config in configs)}
 
     def replace_lock(self, revision: str, lock: str) -> None:
         """Let git show another `dvc.lock` in a commit, which keeps its name."""

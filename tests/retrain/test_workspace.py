@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,22 +13,27 @@ from tests.conftest import ROOT
 
 
 def test_another_remote_is_used_from_the_next_retraining_on(tmp_path: Path) -> None:
-    for name in ("first", "second"):
+    """Of whatever name."""
+    names = ("first", "Prüfung Süd, Brücke #7")
+    for number, name in enumerate(names):
         workspace = Workspace(tmp_path / "workspace", str(tmp_path / name), {})
         workspace.clean()
         workspace.prepare(ROOT / "params.yaml")
-        (workspace.folder / "dvc.yaml").write_text(f"stages: {{say: {{cmd: echo {name} > said.txt, outs: [said.txt]}}}}\n")
+        (workspace.folder / "dvc.yaml").write_text(f"stages: {{say: {{cmd: echo {number} > said.txt, outs: [said.txt]}}}}\n")
         workspace.run("say")
         workspace.commit(name)
         assert list((tmp_path / name).rglob("*"))
         clone = tmp_path / f"clone of {name}"
         subprocess.run(["git", "clone", "--quiet", str(workspace.folder), str(clone)], check=True)
-        assert str(tmp_path / name) in (clone / ".dvc" / "config").read_text()
+        assert str(tmp_path / name) in (clone / ".dvc" / "config").read_text(encoding="utf-8")
+        subprocess.run([sys.executable, "-m", "dvc", "pull", "--quiet"], cwd=clone, check=True)
+        assert (clone / "said.txt").read_text() == f"{number}\n"
+    assert workspace.remotes() == {str(tmp_path / name) for name in names}
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    folder = tmp_path_factory.mktemp("own")
+    folder = tmp_path_factory.mktemp("Prüfung Süd")
     made = Workspace(folder / "workspace", str(folder / "remote"), {})
     made.prepare(ROOT / "params.yaml")
     (made.folder / "dvc.yaml").write_text("stages: {say: {cmd: echo yes > said.txt, outs: [said.txt]}}\n")
