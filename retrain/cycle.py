@@ -62,7 +62,7 @@ class BusyError(RuntimeError):
 
 @contextmanager
 def alone(workspace: Path) -> Iterator[None]:
-    """Hold the workspace's lock, which ends with the process and its stages, however they end. Raises BusyError."""
+    """Hold the workspace's lock, which ends with the process and its stages, however they end. Raises BusyError, OSError."""
     workspace.mkdir(0o700, parents=True, exist_ok=True)
     if workspace.stat().st_uid == os.geteuid():  # of a mounted volume it may be another's
         workspace.chmod(0o700)  # it holds copies of the photographs, and older versions left them open
@@ -76,6 +76,11 @@ def alone(workspace: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     raise BusyError(f"Another retraining runs in {workspace}. Wait for it, or stop it.") from error
                 time.sleep(0.2)
+            except OSError as error:
+                raise OSError(
+                    f"{workspace} is where no file can be locked ({error.strerror}), as on some network shares. Set "
+                    "CRACK_RETRAIN_WORKSPACE to a folder on a disk of this machine."
+                ) from error
         os.set_inheritable(lock.fileno(), True)
         yield
 

@@ -22,15 +22,21 @@ class Index:
 
     Raises:
         BlockingIOError: another process has it open; `filename` is the folder.
+        OSError: it cannot be kept there; a sentence.
     """
 
     def __init__(self, folder: Path, schema: str) -> None:
         self._owner = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        except OSError as error:
             os.close(self._owner)
-            raise BlockingIOError(error.errno, "another process has it open", str(folder)) from error
+            if isinstance(error, BlockingIOError):
+                raise BlockingIOError(error.errno, "another process has it open", str(folder)) from error
+            raise OSError(
+                f"{folder} is where no file can be locked ({error.strerror}), as on some network shares. Expected a folder on "
+                "a disk of this machine, which SQLite needs, too."
+            ) from error
         self._connection = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
         self._connection.row_factory = sqlite3.Row
         self._connection.execute("PRAGMA journal_mode = WAL")
