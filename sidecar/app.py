@@ -184,7 +184,8 @@ def create_app(settings: Settings) -> FastAPI:
         described = await torchserve.describe()
         archive = settings.model_store / str(described["modelUrl"])
         card = await run_in_threadpool(_read_card, archive)
-        return Model(name="crack", version=str(described["modelVersion"]), card=card, feedback=_counts(store))
+        counts = await run_in_threadpool(_counts, store)
+        return Model(name="crack", version=str(described["modelVersion"]), card=card, feedback=counts)
 
     @app.post("/predict", tags=["prediction"], openapi_extra=PREDICT_BODY, response_class=Response)
     async def predict(request: Request, _: Annotated[Caller, may_predict]) -> Response:
@@ -232,16 +233,17 @@ def create_app(settings: Settings) -> FastAPI:
         stored = await run_in_threadpool(photograph.stored, settings.is_position_kept)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
         metrics.count_feedback(item)
-        return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=_counts(store))
+        waiting = await run_in_threadpool(_counts, store)
+        return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=waiting)
 
     @app.get("/feedback", tags=["feedback"], dependencies=[may_review])
-    async def list_feedback(
+    def list_feedback(
         state: Annotated[list[State] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> FeedbackList:
         """What was sent, complaints without a mask first, then what the model was uncertain about; by default what waits."""
-        found = await run_in_threadpool(store.items, state or (), limit, offset)
+        found = store.items(state or (), limit, offset)
         return FeedbackList(items=[_told(item) for item in found], counts=_counts(store), n_waiting=store.n_waiting())
 
     def described(item: Item, response: Response) -> Feedback:
@@ -249,14 +251,14 @@ def create_app(settings: Settings) -> FastAPI:
         return Feedback(item=_told(item), history=[asdict(event) for event in store.events(item.id)])
 
     @app.get("/feedback/{item_id}", tags=["feedback"], dependencies=[may_review], responses=ETAG)
-    async def get_feedback(item_id: str, response: Response) -> Feedback:
+    def get_feedback(item_id: str, response: Response) -> Feedback:
         """One photograph's feedback, with everything that happened to it."""
         return described(store.get(item_id), response)
 
     @app.get(
         "/feedback/{item_id}/{part}", tags=["feedback"], dependencies=[may_review], response_class=Response, responses=ETAG
     )
-    async def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
+    def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
         """The photograph, the mask that a review is about (a newer one, if one was proposed), or the accepted mask."""
         item = store.get(item_id)
         accepted = item.mask_file if item.state is State.ACCEPTED else None
@@ -265,8 +267,9 @@ def create_app(settings: Settings) -> FastAPI:
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"{item_id} has no such mask yet. POST /feedback/{item_id}/review with one."
             )
-        content = await run_in_threadpool(store.read, file)
-        return Response(content, headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg")
+        return Response(
+            store.read(file), headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg"
+        )
 
     @app.post("/feedback/{item_id}/review", tags=["feedback"], openapi_extra=REVIEW_BODY, responses=ETAG)
     async def review(
@@ -279,7 +282,7 @@ def create_app(settings: Settings) -> FastAPI:
         decision = fields.get("decision", "accept" if mask else "")
         if decision not in ("accept", "reject"):
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
-        item = store.get(item_id)
+        item = await run_in_threadpool(store.get, item_id)
         size_hw = item.height, item.width
         corrected = await decoding.call(size_hw, Mask.read, mask, size_hw) if mask else None
         reviewed = await run_in_threadpool(
@@ -291,26 +294,26 @@ def create_app(settings: Settings) -> FastAPI:
             reason=fields.get("reason", ""),
             mask=corrected,
         )
-        return described(reviewed, response)
+        return await run_in_threadpool(described, reviewed, response)
 
     @app.delete("/feedback/{item_id}", tags=["feedback"])
-    async def delete(item_id: str, caller: Annotated[Caller, may_review], if_match: Seen = None) -> dict[str, str]:
+    def delete(item_id: str, caller: Annotated[Caller, may_review], if_match: Seen = None) -> dict[str, str]:
         """Forget a photograph, its masks and its history, from now on: what was learned from it, `python -m retrain purge`
         tells.
         """
-        await run_in_threadpool(store.delete, item_id, caller.name, seen(if_match))
+        store.delete(item_id, caller.name, seen(if_match))
         return {"status": "deleted"}
 
     app.include_router(inspection_routes(inspections, reporting, torchserve, decoding, limits, may_predict, may_review))
 
     @app.post("/retrain", tags=["retraining"], status_code=202)
-    async def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
+    def ask_for_retraining(caller: Annotated[Caller, may_review]) -> Retraining:
         """Queue a retraining; while one is queued or running, that one is answered."""
-        await run_in_threadpool(queue.ask, caller.name)
+        queue.ask(caller.name)
         return _retraining(queue, store, settings)
 
     @app.get("/retrain", tags=["retraining"], dependencies=[may_predict])
-    async def get_retraining() -> Retraining:
+    def get_retraining() -> Retraining:
         """The newest retraining: its state, progress and, where it failed, why; and those before it."""
         return _retraining(queue, store, settings)
 

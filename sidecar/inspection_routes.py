@@ -96,32 +96,32 @@ def inspection_routes(
     router = APIRouter(prefix="/inspections", tags=["inspections"])
 
     @router.post("")
-    async def create(about: Annotated[AboutInspection, Form()], caller: Annotated[Caller, may_predict]) -> Told:
+    def create(about: Annotated[AboutInspection, Form()], caller: Annotated[Caller, may_predict]) -> Told:
         """Begin an inspection. Its photographs tell where and when they were taken only with `position=kept`."""
-        return Told.of(await run_in_threadpool(store.create, about.head(), caller.name))
+        return Told.of(store.create(about.head(), caller.name))
 
     @router.get("", dependencies=[may_predict])
-    async def list_inspections(
+    def list_inspections(
         limit: Annotated[int, Query(ge=1, le=500)] = 50, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
     ) -> Inspections:
         """Everybody's inspections; what was changed last comes first."""
-        found = await run_in_threadpool(store.inspections, limit, offset)
+        found = store.inspections(limit, offset)
         return Inspections(items=[Told.of(each) for each in found], total=store.n_inspections())
 
     @router.get("/{inspection_id}", dependencies=[may_predict])
-    async def get(inspection_id: str) -> Told:
+    def get(inspection_id: str) -> Told:
         """One inspection."""
         return Told.of(store.get(inspection_id))
 
     @router.post("/{inspection_id}", dependencies=[may_predict])
-    async def change(inspection_id: str, about: Annotated[AboutInspection, Form()]) -> Told:
+    def change(inspection_id: str, about: Annotated[AboutInspection, Form()]) -> Told:
         """Say anew what it is about; with `position=dropped`, where its photographs were taken is forgotten."""
-        return Told.of(await run_in_threadpool(store.change, inspection_id, about.head()))
+        return Told.of(store.change(inspection_id, about.head()))
 
     @router.delete("/{inspection_id}")
-    async def delete(inspection_id: str, caller: Annotated[Caller, may_review]) -> dict[str, str]:
+    def delete(inspection_id: str, caller: Annotated[Caller, may_review]) -> dict[str, str]:
         """Forget an inspection with all that it holds."""
-        await run_in_threadpool(store.delete, inspection_id, caller.name)
+        store.delete(inspection_id, caller.name)
         return {"status": "deleted"}
 
     @router.post("/{inspection_id}/photographs", openapi_extra=KEEP_BODY, responses=ETAG)
@@ -129,12 +129,12 @@ def inspection_routes(
         inspection_id: str, request: Request, response: Response, caller: Annotated[Caller, may_predict]
     ) -> dict[str, Any]:
         """Predict a photograph, measure its cracks and keep all of it. The same photograph again is the one that is there."""
-        inspection = store.get(inspection_id)
+        inspection = await run_in_threadpool(store.get, inspection_id)
         image, fields = await read_image(request)
         name = fields.get("name", "")[:MAX_NAME_CHARACTERS].replace("/", "_") or _UNNAMED
         options = Options.parse({field: value for field, value in fields.items() if field != "response"})
         options = replace(options, response=Asked.PROBABILITY, summary=None)
-        known = store.find(inspection_id, inspecting.photograph_id(image))
+        known = await run_in_threadpool(store.find, inspection_id, inspecting.photograph_id(image))
         if known is None:
             size_hw = await run_in_threadpool(read_size, image, limits)
             prediction = _answered(await torchserve.predict(image, replace(options, standard=None, exposure=None)))
@@ -149,19 +149,19 @@ def inspection_routes(
         return _whole(known, response)
 
     @router.get("/{inspection_id}/photographs", dependencies=[may_predict])
-    async def list_photographs(
+    def list_photographs(
         inspection_id: str,
         state: Annotated[list[Mark] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> Photographs:
         """The photographs as they were added, with thumbnails, without their cracks."""
-        found = await run_in_threadpool(store.photographs, inspection_id, state or (), limit, offset)
+        found = store.photographs(inspection_id, state or (), limit, offset)
         total = store.get(inspection_id).n_photographs
         return Photographs(items=[_listed(each) for each in found], total=total)
 
     @router.get("/{inspection_id}/photographs/{photograph_id}", dependencies=[may_predict], responses=ETAG)
-    async def get_photograph(inspection_id: str, photograph_id: str, response: Response) -> dict[str, Any]:
+    def get_photograph(inspection_id: str, photograph_id: str, response: Response) -> dict[str, Any]:
         """One photograph with its cracks, in pixels and, where it has a scale, in millimetres."""
         return _whole(store.photograph(inspection_id, photograph_id), response)
 
@@ -171,13 +171,13 @@ def inspection_routes(
         response_class=Response,
         responses=ETAG,
     )
-    async def get_part(inspection_id: str, photograph_id: str, part: Literal["image", "levels", "mask"]) -> Response:
+    def get_part(inspection_id: str, photograph_id: str, part: Literal["image", "levels", "mask"]) -> Response:
         """The photograph, the model's crack probability (PNG, 0 to 255), or the mask that somebody painted."""
         found = store.photograph(inspection_id, photograph_id)
         file = {"image": found.image_file, "levels": found.levels_file, "mask": found.mask_file}[part]
         if file is None:
             raise RequestError(ErrorCode.NOT_FOUND, f"Nobody has painted a mask for {found.row.file}. Ask for levels.")
-        content = await run_in_threadpool(store.read, file)
+        content = store.read(file)
         return Response(content, headers={"ETag": found.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg")
 
     @router.post("/{inspection_id}/photographs/{photograph_id}", openapi_extra=CHANGE_BODY, responses=ETAG)
@@ -193,17 +193,18 @@ def inspection_routes(
         and in no figure; what is not sent stays.
         """
         etag = seen(if_match)
-        found = store.as_seen(inspection_id, photograph_id, etag)
+        found = await run_in_threadpool(store.as_seen, inspection_id, photograph_id, etag)
         async with request.form(max_files=1, max_fields=16) as form:
             mask, fields, is_mask_sent = await read_file(form, "mask"), texts(form), "mask" in form
         changed = _said(found, fields)
         contents: dict[str, bytes] = {}
         is_scale_new = "mm_per_px" in fields and inspecting.is_scaled_by_marker(found)  # of each crack
         if is_mask_sent or "threshold" in fields or "zones" in fields or is_scale_new:
-            image, levels = store.read(found.image_file), store.read(found.levels_file)
+            image = await run_in_threadpool(store.read, found.image_file)
+            levels = await run_in_threadpool(store.read, found.levels_file)
             painted = mask or None
             if not is_mask_sent and found.mask_file:
-                painted = store.read(found.mask_file)
+                painted = await run_in_threadpool(store.read, found.mask_file)
             size_hw, threshold = (found.row.height or 0, found.row.width or 0), _threshold(found, fields)
             facts, painted = await decoding.call(
                 size_hw,
@@ -222,11 +223,11 @@ def inspection_routes(
         return _whole(await run_in_threadpool(store.change_photograph, changed, etag, contents, caller.name), response)
 
     @router.delete("/{inspection_id}/photographs/{photograph_id}")
-    async def delete_photograph(
+    def delete_photograph(
         inspection_id: str, photograph_id: str, caller: Annotated[Caller, may_review], if_match: Seen = None
     ) -> dict[str, str]:
         """Forget one photograph of an inspection."""
-        await run_in_threadpool(store.delete_photograph, inspection_id, photograph_id, seen(if_match), caller.name)
+        store.delete_photograph(inspection_id, photograph_id, seen(if_match), caller.name)
         return {"status": "deleted"}
 
     @router.get("/{inspection_id}/report", dependencies=[may_predict], response_class=Response, responses=REPORT)
@@ -238,7 +239,7 @@ def inspection_routes(
         exposure: str | None = None,
     ) -> Response:
         """The report: cover, summary, one page for each of the first findings. Rejected photographs are left out, by name."""
-        inspection = store.get(inspection_id)
+        inspection = await run_in_threadpool(store.get, inspection_id)
         content = await reporting.report(inspection, format, findings, standard, exposure)
         name, media_type = FORMS[format]
         headers = {"Content-Disposition": f'inline; filename="{name}"', "Content-Security-Policy": _NO_SCRIPTS}

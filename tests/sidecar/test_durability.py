@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,33 @@ def test_files_folders_and_index_are_synced_before_the_answer_leaves(start_sidec
         assert first(r"fsync\(\d+<[^>]*/incoming/") < placed < first(rf"fsync\(\d+<[^>]*/{kind}>") < answered
     committed = first(r"(fsync|fdatasync)\(\d+<[^>]*index\.sqlite3-wal>")
     assert first(r"fsync\(\d+<[^>]*/masks>") < committed < answered
+
+
+def test_a_store_that_waits_for_a_lock_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    """Neither of feedback nor of inspections: while each route of theirs waits, others are answered."""
+    nowhere = "http://127.0.0.1:9"
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", nowhere, nowhere)
+    made = requests.post(f"{sidecar.url}/inspections", data={"name": "pier 4"}, timeout=PATIENCE_S).json()["id"]
+    indexes = [sqlite3.connect(each, isolation_level=None) for each in tmp_path.rglob("index.sqlite3")]
+    assert len(indexes) == 2
+    routes = ("/feedback", "/feedback/none", "/feedback/none/image", "/retrain", "/inspections", f"/inspections/{made}")
+    asked = [functools.partial(requests.get, f"{sidecar.url}{route}", timeout=PATIENCE_S) for route in routes]
+    change = functools.partial(requests.post, f"{sidecar.url}/inspections/{made}", {"name": "pier 5"}, timeout=PATIENCE_S)
+    delete = functools.partial(requests.delete, f"{sidecar.url}/feedback/none", headers={"If-Match": '"x"'}, timeout=PATIENCE_S)
+    try:
+        with ThreadPoolExecutor(len(routes) + 2) as pool:
+            for index in indexes:
+                index.execute("BEGIN IMMEDIATE")
+            waiting = [pool.submit(change), pool.submit(delete)]
+            time.sleep(0.5)  # they hold the stores by now
+            waiting += map(pool.submit, asked)
+            time.sleep(0.5)
+            assert requests.get(f"{sidecar.url}/ping", timeout=PATIENCE_S).ok
+            assert not waiting[0].done(), "nothing waited"
+            for index in indexes:
+                index.execute("ROLLBACK")
+            assert {answer.result().status_code for answer in waiting} <= {200, 404}
+    finally:
+        sidecar.kill()
+        for index in indexes:
+            index.close()
