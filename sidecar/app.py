@@ -232,7 +232,7 @@ def create_app(settings: Settings) -> FastAPI:
             )
         stored = await run_in_threadpool(photograph.stored, settings.is_position_kept)
         item = await run_in_threadpool(store.save, submission, caller.name, stored)
-        metrics.count_feedback(item)
+        metrics.count_feedback(submission, item.state)
         waiting = await run_in_threadpool(_counts, store)
         return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=waiting)
 

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from model.inference.card import FILE_NAME, ModelCard
 from sidecar.feedback import FeedbackStore
 from sidecar.inspections import InspectionStore
-from sidecar.items import Item
+from sidecar.items import State, Submission
 from sidecar.keys import KeyRing
 from sidecar.torchserve import Served
 
@@ -51,10 +51,10 @@ class Metrics:
         self._registry.register(_StoreCollector(store, inspections))
         self._registry.register(self._served)
 
-    def count_feedback(self, item: Item) -> None:
+    def count_feedback(self, said: Submission, state: State) -> None:
         """A client names the version: what was not served while this process ran is counted as unknown."""
-        version = item.model_version if item.model_version in self._served.versions else "unknown"
-        self._feedback.labels(item.verdict or "none", item.state.value, version).inc()
+        version = said.model_version if said.model_version in self._served.versions else "unknown"
+        self._feedback.labels(said.verdict or "none", state.value, version).inc()
 
     def exposition(self, served: Served | None) -> bytes:
         """Everything, in Prometheus's text format; `served`: as TorchServe says now, None where it does not."""

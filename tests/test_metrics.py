@@ -117,6 +117,10 @@ def test_the_sidecar_counts_requests_and_feedback(start_sidecar: StartSidecar) -
     assert value(sidecar.url, "crack_feedback_total", verdict="too_thin", state="labelled") == 1
     assert value(sidecar.url, "crack_feedback_items", state="labelled") == 1
     assert value(sidecar.url, "crack_feedback_store_bytes") > 0
+    praise = {"files": {"image": PHOTOGRAPH}, "data": {"verdict": "correct"}}  # of what has a label: that stays
+    requests.post(f"{sidecar.url}/save-for-retrain", **praise, timeout=PATIENCE_S)
+    assert value(sidecar.url, "crack_feedback_total", verdict="correct", state="labelled") == 1
+    assert value(sidecar.url, "crack_feedback_total", verdict="too_thin", state="labelled") == 1
 
 
 def test_a_health_check_is_no_photograph(asked: Asked, start_sidecar: StartSidecar) -> None:
