@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.rows import Line
-from model.inference.centre_lines import Index, find_parts
 from model.inference.photograph import decode
+from model.inference.skeleton import Index, find_parts
 from survey.findings import Findings
 
 NAME = "coco.json"

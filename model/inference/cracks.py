@@ -1,9 +1,9 @@
 """Cracks as objects: a mask's connected parts, joined over small gaps, with length, width and place, in pixels and millimetres.
 
-Left to others: parts and centre lines (`centre_lines`), widths (`widths`), what is told of them in an answer (`findings`).
+Left to others: parts and their lines (`skeleton`, `centre_lines`, `smooth_lines`), widths (`profiles`, `widths`), what is
+told of them in an answer (`findings`).
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,29 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference.centre_lines import (
-    Edge,
-    Float,
-    Index,
-    Parts,
-    bridge,
-    components,
-    degrees,
-    find_parts,
-    half_widths,
-    length_of,
-    simplify,
-    smooth,
-    thin,
-    trace,
-)
+from model.inference.centre_lines import Edge, bridge, components, degrees, half_widths, simplify, trace
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL
-from model.inference.widths import Line, look_across, resolve
+from model.inference.profiles import Profiles, look_across
+from model.inference.skeleton import Float, Index, Parts, find_parts, thin
+from model.inference.smooth_lines import smooth_lines, to_the_ends
+from model.inference.widths import Widths, quantiles, resolve
 
 MAX_CRACK_MEGAPIXELS = 8  # of a mask: each takes some 100 bytes while it is measured
 MAX_LENGTH_PX = 500_000  # of all centre lines: 125 cracks across a photograph of 12 megapixels are as long
-MAX_LINES = 5000  # between ends and junctions: each takes about 2 ms
+MAX_LINES = 5000  # between ends and junctions: more is a texture
 _ROUNDED = 3  # places of what is told
 FIGURES = (
     "id",
@@ -54,7 +42,6 @@ FIGURES = (
     "touches_edge",
     "probability_mean",
 )
-_WIDTHS = ("width_mean_px", "width_median_px", "width_p95_px", "width_max_px", "width_uncertainty_px")
 
 
 class ScaleSource(StrEnum):
@@ -121,13 +108,12 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
     edges = bridge(simplify(edges))
     if len(edges) > MAX_LINES:
         raise _too_much(f"What is called crack has {len(edges):,} lines between ends and junctions", f"{MAX_LINES:,}")
-    n_at = degrees(edges)
     together = components(edges)
-    photograph = _Photograph(prob_hw_u8, image_hwc_u8, level)
-    cracks = [
-        _crack(group, [n_at[end] == 1 for edge in group for end in edge.ends], width_px, region, photograph)
-        for group, region in zip(together, _regions(parts, together, prob_hw_u8), strict=True)
-    ]
+    regions = _regions(parts, together, prob_hw_u8)
+    lines = smooth_lines(together, degrees(edges), width_px)
+    profiles, crack = look_across(lines, image_hwc_u8, prob_hw_u8, level)
+    widths = resolve(profiles, crack, len(together))
+    cracks = _told(to_the_ends(lines, prob_hw_u8, level), profiles, crack, widths, regions, mask_hw.shape)
     cracks.sort(key=lambda crack: (-crack.figures["length_px"], crack.figures["bbox_px"]))
     return [replace(crack, figures={"id": number, **crack.figures}) for number, crack in enumerate(cracks, start=1)]
 
@@ -137,13 +123,6 @@ def _too_much(found: str, most: str) -> RequestError:
         ErrorCode.IMAGE_TOO_LARGE,
         f"{found}, at most {most} can be measured. Raise the threshold, or cut the photograph into parts.",
     )
-
-
-@dataclass(frozen=True)
-class _Photograph:
-    prob_hw_u8: NDArray[np.uint8]
-    image_hwc_u8: NDArray[np.uint8]
-    level: int
 
 
 @dataclass(frozen=True)
@@ -173,78 +152,78 @@ def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.ui
     return [_Region(*values) for values in zip(pixels[:n], boxes[:n], probability[:n].tolist(), strict=True)]
 
 
-def _crack(group: list[Edge], is_free: list[bool], part_width_px: Float, region: _Region, photograph: _Photograph) -> Crack:
-    """
+def _told(
+    lines: list[list[Float]],
+    profiles: Profiles,
+    crack: Index,
+    widths: Widths,
+    regions: list[_Region],
+    size_hw: tuple[int, ...],
+) -> list[Crack]:
+    """The cracks with their figures, but for the id.
+
     Args:
-        is_free: of each line's two ends, whether nothing else begins there.
+        lines: of each crack.
+        crack: (n,), whose each profile is; rising.
     """
-    prob_hw_u8, level = photograph.prob_hw_u8, photograph.level
-    height, width = prob_hw_u8.shape
-    lines: list[Float] = []
-    looked_along: list[Line] = []
-    for edge, starts_free, ends_free in zip(group, is_free[::2], is_free[1::2], strict=True):
-        wide_px = float(part_width_px[edge.part])
-        line_xy = smooth(edge.points_xy, wide_px)
-        looked_along.append(Line(line_xy, edge.half_px, (starts_free, ends_free)))
-        if starts_free:
-            line_xy = _to_the_end(line_xy[::-1], wide_px, prob_hw_u8, level)[::-1]
-        if ends_free:
-            line_xy = _to_the_end(line_xy, wide_px, prob_hw_u8, level)
-        lines.append(line_xy)
-    widest_part_px = float(part_width_px[[part for edge in group for part in edge.parts]].max())
-    profiles = look_across(looked_along, widest_part_px, photograph.image_hwc_u8, prob_hw_u8, level)
-    widths = resolve(profiles)
-    left, top, right, bottom = region.box_px
-    is_below = not len(widths.width_px) or float(np.median(widths.width_px)) < widths.limit_px
-    told: dict[str, Any] = dict.fromkeys(_WIDTHS)
-    if not is_below:
-        widest = int(np.argmax(widths.width_px))
-        values = (
-            widths.width_px.mean(),
-            np.median(widths.width_px),
-            np.percentile(widths.width_px, 95),
-            widths.width_px[widest],
-            widths.uncertainty_px,
-        )
-        told = {name: round(float(value), _ROUNDED) for name, value in zip(_WIDTHS, values, strict=True)}
-    figures = {
-        "length_px": round(sum(length_of(line_xy) for line_xy in lines), _ROUNDED),
-        **{name: told[name] for name in _WIDTHS[:-1]},
-        "width_max_at": None if is_below else np.round(profiles.at_xy[widest], 1).tolist(),
-        "width_uncertainty_px": told["width_uncertainty_px"],
-        "width_limit_px": round(widths.limit_px, _ROUNDED),
-        "is_width_below_limit": is_below,
-        "area_px": len(region.pixels),
-        "orientation_deg": _orientation_deg(lines),
-        "bbox_px": [left, top, right, bottom],
-        "n_branches": len(lines),
-        "touches_edge": left == 0 or top == 0 or right == width or bottom == height,
-        "probability_mean": round(region.probability, _ROUNDED),
-    }
-    return Crack(lines, profiles.at_xy, profiles.along_xy, widths.width_px, region.pixels, figures)
+    n, width_px = len(lines), widths.width_px
+    height, width = size_hw
+    first = np.searchsorted(crack, np.arange(n + 1))
+    median_px, p95_px = (quantiles(width_px, crack, n, share) for share in (0.5, 0.95))
+    n_places = np.maximum(np.diff(first), 1)
+    mean_px = np.bincount(crack, width_px, n) / n_places
+    by_width = np.lexsort((-np.arange(len(crack)), width_px, crack))  # of the widest places the first one is told
+    figures = np.round(np.stack([mean_px, median_px, p95_px, widths.uncertainty_px, widths.limit_px], axis=1), _ROUNDED)
+    points_xy = np.concatenate([line for group in lines for line in group])
+    n_points = np.array([sum(map(len, group)) for group in lines])
+    length_px, orientation_deg = _lengths(lines), _orientations_deg(points_xy, np.repeat(np.arange(n), n_points), n_points)
+    told = []
+    for i, (group, region) in enumerate(zip(lines, regions, strict=True)):
+        places = slice(first[i], first[i + 1])
+        is_below = not median_px[i] >= widths.limit_px[i]  # none where nothing could be looked at
+        mean, median, p95, uncertainty, limit = figures[i].tolist()
+        widest = None if is_below else int(by_width[first[i + 1] - 1])
+        left, top, right, bottom = region.box_px
+        each = {
+            "length_px": round(length_px[i], _ROUNDED),
+            "width_mean_px": None if is_below else mean,
+            "width_median_px": None if is_below else median,
+            "width_p95_px": None if is_below else p95,
+            "width_max_px": None if widest is None else round(float(width_px[widest]), _ROUNDED),
+            "width_max_at": None if widest is None else np.round(profiles.at_xy[widest], 1).tolist(),
+            "width_uncertainty_px": None if is_below else uncertainty,
+            "width_limit_px": limit,
+            "is_width_below_limit": is_below,
+            "area_px": len(region.pixels),
+            "orientation_deg": orientation_deg[i],
+            "bbox_px": region.box_px,
+            "n_branches": len(group),
+            "touches_edge": left == 0 or top == 0 or right == width or bottom == height,
+            "probability_mean": round(region.probability, _ROUNDED),
+        }
+        told.append(Crack(group, profiles.at_xy[places], profiles.along_xy[places], width_px[places], region.pixels, each))
+    return told
 
 
-def _to_the_end(line_xy: Float, wide_px: float, prob_hw_u8: NDArray[np.uint8], level: int) -> Float:
-    """Go on straight to the mask's end: the thinning stops half a width before it, and bends to a corner where there is one."""
-    line_xy = line_xy[: len(line_xy) - min(round(wide_px / 2), len(line_xy) // 3)]
-    way_xy = line_xy[-1] - line_xy[-min(len(line_xy), max(8, round(wide_px)))]
-    way_xy /= max(float(np.hypot(*way_xy)), 1e-9)
-    steps = np.arange(1, math.ceil(4 * wide_px) + 8)[:, None] / 2
-    beyond_xy = line_xy[-1] + steps * way_xy
-    x, y = np.floor(beyond_xy).astype(np.int64).T
-    height, width = prob_hw_u8.shape
-    is_inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-    is_on = is_inside & (prob_hw_u8[np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)] >= level)
-    n_on = int(np.argmin(is_on)) if not is_on.all() else len(is_on)
-    return np.concatenate([line_xy, beyond_xy[n_on - 1 : n_on]]) if n_on else line_xy
+def _lengths(lines: list[list[Float]]) -> list[float]:
+    """Of all lines of each crack together."""
+    points_xy = np.concatenate([line for group in lines for line in group])
+    n_points = [len(line) for group in lines for line in group]
+    crack = np.repeat(np.arange(len(lines)), [len(group) for group in lines])
+    between_px = np.append(np.hypot(*np.diff(points_xy, axis=0).T), 0)
+    between_px[np.cumsum(n_points) - 1] = 0  # from one line to the next
+    return list(np.bincount(np.repeat(crack, n_points), between_px, len(lines)).tolist())
 
 
-def _orientation_deg(lines: Iterable[Float]) -> float:
-    """Of the axis along which the lines reach farthest: 0 is level, 90 upright, 45 rises to the right."""
-    points = np.concatenate(list(lines))
-    points = points - points.mean(axis=0)
-    (xx, xy), (_, yy) = points.T @ points
-    return round(math.degrees(0.5 * math.atan2(-2 * xy, xx - yy)), 1) % 180
+def _orientations_deg(points_xy: Float, crack: Index, n_points: Index) -> list[float]:
+    """Of the axis along which each crack's lines reach farthest: 0 is level, 90 upright, 45 rises to the right."""
+
+    def total(values: Float) -> Float:
+        return np.asarray(np.bincount(crack, values, len(n_points)), np.float64)
+
+    x, y = (values - (total(values) / n_points)[crack] for values in points_xy.T)
+    angle = np.degrees(0.5 * np.arctan2(-2 * total(x * y), total(x * x) - total(y * y)))
+    return list((np.round(angle, 1) % 180).tolist())
 
 
 # --- what is told
