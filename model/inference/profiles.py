@@ -19,7 +19,8 @@ STEP_PX = 2  # along the line
 _FINE_PX = 0.5  # across it
 _CHUNK = 1024  # points that are looked at together
 WINDOW = 8  # profiles that are averaged: 16 px of the line
-_FLANK_PX = (1.5, 5.5)  # of wall beyond the mask's edge, on either side
+_BESIDE_PX = 1.5  # that darkness may reach beyond the mask's edge
+_FLANK_PX = (2.5, 6.5)  # of wall beyond it, on either side; what is nearer is darkened by the blur
 _LONG_WAY = 1.3  # times the width by the nearest pixels that are no crack
 _JUNCTION_HALVES = 2.5  # of the half width there, around a junction
 _MAX_REACH_PX = 200.0
@@ -136,8 +137,8 @@ def _look_across(
 ) -> tuple[Profiles, Index]:
     reach_px = math.ceil(min(2 * _LONG_WAY * float(places.half_px.max()), _MAX_REACH_PX)) + 1
     across: Float = np.arange(-reach_px, reach_px + 1, dtype=np.float64)
-    prob = _Grid(prob_hw_u8.shape, places, across).values(prob_hw_u8)
-    is_crack = prob >= level
+    grid = _Grid(prob_hw_u8.shape, places, across)
+    prob, is_crack = grid.values(prob_hw_u8), grid.nearest(prob_hw_u8) >= level
     is_crack &= _is_inside(prob_hw_u8.shape, places, across)
     right = _run(is_crack[:, reach_px:]) - 0.5
     left = _run(is_crack[:, reach_px::-1]) - 0.5
@@ -157,7 +158,7 @@ def _look_across(
     n_side = min(math.ceil(flank_px / _FINE_PX), _MAX_STEPS)
     across = np.linspace(-flank_px, flank_px, 2 * n_side + 1)
     grid = _Grid(prob_hw_u8.shape, places, across)
-    grey, other = grid.values(image_hwc_u8, channel=1), grid.values(prob_hw_u8) >= level
+    grey, other = grid.values(image_hwc_u8, channel=1), grid.nearest(prob_hw_u8) >= level
     beyond = np.abs(across) - half[:, None]
     is_flank = (beyond >= _FLANK_PX[0]) & (beyond <= _FLANK_PX[1]) & ~other
     sides = [is_flank & (across < 0), is_flank & (across > 0)]
@@ -205,8 +206,8 @@ def _full_width(dark: Float, across: Float, half: Float) -> tuple[Float, Float, 
     slope = np.zeros(len(dark))
     for edge in (low, high):
         at = np.where(np.isfinite(edge), edge, 0)
-        slope += np.abs(_between(dark, across, at - 0.5) - _between(dark, across, at + 0.5)) / 2
-    is_within = np.maximum(high, -low) <= half + _FLANK_PX[0]
+        slope += np.abs(_between(dark, across, at - 0.25) - _between(dark, across, at + 0.25))
+    is_within = np.maximum(high, -low) <= half + _BESIDE_PX
     return width, contrast, slope, is_within
 
 
@@ -282,6 +283,11 @@ class _Grid:
         self._at = top * width + left
         self._x, self._y = (x - left).astype(np.float32), (y - top).astype(np.float32)
         self._right, self._below = min(width - 1, 1), width * min(height - 1, 1)
+
+    def nearest(self, plane: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Of a plane (height, width): between two pixels of a mask there is no third value."""
+        at = self._at + (self._x > 0.5) * self._right + (self._y > 0.5) * self._below
+        return np.asarray(plane.reshape(-1).take(at), np.uint8)
 
     def values(self, plane: NDArray[np.uint8], channel: int = 0) -> NDArray[np.float32]:
         """Bilinear, of a plane (height, width) or of a channel of (height, width, channels)."""

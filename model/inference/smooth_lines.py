@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.inference.centre_lines import Edge
 from model.inference.skeleton import Float, Index, expand
 
-_SMOOTH_PX = 7
+_SMOOTH_PX = 5  # and at least the crack's width: longer windows cut bends, shorter ones leave the outline's stairs
 
 
 @dataclass(frozen=True)

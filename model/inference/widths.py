@@ -14,7 +14,7 @@ from model.inference.profiles import WINDOW, Profiles
 from model.inference.skeleton import Float, Index
 
 _TOO_WIDE_PX = 0.6  # the mask at even probability
-_LEAST_BLURS = 3.2  # a bar's width over the blur's standard deviation, below which they are seen alike
+_LEAST_BLURS = 2.4  # a bar's width over the blur's standard deviation, below which its standard error is over a quarter
 _SYSTEMATIC_PX = 0.15  # the figures of docs/findings.md
 _MASK_LIMIT_PX = 3.0
 _MASK_UNCERTAINTY_PX = 1.0
@@ -49,8 +49,8 @@ def resolve(profiles: Profiles, crack: Index, n_cracks: int) -> Widths:
     usual_px = quantiles(dark_px[is_clear], crack[is_clear], n_cracks, 0.5)
     ratio = np.interp(steepness, steep, bar)
     blur_px = usual_px / np.interp(ratio, bar, seen)
-    is_wide = ratio >= _LEAST_BLURS  # else blur and width can't be told apart; at most it is as wide as the limit
-    limit_px = _LEAST_BLURS * np.where(is_wide, blur_px, usual_px / np.interp(_LEAST_BLURS, bar, seen))
+    is_wide = ratio >= _LEAST_BLURS  # else blur and width can't be told apart, and it is narrower than it is seen
+    limit_px = np.where(is_wide, _LEAST_BLURS * blur_px, usual_px)
     blur_there_px = blur_px[crack]
     bar_px = np.where(is_wide[crack], blur_there_px * np.interp(dark_px / blur_there_px, seen, bar), 0)
     by_mask_px = np.maximum(profiles.mask_px - _TOO_WIDE_PX, 0)
@@ -81,17 +81,26 @@ def quantiles(values: Float, group: Index, n_groups: int, share: float) -> Float
 
 @cache
 def _blurred_bars() -> tuple[Float, Float, Float]:
-    """Dark bars seen through a blur of 1 px (Gaussian): their widths, the widths at half of the darkness, the steepness."""
+    """Dark bars seen through a blur of 1 px (Gaussian): their widths, the widths at half of the darkness, the steepness.
+
+    Darkness is that of the middle half, as the profiles have it (`profiles._full_width`).
+    """
     bars = np.concatenate([np.linspace(0.02, 8, 200), np.geomspace(8.1, 800, 60)])
     seen, steep = [], []
+    middle = np.linspace(-0.5, 0.5, 21)
     for bar in bars.tolist():
-        peak = math.erf(bar / math.sqrt(8))
-        low, high = 0.0, bar / 2 + 3
-        for _ in range(40):
-            at = (low + high) / 2
-            dark = (math.erf((at + bar / 2) / math.sqrt(2)) - math.erf((at - bar / 2) / math.sqrt(2))) / 2
-            low, high = (at, high) if dark > peak / 2 else (low, at)
-        slope = (math.exp(-((low - bar / 2) ** 2) / 2) - math.exp(-((low + bar / 2) ** 2) / 2)) / math.sqrt(2 * math.pi)
-        seen.append(2 * low)
-        steep.append(2 * low * slope / peak)
+
+        def dark(at: float, bar: float = bar) -> float:
+            return (math.erf((at + bar / 2) / math.sqrt(2)) - math.erf((at - bar / 2) / math.sqrt(2))) / 2
+
+        contrast, edge = dark(0), 0.0
+        for _ in range(2):
+            low, high = 0.0, bar / 2 + 3
+            for _ in range(40):
+                edge = (low + high) / 2
+                low, high = (edge, high) if dark(edge) > contrast / 2 else (low, edge)
+            contrast = sum(dark(edge * share) for share in middle) / len(middle)
+        slope = (math.exp(-((edge - bar / 2) ** 2) / 2) - math.exp(-((edge + bar / 2) ** 2) / 2)) / math.sqrt(2 * math.pi)
+        seen.append(2 * edge)
+        steep.append(2 * edge * slope / contrast)
     return bars, np.array(seen), np.array(steep)

@@ -64,6 +64,19 @@ def test_of_a_crack_narrower_than_the_blur_no_width_is_told_but_a_limit(width_px
     assert told["width_limit_mm"] == pytest.approx(figures["width_limit_px"] / 10, abs=1e-4)
 
 
+def test_a_sharp_crack_of_two_pixels_is_told_within_a_quarter_of_a_pixel() -> None:
+    figures = the_one(found(band((40, 60), (250, 210), 2), blur_px=0.4))
+    assert figures["is_width_below_limit"] is False
+    assert figures["width_median_px"] == pytest.approx(2, abs=0.25)
+
+
+@pytest.mark.parametrize("level", [1, 128, 255])
+def test_a_mask_of_two_values_is_as_wide_at_every_threshold(level: int) -> None:
+    mask = np.where(band((40, 60), (280, 150), 9) >= 0.5, 255, 0).astype(np.uint8)
+    figures = the_one(measure(mask, np.full((*SIZE_HW, 3), 128, np.uint8), level))
+    assert figures["width_median_px"] == pytest.approx(9, abs=1)
+
+
 def test_a_mask_wider_than_the_crack_changes_its_width_little() -> None:
     coverage = band((40, 60), (280, 150), 5)
     image = np.repeat((170 * (1 - 0.7 * cv2.GaussianBlur(coverage, (0, 0), 0.7))).astype(np.uint8)[..., None], 3, axis=2)
