@@ -1,7 +1,7 @@
 """What is seen across a crack's centre line, below the pixel: how far its darkness reaches, and how steeply it ends.
 
-Across the line, darkness rises from the wall to the crack and falls again. The network's mask says only where to look: it is 1
-to 1.8 px wider than what is dark (docs/findings.md has the measurement). Left to others: what widths these are (`widths`).
+Across the line, darkness rises from the wall to the crack and falls again. The network's mask says only where to look: it is
+0.8 to 2.5 px wider than what is dark (docs/findings.md has the measurement). Left to others: what widths these are (`widths`).
 """
 
 import math
