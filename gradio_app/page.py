@@ -295,7 +295,7 @@ def build(page: Page, logout: str | None) -> gr.Blocks:
             _canvas("review", ("before.js",), of_review)
         with gr.Tab("Model") as model_tab:
             described = gr.Markdown("…")
-            retrain = gr.Button("Retrain with the accepted labels", size="sm")
+            retrain = gr.Button("Retrain with the accepted labels", size="md", elem_id="retrain")
             clock = gr.Timer(REFRESHED_S, active=False)
 
         model_tab.select(page.describe, None, described, api_name="model")

@@ -78,10 +78,9 @@ function createInspections(root, of) {
   const isMaskNew = (entry) => (entry.draft || null) !== (entry.keptDraft || null);
   const isChanged = (entry) => isMaskNew(entry) || Object.keys(changes(entry)).length > 0;
   const save = async (entry) => {
-    const said = changes(entry), draft = entry.draft || null, isNew = isMaskNew(entry);
+    const now = wanted(entry), said = changes(entry), draft = entry.draft || null, isNew = isMaskNew(entry);  // it may change meanwhile
     if (!isNew && !Object.keys(said).length) return true;
     if (isNew) said.mask = draft ? await of.maskFile(entry) : "";
-    const now = wanted(entry);
     const answer = await call("change_photograph", { ...said, inspection: open.id, photograph: entry.result.photograph, etag: entry.result.etag });
     if (answer.ok) {
       Object.assign(entry, { kept: now, keptDraft: draft, hasMask: answer.has_mask });

@@ -3,6 +3,7 @@
 
 const LOOKS = { red: "#ff0040", cyan: "#00e5ff", outline: "#00e5ff" };
 const EDGE_PX = 2;  // of an outline: a bright line round the crack, and a black one round that
+const TILE_PX = 256;  // what a threshold doesn't change is not painted again: most of a photograph
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
 
 function createMask(canvas) {
@@ -87,7 +88,19 @@ function createMask(canvas) {
     forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // a stroke that was no stroke
     begin: (size) => { [width, height] = size; tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
     fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
-    cut: (probability, level) => { for (let at = 0; at < data.length; at++) data[at] = probability[at] >= level ? 1 : 0; repaint(); },
+    cut: (probability, level) => {
+      for (let top = 0; top < height; top += TILE_PX)
+        for (let left = 0; left < width; left += TILE_PX) {
+          const right = Math.min(width, left + TILE_PX), bottom = Math.min(height, top + TILE_PX);
+          let isOther = false;
+          for (let row = top; row < bottom; row++)
+            for (let at = row * width + left, end = row * width + right; at < end; at++) {
+              const value = probability[at] >= level ? 1 : 0;
+              if (data[at] !== value) { data[at] = value; isOther = true; }
+            }
+          if (isOther) repaint(left, top, right, bottom);
+        }
+    },
     wipe: () => { data.fill(0); repaint(); },
     // Takes away the connected parts that a line's places are on; their box.
     erase: (places) => {
@@ -115,8 +128,13 @@ function createMask(canvas) {
       let nCrack = 0, nAll = 0;
       for (let row = 0, at = 0; row < height; row++) {
         const here = zones.filter(([, top, , bottom]) => row >= top && row < bottom);
+        if (!here.length) {
+          for (const end = at + width; at < end; at++) nCrack += data[at];
+          nAll += width;
+          continue;
+        }
         for (let column = 0; column < width; column++, at++) {
-          if (here.length && here.some(([left, , right]) => column >= left && column < right)) continue;
+          if (here.some(([left, , right]) => column >= left && column < right)) continue;
           nAll++;
           nCrack += data[at];
         }

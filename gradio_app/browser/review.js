@@ -106,7 +106,12 @@ const open = async (index) => {
 };
 const reload = async (index = 0) => {
   const answer = await server.list_items(which.value);
-  if (!answer.ok) { items = []; list.replaceChildren(); return viewer.clear(answer.text, true); }
+  if (!answer.ok) {
+    items = [];
+    list.replaceChildren();
+    element.querySelector(".count").textContent = "";
+    return viewer.clear(answer.text, true);
+  }
   items = answer.items;
   list.replaceChildren(...items.map(button));
   const n = answer.total;

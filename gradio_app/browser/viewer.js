@@ -27,7 +27,7 @@ const VIEWER = `
         <button type="button" class="trace" aria-pressed="false" title="Click along a crack; Enter ends it, Esc drops it (T)">Trace</button>
       </span>
       <label class="size-label">Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
-      <span class="how" hidden>Click along a crack. Enter, or a click on the last place, ends it; Esc drops it.</span>
+      <span class="how" hidden>Enter ends the crack, Esc drops it.</span>
       <span class="group">
         <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
         <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
@@ -88,7 +88,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   };
   const split = ({ x, scale }) => {
     const at = (find("split").value / 1000) * frame.clientWidth;
-    overlay.style.clipPath = `inset(0 0 0 ${Math.max(0, Math.min(width, (at - x) / scale))}px)`;
+    overlay.style.clipPath = at < 1 ? "" : `inset(0 0 0 ${Math.max(0, Math.min(width, (at - x) / scale))}px)`;
     find("divider").style.left = at + "px";
     find("divider").hidden = at < 1;
   };
@@ -266,7 +266,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     shown = asked = null;
     stage.hold([0, 0]);
     root.classList.remove("filled");
-    find("hint").hidden = false;
+    find("hint").hidden = Boolean(isError);  // it may not be true now
     find("decide").hidden = true;
     paint(false);
     say(text, isError);
