@@ -56,7 +56,7 @@ MEASURED_ON = {  # the sets of a card's figures, for people
 }
 F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
 _BROWSER = Path(__file__).parent / "browser"
-_SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "mask.js", "wire.js", "tracing.js", "viewer.js")
+_SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "layer.js", "mask.js", "wire.js", "tracing.js", "viewer.js")
 
 
 class Page:

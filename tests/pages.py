@@ -123,7 +123,7 @@ def draw(browser: webdriver.Chrome, start: tuple[int, int], way: tuple[int, int]
 def painted(browser: webdriver.Chrome, viewer: str = "#inspect-viewer") -> NDArray[np.bool_]:
     """Which pixels of the canvas over the photograph are painted."""
     script = """
-    const canvas = document.querySelector(arguments[0] + " .overlay");
+    const canvas = document.querySelector(arguments[0] + " .overlay canvas");
     const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
     const painted = [];
     for (let index = 3; index < data.length; index += 4) painted.push(data[index] ? 1 : 0);

@@ -2,7 +2,7 @@
 
 const BEFORE = `
   <div class="before" role="img" hidden>
-    <div class="sheet"><img alt=""><canvas class="overlay"></canvas></div>
+    <div class="sheet"><img alt=""><div class="overlay"></div></div>
     <p class="caption"></p>
   </div>`;
 
@@ -10,7 +10,7 @@ const BEFORE = `
 function createBefore(viewer) {
   const after = viewer.find("stage");
   after.insertAdjacentHTML("afterend", BEFORE);
-  const pane = after.nextElementSibling, sheet = pane.querySelector(".sheet"), canvas = pane.querySelector("canvas"), mask = createMask(canvas);
+  const pane = after.nextElementSibling, sheet = pane.querySelector(".sheet"), mask = createMask(createLayer(pane.querySelector(".overlay")));
   const hide = () => { pane.hidden = true; pane.parentElement.classList.remove("both"); };
   return {
     place: ({ x, y, scale }) => { sheet.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; },
@@ -19,7 +19,6 @@ function createBefore(viewer) {
       const of = viewer.shown(), levels = await viewer.redOf(url);
       if (viewer.shown() !== of) return;
       const [width, height] = viewer.size();
-      Object.assign(canvas, { width, height });
       Object.assign(pane.querySelector("img"), { src: image_url, width, height });
       mask.begin([width, height]);
       mask.cut(levels, level);

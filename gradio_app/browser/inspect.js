@@ -170,7 +170,7 @@ const open = async (entry) => {
 const thumbOf = () => {
   const [width, height] = viewer.size(), small = Math.min(1, 320 / Math.max(width, height));
   const canvas = Object.assign(document.createElement("canvas"), { width: Math.max(1, width * small), height: Math.max(1, height * small) });
-  for (const layer of [viewer.photo, viewer.overlay]) canvas.getContext("2d").drawImage(layer, 0, 0, canvas.width, canvas.height);
+  viewer.drawOn(canvas.getContext("2d"), small, 1);
   return canvas.toDataURL("image/jpeg", 0.8);
 };
 const changed = () => {

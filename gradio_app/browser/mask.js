@@ -1,12 +1,13 @@
-// What a person says of a photograph: which pixels are crack, 0 or 1 for each, drawn on a canvas of the photograph's size, and
+// What a person says of a photograph: which pixels are crack, 0 or 1 for each, drawn on a layer of the photograph's size, and
 // what was marked as looking like a crack (box and kind). Brush strokes, undo and redo.
 
 const LOOKS = { red: "#ff0040", cyan: "#00e5ff", outline: "#00e5ff" };
 const EDGE_PX = 2;  // of an outline: a bright line round the crack, and a black one round that
 const TILE_PX = 256;  // what a threshold doesn't change is not painted again: most of a photograph
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
+const BAND_PX = 1024;  // rows that are drawn at a time
 
-function createMask(canvas) {
+function createMask(layer) {
   let width = 0, height = 0, data = new Uint8Array(), marked = [], isTouched = false, undone = [], done = [];
   let look = "red", tints = null, palette = [];  // tints: in the look "width" for each pixel, which of the palette's colours
 
@@ -28,11 +29,13 @@ function createMask(canvas) {
       }
   };
   const repaint = (left = 0, top = 0, right = width, bottom = height) => {
+    for (let from = top; from < bottom; from += BAND_PX) paint(left, from, right, Math.min(bottom, from + BAND_PX));
+  };
+  const paint = (left, top, right, bottom) => {
     if (look === "outline") { left -= EDGE_PX; top -= EDGE_PX; right += EDGE_PX; bottom += EDGE_PX; }
     left = Math.max(0, left); top = Math.max(0, top); right = Math.min(width, right); bottom = Math.min(height, bottom);
     if (right <= left || bottom <= top) return;
-    const context = canvas.getContext("2d"), part = context.createImageData(right - left, bottom - top);
-    const pixels = new Uint32Array(part.data.buffer);
+    const part = new ImageData(right - left, bottom - top), pixels = new Uint32Array(part.data.buffer);
     if (look === "outline") paintEdge(pixels, left, top, right, bottom, packed(LOOKS.outline));
     else {
       const colours = look === "width" ? palette.map(packed) : [packed(LOOKS[look])];
@@ -40,7 +43,7 @@ function createMask(canvas) {
         for (let index = row * width + left; index < row * width + right; index++, at++)
           if (data[index]) pixels[at] = colours[tints ? tints[index] : 0];
     }
-    context.putImageData(part, left, top);
+    layer.put(part, left, top);
   };
   const state = () => ({ data: data.slice(), marked, isTouched });
   const touch = () => {
@@ -86,7 +89,7 @@ function createMask(canvas) {
     undo: () => go(done, undone),
     redo: () => go(undone, done),
     forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // a stroke that was no stroke
-    begin: (size) => { [width, height] = size; tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
+    begin: (size) => { [width, height] = size; layer.begin(size); tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
     fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
     cut: (probability, level) => {
       for (let top = 0; top < height; top += TILE_PX)

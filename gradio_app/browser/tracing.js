@@ -3,7 +3,7 @@
 const SNAP_SCREEN_PX = 7, MOST_SNAP_PX = 30, SAME_SCREEN_PX = 5;
 const SVG = "http://www.w3.org/2000/svg";
 
-// `photo`: its canvas; `probability`: gives that of its pixels; `mask`: what is painted on; `svg`: for what is seen before;
+// `photo`: gives what `startWave` takes; `probability`: gives that of its pixels; `mask`: what is painted on; `svg`: for what is seen before;
 // `scale`: of the photograph on the screen; `onPaint`: something was painted; `say`: something has to be told.
 function createTracer({ photo, probability, mask, svg, scale, onPaint, say }) {
   let clicks = [], wave = null, pointer = null, looking = 0;  // the wave starts at the last click
@@ -16,15 +16,15 @@ function createTracer({ photo, probability, mask, svg, scale, onPaint, say }) {
   const draw = (way) => svg.replaceChildren(
     ...(way ? [path("halo", way), path("way", way)] : []),
     ...clicks.flatMap(([x, y]) => ["halo click", "click"].map((kind) => path(kind, [[x + 0.5, y + 0.5], [x + 0.5, y + 0.5]]))));
-  const startAt = (click) => { wave = click && startWave(photo, probability(), click); pointer = null; draw(); };
+  const startAt = (click) => { wave = click && startWave(photo(), probability(), click); pointer = null; draw(); };
   const pixel = ([x, y]) => [Math.floor(x), Math.floor(y)];
-  const isInside = ([x, y]) => x >= 0 && y >= 0 && x < photo.width && y < photo.height;
+  const isInside = ([x, y]) => x >= 0 && y >= 0 && x < photo().width && y < photo().height;
   const onCrack = (at, near) => near.snap(at, Math.max(2, Math.min(MOST_SNAP_PX, Math.round(SNAP_SCREEN_PX / scale()))));
   const end = () => { clicks = []; startAt(null); };
   const click = (at) => {
     if (!isInside(at)) return;
     if (!clicks.length) {
-      clicks = [onCrack(at, startWave(photo, probability(), at))];
+      clicks = [onCrack(at, startWave(photo(), probability(), at))];
       return startAt(clicks[0]);
     }
     const [lastX, lastY] = clicks.at(-1), next = onCrack(at, wave);

@@ -1,5 +1,5 @@
-// A photograph with its cracks: compare, zoom, cut at another threshold, paint. Everything happens on canvases of the
-// photograph's own size, so that what is painted is, pixel by pixel, what is saved. Left to others: what becomes of it.
+// A photograph with its cracks: compare, zoom, cut at another threshold, paint. Everything happens at the photograph's own
+// size, so that what is painted is, pixel by pixel, what is saved. Left to others: what becomes of it.
 
 const VIEWER = `
   <div class="viewer" role="group" aria-label="Photograph with its cracks">
@@ -37,8 +37,8 @@ const VIEWER = `
     </div>
     <div class="panes"><div class="stage">
       <div class="sheet">
-        <canvas class="photo" role="img" aria-label="The photograph"></canvas>
-        <canvas class="overlay" role="img" aria-label="The cracks drawn over it"></canvas>
+        <img class="photo" alt="The photograph">
+        <div class="overlay" role="img" aria-label="The cracks drawn over it"></div>
         <svg class="zones" role="presentation"></svg>
         <svg class="lines" role="presentation"></svg>
         <svg class="marked" role="presentation"></svg>
@@ -56,29 +56,43 @@ const VIEWER = `
 
 const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
 
-const pixelsOf = async (url) => {
+const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: at a time, and what every browser takes
+
+const blobOf = async (url) => {
   const answer = await fetch(url);
   if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again");
   if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again`);
-  return createImageBitmap(await answer.blob());
+  return answer.blob();
+};
+const imageOf = async (url) => {
+  const image = new Image();
+  image.src = URL.createObjectURL(await blobOf(url));
+  await image.decode().finally(() => URL.revokeObjectURL(image.src));
+  return image;
+};
+const bitmapOf = async (url) => createImageBitmap(await blobOf(url));
+const canvasOf = (width, height) => Object.assign(document.createElement("canvas"), { width, height });
+const pixelsOf = (picture, left, top, width, height) => {
+  const context = canvasOf(width, height).getContext("2d", { willReadFrequently: true });
+  context.drawImage(picture, left, top, width, height, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height).data;
 };
 const redChannel = (bitmap) => {
-  const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, 0);
-  const data = context.getImageData(0, 0, bitmap.width, bitmap.height).data, red = new Uint8Array(data.length / 4);
-  for (let at = 0; at < red.length; at++) red[at] = data[4 * at];
+  const { width, height } = bitmap, nRows = Math.ceil(STRIP_PX / width), red = new Uint8Array(width * height);
+  for (let top = 0, to = 0; top < height; top += nRows) {
+    const data = pixelsOf(bitmap, 0, top, width, Math.min(nRows, height - top));
+    for (let at = 0; at < data.length; at += 4) red[to++] = data[at];
+  }
   return red;
 };
-const redOf = async (url) => redChannel(await pixelsOf(url));
+const redOf = async (url) => redChannel(await bitmapOf(url));
 
 // `onChange`: the mask is another one now; `onPlace`: the photograph lies elsewhere on the screen; `onLine`, `onZone`: a line, or a box's cross, over the photograph was clicked.
 function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
-  const photo = find("photo"), overlay = find("overlay"), frame = find("stage");
-  const mask = createMask(overlay);
-  let width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [], leftOut = [], letGo = null;
+  const overlay = find("overlay"), frame = find("stage"), layer = createLayer(overlay), mask = createMask(layer);
+  let photo = find("photo"), width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [], leftOut = [], letGo = null;
   find("hint").textContent = hint;
 
   const say = (text, isError = false) => {
@@ -156,7 +170,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     changed();
   };
   const tracer = createTracer({
-    photo, mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, say,
+    photo: () => ({ width, height, pixels: (...part) => pixelsOf(photo, ...part) }), mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, say,
     onPaint: () => { const on = shown; setTimeout(() => shown === on && changed(), 30); },  // after the way is on the screen
   });
   const undo = () => tracer.back() || (mask.undo() ? changed() : shown && say("Nothing to undo."));
@@ -226,13 +240,24 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
   const saveMask = async () => shown && download(await maskBlob(), "-mask.png");
+  const drawOn = (context, scale, opacity) => {
+    context.drawImage(photo, 0, 0, width * scale, height * scale);
+    context.globalAlpha = opacity;
+    layer.drawOn(context, scale);
+  };
   const saveOverlay = () => {
     if (!shown) return;
-    const canvas = Object.assign(document.createElement("canvas"), { width, height }), context = canvas.getContext("2d");
-    context.drawImage(photo, 0, 0);
-    context.globalAlpha = find("opacity").value / 100;
-    context.drawImage(overlay, 0, 0);
-    canvas.toBlob((blob) => download(blob, "-overlay.png"), "image/png");
+    const save = (scale) => {
+      const canvas = canvasOf(Math.floor(width * scale), Math.floor(height * scale));
+      drawOn(canvas.getContext("2d"), scale, find("opacity").value / 100);
+      canvas.toBlob((blob) => {
+        if (blob) return download(blob, "-overlay.png");
+        if (scale < 1) return say("This device cannot draw the overlay. Save it on another one.", true);
+        say("This device draws no picture as large: the overlay is saved smaller, the mask is not.");
+        save(Math.min(1 - 1e-9, Math.sqrt(LARGEST_SURE_PX / (width * height))));
+      }, "image/png");
+    };
+    save(1);
   };
 
   // --- buttons and keys
@@ -277,13 +302,14 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   const show = async (what, level, draft, marked = []) => {
     asked = what;
     try {
-      const [bitmap, levels] = await Promise.all([pixelsOf(what.image_url), what.levels_url && pixelsOf(what.levels_url)]);
+      const [image, levels] = await Promise.all([imageOf(what.image_url), what.levels_url && bitmapOf(what.levels_url)]);
       if (asked !== what) return false;
-      width = bitmap.width; height = bitmap.height;
+      width = image.naturalWidth; height = image.naturalHeight;
       if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask does not fit. Report it with the photograph");
-      for (const canvas of [photo, overlay]) Object.assign(canvas, { width, height });
-      photo.getContext("2d").drawImage(bitmap, 0, 0);
-      photo.setAttribute("aria-label", `The photograph ${what.name}`);
+      Object.assign(image, { className: "photo", alt: `The photograph ${what.name}` });
+      image.style.imageRendering = photo.style.imageRendering;
+      photo.replaceWith(image);
+      photo = image;
       for (const svg of root.querySelectorAll("svg")) {
         svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
         Object.assign(svg.style, { width: width + "px", height: height + "px" });
@@ -320,7 +346,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     }
   };
   return {
-    show, clear, say, tell, keys, find, stage, maskBlob, level, photo, overlay,
+    show, clear, say, tell, keys, find, stage, maskBlob, level, drawOn,
     shown: () => shown, size: () => [width, height],
     isTouched: mask.isTouched, isEmpty: mask.isEmpty,
     leaveOut: (zones) => { leftOut = zones; if (shown) tell(); },

@@ -9,11 +9,11 @@ const DEAREST = 63, N_BUCKETS = 512;  // of one pixel's cost; more than that of 
 const STEPS_X = [1, 0, -1, 0, 1, -1, -1, 1], STEPS_Y = [0, 1, 0, -1, 1, 1, -1, -1];  // the last four are √2 long: 7 to 5
 const WIDEST_PX = 40, MEDIAN_OF = 21;
 
-// `photo`: a canvas; `probability`: 0 to 255 for each of its pixels, or null; `seed`: x and y, whole pixels within it.
+// `photo`: its width and height, and `pixels`, which gives those of a part; `probability`: 0 to 255 for each of its pixels, or null; `seed`: x and y, whole pixels within it.
 function startWave(photo, probability, seed) {
   const left = Math.max(0, seed[0] - REACH_PX), top = Math.max(0, seed[1] - REACH_PX);
   const width = Math.min(photo.width, seed[0] + REACH_PX + 1) - left, height = Math.min(photo.height, seed[1] + REACH_PX + 1) - top;
-  const { data } = photo.getContext("2d").getImageData(left, top, width, height);
+  const data = photo.pixels(left, top, width, height);
   const grey = new Uint8Array(width * height), sums = new Uint32Array((width + 1) * (height + 1));
   for (let y = 0, at = 0; y < height; y++)
     for (let x = 0, row = 0, next = (y + 1) * (width + 1) + 1; x < width; x++, at++, next++) {

@@ -40,7 +40,7 @@ def show(browser: Browser, look: str) -> None:
 def colours(browser: Browser) -> NDArray[np.uint8]:
     """Of the canvas over the photograph: red, green, blue and opacity."""
     script = """
-    const canvas = document.querySelector("#inspect-viewer .overlay");
+    const canvas = document.querySelector("#inspect-viewer .overlay canvas");
     return Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data);
     """
     return np.array(browser.execute_script(script), np.uint8).reshape(HEIGHT, WIDTH, 4)

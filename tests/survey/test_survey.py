@@ -1,6 +1,7 @@
 """Surveys with the real sidecar and TorchServe, killed, stopped and gone on with; their contact sheet in a real Chromium."""
 
 import csv
+import errno
 import io
 import itertools
 import json
@@ -417,6 +418,27 @@ def test_its_help_needs_no_module_that_windows_lacks() -> None:
     code = f"import sys; sys.modules |= dict.fromkeys({missing}); from survey.__main__ import main; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "usage: python -m survey" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(0, ""), (errno.EACCES, "BlockingIOError"), (errno.ENOSYS, "is where no file can be locked")],
+    ids=["free", "held by another", "a share without locks"],
+)
+def test_its_folder_is_held_by_what_windows_has_instead_of_fcntl(tmp_path: Path, error: int, said: str) -> None:
+    """A `msvcrt` of the test's own stands in for that of Windows."""
+    code = f"""
+import sys, types
+from pathlib import Path
+def locking(*_):
+    if {error}:
+        raise OSError({error}, "no")
+sys.modules |= {{"fcntl": None, "msvcrt": types.SimpleNamespace(LK_NBLCK=2, locking=locking)}}
+from survey.folder import Survey
+Survey(Path({str(tmp_path)!r}), {QUESTION}).close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (said in done.stderr) if said else (done.stderr == "")
 
 
 def test_the_former_name_runs_it_and_names_the_new_one() -> None:

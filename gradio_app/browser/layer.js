@@ -1,0 +1,29 @@
+// What is drawn over a photograph of any size, on canvases that phones draw: iOS takes none of more than 16.7 megapixels.
+
+const TILE_PX = 4096;
+
+// `root`: the element that holds the canvases.
+function createLayer(root) {
+  let tiles = [];
+  return {
+    begin: ([width, height]) => {
+      for (const { canvas } of tiles) canvas.width = 0;  // iOS gives its memory back at once only so
+      tiles = [];
+      for (let top = 0; top < height; top += TILE_PX)
+        for (let left = 0; left < width; left += TILE_PX) {
+          const canvas = document.createElement("canvas");
+          Object.assign(canvas, { width: Math.min(TILE_PX, width - left), height: Math.min(TILE_PX, height - top) });
+          Object.assign(canvas.style, { left: left + "px", top: top + "px" });
+          tiles.push({ canvas, left, top });
+        }
+      root.replaceChildren(...tiles.map(({ canvas }) => canvas));
+      Object.assign(root.style, { width: width + "px", height: height + "px" });
+    },
+    // `part`: an ImageData.
+    put: (part, left, top) => { for (const tile of tiles) tile.canvas.getContext("2d").putImageData(part, left - tile.left, top - tile.top); },
+    // All of it, at another scale.
+    drawOn: (context, scale) => {
+      for (const { canvas, left, top } of tiles) context.drawImage(canvas, left * scale, top * scale, canvas.width * scale, canvas.height * scale);
+    },
+  };
+}
