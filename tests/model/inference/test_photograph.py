@@ -284,7 +284,7 @@ def test_the_environment_sets_the_limits() -> None:
     assert (limits.max_bytes, limits.max_pixels) == (7 * MEGABYTE, MEGAPIXEL // 2)
 
 
-@pytest.mark.parametrize("text", ["0", "-3", "", "many", "nan", "inf", "1e-12"])
+@pytest.mark.parametrize("text", ["0", "-3", "many", "nan", "inf", "1e-12"])
 @pytest.mark.parametrize("name", ["CRACK_MAX_MEGABYTES", "CRACK_MAX_MEGAPIXELS"])
 def test_a_setting_that_is_no_positive_number_is_named(name: str, text: str) -> None:
     with pytest.raises(ValueError, match=f"{name}='{text}': expected a positive number"):
