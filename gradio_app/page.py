@@ -24,6 +24,7 @@ from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError
 from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
+from gradio_app.model_tab import ModelTab
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
 from inspection.left_out import Box
 from inspection.width_classes import bounds, classes
@@ -35,7 +36,6 @@ from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
-REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
 MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
 COLUMNS = [
@@ -51,10 +51,6 @@ COLUMNS = [
 ]
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
-MEASURED_ON = {  # the sets of a card's figures, for people
-    "deepcrack/test": "DeepCrack's 237 test photographs, concrete and asphalt, none of which it has learned from",
-}
-F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
 _BROWSER = Path(__file__).parent / "browser"
 _SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "layer.js", "mask.js", "wire.js", "tracing.js", "viewer.js")
 
@@ -71,6 +67,7 @@ class Page:
         self.limits = limits
         self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
+        self.model_tab = ModelTab(backend)
         self.inspections = Inspections(backend, self._kept, self._own, self._url, _told)
 
     def close(self) -> None:
@@ -211,40 +208,6 @@ class Page:
 
         return _told(review)
 
-    def describe(self) -> str:
-        """The served model, as Markdown."""
-        try:
-            model, retraining = self._backend.model(), self._backend.retraining()
-        except BackendError as error:
-            return f"### The model cannot be described\n\n{error}"
-        card, counts, job = model["card"], model["feedback"], retraining["job"]
-        lines = [f"### Version {model['version']}", "", card["use"], ""]
-        for name, figures in card["figures"].items():
-            if "f1" in figures and "f1_interval" in figures:
-                low, high = figures["f1_interval"]
-                measured = f"F1 **{figures['f1']:.3f}** (95% interval {low:.3f} to {high:.3f})"
-                lines += [f"Measured on {MEASURED_ON.get(name, name.replace('/', ', '))}: {measured}. {F1_IN_WORDS}", ""]
-        lines += [
-            f"**{_counted(counts['accepted'], 'label')}** accepted, **{_counted(counts['labelled'], 'label')}** waiting for a "
-            f"review, **{_counted(counts['needs_label'], 'complaint')}** without a mask. The next training starts after "
-            f"**{_counted(retraining['labels_until_next'], 'more accepted label')}**, or when you ask for it.",
-            "",
-            _retraining_line(job) if job else "No retraining was asked for yet.",
-        ]
-        if len(retraining["history"]) > 1:
-            lines += ["", "Before it:", ""]
-            lines += [f"- {_retraining_line(former)}" for former in retraining["history"][1:]]
-        return "\n".join(lines)
-
-    def ask_for_retraining(self) -> str:
-        """Queue a retraining; the page's sentence about it."""
-        try:
-            job = self._backend.ask_for_retraining()["job"]
-        except BackendError as error:
-            raise gr.Error(str(error)) from error
-        gr.Info(f"Retraining {job['id']}: {job['state']}.")
-        return self.describe()
-
     def _found(self, said: dict[str, Any]) -> Found:
         mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
         levels = Path(said["levels"]).resolve()
@@ -294,16 +257,7 @@ def build(page: Page, logout: str | None) -> gr.Blocks:
             of_review = (page.list_items, page.open_item, page.predict_item, page.shrink_item, page.review_item)
             _canvas("review", ("before.js",), of_review)
         with gr.Tab("Model") as model_tab:
-            described = gr.Markdown("…")
-            retrain = gr.Button("Retrain with the accepted labels", size="md", elem_id="retrain")
-            clock = gr.Timer(REFRESHED_S, active=False)
-
-        model_tab.select(page.describe, None, described, api_name="model")
-        model_tab.select(lambda: gr.Timer(active=True), None, clock, api_visibility="private")
-        for tab in (inspect_tab, review_tab):
-            tab.select(lambda: gr.Timer(active=False), None, clock, api_visibility="private")
-        clock.tick(page.describe, None, described, show_progress="hidden", api_visibility="private")
-        retrain.click(page.ask_for_retraining, None, described, api_name="retrain")
+            page.model_tab.build(model_tab, others=(inspect_tab, review_tab))
         gr.api(_save_by_api(page), api_name="correct")  # type: ignore[attr-defined]
     return blocks  # type: ignore[no-any-return]
 
@@ -351,16 +305,6 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
         max_file_size=page.limits.max_bytes,
     )
     return app
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
-def _retraining_line(job: dict[str, Any]) -> str:
-    state = f"{job['progress']:.0%}" if job["state"] == "running" else job["state"].replace("_", " ")
-    asked = f"{job['asked_at'][:16].replace('T', ' ')}, asked for by {job['asked_by']}"
-    return f"Retraining {job['id']} ({asked}), **{state}**: {job['message']}"
 
 
 def _function(method: Callable[..., Any]) -> Callable[..., Any]:
