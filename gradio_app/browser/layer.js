@@ -1,6 +1,6 @@
 // What is drawn over a photograph of any size, on canvases that phones draw: iOS takes none of more than 16.7 megapixels.
 
-const TILE_PX = 4096;
+const CANVAS_PX = 4096;
 
 // `root`: the element that holds the canvases.
 function createLayer(root) {
@@ -9,10 +9,10 @@ function createLayer(root) {
     begin: ([width, height]) => {
       for (const { canvas } of tiles) canvas.width = 0;  // iOS gives its memory back at once only so
       tiles = [];
-      for (let top = 0; top < height; top += TILE_PX)
-        for (let left = 0; left < width; left += TILE_PX) {
+      for (let top = 0; top < height; top += CANVAS_PX)
+        for (let left = 0; left < width; left += CANVAS_PX) {
           const canvas = document.createElement("canvas");
-          Object.assign(canvas, { width: Math.min(TILE_PX, width - left), height: Math.min(TILE_PX, height - top) });
+          Object.assign(canvas, { width: Math.min(CANVAS_PX, width - left), height: Math.min(CANVAS_PX, height - top) });
           Object.assign(canvas.style, { left: left + "px", top: top + "px" });
           tiles.push({ canvas, left, top });
         }

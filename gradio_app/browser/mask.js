@@ -3,7 +3,7 @@
 
 const LOOKS = { red: "#ff0040", cyan: "#00e5ff", outline: "#00e5ff" };
 const EDGE_PX = 2;  // of an outline: a bright line round the crack, and a black one round that
-const TILE_PX = 256;  // what a threshold doesn't change is not painted again: most of a photograph
+const PATCH_PX = 256;  // what a threshold doesn't change is not painted again: most of a photograph
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
 const BAND_PX = 1024;  // rows that are drawn at a time
 
@@ -92,9 +92,9 @@ function createMask(layer) {
     begin: (size) => { [width, height] = size; layer.begin(size); tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
     fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
     cut: (probability, level) => {
-      for (let top = 0; top < height; top += TILE_PX)
-        for (let left = 0; left < width; left += TILE_PX) {
-          const right = Math.min(width, left + TILE_PX), bottom = Math.min(height, top + TILE_PX);
+      for (let top = 0; top < height; top += PATCH_PX)
+        for (let left = 0; left < width; left += PATCH_PX) {
+          const right = Math.min(width, left + PATCH_PX), bottom = Math.min(height, top + PATCH_PX);
           let isOther = false;
           for (let row = top; row < bottom; row++)
             for (let at = row * width + left, end = row * width + right; at < end; at++) {
