@@ -11,7 +11,7 @@ import logging
 import time
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from gradio.context import LocalContext
 from crack.bodies import Bodies
 from crack.doors import Doors
 from gradio_app.backend import Backend, BackendError
+from gradio_app.describing import RETRAINING_IN_WORDS, describe
 from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
-from gradio_app.model_tab import ModelTab
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
 from inspection.left_out import Box
 from inspection.width_classes import bounds, classes
@@ -36,6 +36,7 @@ from model.inference.segmenter import threshold_level
 
 logger = logging.getLogger("gradio_app")
 
+REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
 MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
 COLUMNS = [
@@ -67,7 +68,6 @@ class Page:
         self.limits = limits
         self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
-        self.model_tab = ModelTab(backend)
         self.inspections = Inspections(backend, self._kept, self._own, self._url, _told)
 
     def close(self) -> None:
@@ -208,6 +208,19 @@ class Page:
 
         return _told(review)
 
+    def describe(self) -> str:
+        """The served model, as Markdown."""
+        return describe(self._backend)
+
+    def ask_for_retraining(self) -> str:
+        """Queue a retraining; the page's sentence about it."""
+        try:
+            job = self._backend.ask_for_retraining()["job"]
+        except BackendError as error:
+            raise gr.Error(str(error)) from error
+        gr.Info(f"Retraining {job['id']}: {job['state']}.")
+        return self.describe()
+
     def _found(self, said: dict[str, Any]) -> Found:
         mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
         levels = Path(said["levels"]).resolve()
@@ -257,9 +270,35 @@ def build(page: Page, logout: str | None) -> gr.Blocks:
             of_review = (page.list_items, page.open_item, page.predict_item, page.shrink_item, page.review_item)
             _canvas("review", ("before.js",), of_review)
         with gr.Tab("Model") as model_tab:
-            page.model_tab.build(model_tab, others=(inspect_tab, review_tab))
+            _model_tab(page, model_tab, others=(inspect_tab, review_tab))
         gr.api(_save_by_api(page), api_name="correct")  # type: ignore[attr-defined]
     return blocks  # type: ignore[no-any-return]
+
+
+def _model_tab(page: Page, tab: gr.Tab, others: Sequence[gr.Tab]) -> None:
+    """Within the tab's context. While it is open, and none of the others, it is brought up to date."""
+    described = gr.Markdown("…")
+    retrain = gr.Button("Retrain with the accepted labels", size="md", elem_id="retrain")
+    with gr.Column(visible=False) as asked:
+        gr.Markdown(RETRAINING_IN_WORDS)
+        with gr.Row():
+            start = gr.Button("Start the retraining", variant="primary", size="md", elem_id="retrain-start")
+            cancel = gr.Button("Not now", size="md", elem_id="retrain-cancel")
+    clock = gr.Timer(REFRESHED_S, active=False)
+
+    tab.select(page.describe, None, described, api_name="model")
+    tab.select(lambda: gr.Timer(active=True), None, clock, api_visibility="private")
+    for other in others:
+        other.select(lambda: gr.Timer(active=False), None, clock, api_visibility="private")
+    clock.tick(page.describe, None, described, show_progress="hidden", api_visibility="private")
+    for button, is_asked in ((retrain, True), (cancel, False), (start, False)):
+        button.click(functools.partial(_shown, is_asked), None, [retrain, asked], api_visibility="private")
+    start.click(page.ask_for_retraining, None, described, api_name="retrain")
+
+
+def _shown(is_asked: bool) -> tuple[gr.Button, gr.Column]:
+    """Either the button or the question."""
+    return gr.Button(visible=not is_asked), gr.Column(visible=is_asked)
 
 
 def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any], ...]) -> None:
