@@ -1,12 +1,9 @@
 """Surveys with the real sidecar and TorchServe, killed, stopped and gone on with; their contact sheet in a real Chromium."""
 
 import csv
-import errno
 import io
-import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -25,17 +22,14 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from inspection.examining import thumbnail
-from inspection.rows import Row, Status
 from model.inference.boxes import box
-from model.inference.encoding import mask_png
 from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
-from survey.folder import Survey
 from survey.report import write_report
 from tests.conftest import ROOT
 from tests.front import Front
-from tests.photographs import jpeg, noise, png, tiff, with_orientation
+from tests.photographs import jpeg, png, tiff, with_orientation
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -420,27 +414,6 @@ def test_its_help_needs_no_module_that_windows_lacks() -> None:
     assert "usage: python -m survey" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [(0, ""), (errno.EACCES, "BlockingIOError"), (errno.ENOSYS, "is where no file can be locked")],
-    ids=["free", "held by another", "a share without locks"],
-)
-def test_its_folder_is_held_by_what_windows_has_instead_of_fcntl(tmp_path: Path, error: int, said: str) -> None:
-    """A `msvcrt` of the test's own stands in for that of Windows."""
-    code = f"""
-import sys, types
-from pathlib import Path
-def locking(*_):
-    if {error}:
-        raise OSError({error}, "no")
-sys.modules |= {{"fcntl": None, "msvcrt": types.SimpleNamespace(LK_NBLCK=2, locking=locking)}}
-from survey.folder import Survey
-Survey(Path({str(tmp_path)!r}), {QUESTION}).close()
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (said in done.stderr) if said else (done.stderr == "")
-
-
 def test_the_former_name_runs_it_and_names_the_new_one() -> None:
     command = [sys.executable, "-m", "sidecar.batch", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -453,81 +426,6 @@ def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:
     code, said = run(tmp_path, "http://127.0.0.1:9", "--out", str(tmp_path / "out"))
     assert code == 2
     assert "holds no photograph (scan.pdf: It is a PDF, no photograph (JPEG, PNG" in said
-
-
-def test_a_journal_torn_at_any_byte_keeps_every_line_before(tmp_path: Path) -> None:
-    survey = Survey(tmp_path, QUESTION)
-    for number in range(3):
-        survey.append(Row(str(number), Status.REFUSED, 1, 1, "", error="torn"))
-    survey.close()
-    whole = (tmp_path / "cracks.jsonl").read_bytes()
-    for n_bytes in range(len(whole) + 1):
-        (tmp_path / "cracks.jsonl").write_bytes(whole[:n_bytes])
-        survey = Survey(tmp_path, QUESTION)
-        n_left = max(0, whole[:n_bytes].count(b"\n") - 1)
-        assert [found.file for found in survey.rows("012")] == ["0", "1", "2"][:n_left]
-        survey.append(Row("2", Status.FAILED, 1, 1, "", error="new"))
-        survey.close()
-        lines = (tmp_path / "cracks.jsonl").read_bytes().splitlines()
-        assert [json.loads(line).get("file") for line in lines] == [*[None, "0", "1", "2"][: n_left + 1], "2"]
-
-
-def test_of_a_journal_whose_end_a_power_cut_left_as_zeros_every_line_before_holds(tmp_path: Path) -> None:
-    survey = Survey(tmp_path, QUESTION)
-    survey.append(Row("0", Status.REFUSED, 1, 1, "", error="torn"))
-    survey.close()
-    with (tmp_path / "cracks.jsonl").open("ab") as journal:
-        journal.write(bytes(100) + b'"}\n{"file": "1"}\n')
-    survey = Survey(tmp_path, QUESTION)
-    assert survey.files() == ["0"]
-    survey.close()
-
-
-def test_what_is_noted_is_brought_to_disk_each_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal, on_disk, fsync = tmp_path / "cracks.jsonl", [0], os.fsync
-
-    def noted(descriptor: int) -> None:
-        fsync(descriptor)
-        if os.path.sameopenfile(descriptor, survey_journal.fileno()):
-            on_disk.append(os.fstat(descriptor).st_size)
-
-    survey = Survey(tmp_path, QUESTION)
-    with journal.open("rb") as survey_journal:
-        monkeypatch.setattr(os, "fsync", noted)
-        for number in itertools.count():
-            survey.append(Row(str(number), Status.REFUSED, 1, 1, "", error="torn"))
-            if on_disk[-1]:
-                break
-        survey.append(Row("the last", Status.REFUSED, 1, 1, "", error="torn"))
-        survey.close()
-    assert on_disk[-1] == journal.stat().st_size > on_disk[1]
-
-
-@pytest.mark.parametrize("end", [0, -1, -1000])
-@pytest.mark.parametrize("picture", ["mask", "overlay"])
-def test_a_picture_that_a_power_cut_left_empty_or_half_is_made_again(tmp_path: Path, picture: str, end: int) -> None:
-    survey = Survey(tmp_path, QUESTION)
-    survey.keep("wall.jpg", mask_png(noise(64, 64)[..., 0] > 128), jpeg(noise(64, 64)))
-    assert survey.has_pictures("wall.jpg")
-    path = getattr(survey, picture)("wall.jpg")
-    path.write_bytes(path.read_bytes()[:end])
-    assert not survey.has_pictures("wall.jpg")
-    survey.close()
-
-
-@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
-@pytest.mark.parametrize("error", ["ENOLCK", "EOPNOTSUPP", "ENOSYS"])
-def test_on_a_share_without_locks_a_survey_warns_and_works(tmp_path: Path, error: str) -> None:
-    code = f"""
-from pathlib import Path
-from survey.folder import Survey
-survey = Survey(Path({str(tmp_path)!r}), {QUESTION})
-survey.close()
-"""
-    trace = ["strace", "-qq", "-o", os.devnull, "-e", "trace=flock", "-e", f"inject=flock:error={error}"]
-    done = subprocess.run([*trace, sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"warning: {tmp_path} is where no file can be locked (" in done.stderr
-    assert len((tmp_path / "cracks.jsonl").read_bytes().splitlines()) == 1
 
 
 def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(front: Front, folder: Path) -> None:
@@ -549,18 +447,6 @@ def test_a_survey_by_a_former_archive_has_no_scores(former_sidecar: Sidecar, fol
     assert code == 0, said
     assert {row["crack_score"] for row in table(folder).values()} == {""}
     assert "6 have no score" in (results(folder) / "index.html").read_text()
-
-
-def test_the_contact_sheet_ranks_by_score_and_what_has_none_by_its_share_at_the_end(tmp_path: Path) -> None:
-    survey = Survey(tmp_path, QUESTION)
-    figures = {"a": (0.5, 0.2), "b": (0.01, 0.9), "c": (0.3, None), "d": (0.9, None), "e": (0.0, 0.0), "f": (0.6, 0.2)}
-    for file, (ratio, score) in figures.items():
-        survey.append(Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=score))
-    sheet = survey.write_sheet(figures, "bridge", "").read_text()
-    survey.close()
-    assert re.findall(r'data-file="(.)"', sheet) == ["b", "f", "a", "e", "d", "c"]
-    assert re.findall(r"<b>(.*?)</b>", sheet) == ["0.900", "0.200", "0.200", "0.000", "no score", "no score"]
-    assert "2 have no score" in sheet
 
 
 def test_a_thin_crack_shows_in_the_thumbnail() -> None:
