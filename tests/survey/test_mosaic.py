@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,7 @@ def check_against_drawn(out: Path, cracks: list[Crack]) -> None:
     assert len(found) == len(cracks)
     a, b, c, d, e, f = (~TO_MAP)[:6]
     for feature, drawn in zip(found, cracks, strict=True):
+        print({**feature, "points": len(feature["points"])}, f"drawn: {drawn.length_px * M_PER_PX:.3f} m, {drawn.width_px} px")
         error_px = drawn.distance(feature["points"] @ np.array([(a, d), (b, e)]) + (c, f))
         assert error_px.mean() <= 0.5
         assert np.percentile(error_px, 90) <= 0.5  # beyond are its round ends, as the distance is from the middle line
@@ -232,10 +234,11 @@ def test_a_mosaic_of_600_megapixels_takes_at_most_two_gigabytes(tmp_path: Path) 
     cracks = cracks_in(LARGE_HW)
     write_mosaic(tmp_path / "deck.tif", LARGE_HW, cracks, TO_MAP)
     survey = begin(tmp_path / "deck.tif", tmp_path / "found", *ON_BACKEND)
-    peak_bytes = 0
+    peak_bytes, started = 0, time.monotonic()
     while survey.poll() is None:
         peak_bytes = max(peak_bytes, pss_bytes(psutil.Process(survey.pid)))
         threading.Event().wait(0.1)
+    print(f"{peak_bytes / 1e9:.2f} GB at most, {time.monotonic() - started:.0f} s")
     assert survey.returncode == 0, survey.communicate()[0]
     check_against_drawn(tmp_path / "found", cracks)
     assert peak_bytes < 2 * 2**30
