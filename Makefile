@@ -6,7 +6,7 @@ export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.installed-$(shell cat requirements.txt constraints.txt | cksum | cut -d' ' -f1)
+READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test lint train evaluate export retrain monitor bench docs lock audit sbom samples clean
@@ -16,11 +16,12 @@ help: ## list the targets
 
 setup: $(READY) ## install everything into .venv
 
-$(READY): requirements.txt constraints.txt
+$(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("error: Python %d.%d was found: expected 3.11, \
 for which the versions in requirements.txt were chosen. Install it, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.txt --constraint constraints.txt
+	$(BIN)/pip install --quiet --requirement requirements.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
@@ -64,14 +65,14 @@ bench: $(READY) ## measure serving: against its limit and what one would use ins
 docs: $(READY) ## write the tables of settings in docs/configuration.md
 	$(BIN)/python -m deploy.settings_tables
 
-lock: ## write constraints.txt anew: the newest of all packages that requirements.txt allows
+lock: ## write requirements.txt anew: the newest of all packages that pyproject.toml allows
 	$(PYTHON) -m venv --clear $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet --requirement requirements.txt
+	$(VENV)/lock/bin/pip install --quiet .[dev]
 	$(VENV)/lock/bin/python deploy/lock.py
 	rm -r $(VENV)/lock
 
-audit: $(READY) ## look all installed packages up among the known vulnerabilities; asks PyPI
-	$(BIN)/pip-audit --local --strict
+audit: $(READY) ## look all locked packages up among the known vulnerabilities; asks PyPI
+	$(BIN)/pip-audit --strict --disable-pip --no-deps --requirement requirements.txt
 
 sbom: $(READY) ## list all installed packages in sbom.json (CycloneDX), for an audit at any later time
 	$(BIN)/cyclonedx-py environment $(VENV) --output-reproducible --output-format JSON --output-file sbom.json

@@ -1,4 +1,4 @@
-"""Write constraints.txt, the lock: each package that those in requirements.txt lead to, at the version that is installed here.
+"""Write requirements.txt, the lock: each package that pyproject.toml's extras lead to, at the version that is installed here.
 
 `make lock` runs it in a new environment, so that what the index has newest comes in; run by itself it records the present one.
 Left out is what torch brings for graphics cards, as an index without CUDA has none of it, and pip, which does the installing.
@@ -6,6 +6,7 @@ Left out is what torch brings for graphics cards, as an index without CUDA has n
 
 import re
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -14,13 +15,27 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parent.parent
+LOCK = ROOT / "requirements.txt"
 LEFT_OUT = re.compile(r"(nvidia|cuda)-.+|triton|pip")
-HEAD = "# Written by `make lock`: what requirements.txt leads to. make setup and the Dockerfiles install by it.\n"
+HEAD = (
+    "# Written by `make lock`: all packages that pyproject.toml leads to, for Python 3.11 from PyPI.\n"
+    "# make setup installs it; an image installs a part of it, `pip install --constraint requirements.txt .[EXTRA]`.\n"
+)
 
 
-def direct() -> list[Requirement]:
-    lines = (line.partition("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    return [Requirement(line) for line in lines if line]
+def direct(*extras: str) -> list[Requirement]:
+    """What pyproject.toml asks for, with these extras and those that they name; without any, with all extras."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    by_extra = project["optional-dependencies"]
+    waiting, seen, found = list(extras or by_extra), set[str](), list(map(Requirement, project["dependencies"]))
+    while waiting:
+        extra = waiting.pop()
+        if extra not in seen:
+            seen.add(extra)
+            wanted = list(map(Requirement, by_extra[extra]))
+            waiting += [name for each in wanted if each.name == project["name"] for name in each.extras]
+            found += [each for each in wanted if each.name != project["name"]]
+    return found
 
 
 def lock() -> dict[str, str]:
@@ -46,14 +61,14 @@ def lock() -> dict[str, str]:
 
 
 def text(versions: dict[str, str]) -> str:
-    """The lines of the lock; a package that requirements.txt wants on some machines alone is one on those alone."""
+    """The lines of the lock; a package that pyproject.toml wants on some machines alone is one on those alone."""
     markers = {canonicalize_name(each.name): f"; {each.marker}" for each in direct() if each.marker}
     return HEAD + "".join(f"{name}=={version}{markers.get(name, '')}\n" for name, version in versions.items())
 
 
 def main() -> int:
     try:
-        (ROOT / "constraints.txt").write_text(text(lock()))
+        LOCK.write_text(text(lock()))
     except metadata.PackageNotFoundError as error:
         print(f"error: {error.name} is needed and not installed. Run make setup first.", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.lock import direct
 from sidecar.keys import KeyRing, Right
 from tests.conftest import ARCHIVE, ROOT
 from tests.test_imports import reachable_names
@@ -55,7 +56,7 @@ def instructions(dockerfile: Path) -> list[list[str]]:
 def installed(dockerfile: Path) -> set[str]:
     """Names of the packages that pip is given."""
     (install,) = [line for line in instructions(dockerfile) if line[0] == "RUN" and "pip" in line]
-    after = install[install.index("/constraints.txt") + 1 :]
+    after = install[install.index("/requirements.txt") + 1 :]
     return {word.lower() for word in after if re.fullmatch(r"[A-Za-z][\w-]*", word)}
 
 
@@ -67,8 +68,7 @@ def copied(dockerfile: Path) -> Iterator[str]:
 
 
 def pins() -> dict[str, str]:
-    lines = (line.partition("#")[0].partition(";")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
-    return dict(line.lower().split("==") for line in lines if line)
+    return {each.name.lower(): str(each.specifier) for each in direct()}
 
 
 def networks(name: str) -> set[str]:

@@ -1,12 +1,12 @@
-"""constraints.txt holds all that is installed, and nothing that only this machine's index has."""
+"""requirements.txt holds all that is installed, and nothing that only this machine's index has."""
 
 import re
 
 from packaging.utils import canonicalize_name
 
-from deploy.lock import ROOT, direct, lock, text
+from deploy.lock import LOCK, direct, lock, text
 
-LINES = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+LINES = [line for line in LOCK.read_text().splitlines() if not line.startswith("#")]
 LOCKED = dict(line.partition(";")[0].split("==") for line in LINES)
 
 
@@ -15,9 +15,9 @@ def test_each_package_that_is_needed_is_locked_at_the_version_that_is_tested() -
     assert {name: version for name, version in needed.items() if LOCKED.get(name) != version} == {}
 
 
-def test_the_lock_agrees_with_the_requirements() -> None:
-    pinned = {canonicalize_name(each.name): str(each.specifier) for each in direct()}
-    assert {name: f"=={LOCKED[name]}" for name in pinned} == pinned
+def test_the_lock_agrees_with_pyproject_which_names_one_version_of_each() -> None:
+    pinned = {(canonicalize_name(each.name), str(each.specifier)) for each in direct()}
+    assert {(name, f"=={LOCKED.get(name)}") for name, _ in pinned} == pinned
 
 
 def test_the_lock_names_public_versions_for_any_index_and_nothing_for_graphics_cards() -> None:
