@@ -3,6 +3,10 @@
 # The folder that holds the training photographs, a sub-folder a set (docs/training.md, "Data").
 export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 
+# What a shell sets for another Python or another project's packages (ROS, conda) is not for this one.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONINSPECT PIP_TARGET PIP_PREFIX
+export PIP_USER := 0
+
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,8 +24,8 @@ $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("error: Python %d.%d was found: expected 3.11, \
 for which the versions in requirements.txt were chosen. Install it, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --requirement requirements.txt
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 up: $(READY) ## start the system and print its addresses; Ctrl-C stops it

@@ -42,6 +42,7 @@ def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
         ws="none",
         proxy_headers=False,  # crack.doors, which knows whose to trust
         backlog=max(1, min(128, n_files // 8)),  # asyncio takes so many at once, before any of them is counted
+        workers=1,  # whatever WEB_CONCURRENCY says, which the shells of some hosts set
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=stop_timeout_s,

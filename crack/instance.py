@@ -58,10 +58,17 @@ def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
     neighbours = {
         "TORCHSERVE_URL": given.get("TS_INFERENCE_ADDRESS", torchserve["TS_INFERENCE_ADDRESS"]),
         "TORCHSERVE_MANAGEMENT_URL": given.get("TS_MANAGEMENT_ADDRESS", torchserve["TS_MANAGEMENT_ADDRESS"]),
-        "BACKEND_URL": f"http://127.0.0.1:{given['CRACK_SIDECAR_PORT']}",
+        "BACKEND_URL": reachable_at(given.get("CRACK_SIDECAR_HOST", ""), given["CRACK_SIDECAR_PORT"]),
         "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{given['CRACK_MLFLOW_PORT']}",
     }
     return neighbours | (torchserve if number > 1 else {}) | given
+
+
+def reachable_at(host: str, port: object) -> str:
+    """Where processes of this machine reach what listens at `host`, which may be all addresses or none in particular."""
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def instance_number(environment: Mapping[str, str]) -> int:

@@ -12,6 +12,8 @@ class OwnFolder:
     """A new folder `NAME-...` where temporary files are kept (TMPDIR); those of that name whose process was killed are removed.
 
     Its owner holds a lock on it, which the kernel takes back from a process that is killed.
+
+    Raises OSError where no folder can be made or locked.
     """
 
     def __init__(self, name: str) -> None:
@@ -20,7 +22,15 @@ class OwnFolder:
             _remove_if_nobodys(former)
         made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))
         lock = os.open(made, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(lock)
+            made.rmdir()
+            raise OSError(
+                f"TMPDIR={str(parent)!r} is where no file can be locked ({error.strerror}), as on some network shares. Set "
+                "TMPDIR to a folder on a disk of this machine, such as /tmp."
+            ) from error
         self._lock: int | None = lock
         self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now: nobody finds it without its lock
 
@@ -40,7 +50,7 @@ def _remove_if_nobodys(folder: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
-    except BlockingIOError:
+    except OSError:  # its owner lives, or nothing can be locked there
         pass
     finally:
         os.close(lock)

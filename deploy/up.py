@@ -167,6 +167,9 @@ def main() -> int:
         environment = of_instance(os.environ)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    certificates = environment.get("SSL_CERT_FILE")
+    if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
+        sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"], str(ROOT / ".tools")])
     environment["PYTHONUNBUFFERED"] = "1"
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nobody else is told

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -11,7 +12,6 @@ from crack.connections import serve
 from crack.temporary import OwnFolder
 from gradio_app.backend import Backend
 from gradio_app.login import Login
-from gradio_app.page import Page, application, cookies
 from gradio_app.settings import PageSettings
 
 
@@ -29,15 +29,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o077)  # uploads and what is shown of them are for no other user of this machine
     try:
         settings = PageSettings.from_environment()
-    except ValueError as error:
+        folder = OwnFolder("crack-page")
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
+    # Gradio's own default, /tmp/gradio, can be made by one user of a machine only; Gradio reads this when it is imported.
+    uploads, shown = folder.path / "uploads", folder.path / "shown"
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    from gradio_app.page import Page, application, cookies
+
     login = settings.login
     backend = Backend(
         settings.backend_url, (lambda: login.token(cookies())) if isinstance(login, Login) else lambda: settings.key
     )
-    folder = OwnFolder("crack-page")
+    shown.mkdir()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again at the end: the folder must go too
     try:
-        with closing(Page(backend, folder.path, settings.limits, settings.doors.root_path)) as page:
+        with closing(Page(backend, shown, settings.limits, settings.doors.root_path)) as page:
             serve(application(page, login, settings.doors), settings.host, settings.port, stop_timeout_s=1)
     finally:
         folder.remove()

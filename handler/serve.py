@@ -37,7 +37,7 @@ logger = logging.getLogger("handler.serve")
 
 MODEL_NAME = "crack"
 RELEASED = Path("model_store/crack.mar")
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 600.0  # on a machine that is busy with other things; who ended it earlier would begin again and again
 STOP_TIMEOUT_S = 15.0
 WATCH_S = 2.0  # between two looks at the workers
 # Ctrl-C (which a shell lets background jobs ignore), what containers are stopped with, and the end of the terminal.
@@ -72,6 +72,7 @@ class Server:
     Raises:
         ValueError: a limit is no sensible value, or TorchServe's own is smaller.
         StartError: there is no Java, or the name of the folder of temporary files (TMPDIR) is too long for a socket in it.
+        OSError: the logs or temporary files have no place.
     """
 
     def __init__(self, config: Path, log_dir: Path, settings: Mapping[str, str] | None = None) -> None:
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     try:
         server = Server(options.config, options.logs)
-    except (StartError, ValueError) as error:
+    except (StartError, ValueError, OSError) as error:
         logger.error("%s", error)
         return 2
     try:

@@ -17,6 +17,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
 from crack.bodies import Bodies
+from crack.instance import reachable_at
 from model.inference import card as model_card
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
@@ -375,10 +376,10 @@ async def _announce(readiness: Readiness, settings: Settings) -> None:
             await readiness.check()
             break
         await asyncio.sleep(0.5)
-    url = f"http://{settings.host}:{settings.port}"
+    url = reachable_at(settings.host, settings.port)
     logger.info(
         "Crack detection is ready. Ctrl-C stops it.\n"
-        f"  the page                  http://127.0.0.1:{settings.page_port}\n"
+        f"  the page                  {reachable_at(settings.page_host, settings.page_port)}\n"
         f"  predictions and feedback  {url}/predict, {url}/save-for-retrain\n"
         f"  their description         {url}/docs\n"
         f"  metrics                   {url}/metrics\n"

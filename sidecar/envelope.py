@@ -1,4 +1,4 @@
-"""What every request leaves behind: one line in the log, its count and its seconds."""
+"""What every request leaves behind: its count, its seconds and one line in the log."""
 
 import logging
 import time
@@ -10,6 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sidecar.metrics import Metrics
 
 logger = logging.getLogger("sidecar.requests")
+# Prometheus and whoever watches over processes ask for these every few seconds: only bad news is worth a line.
+_WATCHED = {"/metrics", "/ping", "/ready"}
 
 
 class Envelope:
@@ -42,7 +44,8 @@ class Envelope:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.requests.labels(route, str(status)).inc()
             self._metrics.seconds.labels(route, model_version).observe(seconds)
-            logger.info(
+            logger.log(
+                logging.DEBUG if route in _WATCHED and status < 400 else logging.INFO,
                 "request id=%s method=%s route=%s code=%d ms=%.1f model=%s",
                 request_id,
                 scope["method"],

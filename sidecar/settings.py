@@ -38,8 +38,9 @@ class Settings(OfSeveralParts):
 
     host: str = Field("127.0.0.1", alias="CRACK_SIDECAR_HOST", description="where the sidecar listens")
     port: Port = Field(alias="CRACK_SIDECAR_PORT", description="at which port")
-    page_port: Port = Field(alias="CRACK_PAGE_PORT", description="the page's, as its log names it")
-    prometheus_url: str = Field("", alias="CRACK_PROMETHEUS_URL", description="Prometheus's, as its log names it")
+    page_host: str = Field("127.0.0.1", alias="CRACK_PAGE_HOST", description="where the page listens, for the log")
+    page_port: Port = Field(alias="CRACK_PAGE_PORT", description="the page's port, for the log")
+    prometheus_url: str = Field("", alias="CRACK_PROMETHEUS_URL", description="where Prometheus is, for the log")
     quota_gb: Positive = Field(20, alias="CRACK_QUOTA_GB", description="what the feedback store may take")
     inspections_dir: Path = Field(
         alias="CRACK_INSPECTIONS_DIR", description="the store of [inspections](inspecting.md#inspections-kept-by-the-server)"

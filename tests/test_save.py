@@ -336,6 +336,14 @@ def test_each_request_is_one_line_of_the_log(sidecar: Sidecar) -> None:
     assert f"model={answer.headers['X-Crack-Model-Version']}" in line
 
 
+def test_what_prometheus_and_probes_ask_for_is_no_line_of_the_log_while_it_is_answered(sidecar: Sidecar) -> None:
+    for path in ("/ping", "/ready", "/metrics", "/ready"):
+        assert get(sidecar, path).ok
+    get(sidecar, "/feedback/none")
+    assert eventually(lambda: re.findall(r"route=(\S+) code=404", sidecar.log_path.read_text())) == ["/feedback/{item_id}"]
+    assert re.findall(r"route=/(?:ping|ready|metrics) ", sidecar.log_path.read_text()) == []
+
+
 def test_each_accepted_label_brings_the_next_retraining_nearer(start_sidecar: StartSidecar) -> None:
     sidecar = start_sidecar(CRACK_REVIEW="automatic", CRACK_RETRAIN_AFTER_LABELS="2")
     post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK, verdict="too_thin")

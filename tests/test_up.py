@@ -19,6 +19,10 @@ from tests.conftest import ROOT, has_ended
 from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
 
+# What shells set for other programs, and what would end or move ours if it were heeded.
+OF_OTHERS = {"WEB_CONCURRENCY": "4", "PORT": "1", "GRADIO_SERVER_PORT": "2", "GIT_DIR": "/nowhere"}
+OF_OTHERS |= {"LC_ALL": "C", "TZ": "No/Where"}
+
 
 class Up:
     """`deploy/up.py` with the sidecar and the page, without a TorchServe."""
@@ -38,6 +42,7 @@ class Up:
             "TORCHSERVE_URL": "http://127.0.0.1:9",
             "TORCHSERVE_MANAGEMENT_URL": "http://127.0.0.1:9",
             "GRADIO_ANALYTICS_ENABLED": "False",
+            **OF_OTHERS,
             **environment,
         }
         command = [sys.executable, "deploy/up.py", "sidecar", "page"]
@@ -92,6 +97,12 @@ def test_a_setting_that_is_refused_at_the_first_start_ends_it_and_is_named(tmp_p
     refused = Up(tmp_path, CRACK_REVIEW="perhaps")
     assert refused.process.wait(PATIENCE_S) == 2
     assert "CRACK_REVIEW='perhaps': expected one of required, automatic." in refused.said()
+
+
+def test_a_file_of_certificates_that_is_not_there_is_named_before_anything_starts(tmp_path: Path) -> None:
+    refused = Up(tmp_path, SSL_CERT_FILE="/nowhere/ca.pem")
+    assert refused.process.wait(PATIENCE_S) == 1
+    assert refused.said() == "error: SSL_CERT_FILE='/nowhere/ca.pem': expected a file of certificates. Name one, or unset it.\n"
 
 
 def test_a_port_that_is_taken_is_named_with_its_holder_before_anything_starts(tmp_path: Path) -> None:
@@ -154,6 +165,19 @@ def test_a_variable_that_is_set_comes_before_the_instance_and_neighbours_follow_
     found = of_instance({"CRACK_INSTANCE": "2", "CRACK_SIDECAR_PORT": "9000"})
     assert (found["CRACK_SIDECAR_PORT"], found["BACKEND_URL"]) == ("9000", "http://127.0.0.1:9000")
     assert found["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5100"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:9000"),  # noqa: S104
+        ("::", "http://127.0.0.1:9000"),
+        ("::1", "http://[::1]:9000"),
+        ("192.0.2.7", "http://192.0.2.7:9000"),
+    ],
+)
+def test_the_page_looks_for_the_sidecar_where_it_listens(host: str, url: str) -> None:
+    assert of_instance({"CRACK_SIDECAR_HOST": host, "CRACK_SIDECAR_PORT": "9000"})["BACKEND_URL"] == url
 
 
 @pytest.mark.parametrize("text", ["0", "6", "two"])

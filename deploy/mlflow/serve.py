@@ -45,9 +45,10 @@ def main() -> None:
             keep_copy(Path(store.removeprefix(SQLITE)))
         except (OSError, sqlite3.Error) as error:
             sys.exit(f"error: {store}: MLflow's records cannot be copied before this version changes them ({error}).")
-    metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{port}")
-    shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended
+    metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{os.getuid()}-{port}")
+    shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended; another user's could not be removed
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    server += ["--uvicorn-opts", "--no-access-log"]  # Prometheus alone asks every five seconds
     os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])  # noqa: S606  # it is ours
 
 
