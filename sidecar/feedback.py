@@ -4,7 +4,7 @@
 
 The index, whose commits are synced, refers to a file only once that is on disk. A kill at any moment leaves at most files that
 the index does not know; they are swept at the next start. One process at a time owns a store. Left to others: what becomes of
-what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.app`).
+what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.routes`).
 """
 
 import hashlib

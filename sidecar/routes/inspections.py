@@ -1,4 +1,4 @@
-"""The routes of inspections: who may, what is asked, what is answered. The work is done by the modules that it imports."""
+"""`/inspections`: photographs that belong together, their cracks, what was decided about them, and the report."""
 
 import datetime
 import json
@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Header, Query, Request, Response
-from fastapi.params import Depends
 from pydantic import BaseModel, StringConstraints
 from starlette.concurrency import run_in_threadpool
 
@@ -18,6 +17,7 @@ from model.inference.options import Options
 from model.inference.options import Response as Asked
 from model.inference.photograph import Limits, read_size
 from sidecar import inspecting
+from sidecar.access import Access
 from sidecar.decoding import Decoding
 from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT
 from sidecar.forms import MAX_NAME_CHARACTERS, read_file, read_image, seen, texts
@@ -90,17 +90,16 @@ def inspection_routes(
     torchserve: TorchServe,
     decoding: Decoding,
     limits: Limits,
-    may_predict: Depends,
-    may_review: Depends,
+    access: Access,
 ) -> APIRouter:
     router = APIRouter(prefix="/inspections", tags=["inspections"])
 
     @router.post("")
-    def create(about: Annotated[AboutInspection, Form()], caller: Annotated[Caller, may_predict]) -> Told:
+    def create(about: Annotated[AboutInspection, Form()], caller: Annotated[Caller, access.may_predict]) -> Told:
         """Begin an inspection. Its photographs tell where and when they were taken only with `position=kept`."""
         return Told.of(store.create(about.head(), caller.name))
 
-    @router.get("", dependencies=[may_predict])
+    @router.get("", dependencies=[access.may_predict])
     def list_inspections(
         limit: Annotated[int, Query(ge=1, le=500)] = 50, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
     ) -> Inspections:
@@ -108,25 +107,25 @@ def inspection_routes(
         found = store.inspections(limit, offset)
         return Inspections(items=[Told.of(each) for each in found], total=store.n_inspections())
 
-    @router.get("/{inspection_id}", dependencies=[may_predict])
+    @router.get("/{inspection_id}", dependencies=[access.may_predict])
     def get(inspection_id: str) -> Told:
         """One inspection."""
         return Told.of(store.get(inspection_id))
 
-    @router.post("/{inspection_id}", dependencies=[may_predict])
+    @router.post("/{inspection_id}", dependencies=[access.may_predict])
     def change(inspection_id: str, about: Annotated[AboutInspection, Form()]) -> Told:
         """Say anew what it is about; with `position=dropped`, where its photographs were taken is forgotten."""
         return Told.of(store.change(inspection_id, about.head()))
 
     @router.delete("/{inspection_id}")
-    def delete(inspection_id: str, caller: Annotated[Caller, may_review]) -> dict[str, str]:
+    def delete(inspection_id: str, caller: Annotated[Caller, access.may_review]) -> dict[str, str]:
         """Forget an inspection with all that it holds."""
         store.delete(inspection_id, caller.name)
         return {"status": "deleted"}
 
     @router.post("/{inspection_id}/photographs", openapi_extra=KEEP_BODY, responses=ETAG)
     async def add(
-        inspection_id: str, request: Request, response: Response, caller: Annotated[Caller, may_predict]
+        inspection_id: str, request: Request, response: Response, caller: Annotated[Caller, access.may_predict]
     ) -> dict[str, Any]:
         """Predict a photograph, measure its cracks and keep all of it. The same photograph again is the one that is there."""
         inspection = await run_in_threadpool(store.get, inspection_id)
@@ -148,7 +147,7 @@ def inspection_routes(
             known = await run_in_threadpool(store.add, found, contents, caller.name)
         return _whole(known, response)
 
-    @router.get("/{inspection_id}/photographs", dependencies=[may_predict])
+    @router.get("/{inspection_id}/photographs", dependencies=[access.may_predict])
     def list_photographs(
         inspection_id: str,
         state: Annotated[list[Mark] | None, Query()] = None,
@@ -160,14 +159,14 @@ def inspection_routes(
         total = store.get(inspection_id).n_photographs
         return Photographs(items=[_listed(each) for each in found], total=total)
 
-    @router.get("/{inspection_id}/photographs/{photograph_id}", dependencies=[may_predict], responses=ETAG)
+    @router.get("/{inspection_id}/photographs/{photograph_id}", dependencies=[access.may_predict], responses=ETAG)
     def get_photograph(inspection_id: str, photograph_id: str, response: Response) -> dict[str, Any]:
         """One photograph with its cracks, in pixels and, where it has a scale, in millimetres."""
         return _whole(store.photograph(inspection_id, photograph_id), response)
 
     @router.get(
         "/{inspection_id}/photographs/{photograph_id}/{part}",
-        dependencies=[may_predict],
+        dependencies=[access.may_predict],
         response_class=Response,
         responses=ETAG,
     )
@@ -186,7 +185,7 @@ def inspection_routes(
         photograph_id: str,
         request: Request,
         response: Response,
-        caller: Annotated[Caller, may_predict],
+        caller: Annotated[Caller, access.may_predict],
         if_match: Seen = None,
     ) -> dict[str, Any]:
         """Decide about a photograph, paint its mask, cut it at another threshold, give it a scale, say what counts as no crack
@@ -224,13 +223,13 @@ def inspection_routes(
 
     @router.delete("/{inspection_id}/photographs/{photograph_id}")
     def delete_photograph(
-        inspection_id: str, photograph_id: str, caller: Annotated[Caller, may_review], if_match: Seen = None
+        inspection_id: str, photograph_id: str, caller: Annotated[Caller, access.may_review], if_match: Seen = None
     ) -> dict[str, str]:
         """Forget one photograph of an inspection."""
         store.delete_photograph(inspection_id, photograph_id, seen(if_match), caller.name)
         return {"status": "deleted"}
 
-    @router.get("/{inspection_id}/report", dependencies=[may_predict], response_class=Response, responses=REPORT)
+    @router.get("/{inspection_id}/report", dependencies=[access.may_predict], response_class=Response, responses=REPORT)
     async def report(
         inspection_id: str,
         format: Literal["html", "pdf"] = "html",  # noqa: A002

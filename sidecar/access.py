@@ -1,0 +1,53 @@
+"""Who is asking, and whether they may: by API key, by a token, or, on this machine alone, by nothing."""
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
+
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.issuer import Issuer, is_token
+from sidecar.keys import LOCAL, Caller, KeyRing, NoKeysError, Right
+from sidecar.rates import Rates
+
+_KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
+
+
+class Access:
+    """What routes depend on: `may_...` let in whoever has that right and has not sent too much, and give the caller."""
+
+    def __init__(self, keys: KeyRing, issuer: Issuer | None, rates: Rates) -> None:
+        self._keys, self._issuer, self._rates = keys, issuer, rates
+        self.may_predict = self._caller_with(Right.PREDICT)
+        self.may_feed_back = self._caller_with(Right.FEEDBACK)
+        self.may_review = self._caller_with(Right.REVIEW)
+
+    def check_keys(self) -> None:
+        """Raises RequestError, KEYS_UNAVAILABLE, where no key can be checked."""
+        if self._keys.fault:
+            raise RequestError(ErrorCode.KEYS_UNAVAILABLE, _KEYS_UNAVAILABLE)
+
+    def _caller_with(self, right: Right) -> Dependency:
+        async def authorise(request: Request) -> Caller:
+            scheme, _, key = request.headers.get("authorization", "").partition(" ")
+            caller = await self._identify(key.strip() if scheme.lower() == "bearer" else "")
+            if right not in caller.rights:
+                raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} has no right to {right.value}.")
+            self._rates.count(caller, request)
+            return caller
+
+        authorised: Callable[[Request], Awaitable[Caller]] = authorise
+        return Depends(authorised)  # type: ignore[no-any-return]
+
+    async def _identify(self, key: str) -> Caller:
+        if self._issuer and is_token(key):
+            return await self._issuer.caller(key)
+        if not self._keys.is_required:
+            return LOCAL
+        try:
+            caller = self._keys.find(key)
+        except NoKeysError as error:
+            raise RequestError(ErrorCode.KEYS_UNAVAILABLE, _KEYS_UNAVAILABLE) from error
+        if caller is None:
+            raise RequestError(ErrorCode.KEY_INVALID, "No valid API key was sent. Send it as 'Authorization: Bearer KEY'.")
+        return caller

@@ -1,0 +1,167 @@
+"""`/save-for-retrain` and `/feedback`: what people say of predictions, and what reviewers decide about it."""
+
+import asyncio
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from model.inference.errors import ErrorCode, RequestError
+from model.inference.formats import EXPECTED
+from model.inference.photograph import Limits, read_size
+from sidecar.access import Access
+from sidecar.decoding import Decoding
+from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved
+from sidecar.feedback import FeedbackStore
+from sidecar.forms import file_name, read_file, read_verdict, seen, texts
+from sidecar.items import Item, State, Submission, check_said
+from sidecar.keys import Caller
+from sidecar.labels import Mask, compare, read_label
+from sidecar.look_alikes import read_look_alikes
+from sidecar.metrics import Metrics
+from sidecar.torchserve import Prediction, TorchServe
+
+OPTIONAL_TIMEOUT_S = 20
+
+Seen = Annotated[
+    str | None, Header(description="the ETag that came with what you looked at; without it nothing is decided (428)")
+]
+
+
+def feedback_routes(
+    store: FeedbackStore,
+    torchserve: TorchServe,
+    decoding: Decoding,
+    metrics: Metrics,
+    limits: Limits,
+    is_position_kept: bool,
+    access: Access,
+) -> APIRouter:
+    router = APIRouter(tags=["feedback"])
+
+    def counts() -> dict[str, int]:
+        return dict(store.counts().items())
+
+    @router.post("/save-for-retrain", openapi_extra=SAVE_BODY)
+    async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
+        """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
+        async with request.form(max_files=2, max_fields=16) as form:
+            image, mask = await read_file(form, "image"), await read_file(form, "mask")
+            fields, name = texts(form), file_name(form, "image")
+        if not image:
+            raise RequestError(
+                ErrorCode.IMAGE_MISSING, f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image'."
+            )
+        verdict = read_verdict(fields.get("verdict"))
+        check_said(verdict, bool(mask))
+        size_hw = await run_in_threadpool(read_size, image, limits)
+        photograph, corrected = await decoding.call(size_hw, read_label, image, mask, verdict, limits)
+        submission = Submission(
+            photograph,
+            verdict,
+            corrected,
+            request_id=fields.get("request_id"),
+            model_version=fields.get("model_version"),
+            note=fields.get("note"),
+            name=name,
+            look_alikes=read_look_alikes(fields.get("look_alikes"), photograph.size_hw),
+        )
+        if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
+            served: Prediction | None = await torchserve.probability(image)
+        else:
+            served = await _probability_if_possible(torchserve, image)
+        if served:
+            found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold, photograph.orientation)
+            submission = replace(
+                submission,
+                is_models_own_mask=found.is_models_own,
+                is_cut_anew=found.is_models_own and not found.is_unchanged,
+                is_drawn_unturned=found.is_drawn_unturned,
+                uncertainty=found.uncertainty,
+            )
+        stored = await run_in_threadpool(photograph.stored, is_position_kept)
+        item = await run_in_threadpool(store.save, submission, caller.name, stored)
+        metrics.count_feedback(submission, item.state)
+        waiting = await run_in_threadpool(counts)
+        return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=waiting)
+
+    @router.get("/feedback", dependencies=[access.may_review])
+    def list_feedback(
+        state: Annotated[list[State] | None, Query()] = None,
+        limit: Annotated[int, Query(ge=1, le=500)] = 50,
+        offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    ) -> FeedbackList:
+        """What was sent, complaints without a mask first, then what the model was uncertain about; by default what waits."""
+        found = store.items(state or (), limit, offset)
+        return FeedbackList(items=[_told(item) for item in found], counts=counts(), n_waiting=store.n_waiting())
+
+    def described(item: Item, response: Response) -> Feedback:
+        response.headers["ETag"] = item.etag
+        return Feedback(item=_told(item), history=[asdict(event) for event in store.events(item.id)])
+
+    @router.get("/feedback/{item_id}", dependencies=[access.may_review], responses=ETAG)
+    def get_feedback(item_id: str, response: Response) -> Feedback:
+        """One photograph's feedback, with everything that happened to it."""
+        return described(store.get(item_id), response)
+
+    @router.get("/feedback/{item_id}/{part}", dependencies=[access.may_review], response_class=Response, responses=ETAG)
+    def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
+        """The photograph, the mask that a review is about (a newer one, if one was proposed), or the accepted mask."""
+        item = store.get(item_id)
+        accepted = item.mask_file if item.state is State.ACCEPTED else None
+        file = {"image": item.image_file, "mask": item.proposed_mask_file or item.mask_file, "accepted-mask": accepted}[part]
+        if file is None:
+            raise RequestError(
+                ErrorCode.NOT_FOUND, f"{item_id} has no such mask yet. POST /feedback/{item_id}/review with one."
+            )
+        return Response(
+            store.read(file), headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg"
+        )
+
+    @router.post("/feedback/{item_id}/review", openapi_extra=REVIEW_BODY, responses=ETAG)
+    async def review(
+        item_id: str, request: Request, response: Response, caller: Annotated[Caller, access.may_review], if_match: Seen = None
+    ) -> Feedback:
+        """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
+        etag = seen(if_match)
+        async with request.form(max_files=1, max_fields=16) as form:
+            mask, fields = await read_file(form, "mask"), texts(form)
+        decision = fields.get("decision", "accept" if mask else "")
+        if decision not in ("accept", "reject"):
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
+        item = await run_in_threadpool(store.get, item_id)
+        size_hw = item.height, item.width
+        corrected = await decoding.call(size_hw, Mask.read, mask, size_hw) if mask else None
+        reviewed = await run_in_threadpool(
+            store.review,
+            item_id,
+            caller.name,
+            etag,
+            is_accepted=decision == "accept",
+            reason=fields.get("reason", ""),
+            mask=corrected,
+        )
+        return await run_in_threadpool(described, reviewed, response)
+
+    @router.delete("/feedback/{item_id}")
+    def delete(item_id: str, caller: Annotated[Caller, access.may_review], if_match: Seen = None) -> dict[str, str]:
+        """Forget a photograph, its masks and its history, from now on: what was learned from it, `python -m retrain purge`
+        tells.
+        """
+        store.delete(item_id, caller.name, seen(if_match))
+        return {"status": "deleted"}
+
+    return router
+
+
+async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> Prediction | None:
+    """For the order of reviews alone: feedback does not wait for a model that is away."""
+    try:
+        return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)
+    except (RequestError, TimeoutError):
+        return None
+
+
+def _told(item: Item) -> dict[str, Any]:
+    return asdict(item) | {"etag": item.etag}

@@ -1,0 +1,82 @@
+"""Routes about the service itself: `/ping`, `/ready`, `/model`, `/metrics` and the page of `/docs`."""
+
+import zipfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
+
+from model.inference.card import FILE_NAME, ModelCard
+from model.inference.errors import ErrorCode, RequestError
+from sidecar.access import Access
+from sidecar.documents import Model, Ready
+from sidecar.feedback import FeedbackStore
+from sidecar.metrics import Metrics
+from sidecar.readiness import Readiness
+from sidecar.torchserve import TorchServe
+
+
+def service_routes(
+    title: str,
+    torchserve: TorchServe,
+    readiness: Readiness,
+    store: FeedbackStore,
+    metrics: Metrics,
+    model_store: Path,
+    access: Access,
+) -> APIRouter:
+    """`title`: of the page that describes the routes; `model_store`: the folder of the served archive."""
+    router = APIRouter(tags=["service"])
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        """The description of the routes; its addresses are relative, as only a proxy knows the prefix that it gave them."""
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=title,
+            swagger_js_url="static-offline-docs/swagger-ui-bundle.js",
+            swagger_css_url="static-offline-docs/swagger-ui.css",
+            swagger_favicon_url="static-offline-docs/favicon.png",
+        )
+
+    @router.get("/ping")
+    async def ping() -> dict[str, str]:
+        """Whether the sidecar itself runs."""
+        return {"status": "ok"}
+
+    @router.get("/ready")
+    async def ready() -> Ready:
+        """200 only when a tiny prediction has succeeded in the last seconds, else 503."""
+        access.check_keys()
+        return Ready(status="ready", model_version=await readiness.check())
+
+    @router.get("/model", dependencies=[access.may_predict])
+    async def model() -> Model:
+        """The version that is served, its card with its figures, and what has been learned since."""
+        described = await torchserve.describe()
+        card = await run_in_threadpool(_read_card, model_store / str(described["modelUrl"]))
+        counts = await run_in_threadpool(store.counts)
+        return Model(name="crack", version=str(described["modelVersion"]), card=card, feedback=dict(counts.items()))
+
+    @router.get("/metrics", response_class=Response)
+    async def get_metrics() -> Response:
+        """Figures for Prometheus."""
+        try:
+            served = await torchserve.served()
+        except RequestError:
+            served = None
+        return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _read_card(archive: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            return asdict(ModelCard.parse(packed.read(FILE_NAME)))
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise RequestError(ErrorCode.MODEL_UNAVAILABLE, f"The card of the served model cannot be read ({error}).") from error
