@@ -7,6 +7,7 @@ narrow to tell. `limit` counts as right where the true width is below it.
 
 import argparse
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -26,29 +27,53 @@ BLURS_PX = (0.5, 0.8, 1.1)
 MATERIALS = ("concrete", "plaster", "asphalt")
 DARKNESS = 0.75
 N_SUBPIXELS = 8
+STEP_PX = 0.5  # along a path
 OF_EACH = ("width off (spread)", "length", "below limit")
 COLUMNS = ("width", "blur", *(f"exact mask: {name}" for name in OF_EACH), *(f"network: {name}" for name in OF_EACH))
 COLUMNS += ("missed", "its mask too wide by")
 
 
 def draw(rng: Rng, width_px: float, blur_px: float, material: str, roughness: float) -> tuple[NDArray[np.uint8], Float, float]:
-    """A photograph, the share of each pixel that its crack covers, and the crack's length in the picture."""
+    """A photograph, the share of each pixel that its crack covers, and the crack's length in the picture.
+
+    The crack's faces are rough and fit each other, as where it opened: they are as far apart everywhere, square to its middle.
+    """
     height, width = SIZE_HW
     wall = build_wall(rng, SIZE_HW, material)
-    middle_xy = np.array([width, height]) * rng.uniform(0.4, 0.6, 2)
+    through_xy = np.array([width, height]) * rng.uniform(0.4, 0.6, 2)
     reach_xy = 0.45 * np.hypot(*SIZE_HW) * direction(rng.uniform(0, np.pi))
-    path_xy = fracture(rng, np.array([middle_xy - reach_xy, middle_xy, middle_xy + reach_xy]), roughness)
-    fine_u8 = np.full((height * N_SUBPIXELS, width * N_SUBPIXELS), 255, np.uint8)
-    cv2.polylines(fine_u8, [np.rint((path_xy * N_SUBPIXELS - 0.5) * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
-    away = cv2.distanceTransform(fine_u8, cv2.DIST_L2, 5)
-    band = (away <= width_px * N_SUBPIXELS / 2).astype(np.float32)
+    rough_xy = evenly(fracture(rng, np.array([through_xy - reach_xy, through_xy, through_xy + reach_xy]), roughness))
+    middle_xy = smoothed(rough_xy, width_px)
+    along_xy = np.gradient(middle_xy, axis=0)
+    normal_xy = along_xy[:, ::-1] * (-1, 1) / np.hypot(*along_xy.T)[:, None]
+    to_face_xy = (width_px - 1 / N_SUBPIXELS) / 2 * normal_xy  # OpenCV fills the outline's pixels, too
+    faces = np.rint((np.stack([rough_xy - to_face_xy, rough_xy + to_face_xy]) * N_SUBPIXELS - 0.5) * 16).astype(np.int32)
+    fine_u8 = np.zeros((height * N_SUBPIXELS, width * N_SUBPIXELS), np.uint8)
+    for one, other in pairwise(faces.transpose(1, 0, 2)):
+        cv2.fillConvexPoly(fine_u8, np.concatenate([one, other[::-1]]), 1, cv2.LINE_8, 4)
+    band = fine_u8.astype(np.float32)
     coverage_hw = np.asarray(cv2.resize(band, (width, height), interpolation=cv2.INTER_AREA), np.float32)
     light_hwc = wall.albedo_hwc * (1 - DARKNESS * coverage_hw)[..., None]
     light_hwc = blur((light_hwc * 0.6 / light_hwc.mean()).astype(np.float32), blur_px)
     light_hwc = light_hwc + rng.uniform(0.005, 0.025) * rng.standard_normal(light_hwc.shape)
-    inside = ((path_xy > 0) & (path_xy < (width, height))).all(axis=1)
-    length_px = float(np.hypot(*np.diff(path_xy[inside], axis=0).T).sum())
+    inside = ((middle_xy > 0) & (middle_xy < (width, height))).all(axis=1)
+    length_px = float(np.hypot(*np.diff(middle_xy[inside], axis=0).T).sum())
     return (255 * np.clip(light_hwc, 0, 1) + 0.5).astype(np.uint8), coverage_hw, length_px
+
+
+def evenly(path_xy: Float) -> Float:
+    """The same path with a point every `STEP_PX`."""
+    along_px = np.cumsum(np.append(0, np.hypot(*np.diff(path_xy, axis=0).T)))
+    return np.stack([np.interp(np.arange(0, along_px[-1], STEP_PX), along_px, values) for values in path_xy.T], axis=1)
+
+
+def smoothed(path_xy: Float, width_px: float) -> Float:
+    """Without the bends that a crack of this width doesn't follow as a whole: a Gaussian of half the width along the path."""
+    reach = round(2 * width_px / STEP_PX)
+    before_xy, after_xy = 2 * path_xy[0] - path_xy[reach:0:-1], 2 * path_xy[-1] - path_xy[-2 : -reach - 2 : -1]
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * STEP_PX / (width_px / 2)) ** 2)
+    padded_xy = np.concatenate([before_xy, path_xy, after_xy])
+    return np.stack([np.convolve(values, kernel / kernel.sum(), "valid") for values in padded_xy.T], axis=1)
 
 
 def judged(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], level: int, width_px: float) -> tuple[float, ...]:
@@ -83,11 +108,10 @@ def main() -> None:
             for number in range(chosen.cracks):
                 material = MATERIALS[number % len(MATERIALS)]
                 image_hwc_u8, coverage_hw, length_px = draw(rng, width_px, blur_px, material, chosen.roughness)
-                true_px = float(coverage_hw.sum()) / length_px
                 prob_hw_u8 = segmenter.probability(image_hwc_u8)
-                exact.append(judged((255 * (coverage_hw >= 0.5)).astype(np.uint8), image_hwc_u8, 128, true_px))
-                through.append(judged(prob_hw_u8, image_hwc_u8, level, true_px))
-                too_wide_px.append(true_px * (np.count_nonzero(prob_hw_u8 >= level) / coverage_hw.sum() - 1))
+                exact.append(judged((255 * (coverage_hw >= 0.5)).astype(np.uint8), image_hwc_u8, 128, width_px))
+                through.append(judged(prob_hw_u8, image_hwc_u8, level, width_px))
+                too_wide_px.append(width_px * (np.count_nonzero(prob_hw_u8 >= level) / coverage_hw.sum() - 1))
                 lengths.append(length_px)
             cells = [_cells(np.array(values), np.array(lengths)) for values in (exact, through)]
             n_missed = int(np.isnan(np.array(through)[:, 1]).sum())

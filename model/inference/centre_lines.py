@@ -3,9 +3,11 @@
 Left to others: the skeletons (`skeleton`), lines without the stairs of pixels (`smooth_lines`).
 """
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -69,57 +71,74 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
     width = parts.width
     part = parts.part[np.searchsorted(parts.at, skeleton)]
     y, x = np.divmod(skeleton, width)
-    steps = [(0, -1), (1, 0), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, 1), (-1, -1)]  # x, y; straight, then diagonal
-    neighbour = np.full((len(skeleton), 8), -1)
-    for column, opposite in ((1, 3), (2, 0), (5, 7), (6, 4)):  # and at once, from the other pixel, the opposite step
-        dx, dy = steps[column]
-        wanted = skeleton + dy * width + dx
-        found = np.minimum(np.searchsorted(skeleton, wanted), len(skeleton) - 1)
-        (pixel,) = np.nonzero((skeleton.take(found) == wanted) & (x + dx >= 0) & (x + dx < width))
-        neighbour[pixel, column] = found[pixel]
-        neighbour[found[pixel], opposite] = pixel
-    for column in range(4, 8):  # a corner that can be walked round by a straight step is no step of its own
-        one, other = column - 4, (column - 3) % 4
-        neighbour[(neighbour[:, one] >= 0) | (neighbour[:, other] >= 0), column] = -1
+    neighbour = _neighbours(skeleton, x, width)
     is_beside = neighbour >= 0
     degree = is_beside.sum(axis=1)
     both = np.where(is_beside, neighbour, 0).sum(axis=1).tolist()  # within a line: where it comes from, and goes to
     is_end = (degree != 2).tolist()
-    paths: list[list[int]] = []
+    order = array("q")  # the pixels of one line after the other
+    begins: list[int] = []
 
-    def walk(start: int, first: int) -> None:
-        path, previous, current = [start], start, first
+    def walk(start: int, first: int) -> tuple[int, int]:
+        """Its last step, seen from its end."""
+        begins.append(len(order))
+        order.append(start)
+        previous, current = start, first
         while not is_end[current]:
-            path.append(current)
+            order.append(current)
             previous, current = current, both[current] - previous
-        path.append(current)
-        paths.append(path)
+        order.append(current)
+        return current, previous
 
     last_steps: set[tuple[int, int]] = set()  # a line is walked once, from one of its ends
     nodes, columns = np.nonzero(is_beside & (degree != 2)[:, None])
     for node, first in zip(nodes.tolist(), neighbour[nodes, columns].tolist(), strict=True):
         if (node < first) if is_end[first] else (node, first) not in last_steps:
-            walk(node, first)
-            last_steps.add((paths[-1][-1], paths[-1][-2]))
+            last_steps.add(walk(node, first))
     is_passed = degree != 2
-    is_passed[[pixel for path in paths for pixel in path]] = True
+    is_passed[np.array(order)] = True
     for start in np.flatnonzero(~is_passed).tolist():
         if not is_passed[start]:
             is_end[start] = True
             walk(start, int(neighbour[start].max()))
-            is_passed[paths[-1]] = True
-    return _edges(paths, np.stack([x, y], axis=1) + 0.5, half_px, part)
+            is_passed[order[begins[-1] :]] = True
+    return _edges(np.frombuffer(order, np.int64), [*begins, len(order)], np.stack([x, y], axis=1) + 0.5, half_px, part)
 
 
-def _edges(paths: list[list[int]], xy: Float, half_px: Float, part: Index) -> list[Edge]:
-    order = np.array([pixel for path in paths for pixel in path], np.int64)
+def _neighbours(skeleton: Index, x: Index, width: int) -> Index:
+    """(n, 8), each pixel's neighbours: above, right, below, left, then those at the corners, above right first; -1 for none.
+
+    Where one can go round a corner by straight steps there is none at the corner.
+    """
+    n = len(skeleton)
+    neighbour = np.full((n, 8), -1)
+    pixel, below = np.arange(n), np.searchsorted(skeleton, skeleton + width - 1)  # from the corner below left on
+    for column, opposite, dx in ((6, 4, -1), (2, 0, 0), (5, 7, 1)):
+        is_there = skeleton.take(below, mode="clip") == skeleton + width + dx
+        is_beside = is_there & (x + dx >= 0) & (x + dx < width)
+        neighbour[pixel[is_beside], column] = below[is_beside]
+        neighbour[below[is_beside], opposite] = pixel[is_beside]
+        below = below + is_there
+    (left,) = np.nonzero((np.diff(skeleton) == 1) & (x[1:] > 0))
+    neighbour[left, 1], neighbour[left + 1, 3] = left + 1, left
+    for column in range(4, 8):
+        one, other = column - 4, (column - 3) % 4
+        neighbour[(neighbour[:, one] >= 0) | (neighbour[:, other] >= 0), column] = -1
+    return neighbour
+
+
+def _edges(order: Index, begins: list[int], xy: Float, half_px: Float, part: Index) -> list[Edge]:
+    """
+    Args:
+        begins: of each line in `order`, and its length.
+    """
     points_xy, half_px = xy[order], half_px[order]
-    ends = np.cumsum([len(path) for path in paths]).tolist()
-    along_px = np.cumsum(np.append(0, np.hypot(*np.diff(points_xy, axis=0).T)))
+    along_px = np.cumsum(np.append(0, np.hypot(*np.diff(points_xy, axis=0).T))).tolist()
     edges = []
-    for path, begin, end in zip(paths, [0, *ends], ends, strict=False):
-        length_px = float(along_px[end - 1] - along_px[begin])
-        edges.append(Edge(points_xy[begin:end], half_px[begin:end], (path[0], path[-1]), (int(part[path[0]]),), length_px))
+    for begin, end in pairwise(begins):
+        first, last = int(order[begin]), int(order[end - 1])
+        length_px = along_px[end - 1] - along_px[begin]
+        edges.append(Edge(points_xy[begin:end], half_px[begin:end], (first, last), (int(part[first]),), length_px))
     return edges
 
 

@@ -139,17 +139,14 @@ def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.ui
     crack_of_part = np.full(len(parts.area_px), n)  # of what the thinning left a point of: none
     for number, group in enumerate(together):
         crack_of_part[[part for edge in group for part in edge.parts]] = number
+    boxes_px = np.repeat([[*prob_hw_u8.shape[::-1], 0, 0]], n + 1, axis=0)
+    np.minimum.at(boxes_px[:, :2], crack_of_part, parts.boxes_px[:, :2])
+    np.maximum.at(boxes_px[:, 2:], crack_of_part, parts.boxes_px[:, 2:])
     crack = crack_of_part[parts.part]
-    y, x = np.divmod(parts.at, parts.width)
-    low, high = np.full((2, n + 1), max(prob_hw_u8.shape)), np.zeros((2, n + 1), np.int64)
-    for axis, values in enumerate((x, y)):
-        np.minimum.at(low[axis], crack, values)
-        np.maximum.at(high[axis], crack, values + 1)
     area_px = np.bincount(crack, minlength=n + 1)
-    probability = np.bincount(crack, prob_hw_u8.ravel()[parts.at], n + 1) / np.maximum(area_px, 1) / 255
-    boxes = np.concatenate([low, high]).T.tolist()
+    probability = np.bincount(crack, prob_hw_u8.reshape(-1).take(parts.at), n + 1) / np.maximum(area_px, 1) / 255
     pixels = np.split(parts.at[np.argsort(crack, kind="stable")], np.cumsum(area_px)[:-1])
-    return [_Region(*values) for values in zip(pixels[:n], boxes[:n], probability[:n].tolist(), strict=True)]
+    return [_Region(*values) for values in zip(pixels[:n], boxes_px[:n].tolist(), probability[:n].tolist(), strict=True)]
 
 
 def _told(

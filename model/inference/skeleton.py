@@ -26,11 +26,13 @@ class Parts:
         at: flat indices of their pixels, rising, in a picture of `width` pixels a row.
         part: of each of them, 0 to n - 1.
         area_px: of each part.
+        boxes_px: (n, 4), left, top, right and bottom of each part.
     """
 
     at: Index
     part: Index
     area_px: Index
+    boxes_px: Index
     width: int
 
 
@@ -39,32 +41,32 @@ def find_parts(mask_hw: NDArray[np.bool_]) -> Parts:
     height, width = mask_hw.shape
     at = np.flatnonzero(mask_hw)
     if not len(at):
-        return Parts(at, at, at, width)
-    y, x = np.divmod(at, width)
-    is_start = np.ones(len(at), np.bool_)
-    is_start[1:] = (np.diff(at) != 1) | (x[1:] == 0)
+        return Parts(at, at, at, np.empty((0, 4), np.int64), width)
+    is_start = np.append(True, np.diff(at) != 1)
+    rows = np.searchsorted(at, np.arange(height) * width)
+    is_start[rows[rows < len(at)]] = True
     first = np.flatnonzero(is_start)
-    last = np.append(first[1:], len(at)) - 1
+    n_pixels = np.diff(np.append(first, len(at)))
+    y, left = np.divmod(at[first], width)
+    right = left + n_pixels
     # Rows with one empty pixel between them, so that a run's neighbours are those of the rows above and below alone.
-    begin, end = y[first] * (width + 1) + x[first], y[last] * (width + 1) + x[last]
+    begin, end = y * (width + 1) + left, y * (width + 1) + right - 1
     low = np.searchsorted(end, begin + width)  # the first run of the next row that reaches this one or its corners
     high = np.searchsorted(begin, end + width + 2, side="right")
     upper, lower = expand(low, np.maximum(high - low, 0))
     root = _connected(len(first), upper, lower)
     _, run_part = np.unique(root, return_inverse=True)
-    part = np.repeat(run_part, last - first + 1)
     n_parts = int(run_part.max()) + 1
-    area_px = np.bincount(part, minlength=n_parts)
-    diagonal2 = np.zeros(n_parts)
-    for values in (x, y):
-        lowest, highest = np.full(n_parts, max(height, width)), np.zeros(n_parts, np.int64)
-        np.minimum.at(lowest, part, values)
-        np.maximum.at(highest, part, values)
-        diagonal2 += (highest - lowest + 1.0) ** 2
+    boxes_px = np.repeat([[width, height, 0, 0]], n_parts, axis=0)
+    for column, extreme, values in ((0, np.minimum, left), (1, np.minimum, y), (2, np.maximum, right), (3, np.maximum, y + 1)):
+        extreme.at(boxes_px[:, column], run_part, values)
+    area_px = np.bincount(run_part, n_pixels, n_parts).astype(np.int64)
+    diagonal2 = ((boxes_px[:, 2:] - boxes_px[:, :2]) ** 2.0).sum(axis=1)
     is_kept = (diagonal2 >= MIN_LENGTH_PX**2) & (area_px <= MAX_FILL * diagonal2)
-    number = np.cumsum(is_kept) - 1
-    chosen = is_kept[part]
-    return Parts(at[chosen], number[part[chosen]], area_px[is_kept], width)
+    number = np.where(is_kept, np.cumsum(is_kept) - 1, -1)
+    part = np.repeat(number[run_part], n_pixels)
+    is_chosen = part >= 0
+    return Parts(at[is_chosen], part[is_chosen], area_px[is_kept], boxes_px[is_kept], width)
 
 
 def expand(first: Index, count: Index, step: int = 1) -> tuple[Index, Index]:

@@ -1,4 +1,4 @@
-"""From the graph's centre lines to smooth ones that go on to the mask's end.
+"""From the graph's centre lines to smooth ones that go on straight to the mask's end.
 
 Left to others: the graph (`centre_lines`).
 """
@@ -14,11 +14,13 @@ from model.inference.centre_lines import Edge
 from model.inference.skeleton import Float, Index, expand
 
 _SMOOTH_PX = 5  # and at least the crack's width: longer windows cut bends, shorter ones leave the outline's stairs
+_IN_FULL = 0.85  # of how far the crack's edge is half a width on: a line before its bend
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Smooth centre lines, points some pixel apart, one line after the other.
+    """Smooth centre lines, points some pixel apart, one line after the other; a free end is as far before the mask's as that
+    has to do with it.
 
     Attributes:
         points_xy: (n, 2), (0, 0) the top-left corner of the top-left pixel.
@@ -45,17 +47,36 @@ def smooth_lines(together: list[list[Edge]], n_at: Mapping[int, int], part_width
         part_width_px: roughly, of each part of the mask.
     """
     edges = [edge for group in together for edge in group]
-    points_xy = np.concatenate([edge.points_xy for edge in edges])
-    first = np.cumsum([0, *(len(edge.points_xy) for edge in edges)])
     width_px = part_width_px[[edge.part for edge in edges]]
-    return Lines(
-        _smooth(points_xy, first, width_px),
-        np.concatenate([edge.half_px for edge in edges]),
-        first,
-        width_px,
-        np.array([[n_at[end] == 1 for end in edge.ends] for edge in edges]),
-        np.repeat(np.arange(len(together)), [len(group) for group in together]),
-    )
+    is_free = [[n_at[end] == 1 for end in edge.ends] for edge in edges]
+    kept = [
+        _without_ends(edge.half_px, wide, *free) for edge, wide, free in zip(edges, width_px.tolist(), is_free, strict=True)
+    ]
+    points_xy = np.concatenate([edge.points_xy[of_it] for edge, of_it in zip(edges, kept, strict=True)])
+    half_px = np.concatenate([edge.half_px[of_it] for edge, of_it in zip(edges, kept, strict=True)])
+    first = np.cumsum([0, *(of_it.stop - of_it.start for of_it in kept)])
+    crack = np.repeat(np.arange(len(together)), [len(group) for group in together])
+    return Lines(_smooth(points_xy, first, width_px), half_px, first, width_px, np.array(is_free), crack)
+
+
+def _without_ends(half_px: Float, width_px: float, starts_free: bool, ends_free: bool) -> slice:
+    """Which of a line's points to keep: at the mask's end it bends to a corner, as it does at the photograph's edge.
+
+    There it comes nearer to what is no crack, and faster than cracks taper. It begins to at most two widths before the end,
+    where the crack meets the edge at 30 degrees.
+    """
+    n = len(half_px)
+    start = _bend(half_px, width_px, n // 3) if starts_free else 0
+    return slice(start, n - (_bend(half_px[::-1], width_px, (n - start) // 3) if ends_free else 0))
+
+
+def _bend(half_px: Float, width_px: float, most: int) -> int:
+    """How many points at a line's start belong to its bend; at least half a width, where the outline is round."""
+    least, ahead = round(width_px / 2), max(1, round(width_px / 2))
+    for i in range(least, min(most, round(2 * width_px))):
+        if half_px[i] >= _IN_FULL * half_px[i : i + ahead + 1].max():
+            return i
+    return min(most, max(least, round(2 * width_px)))
 
 
 def _smooth(points_xy: Float, first: Index, width_px: Float) -> Float:
@@ -91,33 +112,20 @@ def _smooth(points_xy: Float, first: Index, width_px: Float) -> Float:
 
 
 def to_the_ends(lines: Lines, prob_hw_u8: NDArray[np.uint8], level: int) -> list[list[Float]]:
-    """The lines of each crack; those that end by themselves go on straight to the mask's end: the thinning stops half a width
-    before it, and bends to a corner where there is one.
-    """
+    """The lines of each crack; those that end by themselves go on straight to the mask's end."""
     first = lines.first.tolist()
-    halves = np.rint(lines.width_px / 2).astype(np.int64).tolist()
+    kept = [lines.points_xy[low:high] for low, high in pairwise(first)]
     backs = np.maximum(8, np.rint(lines.width_px)).astype(np.int64).tolist()
-    kept, tips_xy, behind_xy, ends = [], [], [], []
-    for i, (half, back, (starts_free, ends_free)) in enumerate(zip(halves, backs, lines.is_free.tolist(), strict=True)):
-        n = first[i + 1] - first[i]
-        begin = min(half, n // 3) if starts_free else 0
-        end = n - min(half, (n - begin) // 3) if ends_free else n
-        line_xy = lines.points_xy[first[i] + begin : first[i] + end]
-        kept.append(line_xy)
-        reach = min(back, len(line_xy)) - 1
-        if starts_free:
-            ends.append((i, 0))
-            tips_xy.append(line_xy[0])
-            behind_xy.append(line_xy[reach])
-        if ends_free:
-            ends.append((i, 1))
-            tips_xy.append(line_xy[-1])
-            behind_xy.append(line_xy[-1 - reach])
+    ends = [(int(line), int(side)) for line, side in np.argwhere(lines.is_free)]
     beyond: dict[tuple[int, int], Float] = {}
     if ends:
-        tip_xy, way_xy = np.array(tips_xy), np.array(tips_xy) - np.array(behind_xy)
+        outward = [kept[line][:: 1 if side == 0 else -1] for line, side in ends]
+        tip_xy = np.array([points_xy[0] for points_xy in outward])
+        way_xy = tip_xy - [
+            points_xy[min(backs[line], len(points_xy)) - 1] for (line, _), points_xy in zip(ends, outward, strict=True)
+        ]
         way_xy /= np.maximum(np.hypot(*way_xy.T), 1e-9)[:, None]
-        n_most = np.ceil(4 * lines.width_px[[line for line, _ in ends]]).astype(np.int64) + 7
+        n_most = np.ceil(8 * lines.width_px[[line for line, _ in ends]]).astype(np.int64) + 7
         n_on = _steps_on(tip_xy, way_xy, n_most, prob_hw_u8, level)
         reached_xy = tip_xy + n_on[:, None] / 2 * way_xy
         beyond = {ends[i]: reached_xy[i : i + 1] for i in np.flatnonzero(n_on).tolist()}

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from model.inference.profiles import WINDOW, Profiles
+from model.inference.profiles import APART, Profiles
 from model.inference.skeleton import Float, Index
 
 _TOO_WIDE_PX = 0.6  # the mask at even probability
@@ -55,9 +55,9 @@ def resolve(profiles: Profiles, crack: Index, n_cracks: int) -> Widths:
     bar_px = np.where(is_wide[crack], blur_there_px * np.interp(dark_px / blur_there_px, seen, bar), 0)
     by_mask_px = np.maximum(profiles.mask_px - _TOO_WIDE_PX, 0)
     width_px = np.where(is_dark[crack] & is_clear, bar_px, by_mask_px)
-    is_same = crack[WINDOW:] == crack[:-WINDOW]
-    apart_px = np.abs(width_px[WINDOW:] - width_px[:-WINDOW])[is_same]
-    random_px = 1.4826 / math.sqrt(2) * quantiles(apart_px, crack[WINDOW:][is_same], n_cracks, 0.5)
+    is_same = crack[APART:] == crack[:-APART]
+    apart_px = np.abs(width_px[APART:] - width_px[:-APART])[is_same]
+    random_px = 1.4826 / math.sqrt(2) * quantiles(apart_px, crack[APART:][is_same], n_cracks, 0.5)
     random_px = np.where(np.isfinite(random_px), random_px, _MASK_UNCERTAINTY_PX)
     uncertainty_px = np.where(is_dark, np.hypot(random_px, _SYSTEMATIC_PX), _MASK_UNCERTAINTY_PX)
     return Widths(width_px, uncertainty_px, np.where(is_dark, limit_px, _MASK_LIMIT_PX))
@@ -83,7 +83,7 @@ def quantiles(values: Float, group: Index, n_groups: int, share: float) -> Float
 def _blurred_bars() -> tuple[Float, Float, Float]:
     """Dark bars seen through a blur of 1 px (Gaussian): their widths, the widths at half of the darkness, the steepness.
 
-    Darkness is that of the middle half, as the profiles have it (`profiles._full_width`).
+    Darkness is that of the middle half, as the profiles have it (`half_darkness.full_width`).
     """
     bars = np.concatenate([np.linspace(0.02, 8, 200), np.geomspace(8.1, 800, 60)])
     seen, steep = [], []

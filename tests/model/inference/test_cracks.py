@@ -53,6 +53,25 @@ def test_width_is_right_within_a_quarter_of_a_pixel_and_length_within_two_percen
     assert figures["touches_edge"] is False
 
 
+@pytest.mark.parametrize("width_px", [5, 30])
+@pytest.mark.parametrize("angle_deg", [35, 60, 90])
+def test_a_wide_crack_that_leaves_the_picture_aslant_is_as_long_as_its_middle(width_px: float, angle_deg: float) -> None:
+    way = np.array([np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
+    middle = np.array([160.3, 120.7])
+    figures = the_one(found(band(tuple(middle - 300 * way), tuple(middle + 300 * way), width_px)))
+    assert figures["length_px"] == pytest.approx(min(SIZE_HW[::-1] / way), rel=0.02)
+
+
+def test_a_crack_far_from_the_start_of_a_very_wide_picture_is_as_wide_as_elsewhere() -> None:
+    coverage = band((40, 20), (200, 44), 8, (64, 240))
+    grey = np.full((64, 40_000), 170, np.float32)
+    grey[:, -240:] = cv2.GaussianBlur(170 * (1 - 0.7 * coverage), (0, 0), 0.7)
+    mask = np.zeros(grey.shape, np.uint8)
+    mask[:, -240:] = np.where(coverage >= 0.5, 255, 0)
+    figures = the_one(measure(mask, np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2), 128))
+    assert figures["width_median_px"] == pytest.approx(8, abs=0.25)
+
+
 @pytest.mark.parametrize("width_px", [1, 1.5])
 def test_of_a_crack_narrower_than_the_blur_no_width_is_told_but_a_limit(width_px: float) -> None:
     figures = the_one(found(band((40, 60), (280, 150), width_px), blur_px=0.9))
