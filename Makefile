@@ -29,7 +29,7 @@ for which the versions in requirements.txt were chosen. Install it, or name it: 
 	touch $@
 
 up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
-	@$(BIN)/python deploy/up.py
+	@$(BIN)/crack up
 
 test: $(READY) lint ## run all tests
 	$(BIN)/python -m pytest
@@ -41,25 +41,25 @@ lint: $(READY) ## check style and types
 
 train: $(READY) ## train a model on $CRACK_DATA_DIR by the recipes in recipes/release; goes on where it was stopped
 	$(TRAIN) --recipe recipes/release
-	for folder in models models/*/; do $(BIN)/python -m retrain track --checkpoint $$folder || exit; done
+	for folder in models models/*/; do $(BIN)/crack retrain track --checkpoint $$folder || exit; done
 
-TRAIN = OMP_NUM_THREADS=$$(( $$(nproc) / $(PROCESSES) )) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) -m model.train
+TRAIN = OMP_NUM_THREADS=$$(( $$(nproc) / $(PROCESSES) )) $(BIN)/torchrun --standalone --nproc-per-node $(PROCESSES) --no-python $(BIN)/crack train
 # One process a GPU or, without any, up to four that share the cores: two on 2 cores train 1.3 times as fast as one on both.
 PROCESSES ?= $(shell n=$$(nvidia-smi --list-gpus 2> /dev/null | wc -l); \
   if [ $$n -eq 0 ]; then n=$$(nproc); [ $$n -lt 4 ] || n=4; [ $$n -ne 3 ] || n=2; fi; echo $$n)
 
 evaluate: $(READY) ## measure the newest checkpoint on DeepCrack's test photographs; leaves a report in reports/
-	$(BIN)/python -m model.evaluate --record
+	$(BIN)/crack evaluate --record
 
 export: $(READY) ## turn the newest checkpoint into model_store/crack.mar
-	$(BIN)/python -m export
+	$(BIN)/crack export
 
 retrain: $(READY) ## retrain from the accepted corrections, judge, and roll over if every rule holds
-	$(BIN)/python -m retrain
+	$(BIN)/crack retrain
 
 monitor: $(READY) ## install Prometheus and its node-exporter, and start them beside a running make up
 	@sh deploy/install-prometheus.sh
-	@$(BIN)/python deploy/up.py prometheus prometheus-node-exporter
+	@$(BIN)/crack up prometheus prometheus-node-exporter
 
 bench: $(READY) ## measure serving: against its limit and what one would use instead, and where the milliseconds go
 	$(BIN)/python -m benchmarks.serving
@@ -83,7 +83,7 @@ sbom: $(READY) ## list all installed packages in sbom.json (CycloneDX), for an a
 
 samples: $(READY) ## draw the surfaces in docs/samples again
 	rm -rf docs/samples
-	$(BIN)/python -m model.synthetic --out docs/samples --n 6 --seed 20
+	$(BIN)/crack draw --out docs/samples --n 6 --seed 20
 
 clean: ## remove what was installed and logged, but no model and no data
 	rm -rf $(VENV) logs .pytest_cache .mypy_cache .ruff_cache

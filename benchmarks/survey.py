@@ -1,4 +1,4 @@
-"""How near a survey (`python -m survey`) comes to its limit, in photographs a second, all on one machine.
+"""How near a survey (`crack survey`) comes to its limit, in photographs a second, all on one machine.
 
 By http: from its start to the finished contact sheet, beside a client that sends the same photographs and throws the masks
 away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local:

@@ -1,1 +1,1 @@
-"""From a checkpoint to the archive that TorchServe serves: `python -m export --help`."""
+"""From a checkpoint to the archive that TorchServe serves: `crack export --help`."""

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crack.shipped import shipped
 from export.archive import ArchiveError, content_hash, repack
 from export.build import export, renew_reference
 from export.network import ParityError
@@ -18,12 +19,12 @@ logger = logging.getLogger("export")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m export",
+        prog="crack export",
         description="Turn a checkpoint into the archive that TorchServe serves; parity is checked on validation photographs.",
         epilog="examples:\n"
-        "  python -m export\n"
-        "  python -m export --checkpoint models/attention_unet_20261123-140858.pth --out /tmp/crack.mar\n"
-        "  python -m export --repack\n",
+        "  crack export\n"
+        "  crack export --checkpoint models/attention_unet_20261123-140858.pth --out /tmp/crack.mar\n"
+        "  crack export --repack\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     source = parser.add_mutually_exclusive_group()
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="as --repack, and measure anew, on validation photographs, what drift in production is measured against",
     )
     add_data_option(parser)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="its section export (default: params.yaml)")
+    parser.add_argument("--params", type=Path, default=shipped("params.yaml"), help="its section export (default: params.yaml)")
     parser.add_argument("--out", type=Path, default=Path("model_store/crack.mar"), help="(default: model_store/crack.mar)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -65,4 +66,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("export"))

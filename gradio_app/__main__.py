@@ -1,4 +1,4 @@
-"""Start the page: `python -m gradio_app --help`."""
+"""Start the page: `crack page --help`."""
 
 import argparse
 import logging
@@ -17,9 +17,9 @@ from gradio_app.settings import PageSettings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m gradio_app",
+        prog="crack page",
         description="The web page, beside a running sidecar. docs/configuration.md lists its settings.",
-        epilog="examples:\n  python -m gradio_app\n  BACKEND_URL=http://inspection.example:8000 python -m gradio_app\n",
+        epilog="examples:\n  crack page\n  BACKEND_URL=http://inspection.example:8000 crack page\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
@@ -52,4 +52,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("page"))

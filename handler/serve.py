@@ -1,4 +1,4 @@
-"""Start TorchServe with the released model and stop it again: `python -m handler.serve --help`.
+"""Start TorchServe with the released model and stop it again: `crack serve --help`.
 
 It is in place of `torchserve --start`, which hides how Java ended and leaves much to its user: Java, a temporary folder of its
 own (so that several servers can run side by side), workers and threads that fit the processors, waiting until a worker is
@@ -28,6 +28,7 @@ from crack.instance import instance_number, of_instance
 from crack.neighbours import session
 from crack.processes import how_it_ended
 from crack.serving import STATE_FILE, served
+from crack.shipped import shipped
 from crack.temporary import OwnFolder
 from model.inference import deadline
 from model.inference.photograph import MEGABYTE, Limits
@@ -265,18 +266,18 @@ def _read_properties(path: Path) -> dict[str, str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m handler.serve",
+        prog="crack serve",
         description="Serve the released model with TorchServe until Ctrl-C.",
-        epilog="examples:\n  python -m handler.serve\n  TS_INFERENCE_ADDRESS=http://127.0.0.1:9080 python -m handler.serve\n",
+        epilog="examples:\n  crack serve\n  TS_INFERENCE_ADDRESS=http://127.0.0.1:9080 crack serve\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=Path("config.properties"), help="(default: config.properties)")
+    parser.add_argument("--config", type=Path, default=shipped("config.properties"), help="(default: config.properties)")
     parser.add_argument("--logs", type=Path, help="folder for TorchServe's logs (default: CRACK_LOGS, or logs)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
     if not options.config.is_file():
-        parser.error(f"{options.config} does not exist; start from the repository's folder or name one with --config")
+        parser.error(f"{options.config}: no such file. Name one with --config, or leave it out")
     try:
         surroundings = of_instance(os.environ)
     except ValueError as error:
@@ -320,4 +321,6 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("serve"))

@@ -1,4 +1,4 @@
-"""The mean of two networks of one lineage, as a checkpoint: `python -m model.average --help`.
+"""The mean of two networks of one lineage, as a checkpoint: `crack average --help`.
 
 Between the weights of two stages lies a network that is often better than both (Wortsman et al., Model Soups, ICML 2022). Its
 threshold is chosen anew on the choosing part.
@@ -65,9 +65,9 @@ def between(start: AttentionUNet, end: AttentionUNet, share: float) -> Attention
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m model.average",
+        prog="crack average",
         description="Write the mean of two checkpoints, of which the later began with the former.",
-        epilog="example:\n  python -m model.average models/3-wider-labels/*.pth models/*.pth --out models\n",
+        epilog="example:\n  crack average models/3-wider-labels/*.pth models/*.pth --out models\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
@@ -84,4 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("average"))

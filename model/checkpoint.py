@@ -118,5 +118,5 @@ def newest(folder: Path) -> Path:
     """The finished checkpoint that was begun last. Raises FileNotFoundError if there is none."""
     found = sorted(folder.glob(FILE_PATTERN.format(version="*")))
     if not found:
-        raise FileNotFoundError(f"{folder}: no checkpoint. Train one with python -m model.train, or name one.")
+        raise FileNotFoundError(f"{folder}: no checkpoint. Train one with crack train, or name one.")
     return found[-1]

@@ -1,4 +1,4 @@
-"""Measure a model against labelled photographs: `python -m model.evaluate --help`.
+"""Measure a model against labelled photographs: `crack evaluate --help`.
 
 Both kinds of model go through the same figures: a checkpoint, run here by PyTorch, and a server, asked over HTTP. Counts are
 pooled over all photographs at their own size, without a boundary tolerance, at the threshold that the model brings along.
@@ -102,13 +102,13 @@ def _pairs(data_dir: Path, sets: Sequence[str], split: str, card: ModelCard | No
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m model.evaluate",
+        prog="crack evaluate",
         description="Measure a model against labelled photographs.",
         epilog="examples:\n"
-        "  python -m model.evaluate\n"
-        "  python -m model.evaluate --checkpoint models/attention_unet_20261123-140858.pth --split validation\n"
-        "  python -m model.evaluate --high-quality\n"
-        "  python -m model.evaluate --url http://127.0.0.1:8080/predictions/crack\n",
+        "  crack evaluate\n"
+        "  crack evaluate --checkpoint models/attention_unet_20261123-140858.pth --split validation\n"
+        "  crack evaluate --high-quality\n"
+        "  crack evaluate --url http://127.0.0.1:8080/predictions/crack\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subject = parser.add_mutually_exclusive_group()
@@ -165,4 +165,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("evaluate"))

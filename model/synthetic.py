@@ -3,7 +3,7 @@
 They are test fixtures, the samples that ship with the repository, and data to pre-train on. Needs NumPy,
 OpenCV and Pillow; reads no file. Reading a data set back and training on it are left to other modules.
 
-`draw_surface` draws one surface, `write_data_set` a folder of them; `python -m model.synthetic --out FOLDER`
+`draw_surface` draws one surface, `write_data_set` a folder of them; `crack draw --out FOLDER`
 does the latter from a shell. A side under 16 px, an unknown material, a negative seed or no surfaces at all
 raise `ValueError`; a folder that already holds a `split.csv` raises `FileExistsError` and keeps what it has.
 
@@ -179,9 +179,9 @@ def _photograph(rng: Rng, light_hwc: Float) -> NDArray[np.uint8]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m model.synthetic",
+        prog="crack draw",
         description="Draw synthetic cracked surfaces with exact masks into a data folder.",
-        epilog="examples:\n  python -m model.synthetic --out data/synthetic --n 20 --size 384 544 --seed 0",
+        epilog="examples:\n  crack draw --out data/synthetic --n 20 --size 384 544 --seed 0",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
@@ -202,4 +202,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("draw"))

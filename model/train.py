@@ -1,4 +1,4 @@
-"""Train the Attention U-Net on folders of photographs and masks: `python -m model.train --help`.
+"""Train the Attention U-Net on folders of photographs and masks: `crack train --help`.
 
 A training is a function of params.yaml and the data; killed at any time and resumed, it goes on as if it had not been.
 Left to others: the steps themselves (`model.trainer`), figures on test photographs (`model.evaluate`), the archive (`export`).
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from crack.shipped import shipped
 from model import checkpoint
 from model.attention_unet import AttentionUNet, network_of
 from model.dataset import (
@@ -217,22 +218,22 @@ def _find_unfinished(folder: Path) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m model.train",
+        prog="crack train",
         description="Train the Attention U-Net. Ctrl-C stops it; --resume goes on with it.",
         epilog="examples:\n"
-        "  python -m model.train --data ~/cracks\n"
-        "  python -m model.train --data ~/cracks --recipe recipes/release\n"
-        "  python -m model.train --data ~/cracks --set training.steps=1000\n"
-        "  python -m model.train --data ~/cracks --from models/2-deepcrack\n"
-        "  python -m model.train --data ~/cracks --resume\n"
+        "  crack train --data ~/cracks\n"
+        "  crack train --data ~/cracks --recipe recipes/release\n"
+        "  crack train --data ~/cracks --set training.steps=1000\n"
+        "  crack train --data ~/cracks --from models/2-deepcrack\n"
+        "  crack train --data ~/cracks --resume\n"
         "  torchrun --nproc-per-node 4 -m model.train --data ~/cracks\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="the recipe (default: params.yaml)")
+    parser.add_argument("--params", type=Path, default=shipped("params.yaml"), help="the recipe (default: params.yaml)")
     parser.add_argument(
         "--recipe",
-        type=Path,
+        type=shipped,
         metavar="PATH",
         help="a file with what differs from --params, or a folder of such files: stages, trained in the order of their names; "
         "given again, the command goes on where it was stopped",
@@ -288,4 +289,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("train"))

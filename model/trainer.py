@@ -130,7 +130,7 @@ class Trainer:
                     written = time.monotonic()
                 if is_stopped:
                     if self.machine.is_first:
-                        logger.warning("stopped; go on with: python -m model.train --resume %s", unfinished)
+                        logger.warning("stopped; go on with: crack train --resume %s", unfinished)
                     raise KeyboardInterrupt
 
     def seconds_per_step(self) -> float:

@@ -1,4 +1,4 @@
-"""Retrain from the accepted corrections, and see or take back what a retraining did: `python -m retrain --help`."""
+"""Retrain from the accepted corrections, and see or take back what a retraining did: `crack retrain --help`."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crack.shipped import shipped
 from model import checkpoint
 from model.inference.card import ModelCard
 from model.params import read_params
@@ -22,7 +23,7 @@ from retrain.workspace import Workspace, WorkspaceError
 
 logger = logging.getLogger("retrain")
 
-PARAMS = Path("params.yaml")
+PARAMS = shipped("params.yaml")
 
 
 def _plan(settings: Settings) -> str:
@@ -101,15 +102,15 @@ def _track(settings: Settings, path: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m retrain",
+        prog="crack retrain",
         description=__doc__,
         epilog="exit codes: 0 promoted, 1 failed, 3 not promoted, 4 nothing to do, 5 another one runs\n\n"
         "examples:\n"
-        "  python -m retrain\n"
-        "  python -m retrain --dry-run\n"
-        "  python -m retrain --watch\n"
-        "  python -m retrain rollback\n"
-        "  python -m retrain purge ID\n",
+        "  crack retrain\n"
+        "  crack retrain --dry-run\n"
+        "  crack retrain --watch\n"
+        "  crack retrain rollback\n"
+        "  crack retrain purge ID\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -178,4 +179,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("retrain"))

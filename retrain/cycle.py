@@ -38,7 +38,7 @@ STAGES_END_S = 5.0  # in which the stages of a killed retraining have ended
 
 
 class Outcome(IntEnum):
-    """Exit codes of `python -m retrain`."""
+    """Exit codes of `crack retrain`."""
 
     PROMOTED = 0
     FAILED = 1

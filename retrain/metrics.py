@@ -1,4 +1,4 @@
-"""What Prometheus scrapes from `python -m retrain --watch`: read from jobs and the newest verdict, so no restart loses it."""
+"""What Prometheus scrapes from `crack retrain --watch`: read from jobs and the newest verdict, so no restart loses it."""
 
 import logging
 from collections.abc import Iterator

@@ -22,7 +22,7 @@ FEEDBACK = "feedback"
 HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
 UNFINISHED = ".tmp"  # behind the name of a snapshot that is being taken
-PURGED_FILE = "purged.json"  # what `python -m retrain purge` has taken out since
+PURGED_FILE = "purged.json"  # what `crack retrain purge` has taken out since
 LOOK_ALIKES_FILE = "look_alikes.csv"  # beside the feedback's split.csv: what was marked as no crack; no training reads it yet
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 

@@ -1,4 +1,4 @@
-"""`python -m retrain --watch`: retrains whenever it is due, until a signal comes. No fault ends it."""
+"""`crack retrain --watch`: retrains whenever it is due, until a signal comes. No fault ends it."""
 
 import logging
 import sqlite3

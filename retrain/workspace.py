@@ -163,7 +163,6 @@ class Workspace:
     def _run(self, command: list[str], environment: Mapping[str, str], *, is_shown: bool) -> str:
         search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         paths = {
-            "PYTHONPATH": str(_ROOT),
             "PATH": search_path,
             "DVC_NO_ANALYTICS": "1",
             **_dvc_places(self.folder),

@@ -1,4 +1,4 @@
-"""Start the sidecar: `python -m sidecar --help`."""
+"""Start the sidecar: `crack sidecar --help`."""
 
 import argparse
 import logging
@@ -13,9 +13,9 @@ from sidecar.settings import Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m sidecar",
+        prog="crack sidecar",
         description="The door for clients, beside a running TorchServe. docs/configuration.md lists its settings.",
-        epilog="examples:\n  python -m sidecar\n  CRACK_SIDECAR_PORT=9000 CRACK_REVIEW=automatic python -m sidecar\n",
+        epilog="examples:\n  crack sidecar\n  CRACK_SIDECAR_PORT=9000 CRACK_REVIEW=automatic crack sidecar\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
@@ -35,4 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("sidecar"))

@@ -1,8 +1,8 @@
-"""The survey's former name: `python -m sidecar.batch` runs `python -m survey`."""
+"""The survey's former name."""
 
-import runpy
 import sys
 
+from crack.console import by_former_name
+
 if __name__ == "__main__":
-    print("python -m sidecar.batch is python -m survey now; this runs it.", file=sys.stderr)
-    runpy.run_module("survey", run_name="__main__", alter_sys=True)
+    sys.exit(by_former_name("survey"))

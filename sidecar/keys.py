@@ -1,4 +1,4 @@
-"""API keys: who may predict, give feedback and review. `python -m sidecar.keys --help` makes and removes them.
+"""API keys: who may predict, give feedback and review. `crack keys --help` makes and removes them.
 
 On disk lie names, rights and the SHA-256 of each key; a key has 256 random bits, so its hash tells nothing. The file is read
 again when it changes, so a removed key stops working at once. A marker beside the feedback store remembers that keys are
@@ -28,7 +28,7 @@ from crack.instance import of_instance
 logger = logging.getLogger("sidecar.keys")
 
 MARKER = "keys-required"
-_MARKER_TEXT = "API keys are required from now on. `python -m sidecar.keys open` takes that back.\n"
+_MARKER_TEXT = "API keys are required from now on. `crack keys open` takes that back.\n"
 # A group may read: so does a container's user what Kubernetes mounts of a Secret, which belongs to root.
 _OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
@@ -161,7 +161,7 @@ class KeyRing:
 
     def _fault(self) -> str:
         if self._is_required and not (self._unreadable or self._callers or self._may_be_empty):
-            return f"API keys are required, and {self._path} holds none. Make one: python -m sidecar.keys add NAME."
+            return f"API keys are required, and {self._path} holds none. Make one: crack keys add NAME."
         return self._unreadable
 
     def _refresh(self) -> None:
@@ -237,13 +237,10 @@ def _digest(key: str) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m sidecar.keys",
+        prog="crack keys",
         description="Make, list and remove API keys. They lie, as hashes, in the file that CRACK_KEYS_FILE names. Once there "
         "was a key, nobody is let in without one, even when the last is removed.",
-        epilog="examples:\n"
-        "  python -m sidecar.keys add crew-7 --rights predict feedback\n"
-        "  python -m sidecar.keys list\n"
-        "  python -m sidecar.keys remove crew-7\n",
+        epilog="examples:\n  crack keys add crew-7 --rights predict feedback\n  crack keys list\n  crack keys remove crew-7\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -274,4 +271,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("keys"))

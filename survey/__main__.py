@@ -1,4 +1,4 @@
-"""Survey a folder of photographs, or an orthomosaic: `python -m survey --help`.
+"""Survey a folder of photographs, or an orthomosaic: `crack survey --help`.
 
 Each photograph is looked at once, however often the survey is killed and begun again: what was answered stands in the journal
 of the survey's folder (`folder`). By whom is told by `--engine`: a running sidecar, or this machine by itself.
@@ -66,7 +66,7 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
         from survey.mosaic.run import survey_mosaic as run  # rasterio and pyogrio, which nothing else here needs
     except ImportError as error:
         raise SurveyError(
-            f"A mosaic needs the packages rasterio and pyogrio ({error}). Install them as requirements.txt has them."
+            f"A mosaic needs the packages rasterio and pyogrio ({error}). In the project's folder run: pip install '.[survey]'"
         ) from error
     from survey.processes import default_n
 
@@ -194,4 +194,6 @@ def _address(text: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("survey"))

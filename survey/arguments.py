@@ -1,4 +1,4 @@
-"""What `python -m survey` may be asked for."""
+"""What `crack survey` may be asked for."""
 
 import argparse
 from pathlib import Path
@@ -15,7 +15,7 @@ SCALES = {
     "distance_m": "from the camera to the surface, in place of --mm-per-px; the rest is in most photographs' EXIF, or in:",
     "focal_length_mm": "of the lens, its own",
     "sensor_width_mm": "of the camera's sensor, its longer side",
-    "marker_size_mm": "of the printed markers that photographs show (python -m survey.markers), in place of --mm-per-px",
+    "marker_size_mm": "of the printed markers that photographs show (crack markers), in place of --mm-per-px",
 }
 NOT_OF_MOSAICS = ("mm_per_px", *SCALES, "standard", "exposure", "exif", "also", "bom", "key_file")
 
@@ -26,22 +26,22 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         url: of the sidecar that is asked where none is named.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m survey",
+        prog="crack survey",
         description="Find the cracks in each photograph of a folder and its sub-folders, by a sidecar or without one,\n"
         "or in an orthomosaic.\n\n"
         f"OUT then holds masks/, overlays/, {PHOTOGRAPHS} (a line for each photograph), {CRACKS} (a line for each crack),\n"
         f"both in {WORKBOOK} too, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first.\n"
-        "python -m survey.report turns OUT into a report. Of a mosaic OUT holds mask.tif, cracks.gpkg and cracks.geojson.\n"
+        "crack report turns OUT into a report. Of a mosaic OUT holds mask.tif, cracks.gpkg and cracks.geojson.\n"
         "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
         "asked about, and nothing else again.",
         epilog="examples:\n"
-        "  python -m survey photographs\n"
-        "  python -m survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
-        "  python -m survey photographs --engine local\n"
-        "  python -m survey deck.tif\n"
-        "  python -m survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
-        "  python -m survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
-        "  python -m survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
+        "  crack survey photographs\n"
+        "  crack survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
+        "  crack survey photographs --engine local\n"
+        "  crack survey deck.tif\n"
+        "  crack survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
+        "  crack survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
+        "  crack survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
         "exit codes:\n"
         "  0    each photograph is predicted, or all of the mosaic\n"
         "  1    some are not, or files were left out: photographs.csv says which and why\n"

@@ -1,6 +1,6 @@
 """Markers to print, as a PDF: laid on a surface and photographed with its cracks, they tell how large these are.
 
-`python -m survey.markers --size 50 --out markers.pdf` draws one marker to cut out, `--board` a sheet of four for a larger area.
+`crack markers --size 50 --out markers.pdf` draws one marker to cut out, `--board` a sheet of four for a larger area.
 All is drawn as lines and areas, as exact as the printer. Left to others: how they are found (`model.inference.markers`).
 """
 
@@ -121,7 +121,12 @@ def _pdf(width_mm: float, height_mm: float, marks: str) -> bytes:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0, the file is written; 2, it couldn't be."""
-    parser = argparse.ArgumentParser(prog="python -m survey.markers", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="crack markers",
+        description=(__doc__ or "").partition("\n")[0],
+        epilog="examples:\n  crack markers --size 50 --out marker.pdf\n  crack markers --size 50 --board --paper a3\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--size", type=float, default=50, help="a marker's side in mm (default: 50)")
     parser.add_argument("--board", action="store_true", help="a sheet of four markers, for a larger area")
     parser.add_argument("--paper", choices=PAPERS_MM, default="a4", help="default: a4")
@@ -137,4 +142,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("markers"))

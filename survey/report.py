@@ -1,4 +1,4 @@
-"""A survey's folder as a report: `python -m survey.report --help`. Left to others: what it says (`inspection.report`)."""
+"""A survey's folder as a report: `crack report --help`. Left to others: what it says (`inspection.report`)."""
 
 import argparse
 import io
@@ -20,14 +20,14 @@ NAMED = ("structure", "element", "date", "inspector")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0, both files are written; 2, they couldn't be."""
     parser = argparse.ArgumentParser(
-        prog="python -m survey.report",
+        prog="crack report",
         description=f"Write {PAGE} and {PDF} into a survey's folder: what was inspected, its figures, a map where photographs\n"
-        "have a position (python -m survey --exif), and one page for each of the first findings.\n\n"
+        "have a position (crack survey --exif), and one page for each of the first findings.\n\n"
         f"{INSPECTION} in the folder may say what is the same each time, and more than there are options for:\n"
         '  structure = "Bridge 7, A81"\n  inspector = "M. Weber"\n  client = "Road authority"\n',
         epilog="examples:\n"
-        "  python -m survey.report photographs-cracks\n"
-        '  python -m survey.report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n',
+        "  crack report photographs-cracks\n"
+        '  crack report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a survey, which it has named as that of its results")
@@ -64,7 +64,7 @@ def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs:
         OSError: it cannot be read or written.
     """
     if not (folder / JOURNAL).is_file():
-        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which python -m survey names as Results.")
+        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which crack survey names as Results.")
     about = About.load(folder)
     about = replace(about, photographs=photographs or about.photographs)
     survey = Survey(folder, None)
@@ -98,4 +98,6 @@ def read_inspection(folder: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("report"))

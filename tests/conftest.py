@@ -25,6 +25,7 @@ from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parent.parent
 ARCHIVE = ROOT / "model_store" / "crack.mar"
+os.environ["PYTHONPATH"] = str(ROOT)  # of all that tests start: the environment may have another checkout installed
 
 hypothesis.settings.register_profile(  # the same examples on every machine, however long it takes to draw them
     "tests", max_examples=60, deadline=None, derandomize=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]

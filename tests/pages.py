@@ -36,7 +36,7 @@ class ServedPage:
         (port,) = free_ports(1)
         self.url, self.log_path = f"http://127.0.0.1:{port}", log_path
         environment = {**os.environ, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
-        command = ["sh", "-c", f'ulimit -n {n_files} && exec "$@"', "sh", sys.executable, "-m", "gradio_app"]
+        command = ["sh", "-c", f'ulimit -n {n_files} && exec "$@"', "sh", sys.executable, "-m", "crack", "page"]
         with log_path.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 

@@ -40,7 +40,7 @@ class Sidecar:
     def start(self) -> None:
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                ["sh", "-c", f'ulimit -n {self._n_files} && exec "$@"', "sh", sys.executable, "-m", "sidecar"],
+                ["sh", "-c", f'ulimit -n {self._n_files} && exec "$@"', "sh", sys.executable, "-m", "crack", "sidecar"],
                 cwd=ROOT,
                 env=self._environment,
                 stdout=log,

@@ -1,4 +1,4 @@
-"""`python -m survey` as a program of its own."""
+"""`crack survey` as a program of its own."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ from tests.waiting import PATIENCE_S
 def begin(source: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
     """In a session of its own, so that a signal can reach all of its processes, as Ctrl-C does."""
     return subprocess.Popen(
-        [sys.executable, "-m", "survey", str(source), "--out", str(out), *options],
+        [sys.executable, "-m", "crack", "survey", str(source), "--out", str(out), *options],
         cwd=ROOT,
         env={**os.environ, "TQDM_DISABLE": "1"},
         stdout=subprocess.PIPE,

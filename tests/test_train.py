@@ -30,7 +30,7 @@ from tests.waiting import PATIENCE_S, eventually
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "model.train", *map(str, arguments)]
+    return [sys.executable, "-m", "crack", "train", *map(str, arguments)]
 
 
 def test_a_training_ends_with_a_checkpoint_and_its_card(trained: Path) -> None:
@@ -90,7 +90,7 @@ train(params, Path(data), Path(out), report=kill)
 
 def test_two_processes_train_as_one_does(trained: Path, surfaces: Path, tmp_path: Path) -> None:
     overrides = [f"--set={name}={value}" for name, value in TINY.items()]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "model.train"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "crack", "train"]
     subprocess.run([*torchrun, "--data", surfaces, "--out", tmp_path, *overrides], cwd=ROOT, check=True, capture_output=True)
     (path,) = tmp_path.glob("*.pth")
     _, together = checkpoint.load(path)
@@ -132,10 +132,7 @@ distributed.destroy_process_group()
 """)
     overrides = [f"{name}={value}" for name, value in TINY.items()]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(
-        [*torchrun, script, *overrides], cwd=ROOT, check=True, capture_output=True, text=True, env=environment
-    )
+    finished = subprocess.run([*torchrun, script, *overrides], cwd=ROOT, check=True, capture_output=True, text=True)
     apart, moved = map(float, finished.stdout.split())
     assert apart < 1e-6 < moved
 
@@ -164,7 +161,7 @@ def test_ctrl_c_loses_no_step(surfaces: Path, tmp_path: Path) -> None:
             assert run.wait(PATIENCE_S) == 130
         finally:
             run.kill()  # it would not end by itself
-    assert "python -m model.train --resume" in log_path.read_text()  # which it says once it has written its last step
+    assert "crack train --resume" in log_path.read_text()  # which it says once it has written its last step
     state = torch.load(next(tmp_path.glob(f"*{train.UNFINISHED}")), weights_only=True)
     steps = {int(entry["step"]) for entry in state["optimizer"]["state"].values()}
     assert steps == {state["step"]}
@@ -201,19 +198,13 @@ def test_a_wrong_setting_is_named(arguments: list[str], sentence: str, tmp_path:
     assert "Traceback" not in finished.stderr
 
 
-@pytest.mark.parametrize("module", ["model.train", "model.evaluate", "model.synthetic", "export", "handler.serve"])
-def test_help_shows_examples(module: str) -> None:
-    finished = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert f"python -m {module}" in finished.stdout.partition("examples:")[2]
-
-
 def test_evaluation_prints_records_and_leaves_a_report(trained: Path, surfaces: Path, tmp_path: Path) -> None:
     own = tmp_path / trained.name
     for suffix in (".pth", ".json"):
         shutil.copy(trained.with_suffix(suffix), own.with_suffix(suffix))
     arguments = ["--checkpoint", own, "--data", surfaces, "--sets", "synthetic", "--out", tmp_path, "--record"]
     finished = subprocess.run(
-        [sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "crack", "evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     measured = json.loads((tmp_path / "figures.json").read_text())
     assert measured["n_photographs"] == 4
@@ -252,7 +243,7 @@ def test_a_torn_file_is_named(folder: str, name: str, tmp_path: Path) -> None:
 
 
 def test_figures_are_not_recorded_beside_an_archive(archive: Path) -> None:
-    arguments = [sys.executable, "-m", "model.evaluate", "--checkpoint", str(archive), "--record"]
+    arguments = [sys.executable, "-m", "crack", "evaluate", "--checkpoint", str(archive), "--record"]
     finished = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 2
     assert "give a .pth file" in finished.stderr
@@ -267,7 +258,7 @@ def test_what_a_fold_holds_out_is_not_trained_on_and_can_be_measured(surfaces: P
     assert 0 < len(held_out) < len(everything) * 2 / 3
     assert sorted(parts.learning + parts.choosing + parts.judging + held_out, key=str) == sorted(everything, key=str)
     arguments = ["--checkpoint", path, "--data", surfaces, "--sets", "synthetic", "--split", "held-out", "--out", tmp_path]
-    subprocess.run([sys.executable, "-m", "model.evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "crack", "evaluate", *map(str, arguments)], cwd=ROOT, capture_output=True, check=True)
     n_cracked = sum(bool(pair.read().mask_hw.any()) for pair in held_out)
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["n_photographs"] == len(held_out)

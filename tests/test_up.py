@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from crack.instance import N_INSTANCES, PORTS, TORCHSERVE, of_instance
-from deploy.up import LISTENS, taken_ports
+from crack.up import LISTENS, taken_ports
 from tests.conftest import ROOT, has_ended
 from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
@@ -25,7 +25,7 @@ OF_OTHERS |= {"LC_ALL": "C", "TZ": "No/Where"}
 
 
 class Up:
-    """`deploy/up.py` with the sidecar and the page, without a TorchServe."""
+    """`crack up` with the sidecar and the page, without a TorchServe."""
 
     def __init__(self, folder: Path, **environment: str) -> None:
         sidecar, page = free_ports(2)
@@ -45,16 +45,19 @@ class Up:
             **OF_OTHERS,
             **environment,
         }
-        command = [sys.executable, "deploy/up.py", "sidecar", "page"]
+        command = [sys.executable, "-m", "crack", "up", "sidecar", "page"]
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
     def answers(self) -> bool:
         return all(requests.get(f"{url}/", timeout=PATIENCE_S).status_code < 500 for url in (self.sidecar_url, self.page_url))
 
-    def part(self, module: str) -> psutil.Process:
+    def part(self, name: str) -> psutil.Process:
         family = psutil.Process(self.process.pid).children(recursive=True)
-        (found,) = (process for process in family if process.cmdline()[-2:] == ["-m", module])
+        commands = {process: process.cmdline() for process in family}
+        (found,) = (
+            process for process, (*_, program, last) in commands.items() if (Path(program).name, last) == ("crack", name)
+        )
         return found
 
     def said(self) -> str:
@@ -71,16 +74,16 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 
 def test_a_part_that_is_killed_is_started_again_by_itself_after_pauses_that_grow(up: Up) -> None:
-    page = up.part("gradio_app")
+    page = up.part("page")
     for pause_s in (1, 2):
         up.part("sidecar").kill()
         eventually(lambda: f"was ended by the signal SIGKILL, and starts again in {pause_s} s" in up.said())  # noqa: B023
         eventually(up.answers, requests.ConnectionError)
-    assert up.part("gradio_app") == page
+    assert up.part("page") == page
 
 
 def test_the_page_is_not_missed_while_it_is_away(up: Up) -> None:
-    up.part("gradio_app").kill()
+    up.part("page").kill()
     assert requests.get(f"{up.sidecar_url}/ping", timeout=PATIENCE_S).ok
     eventually(up.answers, requests.ConnectionError)
 

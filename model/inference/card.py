@@ -90,4 +90,4 @@ class ModelCard:
             values["backends"] = tuple(Backend(*pair) for pair in values["backends"])
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no model card ({error}). Write it with python -m model.train.") from error
+            raise ValueError(f"no model card ({error}). Write it with crack train.") from error

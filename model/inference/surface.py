@@ -15,7 +15,7 @@ from model.inference.options import Options
 from model.inference.photograph import exif_block
 
 _NO_MARKER = (
-    "No marker was found, so nothing is told in millimetres. Expected one that `python -m survey.markers` prints, seen whole "
+    "No marker was found, so nothing is told in millimetres. Expected one that `crack markers` prints, seen whole "
     "with its white margin, sharp, at least 150 pixels a side. Take the photograph anew, or send mm_per_px."
 )
 

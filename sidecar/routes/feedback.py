@@ -146,7 +146,7 @@ def feedback_routes(
 
     @router.delete("/feedback/{item_id}")
     def delete(item_id: str, caller: Annotated[Caller, access.may_review], if_match: Seen = None) -> dict[str, str]:
-        """Forget a photograph, its masks and its history, from now on: what was learned from it, `python -m retrain purge`
+        """Forget a photograph, its masks and its history, from now on: what was learned from it, `crack retrain purge`
         tells.
         """
         store.delete(item_id, caller.name, seen(if_match))

@@ -1,4 +1,4 @@
-"""`python -m retrain --watch`: as it starts again after it was killed, and what it shows in a fresh MLflow."""
+"""`crack retrain --watch`: as it starts again after it was killed, and what it shows in a fresh MLflow."""
 
 import logging
 import os
@@ -37,7 +37,7 @@ def watching(folder: Path, port: int, mlflow_url: str = "http://127.0.0.1:9") ->
     log = folder / "log"
     with log.open("wb") as said:
         job = subprocess.Popen(
-            [sys.executable, "-m", "retrain", "--watch"],
+            [sys.executable, "-m", "crack", "retrain", "--watch"],
             cwd=folder,
             env={**os.environ, **where(folder, port), "MLFLOW_TRACKING_URI": mlflow_url, "PYTHONPATH": str(ROOT)},
             stderr=said,

@@ -26,7 +26,7 @@ PHOTOGRAPH = jpeg(draw_surface(5, (1500, 2000)).image_hwc_u8)
 
 
 class Serving:
-    """`python -m handler.serve` with two workers and the handler as it is here, and a sidecar beside it."""
+    """`crack serve` with two workers and the handler as it is here, and a sidecar beside it."""
 
     def __init__(self, folder: Path) -> None:
         (folder / "model_store").mkdir()
@@ -47,7 +47,7 @@ class Serving:
             "TS_DEFAULT_WORKERS_PER_MODEL": "2",
             "TMPDIR": str(folder / "tmp"),
         }
-        command = [sys.executable, "-m", "handler.serve", "--logs", str(folder / "logs")]
+        command = [sys.executable, "-m", "crack", "serve", "--logs", str(folder / "logs")]
         with (folder / "serve.log").open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         eventually(lambda: len(self.ready()) == 2, requests.ConnectionError)

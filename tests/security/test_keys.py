@@ -53,7 +53,7 @@ def statuses(sidecar: Sidecar, key: str | None) -> list[tuple[int, str | None]]:
 
 def command(sidecar: Sidecar, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "sidecar.keys", *arguments],
+        [sys.executable, "-m", "crack", "keys", *arguments],
         cwd=ROOT,
         env={"CRACK_FEEDBACK_DIR": str(sidecar.folder), "PATH": ""},
         capture_output=True,

@@ -40,7 +40,7 @@ class Traced:
         command = ["strace", "--follow-forks", "--seccomp-bpf", "-e", calls, "-e", "signal=none", "--output", str(self._trace)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, sys.executable, "deploy/up.py"], cwd=ROOT, env=environment, stdout=log, stderr=log
+                [*command, sys.executable, "-m", "crack", "up"], cwd=ROOT, env=environment, stdout=log, stderr=log
             )
 
     def answers(self) -> bool:

@@ -58,7 +58,7 @@ def test_a_broken_file_is_named_and_not_written_over(tmp_path: Path) -> None:
 def test_the_command_makes_lists_and_removes(tmp_path: Path) -> None:
     def run(*arguments: str) -> str:
         environment = {**os.environ, "CRACK_FEEDBACK_DIR": str(tmp_path)}
-        command = [sys.executable, "-m", "sidecar.keys", *arguments]
+        command = [sys.executable, "-m", "crack", "keys", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
     key = run("add", "eve", "--rights", "predict", "review").strip()

@@ -86,7 +86,7 @@ def test_its_pictures_and_figures_are_those_of_a_server_on_the_same_backend(
     url = start_sidecar().url
     with (folder / "large.png").open("rb") as file:
         model = requests.post(f"{url}/predict?response=json", data=file, timeout=PATIENCE_S).json()["model"]
-    command = [sys.executable, "-m", "survey", str(folder), "--out", str(tmp_path / "http"), "--url", url]
+    command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(tmp_path / "http"), "--url", url]
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
     code, said = end(begin(folder, tmp_path / "local", *LOCAL, "--backend", f"{model['runtime']} {model['precision']}"))
     assert code == 1, said
@@ -119,7 +119,7 @@ def test_ctrl_c_stops_it_cleanly_and_the_same_command_goes_on(folder: Path, tmp_
     os.killpg(survey.pid, signal.SIGINT)
     code, said = end(survey)
     assert code == 130, said
-    assert "remain. Go on with: python -m survey" in said
+    assert "remain. Go on with: crack survey" in said
     assert "Traceback" not in said
     eventually(lambda: all(map(has_ended, started)))
     assert end(begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND))[0] == 0

@@ -110,7 +110,7 @@ def check_against_drawn(out: Path, cracks: list[Crack]) -> None:
 def test_ctrl_c_stops_it_and_the_same_command_finishes_it(deck: Deck) -> None:
     code, said = deck.interrupted
     assert code == 130, said
-    assert "Stopped. Go on with: python -m survey" in said
+    assert "Stopped. Go on with: crack survey" in said
     assert "Traceback" not in said
     code, said = deck.finished
     assert code == 0, said

@@ -213,6 +213,6 @@ def test_what_is_wrong_is_told(findings: Findings, tmp_path: Path, prepare: str,
     folder = tmp_path if prepare == "no journal" else findings.survey.folder
     if prepare != "no journal":
         (folder / "inspection.toml").write_text("structure = [1]" if prepare == "no text" else "structure")
-    done = subprocess.run([sys.executable, "-m", "survey.report", str(folder)], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "crack", "report", str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert sentence in done.stderr

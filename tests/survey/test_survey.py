@@ -63,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
 
 def begin(folder: Path, url: str, *options: str, **environment: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "survey", str(folder), "--url", url, "--concurrency", "2", *options],
+        [sys.executable, "-m", "crack", "survey", str(folder), "--url", url, "--concurrency", "2", *options],
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if name != "CRACK_API_KEY"} | environment,
         stdout=subprocess.PIPE,
@@ -345,7 +345,7 @@ def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 2
-    assert "has answered none of the last 3 photographs. Go on with: python -m survey" in said
+    assert "has answered none of the last 3 photographs. Go on with: crack survey" in said
     assert "unanswered" in {row["status"] for row in table(folder).values()}
     code, said = run(folder, sidecar.url, "--retries", "1")
     assert code == 2
@@ -367,7 +367,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 130
-    assert "Stopped, 2 remain. Go on with: python -m survey" in said
+    assert "Stopped, 2 remain. Go on with: crack survey" in said
     assert len(table(folder)) == 4
     assert run(folder, front.url)[0] == 0
     assert front.asked == Counter(path.read_bytes() for path in folder.iterdir())
@@ -402,7 +402,7 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) ->
 
 def test_a_setting_that_is_none_is_told_in_a_sentence() -> None:
     environment = {**os.environ, "CRACK_INSTANCE": "9"}
-    command = [sys.executable, "-m", "survey", "photographs"]
+    command = [sys.executable, "-m", "crack", "survey", "photographs"]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (2, "error: CRACK_INSTANCE='9': expected a whole number from 1 to 5.\n")
 
@@ -411,14 +411,14 @@ def test_its_help_needs_no_module_that_windows_lacks() -> None:
     missing = ["fcntl", "resource", "termios", "pwd", "grp"]
     code = f"import sys; sys.modules |= dict.fromkeys({missing}); from survey.__main__ import main; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "usage: python -m survey" in done.stdout
+    assert "usage: crack survey" in done.stdout
 
 
 def test_the_former_name_runs_it_and_names_the_new_one() -> None:
     command = [sys.executable, "-m", "sidecar.batch", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "usage: python -m survey" in done.stdout
-    assert done.stderr == "python -m sidecar.batch is python -m survey now; this runs it.\n"
+    assert "usage: crack survey" in done.stdout
+    assert done.stderr == "python -m sidecar.batch is crack survey now; this runs it.\n"
 
 
 def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:

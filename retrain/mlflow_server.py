@@ -1,4 +1,4 @@
-"""MLflow's server: `python deploy/mlflow/serve.py`, in place of `mlflow server`, which it becomes.
+"""MLflow's server: `crack mlflow`, in place of `mlflow server`, which it becomes.
 
 A new version of MLflow changes the records of an older one at its start: of those in SQLite a copy is kept. Those in another
 database are left to its keeper: `mlflow db upgrade URI`, after a backup.
@@ -29,7 +29,7 @@ def keep_copy(database: Path) -> None:
     done.write_text(installed)
 
 
-def main() -> None:
+def main() -> int:
     folder = Path(os.environ.get("CRACK_MLRUNS") or "mlruns")
     port = os.environ.get("CRACK_MLFLOW_PORT") or "5000"
     for name, default in {
@@ -50,7 +50,3 @@ def main() -> None:
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     server += ["--uvicorn-opts", "--no-access-log"]  # Prometheus alone asks every five seconds
     os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])  # noqa: S606  # it is ours
-
-
-if __name__ == "__main__":
-    main()

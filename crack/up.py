@@ -1,4 +1,4 @@
-"""What `make up` runs: the parts in the Procfile, each started again when it ends, until Ctrl-C; or those that are named.
+"""What `crack up` runs: the parts in the Procfile, each started again when it ends, until Ctrl-C; or those that are named.
 
 Prometheus and its node-exporter are left out where they are not installed (`make monitor` does that). A port that somebody
 else holds is named before anything starts.
@@ -9,6 +9,7 @@ command it. So `Part` starts a part again. Beside honcho's own command this give
 TorchServe takes some seconds, and stops them when the terminal is closed, as honcho itself would leave them running.
 """
 
+import argparse
 import errno
 import functools
 import multiprocessing
@@ -19,18 +20,16 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 from honcho import command, environ, manager, process
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from crack.instance import N_INSTANCES, STEP, TORCHSERVE, VARIABLE, instance_number, of_instance  # noqa: E402
-from crack.processes import how_it_ended  # noqa: E402
+from crack.instance import N_INSTANCES, STEP, TORCHSERVE, VARIABLE, instance_number, of_instance
+from crack.processes import how_it_ended
+from crack.shipped import shipped
 
 OPTIONAL = ("prometheus", "prometheus-node-exporter")  # both names of processes and of programs
 STOP_TIMEOUT_S = 60
@@ -147,19 +146,32 @@ def _holder(port: int) -> str:
         return "a process of another user"
 
 
-def configure_prometheus(environment: dict[str, str]) -> None:
+def prometheus_configuration(environment: Mapping[str, str]) -> Path:
     """Another instance's Prometheus has a configuration of its own, whose targets are at the ports of that instance."""
     offset = STEP * (instance_number(environment) - 1)
-    if offset == 0:
-        return
-    folder = Path(environment["CRACK_PROMETHEUS_DIR"], "configuration")
-    shutil.copytree("monitoring/prometheus", folder, dirs_exist_ok=True)
-    targets = folder / "targets" / "system.yml"
-    targets.write_text(re.sub(r"127\.0\.0\.1:(\d+)", lambda at: f"127.0.0.1:{int(at[1]) + offset}", targets.read_text()))
-    environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(folder / "prometheus.yml"))
+    folder = shipped("monitoring/prometheus")
+    if offset:
+        own = Path(environment["CRACK_PROMETHEUS_DIR"], "configuration")
+        folder = Path(shutil.copytree(folder, own, dirs_exist_ok=True))
+        targets = folder / "targets" / "system.yml"
+        targets.write_text(re.sub(r"127\.0\.0\.1:(\d+)", lambda at: f"127.0.0.1:{int(at[1]) + offset}", targets.read_text()))
+    return folder / "prometheus.yml"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
+    procfile = shipped("Procfile")
+    parts = environ.parse_procfile(procfile.read_text()).processes
+    parser = argparse.ArgumentParser(
+        prog="crack up",
+        description="Start the whole system, or some of its parts, until Ctrl-C. A part that ends is started again.",
+        epilog="examples:\n  crack up\n  crack up sidecar page\n  CRACK_INSTANCE=2 crack up\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all that are installed)")
+    asked = parser.parse_args(arguments).parts
+    for name in asked:
+        if name not in parts:
+            parser.error(f"{name!r}: expected one of {', '.join(parts)}.")
     manager.KILL_WAIT = STOP_TIMEOUT_S
     command.Manager = Parts
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
@@ -170,28 +182,24 @@ def main() -> int:
     certificates = environment.get("SSL_CERT_FILE")
     if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
         sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
-    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"], str(ROOT / ".tools")])
+    own, tools = Path(sys.executable).parent, Path(".tools").resolve()
+    environment["PATH"] = os.pathsep.join([str(own), environment["PATH"], str(tools)])
     environment["PYTHONUNBUFFERED"] = "1"
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nobody else is told
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
-    names = sys.argv[1:] or environ.parse_procfile((ROOT / "Procfile").read_text()).processes
-    names = [name for name in names if name not in absent]
+    names = [name for name in asked or parts if name not in absent]
     taken = taken_ports(names, environment)
     if taken:
         print("\n".join(taken), file=sys.stderr)
         print(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.", file=sys.stderr)
         return 1
-    configure_prometheus(environment)
+    environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(prometheus_configuration(environment)))
     os.environ |= environment
-    sys.argv = ["honcho", "start", *names]
+    sys.argv = ["honcho", "start", "--procfile", str(procfile), *names]
     try:
         command.main()
     except SystemExit as end:
         return 0 if end.code in STOPPED else int(end.code or 0)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The command `crack`: one tree of help over what people start, each with options, help and exit codes of its own.
+
+Nothing is imported of a command before it is called, so that each runs where another's packages are missing.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand
+
+
+class Command(NamedTuple):
+    """
+    Attributes:
+        module: whose `main` reads the arguments from sys.argv and returns the exit code.
+        extra: of pyproject.toml, which brings the packages that it needs.
+        group: the heading in the help.
+    """
+
+    module: str
+    extra: str
+    group: str
+    help: str
+
+
+_RUN, _INSPECT, _LEARN = "The system", "Inspecting", "The model"
+COMMANDS = {
+    "up": Command("crack.up", "up", _RUN, "Start the whole system, or the parts named; Ctrl-C stops it."),
+    "serve": Command("handler.serve", "serve", _RUN, "Serve the released model with TorchServe."),
+    "sidecar": Command("sidecar.__main__", "sidecar", _RUN, "Start the door for clients, beside a running TorchServe."),
+    "page": Command("gradio_app.__main__", "page", _RUN, "Start the web page, beside a running sidecar."),
+    "mlflow": Command("retrain.mlflow_server", "mlflow", _RUN, "Start MLflow's server, the record of trainings."),
+    "keys": Command("sidecar.keys", "sidecar", _RUN, "Make, list and remove API keys."),
+    "survey": Command("survey.__main__", "survey", _INSPECT, "Find the cracks in a folder of photographs or an orthomosaic."),
+    "report": Command("survey.report", "survey", _INSPECT, "Turn a survey's folder into a report, as a page and as PDF."),
+    "markers": Command("survey.markers", "survey", _INSPECT, "Draw markers to print, which tell the scale."),
+    "train": Command("model.train", "train", _LEARN, "Train the network on photographs and masks."),
+    "average": Command("model.average", "train", _LEARN, "Write the mean of two checkpoints."),
+    "evaluate": Command("model.evaluate", "train", _LEARN, "Measure a model against labelled photographs."),
+    "export": Command("export.__main__", "train", _LEARN, "Turn a checkpoint into the archive that TorchServe serves."),
+    "retrain": Command("retrain.__main__", "retrain", _LEARN, "Retrain from accepted corrections, judge, roll over or back."),
+    "draw": Command("model.synthetic", "train", _LEARN, "Draw cracked surfaces with exact masks."),
+}
+EXAMPLES = (
+    "Examples:",
+    "crack up",
+    "crack survey photographs --mm-per-px 0.2",
+    "crack report photographs-cracks --structure 'Bridge 7'",
+    "crack keys add crew-7 --rights predict feedback",
+    "crack retrain --dry-run",
+    "crack COMMAND --help",
+)
+
+
+class _PassedOn(TyperCommand):
+    """Leaves all arguments to the command's module, `--help` and `--` among them."""
+
+    def parse_args(self, context: Any, arguments: list[str]) -> list[str]:
+        context.args = arguments
+        return arguments
+
+
+def run(name: str, arguments: Sequence[str]) -> int:
+    """Run a command; its exit code, 2 where packages are missing."""
+    command = COMMANDS[name]
+    sys.argv = [f"crack {name}", *arguments]
+    try:
+        main = importlib.import_module(command.module).main
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] in {each.module.partition(".")[0] for each in COMMANDS.values()}:
+            raise
+        advice = f"In the project's folder run: pip install '.[{command.extra}]'"
+        print(f"error: crack {name} needs the package {error.name}, which is not installed. {advice}", file=sys.stderr)
+        return 2
+    return int(main())
+
+
+def by_former_name(name: str) -> int:
+    """What `python -m` its module does: it says the command's name, and runs it."""
+    module = sys.modules["__main__"].__spec__.name.removesuffix(".__main__")  # type: ignore[union-attr]
+    print(f"python -m {module} is crack {name} now; this runs it.", file=sys.stderr)
+    return run(name, sys.argv[1:])
+
+
+def _passing_on(name: str) -> Callable[[typer.Context], None]:
+    def passed_on(context: typer.Context) -> None:
+        raise typer.Exit(run(name, context.args))
+
+    return passed_on
+
+
+def main() -> None:
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        help="Cracks in photographs of concrete, asphalt and masonry: found, measured, corrected and learned from.",
+        epilog="\n\n".join(EXAMPLES),
+    )
+    for name, command in COMMANDS.items():
+        app.command(name, cls=_PassedOn, help=command.help, rich_help_panel=command.group)(_passing_on(name))
+    app(prog_name="crack")

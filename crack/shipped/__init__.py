@@ -1,0 +1,14 @@
+"""Files that come with the project for commands to read: configurations of TorchServe and Prometheus, recipes, the Procfile.
+
+Beside this module they are links to where they are edited, and in an installed package copies (pyproject.toml).
+"""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).resolve().parent
+
+
+def shipped(name: str | Path) -> Path:
+    """A file or folder in the folder where the command was started or, if there is none of that name, the one shipped."""
+    here = Path(name)
+    return here if here.exists() or not (_FOLDER / here).exists() else _FOLDER / here

@@ -1,0 +1,88 @@
+"""The command `crack`: one tree of help, and each command with its own options, exit codes and packages."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crack.console import COMMANDS
+from crack.shipped import shipped
+from tests.conftest import ROOT
+from tests.waiting import PATIENCE_S
+
+OWN_HELP = [name for name in COMMANDS if name != "mlflow"]  # which becomes MLflow's own program
+
+
+def crack(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return python("-m", "crack", *arguments, folder=folder)
+
+
+def python(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+
+
+def test_its_help_names_every_command_and_shows_examples() -> None:
+    done = crack("--help")
+    assert done.returncode == 0
+    assert {line.split()[1] for line in done.stdout.splitlines() if line.startswith("│")} >= COMMANDS.keys()
+    assert "crack survey photographs" in done.stdout.partition("Examples:")[2]
+
+
+def test_its_help_loads_no_command() -> None:
+    code = (
+        "import sys; from crack.console import COMMANDS, main; sys.argv = ['crack', '--help']\n"
+        "try: main()\n"
+        "except SystemExit: print({each.module for each in COMMANDS.values()} & sys.modules.keys(), 'numpy' in sys.modules)"
+    )
+    assert python("-c", code).stdout.splitlines()[-1] == "set() False"
+
+
+@pytest.mark.parametrize("name", OWN_HELP)
+def test_a_command_has_a_help_of_its_own_with_examples(name: str) -> None:
+    done = crack(name, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: crack {name}")
+    assert f"\n  crack {name}" in done.stdout.partition("example")[2]
+
+
+def test_what_is_no_command_is_refused_with_the_nearest() -> None:
+    done = crack("surve")
+    assert done.returncode == 2
+    assert "Did you mean 'survey'" in done.stderr
+
+
+def test_a_command_gets_its_arguments_as_they_are_and_gives_its_own_exit_code() -> None:
+    done = crack("survey", "--", "--odd folder")
+    assert done.returncode == 2
+    assert "error: --odd folder: expected a folder of photographs" in done.stderr
+
+
+def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it() -> None:
+    done = python("-c", "import sys; sys.modules['torch'] = None; from crack.console import run; sys.exit(run('train', []))")
+    assert done.returncode == 2
+    assert "crack train needs the package torch, which is not installed." in done.stderr
+    assert "pip install '.[train]'" in done.stderr
+
+
+@pytest.mark.parametrize(("module", "name"), [("sidecar.keys", "keys"), ("survey", "survey"), ("sidecar.batch", "survey")])
+def test_a_former_name_still_works_and_says_the_new_one(module: str, name: str) -> None:
+    done = python("-m", module, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"usage: crack {name}")
+    assert done.stderr == f"python -m {module} is crack {name} now; this runs it.\n"
+
+
+def test_recipes_are_found_in_any_folder_and_ones_own_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert (shipped("recipes/release") / "1-learn.yaml").read_bytes() == (ROOT / "recipes/release/1-learn.yaml").read_bytes()
+    (tmp_path / "params.yaml").touch()
+    assert shipped("params.yaml") == Path("params.yaml")
+    assert shipped("neither.yaml") == Path("neither.yaml")
