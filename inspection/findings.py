@@ -15,7 +15,7 @@ from inspection.left_out import Box, LookAlike, counted, covered
 from inspection.rows import Row
 from inspection.taken import Taken
 from model.inference import standards
-from model.inference.cracks import Scale, ScaleSource, properties
+from model.inference.millimetres import Scale, ScaleSource
 
 
 class Mark(StrEnum):
@@ -62,7 +62,8 @@ class Photograph:
 
     @property
     def cracks(self) -> list[dict[str, Any]]:
-        told = [properties(crack, self.scale) for crack in self.row.cracks or ()]
+        scale = self.scale
+        told = [crack | scale.to_mm(crack) if scale else crack for crack in self.row.cracks or ()]
         if self.standard is None:
             return told
         return [{**crack, "band": self.standard.band(crack)} if "length_mm" in crack else crack for crack in told]

@@ -27,7 +27,8 @@ class Error(BaseModel):
                 {
                     "status": "error",
                     "code": "image_undecodable",
-                    "message": "The image of 3018 bytes cannot be decoded (torn). Send the original file again.",
+                    "message": "The image is a JPEG of 3,018 bytes that is cut short or damaged, so it cannot be decoded. "
+                    "Send the original file again, from the camera or the card, or save it anew with another program.",
                 }
             ]
         }

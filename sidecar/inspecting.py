@@ -16,10 +16,10 @@ from inspection.findings import Mark
 from inspection.left_out import Box, covered
 from inspection.rows import Row, Status
 from inspection.taken import Taken, read_taken
-from model.inference.cracks import ScaleSource
 from model.inference.encoding import mask_png, png
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import Format, recognise
+from model.inference.millimetres import ScaleSource
 from model.inference.options import Options
 from model.inference.photograph import Limits
 from sidecar.inspections import Kept

@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import Format, UnsupportedError, recognise
-from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, decode, read_size
+from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, damaged, decode, read_size
 from model.inference.structure import picture
 
 _EXPECTED = "expected two colours: black where there is no crack, another one where there is"
@@ -40,7 +40,7 @@ def read_mask(data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> ND
     except UnsupportedError as error:
         raise _mask_error(f"The mask is {error.found}, {_EXPECTED}. Save it as PNG of 8 bits.") from error
     except DECODING_ERRORS as error:
-        raise _mask_error(f"The mask of {len(data)} bytes cannot be decoded ({error}). Send it again.") from error
+        raise _mask_error(f"The mask is {damaged(data)}") from error
     except RequestError as error:
         raise _mask_error(error.message.replace("The image", "The mask", 1)) from error
 

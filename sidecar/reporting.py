@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from inspection.findings import Photograph
 from inspection.report.writing import PAGE, PDF, compose, has_pdf
-from model.inference.cracks import Scale
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.isolation import Isolation
+from model.inference.millimetres import Scale
 from model.inference.photograph import decode
 from model.inference.standards import Standard, find
 from sidecar.index import FILE

@@ -21,8 +21,8 @@ from urllib3.util import parse_url
 from crack.instance import of_instance
 from crack.serving import served
 from inspection.rows import Status
-from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
+from model.inference.millimetres import Scale, ScaleSource
 from model.inference.options import Options, Quality
 from survey import coco, geojson
 from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser

@@ -9,7 +9,7 @@ from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
 from inspection.findings import Photograph, printable
-from inspection.width_classes import unit_of, width_class
+from model.inference.width_classes import unit_of, width_class
 from survey.findings import Findings
 from survey.folder import fitting
 

@@ -16,8 +16,8 @@ from inspection.findings import Photograph
 from inspection.rows import Row, Status
 from inspection.taken import Taken, read_taken
 from model.inference import standards
-from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import RequestError
+from model.inference.millimetres import Scale, ScaleSource
 from model.inference.photograph import decode
 from survey.folder import Survey
 

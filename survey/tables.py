@@ -15,7 +15,8 @@ from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
 from inspection.findings import printable
-from model.inference.cracks import FIGURES, in_mm
+from model.inference.cracks import FIGURES
+from model.inference.millimetres import in_mm
 from survey.findings import Findings
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from inspection.rows import Row, Status
-from model.inference.cracks import Scale, ScaleSource, measure
+from model.inference.cracks import measure
 from model.inference.encoding import mask_png
 from model.inference.findings import lines
+from model.inference.millimetres import Scale, ScaleSource
 from model.inference.overlay import draw_overlay
 from model.synthetic import Surface
 from survey.findings import About, Findings

@@ -15,9 +15,9 @@ from inspection.report.drawings import Place, histogram, site_map
 from inspection.report.ranking import figure, length, rank, scale_at, width
 from inspection.rows import Status
 from inspection.taken import Taken
-from inspection.width_classes import classes, unit_of, width_class
-from model.inference.cracks import Scale
+from model.inference.millimetres import Scale
 from model.inference.standards import NOTE, Standard
+from model.inference.width_classes import classes, unit_of, width_class
 
 MAX_IN_TABLE = 500  # of the cracks that get no page: some twelve pages
 MAX_LEFT_OUT = 200

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from inspection.report.ranking import length
-from inspection.width_classes import WidthClass
+from model.inference.width_classes import WidthClass
 from model.inference.width_overlay import round_length
 
 # The PDF's own font first; a browser takes its plain one.

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from inspection.width_classes import unit_of
-from model.inference.cracks import Scale
+from model.inference.millimetres import Scale
+from model.inference.width_classes import unit_of
 
 RULE = (
     "Findings are sorted by the band of the named standard, the most serious first, where there is one; then by the crack "

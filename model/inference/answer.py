@@ -18,15 +18,15 @@ from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.findings import feature, properties, summary
-from model.inference.markers import Markers
 from model.inference.observation import Observation, brightness, confidence, sharpness
 from model.inference.options import Options, Quality, Response
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits, decode
 from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
-from model.inference.standards import BY_WIDTH, NOTE, Standard
+from model.inference.standards import NOTE, Standard
 from model.inference.surface import Surface, look_at
+from model.inference.width_classes import BY_WIDTH
 from model.inference.width_overlay import Legend
 
 GRID_CELLS = 128
@@ -86,7 +86,7 @@ def predict(segmenter: Segmenter, image: bytes, options: Options, limits: Limits
             "Report this with the photograph.",
         )
     surface = look_at(image, image_hwc_u8, options)
-    if isinstance(surface.scale, Markers):
+    if surface.scale:
         surface.scale.clear(prob_hw_u8)
     threshold = segmenter.card.threshold if options.threshold is None else options.threshold
     mask_hw = prob_hw_u8 >= threshold_level(threshold)
@@ -228,7 +228,7 @@ def _limits_for(options: Options, limits: Limits) -> Limits:
 def _legend(surface: Surface, standard: Standard | None) -> Legend:
     if surface.scale is None:
         return Legend("Crack widths", notes=[surface.note])
-    place = "at the marker" if isinstance(surface.scale, Markers) else ""
+    place = "" if surface.scale.is_even else "at the marker"
     if standard is None:
         return Legend("Crack widths, 95th percentile of each crack", BY_WIDTH, surface.scale.mm_per_px, place)
     title = f"{standard.title}; {standard.exposure}: {standard.exposure_title}"

@@ -1,12 +1,10 @@
-"""Cracks as objects: a mask's connected parts, joined over small gaps, with length, width and place, in pixels and millimetres.
+"""Cracks as objects: a mask's connected parts, joined over small gaps, with length, width and place, in pixels.
 
-Left to others: parts and their lines (`skeleton`, `centre_lines`, `smooth_lines`), widths (`profiles`, `widths`), what is
-told of them in an answer (`findings`).
+Left to others: parts and their lines (`skeleton`, `centre_lines`, `smooth_lines`), widths (`profiles`, `widths`), millimetres
+(`millimetres`), what is told of them in an answer (`findings`).
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -42,22 +40,6 @@ FIGURES = (
     "touches_edge",
     "probability_mean",
 )
-
-
-class ScaleSource(StrEnum):
-    """Where a photograph's scale comes from."""
-
-    GIVEN = "given"
-    CAMERA = "camera"
-    MARKER = "marker"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How large a pixel is on the surface."""
-
-    mm_per_px: float
-    source: ScaleSource
 
 
 @dataclass(frozen=True)
@@ -221,23 +203,3 @@ def _orientations_deg(points_xy: Float, crack: Index, n_points: Index) -> list[f
     x, y = (values - (total(values) / n_points)[crack] for values in points_xy.T)
     angle = np.degrees(0.5 * np.arctan2(-2 * total(x * y), total(x * x) - total(y * y)))
     return list((np.round(angle, 1) % 180).tolist())
-
-
-# --- what is told
-
-
-def in_mm(names: Iterable[str]) -> dict[str, str]:
-    """Of the figures in pixels those that a scale adds, by the names of the figures that they come from."""
-    lengths = (name for name in names if name.endswith("_px") and name.startswith(("length_", "width_")))
-    return {name.removesuffix("_px") + "_mm": name for name in lengths} | {"area_mm2": "area_px"}
-
-
-def properties(figures: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
-    """A crack's figures; with a scale those in millimetres follow."""
-    if scale is None:
-        return dict(figures)
-    told = dict(figures)
-    for name, source in in_mm(figures).items():
-        factor = scale.mm_per_px ** (2 if name.endswith("2") else 1)
-        told[name] = None if figures[source] is None else round(figures[source] * factor, 4)
-    return told

@@ -48,6 +48,13 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"MM\0+", "a BigTIFF", "Save it as a TIFF below 4 GB, or cut it into parts."),
     (128, b"DICM", "a DICOM picture", _AS_JPEG),
     (0, b"MZ", "a Windows program", _STILL),
+    (0, b"\xd0\xcf\x11\xe0", "an Office document", "Export the photographs that are in it as JPEG or PNG."),
+    (0, b"%!PS", "a PostScript document", "Export the photographs that are in it as JPEG or PNG."),
+    (0, b"\0\0\x01\xba", "a film (MPEG)", _STILL),
+    (0, b"\0\0\x01\xb3", "a film (MPEG)", _STILL),
+    (0, b"FLV", "a film (Flash)", _STILL),
+    (0, b"OggS", "a sound or a film (Ogg)", _STILL),
+    (257, b"ustar", "a TAR archive", _UNPACK),
 )
 
 

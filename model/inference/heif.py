@@ -87,6 +87,8 @@ class _Container:
     def __init__(self, data: bytes) -> None:
         self.data = data
         meta = next(((at, to) for kind, at, to in boxes(data, 0, len(data)) if kind == b"meta"), None)
+        if meta is None and not any(kind == b"moov" for kind, _, _ in boxes(data, 0, len(data))):
+            raise ValueError("it holds nothing")
         if meta is None:
             raise UnsupportedError("a HEIF file that holds a film and no photograph", "Send a photograph in its place.")
         start, end = meta

@@ -1,18 +1,22 @@
 """Printed markers in a photograph: they tell how large things are on the surface that they were laid on.
 
 A marker is a black square with a pattern by which it is found (ArUco: Garrido-Jurado et al. 2014). There is one by itself, and
-a sheet of four. Left to others: what is printed (`survey.markers`), what the surface's scale is good for (`plane`).
+a sheet of four. Left to others: what is printed (`survey.markers`), the surface in perspective (`plane`).
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference.plane import Float, Plane, shaken
+from model.inference.cracks import Crack
+from model.inference.millimetres import MM_PLACES, ScaleSource, in_mm
+from model.inference.plane import MAX_UNCERTAINTY_RATIO, Float, Plane, shaken
 
 DICTIONARY = cv2.aruco.getPredefinedDictionary(cv2.aruco.DICT_5X5_50)
 N_MODULES = 7  # along a side: the pattern's 5 and a black border
@@ -45,6 +49,8 @@ class Markers:
     planes: list[Plane]
     outlines_xy: list[Float]
     mm_per_px: float
+    source: ClassVar[ScaleSource] = ScaleSource.MARKER
+    is_even: ClassVar[bool] = False
 
     def clear(self, prob_hw_u8: NDArray[np.uint8]) -> None:
         """Set the crack probability to 0 where a sheet covers the surface."""
@@ -57,6 +63,37 @@ class Markers:
         by_plane = [plane.uncertainty_ratio(lines_xy) for plane in self.planes]
         best = int(np.argmin(by_plane))
         return self.planes[best], by_plane[best]
+
+    def figures_mm(self, crack: Crack, width_px: int) -> dict[str, Any]:
+        """Also how sure the scale is at the crack; beyond `MAX_UNCERTAINTY_RATIO` nothing is told in millimetres."""
+        plane, uncertainty_ratio = self.best_plane(crack.lines_xy)
+        told = {"scale_uncertainty_ratio": round(uncertainty_ratio, MM_PLACES) if math.isfinite(uncertainty_ratio) else None}
+        if uncertainty_ratio > MAX_UNCERTAINTY_RATIO:
+            return told
+        y, x = np.divmod(crack.pixels, width_px)
+        area_mm2 = float(plane.mm2_per_px2(np.stack([x, y], axis=1) + 0.5).sum())
+        figures = {
+            "mm_per_px": math.sqrt(area_mm2 / len(crack.pixels)),
+            "length_mm": sum(float(np.hypot(*np.diff(plane.place(line), axis=0).T).sum()) for line in crack.lines_xy),
+            "area_mm2": area_mm2,
+        }
+        along, across = plane.along_and_across(crack.at_xy, crack.along_xy)
+        mm_per_px = float(np.median(across)) if len(across) else figures["mm_per_px"]
+        figures["width_limit_mm"] = crack.figures["width_limit_px"] * mm_per_px
+        if not crack.figures["is_width_below_limit"]:
+            # Places are as far apart in the photograph, not on the surface: each counts for as much line as it has there.
+            width_mm = crack.width_px * across
+            median, p95 = np.quantile(width_mm, [0.5, 0.95], weights=along, method="inverted_cdf").tolist()
+            own_mm = crack.figures["width_uncertainty_px"] * mm_per_px
+            figures |= {
+                "width_mean_mm": float(np.average(width_mm, weights=along)),
+                "width_median_mm": median,
+                "width_p95_mm": p95,
+                "width_max_mm": float(width_mm.max()),
+                "width_uncertainty_mm": math.hypot(own_mm, uncertainty_ratio * median),
+            }
+        names = ("mm_per_px", *in_mm(crack.figures))
+        return told | {name: round(figures[name], MM_PLACES) if name in figures else None for name in names}
 
 
 def find(image_hwc_u8: NDArray[np.uint8], size_mm: float) -> Markers | None:

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from model.inference.cracks import Scale, ScaleSource
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.millimetres import Scale, ScaleSource
 from model.inference.standards import Standard, find, names
 
 _Choice = TypeVar("_Choice", bound=StrEnum)

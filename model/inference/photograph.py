@@ -110,7 +110,7 @@ def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
         if image_hwc_u8.shape[:2] != found.size_hw:
             raise ValueError(f"{image_hwc_u8.shape[:2]} pixels (height, width), {found.size_hw} were told")
     except DECODING_ERRORS as error:
-        raise _undecodable(data, error) from error
+        raise _undecodable(data) from error
     orientation = found.orientation
     del found  # and with it what the decoder has of it
     return turn_upright(image_hwc_u8, orientation)
@@ -177,7 +177,7 @@ def _open(data: bytes, limits: Limits) -> _Found:
             f"The image is {error.found}, expected a photograph ({EXPECTED}). {error.advice}",
         ) from error
     except DECODING_ERRORS as error:
-        raise _undecodable(data, error) from error
+        raise _undecodable(data) from error
     height, width = found.size_hw
     if width * height > limits.max_pixels:
         raise RequestError(
@@ -242,12 +242,20 @@ def _decode_heif(still: heif.Still) -> NDArray[np.uint8]:
     return _to_rgb(image)[top : top + height, left : left + width]
 
 
-def _undecodable(data: bytes, error: Exception) -> RequestError:
-    return RequestError(
-        ErrorCode.IMAGE_UNDECODABLE,
-        f"The image of {len(data)} bytes cannot be decoded ({error}). It is torn or corrupt: send the original file again, "
-        "or save it anew with another program.",
+def damaged(data: bytes) -> str:
+    """What is told of a file that can't be decoded: what a decoder says of it helps nobody who took the photograph.
+
+    Args:
+        data: of a format that `recognise` knows.
+    """
+    return (
+        f"a {recognise(data).value} of {len(data):,} bytes that is cut short or damaged, so it cannot be decoded. Send the "
+        "original file again, from the camera or the card, or save it anew with another program."
     )
+
+
+def _undecodable(data: bytes) -> RequestError:
+    return RequestError(ErrorCode.IMAGE_UNDECODABLE, f"The image is {damaged(data)}")
 
 
 def turn_upright(image: NDArray[_Pixels], orientation: int) -> NDArray[_Pixels]:

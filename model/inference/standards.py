@@ -4,7 +4,6 @@ Left to others: a crack's figures (`findings`), colours (`width_overlay`).
 """
 
 import tomllib
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,43 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.width_classes import Bands
 
 NOTE = "A guide value, not a verdict on safety."
-_N_ERRORS = 2  # standard errors of a width between it and a limit, for its band to be certain
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Classes of widths.
-
-    Attributes:
-        width: which of a crack's widths counts, such as "p95".
-        limits_mm: between the classes, rising; a width of exactly that is in the lower one.
-        names: of the classes, one more than limits.
-    """
-
-    width: str
-    limits_mm: tuple[float, ...]
-    names: tuple[str, ...]
-
-    def rank(self, told: Mapping[str, Any]) -> int | None:
-        """The class of a crack with these properties, 0 for the narrowest; None where it can't be told."""
-        width_mm = told.get(f"width_{self.width}_mm")
-        if width_mm is None:  # it is narrower than the limit of what can be seen, if that is told
-            return 0 if told.get("width_limit_mm", self.limits_mm[0] + 1) <= self.limits_mm[0] else None
-        return bisect_left(self.limits_mm, width_mm)
-
-    def is_certain(self, told: Mapping[str, Any]) -> bool:
-        """Whether the width is far enough from the limits for its uncertainty."""
-        width_mm, error_mm = told.get(f"width_{self.width}_mm"), told.get("width_uncertainty_mm")
-        if width_mm is None or error_mm is None:
-            return self.rank(told) is not None
-        return all(abs(width_mm - limit) > _N_ERRORS * error_mm for limit in self.limits_mm)
-
-
-BY_WIDTH = Bands(
-    "p95", (0.1, 0.2, 0.3, 0.4), ("up to 0.1 mm", "0.1 to 0.2 mm", "0.2 to 0.3 mm", "0.3 to 0.4 mm", "over 0.4 mm")
-)
 
 
 @dataclass(frozen=True)

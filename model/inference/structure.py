@@ -20,6 +20,8 @@ MAX_TABLE_BYTES = 2**18  # 100 scans with four new tables each take 160 KB
 MAX_CHUNKS = 2**16  # a file of 50 MB has 6400 of 8 KB, which is what libpng writes
 
 _EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
+_DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # frames of 8 bits, baseline to progressive and arithmetic
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BARE = {0x01, *range(0xD0, 0xDA)}  # without a length: TEM, RST0 to RST7, SOI, EOI
 _APPLICATIONS = range(0xE0, 0xF0)
 _COLOUR_HINTS = (0xE0, 0xEE)  # JFIF and Adobe: by them decoders know what the channels mean
@@ -110,6 +112,7 @@ def picture(data: bytes) -> tuple[bytes, int]:
 
     Raises:
         ValueError: as `jpeg_segments` and `png_chunks` do.
+        UnsupportedError: a JPEG of a kind that libjpeg doesn't decode.
     """
     view, orientation, has_pixels = memoryview(data), 1, False
     kept: list[memoryview] = []
@@ -123,6 +126,12 @@ def picture(data: bytes) -> tuple[bytes, int]:
                 orientation = read_orientation(data[chunk.start + 8 : chunk.end - 4])
     else:
         for segment in jpeg_segments(data):
+            if segment.marker in _FRAMES and (
+                segment.marker not in _DECODED or data[segment.start + 4 : segment.start + 5] != b"\x08"
+            ):
+                raise UnsupportedError(
+                    "a JPEG without losses or of 12 bits, as scanners make", "Save it as an ordinary JPEG, or as PNG."
+                )
             if not segment.is_metadata or segment.marker in _COLOUR_HINTS:
                 kept.append(view[segment.start : segment.end])
             elif orientation == 1 and data.startswith(b"Exif\0\0", segment.start + 4):

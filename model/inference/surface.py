@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.camera import CameraUnknownError, mm_per_px
-from model.inference.cracks import Scale, ScaleSource
-from model.inference.markers import Markers, find
+from model.inference.markers import find
+from model.inference.millimetres import Scale, ScaleSource, SurfaceScale
 from model.inference.options import Options
 from model.inference.photograph import exif_block
 
@@ -28,7 +28,7 @@ class Surface:
         note: why there is none although one was asked for.
     """
 
-    scale: Scale | Markers | None
+    scale: SurfaceScale | None
     note: str = ""
 
     def told(self) -> dict[str, object]:
@@ -36,8 +36,7 @@ class Surface:
         if self.scale is None:
             note = {"scale_note": self.note} if self.note else {}
             return {"mm_per_px": None, "scale_source": None, **note}
-        source = ScaleSource.MARKER if isinstance(self.scale, Markers) else self.scale.source
-        return {"mm_per_px": self.scale.mm_per_px, "scale_source": source}
+        return {"mm_per_px": self.scale.mm_per_px, "scale_source": self.scale.source}
 
 
 def look_at(image: bytes, image_hwc_u8: NDArray[np.uint8], options: Options) -> Surface:

@@ -1,6 +1,6 @@
 """The photograph with each crack in the colour of its width, and below it a legend and a scale bar.
 
-Left to others: the classes (`standards`), the plain drawing (`overlay`).
+Left to others: the classes (`width_classes`), the plain drawing (`overlay`).
 """
 
 import math
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from model.inference.cracks import Crack
 from model.inference.overlay import draw_overlay
-from model.inference.standards import Bands
+from model.inference.width_classes import Bands
 
 MAX_LEGEND_PX = 2500  # its height, for the narrowest photograph
 # From narrow to wide. People who can't tell red from green can tell these apart.

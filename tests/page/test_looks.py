@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
-from inspection.width_classes import classes
+from model.inference.width_classes import classes
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
 from tests.pages import PointerAt, eventually, inspect, one, painted, press, says, strike

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from inspection.report.drawings import Place, site_map
 from inspection.report.ranking import rank
 from inspection.rows import Row, Status
-from inspection.width_classes import classes
+from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.findings import ABOUT, Findings
 from survey.report import write_report

@@ -159,7 +159,7 @@ def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Si
     rows = table(folder)
     assert list(rows) == told
     assert rows["torn.jpg"]["status"] == "refused"
-    assert "torn or corrupt" in rows["torn.jpg"]["error"]
+    assert "cut short or damaged" in rows["torn.jpg"]["error"]
     assert (rows["upright.jpg"]["width"], rows["upright.jpg"]["height"]) == ("96", "160")
     pictures = {
         kind: sorted(path.relative_to(results(folder) / kind).as_posix() for path in (results(folder) / kind).rglob("*.*"))

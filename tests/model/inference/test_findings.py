@@ -2,8 +2,8 @@
 
 import pytest
 
-from model.inference.cracks import Scale, ScaleSource
 from model.inference.findings import feature, properties, summary
+from model.inference.millimetres import Scale, ScaleSource
 from tests.model.inference.test_cracks import SIZE_HW, band, found
 
 
