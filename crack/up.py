@@ -25,12 +25,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from honcho import command, environ, manager, process
+from honcho import command, environ, manager, printer, process
 
 from crack.instance import N_INSTANCES, STEP, TORCHSERVE, VARIABLE, instance_number, of_instance
 from crack.processes import how_it_ended
 from crack.shipped import shipped
 
+CPUINFO = Path("/proc/cpuinfo")
 OPTIONAL = ("prometheus", "prometheus-node-exporter")  # both names of processes and of programs
 STOP_TIMEOUT_S = 60
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
@@ -54,6 +55,10 @@ HOSTS = {
     "CRACK_PAGE_PORT": "CRACK_PAGE_HOST",
     "CRACK_RETRAIN_METRICS_PORT": "CRACK_RETRAIN_METRICS_HOST",
 }
+
+
+# Beyond the first x86-64 processors, what numpy and PyTorch are compiled for (x86-64-v2), by the names in /proc/cpuinfo.
+X86_64_V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 
 
 class Part(process.Process):  # type: ignore[misc]
@@ -109,6 +114,17 @@ class Parts(manager.Manager):  # type: ignore[misc]
         super().terminate()
 
 
+class Output(printer.Printer):  # type: ignore[misc]
+    """Where nobody reads it any more, as at a closed terminal or a pipe whose reader has ended, all parts end in order."""
+
+    def write(self, message: Any) -> None:
+        try:
+            super().write(message)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.output.fileno())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[str]:
     """A sentence for each port of these parts on which they cannot listen."""
     sentences, given = [], dict[int, str]()
@@ -146,6 +162,12 @@ def _holder(port: int) -> str:
         return "a process of another user"
 
 
+def lacking_instructions(cpuinfo: str) -> list[str]:
+    """What an x86-64 processor lacks of `X86_64_V2`: importing numpy would end with SIGILL and without a word."""
+    found = re.search(r"^flags\s*:(.*)", cpuinfo, re.MULTILINE)
+    return sorted(X86_64_V2 - set(found[1].split())) if found else []
+
+
 def prometheus_configuration(environment: Mapping[str, str]) -> Path:
     """Another instance's Prometheus has a configuration of its own, whose targets are at the ports of that instance."""
     offset = STEP * (instance_number(environment) - 1)
@@ -173,12 +195,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if name not in parts:
             parser.error(f"{name!r}: expected one of {', '.join(parts)}.")
     manager.KILL_WAIT = STOP_TIMEOUT_S
-    command.Manager = Parts
+    command.Manager, command.Printer = Parts, Output
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow's signs, in a terminal without them
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         environment = of_instance(os.environ)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    lacking = lacking_instructions(CPUINFO.read_text()) if CPUINFO.is_file() else []
+    if lacking:
+        sys.exit(
+            f"error: this processor lacks {', '.join(lacking)}, which numpy and PyTorch need: expected x86-64-v2, as nearly "
+            "all processors since 2010 are. In a virtual machine choose the processor type host or x86-64-v2 in place of kvm64."
+        )
     certificates = environment.get("SSL_CERT_FILE")
     if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
         sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
@@ -195,6 +224,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(taken), file=sys.stderr)
         print(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.", file=sys.stderr)
         return 1
+    try:
+        multiprocessing.Event()
+    except OSError as error:  # what honcho's processes talk by
+        sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a tmpfs there that can be written.")
     environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(prometheus_configuration(environment)))
     os.environ |= environment
     sys.argv = ["honcho", "start", "--procfile", str(procfile), *names]

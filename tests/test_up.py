@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from crack.instance import N_INSTANCES, PORTS, TORCHSERVE, of_instance
-from crack.up import LISTENS, taken_ports
+from crack.up import CPUINFO, LISTENS, lacking_instructions, taken_ports
 from tests.conftest import ROOT, has_ended
 from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
@@ -96,6 +96,19 @@ def test_ctrl_c_ends_all_parts_and_is_no_failure(up: Up) -> None:
     assert all(map(has_ended, family))
 
 
+def test_it_ends_with_all_its_parts_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    sidecar, page = free_ports(2)
+    ports = {"CRACK_SIDECAR_PORT": str(sidecar), "CRACK_PAGE_PORT": str(page), "CRACK_FEEDBACK_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "crack", "up", "sidecar", "page"]
+    with subprocess.Popen(command, cwd=ROOT, env=os.environ | ports, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.stdout.close()
+        assert process.wait(PATIENCE_S) == 0
+    assert all(map(has_ended, family))
+
+
 def test_a_setting_that_is_refused_at_the_first_start_ends_it_and_is_named(tmp_path: Path) -> None:
     refused = Up(tmp_path, CRACK_REVIEW="perhaps")
     assert refused.process.wait(PATIENCE_S) == 2
@@ -117,6 +130,15 @@ def test_a_port_that_is_taken_is_named_with_its_holder_before_anything_starts(tm
     assert "Stop that, or set CRACK_PAGE_PORT to another one." in refused.said()
     assert "CRACK_INSTANCE" in refused.said()
     assert "started" not in refused.said()
+
+
+KVM64 = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm pni cx16"
+
+
+def test_a_processor_on_which_numpy_would_end_without_a_word_is_known() -> None:
+    assert lacking_instructions(f"processor\t: 0\nflags\t\t: {KVM64}\n") == ["lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"]
+    assert lacking_instructions(CPUINFO.read_text()) == []
+    assert lacking_instructions("processor\t: 0\nFeatures\t: fp asimd\n") == []  # an ARM processor
 
 
 ALL_LISTEN = [(part, variable) for part, variables in LISTENS.items() for variable in variables]
