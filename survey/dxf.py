@@ -60,7 +60,7 @@ def draw(photograph: Photograph) -> Drawing:
         f"1 unit = 1 mm; {photograph.scale.mm_per_px:.4g} mm per pixel ({photograph.scale.source.value})"
         if photograph.scale
         else "No scale: 1 unit = 1 pixel, not a length.",
-        f"model {row.model_version}, threshold {row.threshold:g}",
+        f"model {row.model_version}, threshold {row.threshold:.3g}",
     ]
     for number, note in enumerate(notes, 1):
         text = model.add_text(note, height=text_height, dxfattribs={"layer": "notes"})

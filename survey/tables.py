@@ -14,7 +14,8 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
-from inspection.findings import printable
+from inspection.findings import Photograph, printable
+from inspection.rows import Status
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
 from survey.findings import Findings
@@ -58,12 +59,16 @@ def _photographs(findings: Findings) -> _Table:
     rows = (
         [
             *(getattr(photograph.row, column) for column in _COLUMNS),
-            *(photograph.told_scale.get(column) for column in _SCALE_COLUMNS),
+            *(photograph.told_scale.get(column) if _is_measured(photograph) else None for column in _SCALE_COLUMNS),
             *((photograph.taken.at, photograph.taken.latitude, photograph.taken.longitude) if taken else ()),
         ]
         for photograph in findings.photographs()
     )
     return (*_COLUMNS, *_SCALE_COLUMNS, *taken), rows
+
+
+def _is_measured(photograph: Photograph) -> bool:
+    return photograph.row.status is Status.PREDICTED
 
 
 def _cracks(findings: Findings) -> _Table:
@@ -84,9 +89,11 @@ _TABLES: dict[str, Callable[[Findings], _Table]] = {CRACKS: _cracks, PHOTOGRAPHS
 
 
 def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told in parts, such as a band, as figures of their own."""
+    """What is told in parts, such as a band, as figures of their own; without what isn't told."""
     parts: dict[str, Any] = {}
     for name, value in crack.items():
+        if value is None:
+            continue
         parts |= {f"{name}_{part}": told for part, told in value.items()} if isinstance(value, Mapping) else {name: value}
     return parts
 

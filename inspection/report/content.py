@@ -127,7 +127,7 @@ def _place(seen: Overview, photograph: Photograph, cracks: Sequence[Mapping[str,
 
 def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs:
     """What was inspected, and how; of what people give, what is empty is left out."""
-    thresholds = ", ".join(f"{threshold:g}" for threshold in sorted(seen.thresholds))
+    thresholds = ", ".join(f"{threshold:.3g}" for threshold in sorted(seen.thresholds))
     models = ", ".join(f"{version} ({n})" if len(seen.models) > 1 else version for version, n in seen.models.items())
     named = {"structure": "Structure", "element": "Element", "date": "Date of inspection", "inspector": "Inspector"}
     people = [(named.get(name, name.replace("_", " ").capitalize()), printable(text)) for name, text in given.items() if text]

@@ -14,6 +14,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from inspection.rows import Row, Status
+from model.inference import standards
 from model.synthetic import draw_surface
 from survey.coco import write_coco
 from survey.dxf import write_dxfs
@@ -62,6 +63,18 @@ def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(fi
     header, *rows = workbook["cracks"].iter_rows(values_only=True)
     lengths = [row[header.index("length_mm")] for row in rows]
     assert lengths == [crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks]
+
+
+def test_a_table_has_no_scale_of_what_was_not_measured_and_no_column_without_a_figure(findings: Findings) -> None:
+    standard = standards.find("aci-224r-01", "humidity")
+    write_tables(replace(findings, about=replace(findings.about, standard=standard)), with_bom=False)
+    scales = {row["file"]: row["mm_per_px"] for row in read(findings.survey.folder / "photographs.csv")}
+    assert scales["'@torn.jpg"] == ""
+    assert scales["plain.jpg"] == "0.2"
+    cracks = read(findings.survey.folder / "cracks.csv")
+    assert any(row["band_name"] for row in cracks)
+    assert not all(row["band_name"] for row in cracks)  # too narrow to tell
+    assert "band" not in cracks[0]
 
 
 def test_a_byte_order_mark_is_a_choice(findings: Findings) -> None:

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.inference.answer import GRID_CELLS, crack_grid
+from model.inference.encoding import jpeg as encoded_jpeg
+from model.inference.encoding import mask_png
+from model.inference.encoding import png as encoded_png
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.options import Options, Response
+from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits
-from model.inference.segmenter import Segmenter
-from tests.answers import ask, ask_json, picture, refusal, striped
+from model.inference.segmenter import Segmenter, threshold_level
+from tests.answers import SEGMENTER, ask, ask_json, picture, refusal, striped
 from tests.cards import CARD
 from tests.photographs import jpeg, noise, png, with_orientation
 
@@ -96,8 +100,23 @@ def test_crack_ratio_is_the_share_of_crack_pixels() -> None:
     assert ask_json(png(image_hwc_u8))["crack_ratio"] == 10 * 12 / (40 * 60)
 
 
-def test_a_key_that_came_later_leaves_the_others_in_their_places() -> None:
-    assert list(ask_json(png(noise(40, 60))))[-3:] == ["model", "request_id", "crack_score"]
+@pytest.mark.parametrize("response", ["json", "full"])
+def test_a_key_that_came_later_leaves_the_others_in_their_places(response: str) -> None:
+    former = ["status", "prediction", "shape", "image_size", "threshold", "crack_ratio", "model", "request_id"]
+    assert list(ask_json(png(noise(40, 60)), response=response)) == [*former, "crack_score"]
+
+
+def test_pictures_are_what_mask_and_probability_alone_make_byte_by_byte() -> None:
+    photograph = noise(40, 60)
+    prob_hw_u8 = SEGMENTER.probability(photograph)
+    mask_hw = prob_hw_u8 >= threshold_level(CARD.threshold)
+    for response, content_type, body in (
+        ("mask", "image/png", mask_png(mask_hw)),
+        ("probability", "image/png", encoded_png(prob_hw_u8)),
+        ("overlay", "image/jpeg", encoded_jpeg(draw_overlay(photograph, mask_hw))),
+    ):
+        told = ask(png(photograph), response=response)
+        assert (told.content_type, told.body) == (content_type, body)
 
 
 def test_the_score_is_of_the_whole_photograph_and_has_six_decimals() -> None:
@@ -226,13 +245,22 @@ def test_a_summary_comes_after_all_that_was_there_without_it() -> None:
     assert told["width_max_mm"] == pytest.approx(12, abs=0.6)
 
 
-@pytest.mark.parametrize(
-    ("response", "scale"),
-    [("json", {"mm_per_px": "1"}), ("mask", {"mm_per_px": "1"}), ("probability", {"mm_per_px": "1"}), ("overlay", {})],
-)
-def test_nothing_is_measured_where_nobody_asks(response: str, scale: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("model.inference.answer.measure")
-    assert ask(striped(), response=response, **scale).body
+def mesh() -> bytes:
+    """A photograph of so many cracks that measuring refuses it."""
+    image_hwc_u8 = np.zeros((1200, 1200, 3), np.uint8)
+    for start in (0, 1):
+        image_hwc_u8[start::20, :, 0] = image_hwc_u8[:, start::20, 0] = 255
+    return png(image_hwc_u8)
+
+
+def test_nothing_is_measured_where_nobody_asks() -> None:
+    image = mesh()
+    for fields in ({}, {"mm_per_px": "1"}):
+        for response in ("json", "full", "mask", "probability"):
+            assert ask(image, response=response, **fields).body
+    assert ask(image, response="overlay").body
+    for fields in ({"response": "cracks"}, {"summary": "cracks"}, {"response": "overlay", "mm_per_px": "1"}):
+        assert refusal(image, **fields).code is ErrorCode.IMAGE_TOO_LARGE
 
 
 # --- limits and failures
