@@ -17,6 +17,7 @@ import requests
 
 from benchmarks.contenders import process, start_torchserve
 from benchmarks.load import Request, ask, load
+from crack.stores import feedback
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Submission
@@ -87,12 +88,20 @@ def labels(n_known: int, n_saved: int) -> str:
     with tempfile.TemporaryDirectory(dir=".", prefix=".costs-") as folder:
         store = FeedbackStore(Path(folder), quota_bytes=10**12, is_review_required=True)
         hashes = np.random.default_rng(0).integers(0, 2**63, n_known)
-        known = [(f"{number}", f"{value:016x}", f"{number}") for number, value in enumerate(hashes)]
-        store._index.execute("BEGIN")
-        store._index.executemany(
-            "INSERT INTO items (id, perceptual_hash, near_group, state, image_file) VALUES (?, ?, ?, 'noted', '')", known
-        )
-        store._index.execute("COMMIT")
+        known = {
+            "state": "noted",
+            "reason": "",
+            "image_file": "",
+            "created_at": "",
+            "updated_at": "",
+            "height": 384,
+            "width": 544,
+        }
+        event = {"at": "", "who": "", "action": feedback.SAVED, "state": "noted", "reason": ""}
+        with store._database.writing() as connection:
+            for number, value in enumerate(hashes):
+                item = {"id": f"{number}", "perceptual_hash": f"{value:016x}", "near_group": f"{number}", **known}
+                feedback.put(connection, item, event, is_new=True)
         submissions = []
         for number in range(n_saved):
             surface = surfaces[number % len(surfaces)]

@@ -97,6 +97,21 @@ class Settings(BaseModel):
         return settings
 
 
+def read_store_url(environment: Mapping[str, str]) -> str:
+    """Of the PostgreSQL that has the stores' tables; empty where SQLite has. It holds a password: no message repeats it."""
+    path, url = environment.get("CRACK_STORE_URL_FILE"), environment.get("CRACK_STORE_URL", "")
+    if path:
+        try:
+            url = Path(path).read_text().strip()
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"CRACK_STORE_URL_FILE={path!r} cannot be read ({error}). Put the database's URL there."
+            ) from error
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError("CRACK_STORE_URL: expected postgresql://USER:PASSWORD@HOST/DATABASE.")
+    return url
+
+
 class OfSeveralParts(Settings):
     """What the sidecar and the retrain job both read."""
 
@@ -114,3 +129,7 @@ class OfSeveralParts(Settings):
     retrain_after_labels: Count = Field(
         50, alias="CRACK_RETRAIN_AFTER_LABELS", description="accepted labels after which a retraining starts by itself"
     )
+
+    store_url: str = Field(repr=False)
+
+    composed: ClassVar[Mapping[str, Reader]] = MappingProxyType({"store_url": read_store_url})

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from crack.stores.states import JobState, State
 from gradio_app.backend import Backend, BackendError
 
 MEASURED_ON = {  # the sets of a card's figures, for people
@@ -28,8 +29,8 @@ def describe(backend: Backend) -> str:
             measured = f"F1 **{figures['f1']:.3f}** (95% interval {low:.3f} to {high:.3f})"
             lines += [f"Measured on {MEASURED_ON.get(name, name.replace('/', ', '))}: {measured}. {F1_IN_WORDS}", ""]
     lines += [
-        f"**{_counted(counts['accepted'], 'label')}** accepted, **{_counted(counts['labelled'], 'label')}** waiting for a "
-        f"review, **{_counted(counts['needs_label'], 'complaint')}** without a mask. The next training starts after "
+        f"**{_counted(counts[State.ACCEPTED], 'label')}** accepted, **{_counted(counts[State.LABELLED], 'label')}** waiting "
+        f"for a review, **{_counted(counts[State.NEEDS_LABEL], 'complaint')}** without a mask. The next training starts after "
         f"**{_counted(retraining['labels_until_next'], 'more accepted label')}**, or when you ask for it.",
         "",
         _retraining_line(job) if job else "No retraining was asked for yet.",
@@ -45,6 +46,6 @@ def _counted(n: int, what: str) -> str:
 
 
 def _retraining_line(job: dict[str, Any]) -> str:
-    state = f"{job['progress']:.0%}" if job["state"] == "running" else job["state"].replace("_", " ")
+    state = f"{job['progress']:.0%}" if job["state"] == JobState.RUNNING else job["state"].replace("_", " ")
     asked = f"{job['asked_at'][:16].replace('T', ' ')}, asked for by {job['asked_by']}"
     return f"Retraining {job['id']} ({asked}), **{state}**: {job['message']}"

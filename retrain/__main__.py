@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crack.shipped import shipped
+from crack.stores.jobs import Job, Jobs
 from model import checkpoint
 from model.inference.card import ModelCard
 from model.params import read_params
 from retrain.cycle import BusyError, Outcome, alone, golden_photographs, retrain
-from retrain.jobs import Jobs
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
@@ -27,7 +27,7 @@ PARAMS = shipped("params.yaml")
 
 
 def _plan(settings: Settings) -> str:
-    labels, jobs = read_labels(settings.feedback_dir), Jobs(settings.feedback_dir)
+    labels, jobs = read_labels(settings.feedback_dir, settings.store_url), Jobs(settings.feedback_dir, settings.store_url)
     n_new = len(labels) - jobs.n_labels_judged()
     lines = [
         f"{len(labels)} labels are accepted, {n_new} of them new; a retraining starts with {settings.retrain_after_labels}."
@@ -49,13 +49,13 @@ def _status(settings: Settings) -> str:
     serving = Serving.read(settings.model_store)
     version = read_card(settings.model_store / serving.default).version
     lines = [f"in production: version {version} ({serving.default})", f"before it: {serving.previous or 'nothing'}"]
-    newest = Jobs(settings.feedback_dir).history()[:1]
+    newest = Jobs(settings.feedback_dir, settings.store_url).recent(1)
     lines += [f"newest retraining: {_line(job)}" for job in newest] or ["no retraining yet"]
     return "\n".join(lines)
 
 
-def _line(job: dict[str, object]) -> str:
-    return f"{job['id']} {job['asked_at']} {job['state']}: {job['message']}"
+def _line(job: Job) -> str:
+    return f"{job.id} {job.asked_at} {job.state}: {job.message}"
 
 
 def _roll_back(settings: Settings) -> str:
@@ -82,7 +82,7 @@ def _purge(settings: Settings, ids: list[str]) -> str:
     strange = [each for each in ids if not re.fullmatch("[0-9a-f]{64}", each)]
     if strange or not ids:
         raise ValueError(f"purge got {strange or 'nothing'}: expected the ids of photographs, 64 digits each.")
-    kept = {label.id for label in read_labels(settings.feedback_dir)} & set(ids)
+    kept = {label.id for label in read_labels(settings.feedback_dir, settings.store_url)} & set(ids)
     if kept:
         raise ValueError(f"{', '.join(sorted(kept))}: still accepted, so it would train again. DELETE /feedback/ID first.")
     with alone(settings.workspace):
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "status":
                 print(_status(settings))
             case "history":
-                print("\n".join(map(_line, Jobs(settings.feedback_dir).history())) or "no retraining yet")
+                print("\n".join(map(_line, Jobs(settings.feedback_dir, settings.store_url).recent())) or "no retraining yet")
             case "rollback":
                 print(_roll_back(settings))
             case "adopt":

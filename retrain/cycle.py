@@ -16,13 +16,14 @@ from enum import IntEnum
 from pathlib import Path
 
 from crack.serving import RELEASED
+from crack.stores.jobs import Jobs
+from crack.stores.states import JobState
 from export.archive import content_hash
 from model import checkpoint
 from model.dataset import read_parts
 from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
-from retrain.jobs import Jobs
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import Serving, read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
@@ -107,16 +108,17 @@ def retrain(
         BusyError: another retraining runs.
     """
     with alone(settings.workspace):
-        jobs, server = Jobs(settings.feedback_dir), ModelServer(settings.management_url, settings.torchserve_url)
+        jobs = Jobs(settings.feedback_dir, settings.store_url)
+        server = ModelServer(settings.management_url, settings.torchserve_url)
         try:
-            stores_feedback = {"CRACK_FEEDBACK_DIR": str(settings.feedback_dir.resolve())}  # stages run in another folder
-            workspace = Workspace(settings.workspace, settings.dvc_remote, stores_feedback)
+            store = {"CRACK_FEEDBACK_DIR": str(settings.feedback_dir.resolve()), "CRACK_STORE_URL": settings.store_url}
+            workspace = Workspace(settings.workspace, settings.dvc_remote, store)  # stages run in another folder
             cleaned = [*jobs.fail_interrupted(), *workspace.clean(), *settle(settings.model_store, server, settings.drain_s)]
         except (OSError, RollOverError, WorkspaceError) as error:
             return Result(Outcome.FAILED, f"Nothing was begun: {error}")
         for sentence in cleaned:
             logger.warning("%s", sentence)
-        n_new = len(read_labels(settings.feedback_dir)) - jobs.n_labels_judged()
+        n_new = len(read_labels(settings.feedback_dir, settings.store_url)) - jobs.n_labels_judged()
         if not (is_forced or jobs.asked() is not None or n_new >= settings.retrain_after_labels):
             return Result(
                 Outcome.NOTHING_TO_DO, f"{n_new} new labels, a retraining starts with {settings.retrain_after_labels}."
@@ -139,11 +141,11 @@ class _Job:
 
     def tell(self, progress: float, message: str) -> None:
         logger.info("%3.0f%% %s", 100 * progress, message)
-        self._jobs.tell(self._number, "running", progress, message)
+        self._jobs.tell(self._number, JobState.RUNNING, progress, message)
 
     def end(self, result: Result, n_labels: int | None = None) -> Result:
         """`n_labels`: the labels that were judged, if they were."""
-        self._jobs.tell(self._number, result.outcome.name.lower(), 1.0, result.summary, n_labels)
+        self._jobs.tell(self._number, JobState(result.outcome.name.lower()), 1.0, result.summary, n_labels)
         return result
 
 
@@ -162,7 +164,8 @@ def _run(
     champion = settings.model_store / Serving.read(settings.model_store).default
     job.tell(0.0, "taking a snapshot of the labels")
     workspace.prepare(params_path)
-    snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, list(params.data.sets), rules, folder / stages.DATA)
+    sets, data = list(params.data.sets), folder / stages.DATA
+    snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, sets, rules, data, settings.store_url)
     if snapshot.n_labels == 0:
         return Result(Outcome.NOTHING_TO_DO, "No label is accepted, so there is nothing to learn."), None
     champion_copy, start_copy = folder / stages.CHAMPION, folder / stages.START

@@ -3,21 +3,19 @@
 import logging
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from retrain.jobs import QUEUED, RUNNING, Jobs
+from crack.stores.jobs import Job, Jobs
+from crack.stores.states import ENDED, JobState
 from retrain.settings import Settings
 from retrain.snapshot import read_labels
 from retrain.stages import REPORT
 from retrain.verdict import VERDICT_FILE, Verdict
 
 logger = logging.getLogger("retrain.metrics")
-
-OUTCOMES = ("promoted", "not_promoted", "nothing_to_do", "failed")
 
 
 def serve(settings: Settings) -> None:
@@ -36,26 +34,31 @@ def serve(settings: Settings) -> None:
 class _RetrainCollector(Collector):
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._jobs = Jobs(settings.feedback_dir)
+        self._jobs = Jobs(settings.feedback_dir, settings.store_url)
 
     def collect(self) -> Iterator[Metric]:
-        history = self._jobs.history()
-        running = [job for job in history if job["state"] == RUNNING]
-        ended = [job for job in history if job["state"] in OUTCOMES]
-        n_new = len(read_labels(self._settings.feedback_dir)) - self._jobs.n_labels_judged()
+        history = self._jobs.recent()
+        queued = [job for job in history if job.state is JobState.QUEUED]
+        running = [job for job in history if job.state is JobState.RUNNING]
+        ended = [job for job in history if job.state in ENDED]
+        n_new = len(read_labels(self._settings.feedback_dir, self._settings.store_url)) - self._jobs.n_labels_judged()
         for name, what, value in (
-            ("queued", "Retrainings that somebody asked for and that wait", sum(job["state"] == QUEUED for job in history)),
+            (
+                "queued",
+                "Retrainings that somebody asked for and that wait",
+                len(queued),
+            ),
             ("running", "Retrainings that run", len(running)),
-            ("progress_ratio", "How far the running one is", running[0]["progress"] if running else 0),
+            ("progress_ratio", "How far the running one is", running[0].progress if running else 0),
             ("new_labels", "Accepted labels that no retraining has judged yet", n_new),
             ("after_labels", "New labels with which a retraining starts by itself", self._settings.retrain_after_labels),
         ):
             yield GaugeMetricFamily(f"crack_retrain_{name}", what, value=value)
         by_outcome = CounterMetricFamily("crack_retrain_ended", "Retrainings that ended, by how", labels=["outcome"])
         last = GaugeMetricFamily("crack_retrain_last_outcome", "1 for how the newest that ended did", labels=["outcome"])
-        for outcome in OUTCOMES:
-            by_outcome.add_metric([outcome], sum(job["state"] == outcome for job in ended))
-            last.add_metric([outcome], bool(ended) and ended[0]["state"] == outcome)
+        for outcome in ENDED:
+            by_outcome.add_metric([outcome], sum(job.state is outcome for job in ended))
+            last.add_metric([outcome], bool(ended) and ended[0].state is outcome)
         yield by_outcome
         yield last
         yield from _newest(ended[0]) if ended else ()
@@ -85,7 +88,7 @@ class _RetrainCollector(Collector):
         yield rules
 
 
-def _newest(job: dict[str, Any]) -> Iterator[Metric]:
-    asked, ended = (datetime.fromisoformat(job[name]).timestamp() for name in ("asked_at", "updated_at"))
+def _newest(job: Job) -> Iterator[Metric]:
+    asked, ended = (datetime.fromisoformat(at).timestamp() for at in (job.asked_at, job.updated_at))
     yield GaugeMetricFamily("crack_retrain_last_end_timestamp_seconds", "When the newest that ended did", value=ended)
     yield GaugeMetricFamily("crack_retrain_last_duration_seconds", "From its being asked for to its end", value=ended - asked)

@@ -9,13 +9,15 @@ import csv
 import hashlib
 import json
 import shutil
-import sqlite3
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from crack.stores import feedback
+from crack.stores.database import Database
+from crack.stores.tables import SQLITE_FILES, Part
 from retrain.settings import RetrainParams
 
 FEEDBACK = "feedback"
@@ -51,22 +53,17 @@ class Snapshot:
         return cls(**json.loads((folder / FACTS_FILE).read_text()))
 
 
-def read_labels(feedback_dir: Path) -> list[Label]:
+def read_labels(feedback_dir: Path, store_url: str = "") -> list[Label]:
     """The accepted corrections; none where there is no store. The sidecar may be writing meanwhile."""
-    index_path = feedback_dir / "index.sqlite3"
-    if not index_path.is_file():
+    if not store_url and not (feedback_dir / SQLITE_FILES[Part.FEEDBACK]).is_file():
         return []
-    with closing(sqlite3.connect(f"file:{index_path}?mode=ro", uri=True, timeout=10)) as index:
-        there = {row[1] for row in index.execute("PRAGMA table_info(items)")}
-        look_alikes = "look_alikes" if "look_alikes" in there else "NULL"
-        rows = index.execute(
-            f"SELECT id, image_file, mask_file, near_group, {look_alikes} FROM items "  # noqa: S608
-            "WHERE state = 'accepted' AND mask_file IS NOT NULL ORDER BY id"
-        ).fetchall()
-    return [Label(*row) for row in rows]
+    with closing(Database(Part.FEEDBACK, feedback_dir, store_url)) as database, database.reading() as connection:
+        return [Label(group=row.pop("near_group"), **row) for row in map(dict, feedback.accepted(connection))]
 
 
-def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], params: RetrainParams, out_dir: Path) -> Snapshot:
+def take_snapshot(
+    feedback_dir: Path, data_dir: Path, sets: Sequence[str], params: RetrainParams, out_dir: Path, store_url: str = ""
+) -> Snapshot:
     """Copy everything into `out_dir`, which is replaced as a whole at the end.
 
     Raises:
@@ -84,7 +81,7 @@ def take_snapshot(feedback_dir: Path, data_dir: Path, sets: Sequence[str], param
                 f"{data_dir / name} holds no split.csv. Set CRACK_DATA_DIR to the folder of the original sets."
             )
         _copy_set(data_dir / name, building / name)
-    labels = _copy_labels(feedback_dir, building / FEEDBACK)
+    labels = _copy_labels(feedback_dir, store_url, building / FEEDBACK)
     learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
@@ -119,7 +116,7 @@ def _replace(out_dir: Path, building: Path) -> None:
     building.replace(out_dir)
 
 
-def _copy_labels(feedback_dir: Path, target: Path) -> list[Label]:
+def _copy_labels(feedback_dir: Path, store_url: str, target: Path) -> list[Label]:
     """The labels that are accepted at one moment, their files copied: read again until all that is accepted then is there.
 
     Files in the store are named by their content, so what was copied before that moment is what is copied at it.
@@ -131,7 +128,7 @@ def _copy_labels(feedback_dir: Path, target: Path) -> list[Label]:
         (target / folder).mkdir(parents=True)
     copied, gone = set[str](), set[str]()
     while True:
-        labels = read_labels(feedback_dir)
+        labels = read_labels(feedback_dir, store_url)
         files = {file for label in labels for file in (label.image_file, label.mask_file)}
         if files <= copied:
             break

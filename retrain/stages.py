@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from crack.stores.jobs import Jobs
 from export.archive import ArchiveError
 from export.build import export
 from model import checkpoint
@@ -29,7 +30,6 @@ from model.inference.card import ModelCard
 from model.params import DataParams, Params, read_params
 from model.train import train
 from model.trainer import Report
-from retrain.jobs import Jobs
 from retrain.judge import Model, draw_comparison, judge, slowdown
 from retrain.mixture import mix
 from retrain.rollover import read_card
@@ -75,7 +75,8 @@ def train_on(
 def _tell_job(done: int, of: int) -> None:
     if done % 20 == 0:
         start, end = PROGRESS
-        Jobs(Settings.from_environment().feedback_dir).advance(start + (end - start) * done / of)
+        settings = Settings.from_environment()
+        Jobs(settings.feedback_dir, settings.store_url).advance(start + (end - start) * done / of)
 
 
 def compare() -> None:

@@ -22,6 +22,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from crack.neighbours import ask_without_proxy
 from crack.serving import served
+from crack.stores.states import JobState
 from model.inference.card import ModelCard
 from retrain.rollover import read_card, served_versions
 
@@ -30,7 +31,7 @@ logger = logging.getLogger("retrain.tracking")
 NAME = "crack"  # of the experiment, and of the registered model
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 ADOPTED = "adopted"  # the outcome of a model that no retraining here has made
-REGISTERED = ("promoted", "not_promoted", ADOPTED)
+REGISTERED = (JobState.PROMOTED, JobState.NOT_PROMOTED, ADOPTED)
 INTERVAL = "_interval"  # ends the name of a figure's interval in a card
 VERSION_TAG, NOTE_TAG = "version", "mlflow.note.content"
 RECORD_FILE, CARD_FILE, FILES = "record.json", "card.json", "files"

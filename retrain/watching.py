@@ -1,15 +1,14 @@
 """`crack retrain --watch`: retrains whenever it is due, until a signal comes. No fault ends it."""
 
 import logging
-import sqlite3
 import time
 from pathlib import Path
 from typing import Never
 
+from crack.stores.jobs import Jobs
 from model.params import read_params
 from retrain import metrics
 from retrain.cycle import BusyError, Outcome, Result, alone, retrain
-from retrain.jobs import Jobs
 from retrain.replicas import RollOverError
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
@@ -20,7 +19,7 @@ logger = logging.getLogger("retrain.watching")
 LOOK_S = 10.0
 RETRY_S = 600.0  # after a failure, the first time
 LONGEST_RETRY_S = 24 * 3600.0
-FAULTS = (BusyError, OSError, ValueError, sqlite3.Error)
+FAULTS = (BusyError, OSError, ValueError)
 
 
 def watch(settings: Settings, params_path: Path) -> Never:
@@ -75,10 +74,10 @@ class Watcher:
         """Retrain if it is due. What was not promoted is not tried again until there is something new, what failed is after a
         pause that doubles, or when somebody asks anew.
         """
-        jobs = Jobs(self._settings.feedback_dir)
+        jobs = Jobs(self._settings.feedback_dir, self._settings.store_url)
         if not self._is_swept:
             self._sweep(jobs)
-        n_labels, asked = len(read_labels(self._settings.feedback_dir)), jobs.asked()
+        n_labels, asked = len(read_labels(self._settings.feedback_dir, self._settings.store_url)), jobs.asked()
         n_new = n_labels - jobs.n_labels_judged()
         is_due = n_new >= self._settings.retrain_after_labels and n_labels != self._n_labels_tried
         has_waited = time.monotonic() >= self._not_before

@@ -33,7 +33,7 @@ class Access:
             caller = await self._identify(key.strip() if scheme.lower() == "bearer" else "")
             if right not in caller.rights:
                 raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} has no right to {right.value}.")
-            self._rates.count(caller, request)
+            await self._rates.count(caller, request)
             return caller
 
         authorised: Callable[[Request], Awaitable[Caller]] = authorise

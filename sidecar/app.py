@@ -14,6 +14,7 @@ from fastapi_offline import FastAPIOffline
 
 from crack.bodies import Bodies
 from crack.instance import reachable_at
+from crack.stores.jobs import Jobs
 from model.inference.errors import RequestError
 from sidecar.access import Access
 from sidecar.decoding import Decoding
@@ -31,7 +32,6 @@ from sidecar.readiness import Readiness
 from sidecar.refusals import answer_errors_in_one_form
 from sidecar.reporting import Reporting
 from sidecar.reserved import Reserved
-from sidecar.retrain_queue import RetrainQueue
 from sidecar.routes.feedback import feedback_routes
 from sidecar.routes.inspections import inspection_routes
 from sidecar.routes.prediction import prediction_routes
@@ -59,22 +59,24 @@ def create_app(settings: Settings) -> FastAPI:
         is_required=issuer is not None or not settings.is_on_loopback,
         may_be_empty=issuer is not None,
     )
-    access = Access(keys, issuer, Rates(settings.requests_per_minute))
+    rates = Rates(settings.requests_per_minute, settings.feedback_dir, settings.store_url)
+    access = Access(keys, issuer, rates)
     torchserve = TorchServe(settings.torchserve_url, settings.management_url)
     readiness = Readiness(torchserve)
     store = FeedbackStore(
         settings.feedback_dir,
+        settings.store_url,
         quota_bytes=settings.quota_bytes,
         is_review_required=settings.is_review_required,
         is_position_kept=settings.is_position_kept,
         reserved=Reserved(settings.data_dir, settings.feedback_dir),
     )
-    inspections = InspectionStore(settings.inspections_dir, settings.inspections_quota_bytes)
-    queue = RetrainQueue(settings.feedback_dir / "retrain.sqlite3")
+    inspections = InspectionStore(settings.inspections_dir, settings.inspections_quota_bytes, settings.store_url)
+    jobs = Jobs(settings.feedback_dir, settings.store_url)
     _tighten(settings)
     metrics = Metrics(store, inspections, settings.model_store, keys)
     decoding = Decoding(limits, settings.max_pixels_at_once)
-    reporting = Reporting(settings.inspections_dir)
+    reporting = Reporting(settings.inspections_dir, settings.store_url)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -84,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         await torchserve.close()
         if issuer:
             await issuer.close()
-        for part in (store, inspections, decoding, reporting):
+        for part in (store, inspections, rates, decoding, reporting):
             part.close()
 
     app = FastAPIOffline(  # has the scripts of /docs, which would otherwise come from another server
@@ -103,7 +105,7 @@ def create_app(settings: Settings) -> FastAPI:
         prediction_routes(torchserve, access),
         feedback_routes(store, torchserve, decoding, metrics, limits, settings.is_position_kept, access),
         inspection_routes(inspections, reporting, torchserve, decoding, limits, access),
-        retraining_routes(queue, store, settings.retrain_after_labels, access),
+        retraining_routes(jobs, store, settings.retrain_after_labels, access),
     ):
         app.include_router(routes)
     answer_errors_in_one_form(app)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from crack.stores.states import State
 from inspection.findings import Mark
 from inspection.left_out import Kind
 from model.inference import standards
@@ -11,7 +12,6 @@ from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
 from sidecar.forms import MAX_LIST_CHARACTERS
-from sidecar.items import State
 from sidecar.labels import Verdict
 
 

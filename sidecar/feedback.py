@@ -1,62 +1,43 @@
-"""The feedback store: photographs, masks and an index on disk, such that what was acknowledged survives a kill and a power cut.
+"""The feedback store: photographs, masks and tables, such that what was acknowledged survives a kill and a power cut.
 
-    images/<SHA-256 of the upload>.jpg|png    masks/<SHA-256 of the file>.png    index.sqlite3 (WAL)
+    images/<SHA-256 of the upload>.jpg|png    masks/<SHA-256 of the file>.png
 
-The index, whose commits are synced, refers to a file only once that is on disk. A kill at any moment leaves at most files that
-the index does not know; they are swept at the next start. One process at a time owns a store. Left to others: what becomes of
-what was said (`sidecar.items`), HTTP, and who may do what (`sidecar.routes`).
+The tables (`crack.stores.feedback`), whose commits are synced, refer to a file only once that is on disk. A kill at any moment
+leaves at most files that no row knows; they are swept (`sidecar.files`). Left to others: what becomes of what was said
+(`sidecar.items`), HTTP, and who may do what (`sidecar.routes`).
 """
 
 import hashlib
 import logging
-import sqlite3
 import struct
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from crack.stores import feedback, folders
+from crack.stores.database import Connection, Database
+from crack.stores.states import State
+from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
-from sidecar.files import DurableFiles
-from sidecar.index import Index, full_disk_named
-from sidecar.items import OF_A_CRACK, Event, Item, State, Submission, no_crack_in_mask, state_after
-from sidecar.labels import Mask, hash_distance, without_position
+from sidecar.files import DurableFiles, full_disk_named
+from sidecar.items import OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, state_after
+from sidecar.labels import Mask, without_position
 from sidecar.look_alikes import as_json, read_look_alikes
 
 logger = logging.getLogger("sidecar.feedback")
 
 _WHAT = "The feedback store"
-
-NEAR_COPY_BITS = (
-    6  # of 64: scaled, recompressed and slightly cropped pictures differ by less, other pictures by some 20 and more
-)
-
-_WITHOUT_POSITIONS = 1  # the store's version (SQLite's user_version) once none of its photographs has one
-
-
-_FROM_EVENTS = {
-    "revision": "(SELECT COUNT(*) FROM events WHERE item_id = items.id)",
-    "sent_by": "(SELECT who FROM events WHERE item_id = items.id ORDER BY rowid LIMIT 1)",
-}
-_ITEM_COLUMNS = [field.name for field in fields(Item) if field.name not in _FROM_EVENTS]
-_EVENT_COLUMNS = [field.name for field in fields(Event)]
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS items ({", ".join(_ITEM_COLUMNS)}, PRIMARY KEY (id));
-CREATE INDEX IF NOT EXISTS items_by_state ON items (state, created_at);
-CREATE TABLE IF NOT EXISTS events (item_id, {", ".join(_EVENT_COLUMNS)});
-CREATE INDEX IF NOT EXISTS events_by_item ON events (item_id);
-"""
-_ITEMS = f"SELECT *, {', '.join(f'{value} AS {name}' for name, value in _FROM_EVENTS.items())} FROM items"  # noqa: S608
-_LATER_COLUMNS = ("proposed_mask_file", "name", "look_alikes")  # which stores of earlier versions lack
-_WAITING = f"state IN ('{State.NEEDS_LABEL}', '{State.LABELLED}') OR proposed_mask_file IS NOT NULL"  # for a person
+_FROM_EVENTS = ("revision", "sent_by")  # fields of an item that its events say
 
 
 class FeedbackStore:
     """Opens the store in `folder`, made where it does not exist, and sweeps what a kill left behind.
 
     Args:
+        url: of the PostgreSQL that has its tables; empty: SQLite in the folder.
         quota_bytes: what images and masks together may take.
         is_review_required: whether a label needs a reviewer's yes before it trains.
         is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
@@ -64,12 +45,14 @@ class FeedbackStore:
         reserved: from a photograph's SHA-256, perceptual hash and description to the original set that it is in, if any.
 
     Raises:
-        BlockingIOError: another process has it open.
+        BlockingIOError: another process has it open in SQLite.
+        OSError, ValueError: as `Database` and `DurableFiles` do.
     """
 
     def __init__(
         self,
         folder: Path,
+        url: str = "",
         *,
         quota_bytes: int,
         is_review_required: bool,
@@ -80,19 +63,21 @@ class FeedbackStore:
         self._is_review_required = is_review_required
         self._reserved = reserved
         advice = "Delete feedback, or have CRACK_QUOTA_GB raised."
-        self._files = DurableFiles(folder, ("images", "masks"), quota_bytes, _WHAT, advice)
-        self._lock = threading.RLock()
-        self._index = Index(folder, _SCHEMA)
-        self._index.add_columns("items", _LATER_COLUMNS)
-        self._files.begin(self._known_files())
-        if is_position_kept:
-            self._index.execute("PRAGMA user_version = 0")
-        else:
-            self._drop_positions()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = Database(Part.FEEDBACK, folder, url, is_owner=True)
+        try:
+            self._files = DurableFiles(folder, ("images", "masks"), self._database, quota_bytes, _WHAT, advice)
+            if is_position_kept:
+                self._note_positions(has_none=False)
+            else:
+                self._drop_positions()
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
-        with self._lock:
-            self._index.close()
+        self._files.close()
+        self._database.close()
 
     def save(self, submission: Submission, who: str, stored: bytes) -> Item:
         """Keep what was said; returns when it would survive a power cut.
@@ -111,10 +96,10 @@ class FeedbackStore:
         perceptual_hash = submission.photograph.perceptual_hash
         label = submission.label
         reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description)
-        with self._lock, full_disk_named(_WHAT):
-            known = self.find(item_id)
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            known = _found(connection, item_id)
             mask_file = _mask_file(label) if label else None
-            was_reviewed = known is not None and self._was_reviewed(item_id)
+            was_reviewed = known is not None and feedback.was_reviewed(connection, item_id)
             is_doubtful = submission.is_cut_anew or submission.is_drawn_unturned
             is_reviewed = self._is_review_required or was_reviewed or is_doubtful
             look_alikes = submission.look_alikes
@@ -132,7 +117,8 @@ class FeedbackStore:
                 item = replace(known, updated_at=now, look_alikes=look_alikes)  # what is known already says as much, or more
             else:
                 image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
-                self._files.write({image_file: stored} | ({mask_file: label.png} if mask_file and label else {}))
+                contents = {image_file: stored} | ({mask_file: label.png} if mask_file and label else {})
+                self._files.write(connection, contents)
                 height, width = submission.photograph.size_hw
                 item = Item(
                     id=item_id,
@@ -149,7 +135,7 @@ class FeedbackStore:
                     model_version=submission.model_version,
                     note=submission.note,
                     perceptual_hash=perceptual_hash,
-                    near_group=known.near_group if known else self._near_group(item_id, perceptual_hash),
+                    near_group=known.near_group if known else feedback.near_group(connection, perceptual_hash) or item_id,
                     created_at=known.created_at if known else now,
                     updated_at=now,
                     name=submission.name or (known.name if known else None),
@@ -158,7 +144,7 @@ class FeedbackStore:
             event = Event(
                 at=now,
                 who=who,
-                action="saved",
+                action=feedback.SAVED,
                 state=item.state,
                 reason=item.reason,
                 verdict=submission.verdict,
@@ -167,71 +153,58 @@ class FeedbackStore:
                 model_version=submission.model_version,
                 note=submission.note,
             )
-            return self._commit(item, event)
+            return _put(connection, item, event, is_new=known is None)
 
     def find(self, item_id: str) -> Item | None:
-        with self._lock:
-            row = self._index.execute(f"{_ITEMS} WHERE id = ?", (item_id,)).fetchone()
-        return None if row is None else _item(row)
+        with self._database.reading() as connection:
+            return _found(connection, item_id)
 
     def get(self, item_id: str) -> Item:
         """Raises RequestError, NOT_FOUND."""
-        item = self.find(item_id)
-        if item is None:
-            raise RequestError(ErrorCode.NOT_FOUND, f"No feedback has the id {item_id!r}. GET /feedback lists what there is.")
-        return item
+        with self._database.reading() as connection:
+            return _there(connection, item_id)
 
     def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
         """Those in the given states; where none is given, those that wait for a person. State by state; first what the model
         was most uncertain about, then the oldest.
         """
-        order = " ".join(f"WHEN '{state.value}' THEN {rank}" for rank, state in enumerate(State))
-        chosen = f"state IN ({', '.join('?' * len(states))})" if states else _WAITING
-        with self._lock:
-            rows = self._index.execute(
-                f"{_ITEMS} WHERE {chosen} ORDER BY CASE state {order} END, uncertainty DESC, created_at, id LIMIT ? OFFSET ?",
-                (*states, limit, offset),
-            ).fetchall()
-        return [_item(row) for row in rows]
+        with self._database.reading() as connection:
+            return [_item(row) for row in feedback.items(connection, states, limit, offset)]
 
     def n_waiting(self) -> int:
         """Those that wait for a person: complaints without a mask, labels without a yes, newer masks for accepted labels."""
-        with self._lock:
-            return int(self._index.execute(f"SELECT COUNT(*) FROM items WHERE {_WAITING}").fetchone()[0])  # noqa: S608
+        with self._database.reading() as connection:
+            return feedback.n_waiting(connection)
 
     def events(self, item_id: str) -> list[Event]:
         """What happened to an item, the oldest first."""
-        with self._lock:
-            rows = self._index.execute("SELECT * FROM events WHERE item_id = ? ORDER BY rowid", (item_id,)).fetchall()
-        return [Event(**{name: row[name] for name in _EVENT_COLUMNS} | {"state": State(row["state"])}) for row in rows]
+        with self._database.reading() as connection:
+            return _events(connection, item_id)
 
     def counts(self) -> dict[State, int]:
-        with self._lock:
-            found = dict(self._index.execute("SELECT state, COUNT(*) FROM items GROUP BY state").fetchall())
-        return {state: found.get(state, 0) for state in State}
+        with self._database.reading() as connection:
+            return feedback.counts(connection)
 
     def n_bytes(self) -> int:
         """What images and masks take on disk."""
-        return self._files.n_bytes
+        return self._files.n_bytes()
 
     @property
     def quota_bytes(self) -> int:
         return self._files.quota_bytes
 
     def n_free_bytes(self) -> int:
-        """What is free on the disk that the store lies on."""
+        """What is free on the disk that the files lie on."""
         return self._files.n_free_bytes()
 
     def oldest_waiting_at(self) -> str | None:
         """When what was longest left alone of the items that wait for a person was touched; None where there is none."""
-        with self._lock:
-            row = self._index.execute(f"SELECT MIN(updated_at) FROM items WHERE {_WAITING}").fetchone()  # noqa: S608
-        return None if row[0] is None else str(row[0])
+        with self._database.reading() as connection:
+            return feedback.oldest_waiting_at(connection)
 
     def newest_label_at(self) -> str | None:
-        with self._lock:
-            row = self._index.execute("SELECT MAX(updated_at) FROM items WHERE mask_file IS NOT NULL").fetchone()
-        return None if row[0] is None else str(row[0])
+        with self._database.reading() as connection:
+            return feedback.newest_label_at(connection)
 
     def read(self, file: str) -> bytes:
         """One of an item's files. Raises RequestError, NOT_FOUND, where the item was deleted meanwhile."""
@@ -261,15 +234,15 @@ class FeedbackStore:
             RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to accept
                 or the item is quarantined; MASK_INVALID, where a crack was missed and the mask shows none; STORAGE_FULL.
         """
-        with self._lock, full_disk_named(_WHAT):
-            item = self._as_seen(item_id, seen)
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            item = _as_seen(connection, item_id, seen)
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
             mask_file = _mask_file(mask) if mask else item.proposed_mask_file or item.mask_file
             if is_accepted and item.verdict in OF_A_CRACK and mask_file == _mask_file(Mask.empty((item.height, item.width))):
                 raise no_crack_in_mask(item.verdict, "reject the photograph")
             if mask:
-                self._files.write({_mask_file(mask): mask.png})
+                self._files.write(connection, {_mask_file(mask): mask.png})
             if is_accepted and mask_file is None:
                 raise RequestError(
                     ErrorCode.STATE_CONFLICT, f"{item_id} has no mask, so there is nothing to accept. Send a corrected mask."
@@ -281,7 +254,8 @@ class FeedbackStore:
                 state, reason, kept_file = State.ACCEPTED, f"stays accepted without the newer mask: {reason}", item.mask_file
             reviewed = replace(item, state=state, reason=reason, mask_file=kept_file, proposed_mask_file=None, updated_at=now)
             action = "corrected" if mask else "reviewed"
-            return self._commit(reviewed, Event(now, who, action, state, reason, None, mask_file, None, None, None))
+            event = Event(now, who, action, state, reason, None, mask_file, None, None, None)
+            return _put(connection, reviewed, event, is_new=False)
 
     def delete(self, item_id: str, who: str, seen: str) -> None:
         """Forget a photograph, its masks and its history.
@@ -292,53 +266,22 @@ class FeedbackStore:
         Raises:
             RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since.
         """
-        with self._lock, full_disk_named(_WHAT):
-            item = self._as_seen(item_id, seen)
-            with self._index.transaction():
-                self._index.execute("DELETE FROM items WHERE id = ?", (item_id,))
-                self._index.execute("DELETE FROM events WHERE item_id = ?", (item_id,))
-            self._files.sweep(self._known_files())
-            logger.info("deleted item=%s state=%s who=%s", item.id, item.state.value, who)
+        with full_disk_named(_WHAT):
+            with self._database.writing() as connection:
+                item = _as_seen(connection, item_id, seen)
+                gone = self._files.released(connection, feedback.remove(connection, item_id))
+            self._files.remove(gone)
+            self._database.forget_deleted()
+        logger.info("deleted item=%s state=%s who=%s", item.id, item.state.value, who)
 
     # --- how it is kept
 
-    def _as_seen(self, item_id: str, seen: str) -> Item:
-        """The item, if nothing has happened to it since it was seen."""
-        item = self.get(item_id)
-        if item.etag != seen:
-            last = self.events(item_id)[-1]
-            when, state = f"{last.at[:10]} at {last.at[11:16]} UTC", item.state.value.replace("_", " ")
-            raise RequestError(
-                ErrorCode.STATE_CONFLICT,
-                f"{item.name or item_id[:8]} is not what you looked at: {last.who} {last.action} it on {when}, and it is "
-                f"{state} now ({item.reason}). Look at it again, then decide.",
-            )
-        return item
-
-    def _was_reviewed(self, item_id: str) -> bool:
-        """Whether a person has decided about it before."""
-        row = self._index.execute("SELECT 1 FROM events WHERE item_id = ? AND action != 'saved' LIMIT 1", (item_id,)).fetchone()
-        return row is not None
-
-    def _commit(self, item: Item, event: Event) -> Item:
-        row = {name: getattr(item, name) for name in _ITEM_COLUMNS} | {"look_alikes": as_json(item.look_alikes)}
-        with self._index.transaction():
-            self._index.insert("INSERT OR REPLACE INTO items", row)
-            self._index.insert(
-                "INSERT INTO events", {"item_id": item.id} | {name: getattr(event, name) for name in _EVENT_COLUMNS}
-            )
-        return self.get(item.id)
-
-    def _near_group(self, item_id: str, perceptual_hash: str) -> str:
-        rows = self._index.execute("SELECT near_group, perceptual_hash FROM items ORDER BY created_at").fetchall()
-        near = (row["near_group"] for row in rows if hash_distance(row["perceptual_hash"], perceptual_hash) <= NEAR_COPY_BITS)
-        return str(next(near, item_id))
-
     def _drop_positions(self) -> None:
         """Take out of the stored photographs what earlier versions, or CRACK_POSITION=kept, left in them."""
-        if self._index.execute("PRAGMA user_version").fetchone()[0] == _WITHOUT_POSITIONS:
-            return
-        files = [row[0] for row in self._index.execute("SELECT DISTINCT image_file FROM items").fetchall()]
+        with self._database.reading() as connection:
+            if folders.has_no_positions(connection, self._database.part):
+                return
+            files = feedback.image_files(connection)
         n_changed = n_left = 0
         for file in files:
             try:
@@ -357,23 +300,61 @@ class FeedbackStore:
         if files:
             logger.info("took where, when and by whom out of %d of %d stored photographs, once", n_changed, len(files))
         if not n_left:
-            self._index.execute(f"PRAGMA user_version = {_WITHOUT_POSITIONS}")
+            self._note_positions(has_none=True)
 
-    def _known_files(self) -> set[str]:
-        rows = self._index.execute(
-            "SELECT image_file FROM items UNION SELECT mask_file FROM items UNION SELECT mask_file FROM events"
-        ).fetchall()
-        return {row[0] for row in rows if row[0]}
+    def _note_positions(self, *, has_none: bool) -> None:
+        with self._database.writing() as connection:
+            folders.set_no_positions(connection, self._database.part, has_none)
+
+
+def _found(connection: Connection, item_id: str) -> Item | None:
+    row = feedback.find(connection, item_id)
+    return None if row is None else _item(row)
+
+
+def _there(connection: Connection, item_id: str) -> Item:
+    item = _found(connection, item_id)
+    if item is None:
+        raise RequestError(ErrorCode.NOT_FOUND, f"No feedback has the id {item_id!r}. GET /feedback lists what there is.")
+    return item
+
+
+def _as_seen(connection: Connection, item_id: str, seen: str) -> Item:
+    """The item, if nothing has happened to it since it was seen."""
+    item = _there(connection, item_id)
+    if item.etag != seen:
+        last = _events(connection, item_id)[-1]
+        when, state = f"{last.at[:10]} at {last.at[11:16]} UTC", item.state.value.replace("_", " ")
+        raise RequestError(
+            ErrorCode.STATE_CONFLICT,
+            f"{item.name or item_id[:8]} is not what you looked at: {last.who} {last.action} it on {when}, and it is "
+            f"{state} now ({item.reason}). Look at it again, then decide.",
+        )
+    return item
+
+
+def _events(connection: Connection, item_id: str) -> list[Event]:
+    return [
+        Event(**{field.name: row[field.name] for field in fields(Event)} | {"state": State(row["state"])})
+        for row in feedback.events(connection, item_id)
+    ]
+
+
+def _put(connection: Connection, item: Item, event: Event, *, is_new: bool) -> Item:
+    """As it is to be read from now on."""
+    values = {field.name: getattr(item, field.name) for field in fields(Item) if field.name not in _FROM_EVENTS}
+    values["look_alikes"] = as_json(item.look_alikes)
+    feedback.put(connection, values, vars(event), is_new=is_new)
+    return _there(connection, item.id)
 
 
 def _mask_file(mask: Mask) -> str:
     return f"masks/{hashlib.sha256(mask.png).hexdigest()}.png"
 
 
-def _item(row: sqlite3.Row) -> Item:
+def _item(row: Mapping[str, Any]) -> Item:
     look_alikes = read_look_alikes(row["look_alikes"], (row["height"], row["width"]))
-    told = {"state": State(row["state"]), "look_alikes": look_alikes}
-    return Item(**{field.name: row[field.name] for field in fields(Item)} | told)
+    return Item(**{**row, "state": State(row["state"]), "look_alikes": look_alikes})
 
 
 def _now() -> str:

@@ -1,7 +1,8 @@
-"""A folder of files that are there whole or not at all, whatever is killed and whenever the power fails.
+"""A store's folder of files that are there whole or not at all, whatever is killed and whenever the power fails.
 
-A file is written to `incoming/` and renamed to its place (`crack.files`). Its name says its content,
-so what is there already stays. What no index refers to, because a kill came between, is swept.
+A file is written to `incoming/` and renamed to its place (`crack.files`), and a row refers to it only once it is on disk. Its
+name says its content. What no row refers to, because a kill came between, is swept: at the start where one process owns the
+store; where several share it, also each hour, by one of them, once it has lain for an hour.
 """
 
 import contextlib
@@ -9,40 +10,58 @@ import logging
 import os
 import shutil
 import stat
+import threading
+import time
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from crack.files import sync, whole
+from crack.stores import folders
+from crack.stores.database import Connection, Database
+from crack.stores.faults import StoreError, StoreFullError
 from model.inference.errors import ErrorCode, RequestError
 
 logger = logging.getLogger("sidecar.files")
 
 INCOMING = "incoming"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600  # for their owner alone
+SWEEP_S = 3600.0
 
 
 class DurableFiles:
-    """Files in sub-folders of `folder`, which are made where they do not exist.
+    """Files in sub-folders of `folder`, which are made where they do not exist, and the database whose rows refer to them.
 
     Args:
         sub_folders: names of those that are swept and counted.
         quota_bytes: what they may take together.
         what: they are, as clients are told, and `advice` what to do where the quota is reached.
+
+    Raises:
+        ValueError: folder and database don't belong together; a sentence.
     """
 
-    def __init__(self, folder: Path, sub_folders: Collection[str], quota_bytes: int, what: str, advice: str) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: Path, sub_folders: Collection[str], database: Database, quota_bytes: int, what: str, advice: str
+    ) -> None:
+        self._folder, self._database = folder, database
         self._sub_folders = (*sub_folders, INCOMING)
         self.quota_bytes = quota_bytes
         self._what, self._advice = what, advice
+        self._is_closed = threading.Event()
         for name in self._sub_folders:
             (folder / name).mkdir(parents=True, exist_ok=True)
         sync(folder)
-        self.n_bytes = 0
+        with database.writing() as connection:
+            folders.claim(connection, database.part, folder, self._sub_folders, database.is_shared)
+        self._begin()
 
-    def write(self, contents: Mapping[str, bytes], n_bytes_beside: int = 0) -> None:
-        """Write `{"images/ab12.jpg": ...}`; returns when they would survive a power cut.
+    def close(self) -> None:
+        self._is_closed.set()
+
+    def write(self, connection: Connection, contents: Mapping[str, bytes], n_bytes_beside: int = 0) -> None:
+        """Write `{"images/ab12.jpg": ...}`, to which rows of this transaction will refer; returns when they would survive a
+        power cut.
 
         Args:
             n_bytes_beside: of the quota, taken by what lies elsewhere.
@@ -51,59 +70,120 @@ class DurableFiles:
             RequestError: STORAGE_FULL, if that is more than the quota; nothing was written.
             OSError: the disk is full or cannot be written.
         """
-        new = {file: content for file, content in contents.items() if not (self._folder / file).exists()}
-        n_new = sum(map(len, new.values()))
-        n_held = self.n_bytes + n_bytes_beside
+        new = contents.keys() - folders.known_among(connection, self._database.part, contents)
+        n_new = sum(len(contents[file]) for file in new)
+        n_held = folders.n_bytes(connection, self._database.part) + n_bytes_beside
         if n_held + n_new > self.quota_bytes:
             raise RequestError(
                 ErrorCode.STORAGE_FULL,
                 f"{self._what} holds {n_held / 1e6:.1f} MB of at most {self.quota_bytes / 1e6:.1f}, and this is "
                 f"{n_new / 1e6:.1f} more. Nothing was saved. {self._advice}",
             )
-        for file, content in new.items():
-            self._write(self._folder / file, content)
-        for file in contents.keys() - new.keys():  # a sync may have failed after the rename
-            sync((self._folder / file).parent)
+        for file, content in contents.items():
+            if file in new or not (self._folder / file).exists():
+                self._write(self._folder / file, content)
+        if n_new:
+            folders.add_bytes(connection, self._database.part, n_new)
 
     def replace(self, file: str, content: bytes) -> None:
         """Write a file anew that is there: a kill leaves either the old one or the new one."""
         path = self._folder / file
-        self.n_bytes -= path.stat().st_size
+        n_more = len(content) - path.stat().st_size
         self._write(path, content)
+        with self._database.writing() as connection:
+            folders.add_bytes(connection, self._database.part, n_more)
 
     def read(self, file: str) -> bytes:
         return (self._folder / file).read_bytes()
+
+    def n_bytes(self) -> int:
+        """What they take on disk."""
+        with self._database.reading() as connection:
+            return folders.n_bytes(connection, self._database.part)
 
     def n_free_bytes(self) -> int:
         """What is free on the disk that they lie on."""
         return shutil.disk_usage(self._folder).free
 
-    def sweep(self, known: Collection[str]) -> int:
-        """Remove every file but the known ones; returns how many there were."""
-        n_swept, n_bytes = 0, 0
-        for name in self._sub_folders:
-            for entry in os.scandir(self._folder / name):
-                if f"{name}/{entry.name}" in known:
-                    n_bytes += entry.stat().st_size
-                else:
-                    os.unlink(entry)
-                    n_swept += 1
-        self.n_bytes = n_bytes
-        return n_swept
+    def released(self, connection: Connection, files: Collection[str]) -> set[str]:
+        """Those of `files` that no row refers to any more: after the transaction `remove` takes them away."""
+        gone = set(files) - folders.known_among(connection, self._database.part, files)
+        sizes = [path.stat().st_size for path in (self._folder / file for file in gone) if path.is_file()]
+        folders.add_bytes(connection, self._database.part, -sum(sizes))
+        return gone
 
-    def begin(self, known: Collection[str]) -> None:
-        """At the start: remove what a kill left behind, and name in the log what is known and isn't there."""
-        n_swept = self.sweep(known)
+    def remove(self, files: Collection[str]) -> int:
+        """Those of `files` that no row refers to; how many there were."""
+        with self._database.writing() as connection:  # none is written meanwhile
+            gone = set(files) - folders.known_among(connection, self._database.part, files)
+            for file in gone:
+                (self._folder / file).unlink(missing_ok=True)
+        return len(gone)
+
+    def _begin(self) -> None:
+        """Remove what a kill left behind, count, and name in the log what rows refer to and isn't there."""
+        n_swept = self._sweep()
         if n_swept:
             logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
-        for file in sorted(known):
-            if not (self._folder / file).is_file():
-                logger.error("%s is missing: another program changed %s", self._folder / file, self._folder)
+        with self._database.reading() as connection:
+            known = folders.known(connection, self._database.part)
+        paths = {file: self._folder / file for file in known}
+        sizes = {file: path.stat().st_size for file, path in paths.items() if path.is_file()}
+        for file in sorted(known - sizes.keys()):
+            logger.error("%s is missing: another program changed %s", paths[file], self._folder)
+        if self._database.is_shared:
+            threading.Thread(target=self._sweep_each_hour, name="sweep", daemon=True).start()
+        else:
+            with self._database.writing() as connection:
+                folders.set_bytes(connection, self._database.part, sum(sizes.values()))
+
+    def _sweep_each_hour(self) -> None:
+        while not self._is_closed.wait(SWEEP_S):
+            try:
+                self._sweep()
+            except OSError:
+                logger.exception("%s was not swept: it is tried again in an hour", self._folder)
+
+    def _sweep(self) -> int:
+        """How many files were removed."""
+        with self._database.sweeping() as is_alone:
+            if not is_alone:
+                return 0
+            lying = set(self._lying(SWEEP_S if self._database.is_shared else 0))
+            with self._database.reading() as connection:
+                lying -= folders.known(connection, self._database.part)
+            return self.remove(lying) if lying else 0
+
+    def _lying(self, least_age_s: float) -> Iterator[str]:
+        newest = time.time() - least_age_s
+        for name in self._sub_folders:
+            for entry in os.scandir(self._folder / name):
+                with contextlib.suppress(FileNotFoundError):  # another process has just removed it
+                    if not least_age_s or entry.stat().st_mtime <= newest:
+                        yield f"{name}/{entry.name}"
 
     def _write(self, path: Path, content: bytes) -> None:
         with whole(path, incoming=self._folder / INCOMING / uuid.uuid4().hex) as file:
             file.write(content)
-        self.n_bytes += len(content)
+
+
+@contextlib.contextmanager
+def full_disk_named(what: str) -> Iterator[None]:
+    """A disk that is full, or may not be written, as the error that clients can act on.
+
+    Args:
+        what: is written, such as "The feedback store".
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, StoreError) and not isinstance(error, StoreFullError):
+            raise
+        logger.exception("%s cannot be written", what)
+        raise RequestError(
+            ErrorCode.STORAGE_FULL,
+            f"{what} cannot be written ({error}). Nothing was saved. Free its disk, then send it again.",
+        ) from error
 
 
 def tighten(folder: Path, but: Path) -> int:

@@ -68,16 +68,18 @@ def file_name(form: FormData, name: str) -> str | None:
     """What a part's file is called, without its folders; none where it was sent without a name."""
     part = form.get(name)
     called = re.split(r"[/\\]", part.filename or "")[-1] if isinstance(part, UploadFile) else ""
-    return called[:MAX_NAME_CHARACTERS] or None
+    return called.replace("\0", "")[:MAX_NAME_CHARACTERS] or None
 
 
 def texts(form: FormData) -> dict[str, str]:
-    """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long."""
+    """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long, or no text."""
     found = {name: value for name, value in form.items() if isinstance(value, str)}
     for name, value in found.items():
         most = MAX_LIST_CHARACTERS if name in _LISTS else MAX_FIELD_CHARACTERS
         if len(value) > most:
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} has {len(value)} characters, at most {most} are accepted.")
+        if "\0" in value:
+            raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} holds the character NUL. Send a text without it.")
     return found
 
 

@@ -1,31 +1,33 @@
 """The store of inspections: photographs with what was found and decided, kept as the feedback store keeps its own.
 
-    images/<SHA-256>.jpg|png    levels/<SHA-256>.png    masks/<SHA-256>.png    index.sqlite3 (WAL)
+    images/<SHA-256>.jpg|png    levels/<SHA-256>.png    masks/<SHA-256>.png
 
 `levels` is the model's crack probability, `masks` what people painted. A photograph's row has the fields of a survey's journal
-(`inspection.rows`). The index refers to a file only once that is on disk; what a kill leaves behind is swept at the next start.
-Left to others: asking the model and measuring (`sidecar.inspecting`), the report (`sidecar.reporting`), HTTP.
+(`inspection.rows`). The tables (`crack.stores.inspections`) refer to a file only once that is on disk; what a kill leaves
+behind is swept (`sidecar.files`). Left to others: asking the model and measuring (`sidecar.inspecting`), the report
+(`sidecar.reporting`), HTTP.
 """
 
 import hashlib
 import json
 import logging
-import sqlite3
-import threading
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from crack.stores import inspections as table
+from crack.stores.database import Connection, Database
+from crack.stores.tables import Part
 from inspection.findings import Mark, Photograph
 from inspection.left_out import Box, LookAlike
 from inspection.rows import Row, Status
 from inspection.taken import Taken
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.standards import Standard
-from sidecar.files import DurableFiles
-from sidecar.index import Index, full_disk_named
+from sidecar.files import DurableFiles, full_disk_named
 from sidecar.look_alikes import as_json, read_look_alikes, read_zones
 
 logger = logging.getLogger("sidecar.inspections")
@@ -33,7 +35,6 @@ logger = logging.getLogger("sidecar.inspections")
 _WHAT = "The store of inspections"
 _ADVICE = "Delete an inspection, or have CRACK_INSPECTIONS_QUOTA_GB raised."
 _PAGES_BYTES = 4 * 4096  # of the index, which grows by whole pages
-_FILES = ("image_file", "levels_file", "mask_file")
 
 
 @dataclass(frozen=True)
@@ -107,39 +108,31 @@ class Kept:
         return Photograph(self.row, None, self.taken, standard, self.state, self.look_alikes, self.zones)
 
 
-_HEAD_COLUMNS = [column.name for column in fields(Head)]
-_COLUMNS = [*_HEAD_COLUMNS, "id", "made_by", "made_at", "changed_at"]
-_KEPT_COLUMNS = [column.name for column in fields(Kept)]
-_SCHEMA = f"""
-CREATE TABLE IF NOT EXISTS inspections ({", ".join(_COLUMNS)}, PRIMARY KEY (id));
-CREATE TABLE IF NOT EXISTS photographs ({", ".join(_KEPT_COLUMNS)}, PRIMARY KEY (inspection_id, id));
-"""
-_LATER_COLUMNS = ("look_alikes", "zones")  # which stores of earlier versions lack
-ALL = "SELECT * FROM photographs WHERE inspection_id = ? ORDER BY added_at, rowid"
-
-
 class InspectionStore:
     """Opens the store in `folder`, made where it does not exist, and sweeps what a kill left behind.
 
     Args:
-        quota_bytes: what all inspections together may take, index included.
+        quota_bytes: what all inspections together may take; SQLite's index counts, too.
+        url: of the PostgreSQL that has its tables; empty: SQLite in the folder.
 
     Raises:
-        BlockingIOError: another process has it open.
+        BlockingIOError: another process has it open in SQLite.
+        OSError, ValueError: as `Database` and `DurableFiles` do.
     """
 
-    def __init__(self, folder: Path, quota_bytes: int) -> None:
-        self.folder = folder
-        self._files = DurableFiles(folder, ("images", "levels", "masks"), quota_bytes, _WHAT, _ADVICE)
-        self._lock = threading.RLock()
-        self._index = Index(folder, _SCHEMA)
-        self._index.add_columns("photographs", _LATER_COLUMNS)
-        self._index.execute("PRAGMA secure_delete = ON")  # thumbnails and positions lie in the index
-        self._files.begin(self._known_files())
+    def __init__(self, folder: Path, quota_bytes: int, url: str = "") -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._database = Database(Part.INSPECTIONS, folder, url, is_owner=True)
+        try:
+            sub_folders = ("images", "levels", "masks")
+            self._files = DurableFiles(folder, sub_folders, self._database, quota_bytes, _WHAT, _ADVICE)
+        except BaseException:
+            self._database.close()
+            raise
 
     def close(self) -> None:
-        with self._lock:
-            self._index.close()
+        self._files.close()
+        self._database.close()
 
     @property
     def quota_bytes(self) -> int:
@@ -147,8 +140,8 @@ class InspectionStore:
 
     def n_bytes(self) -> int:
         """What files and index take on disk."""
-        with self._lock:
-            return self._files.n_bytes + self._n_index_bytes()
+        with self._database.reading() as connection:
+            return self._files.n_bytes() + table.n_index_bytes(connection)
 
     def n_free_bytes(self) -> int:
         """What is free on the disk that the store lies on."""
@@ -160,53 +153,41 @@ class InspectionStore:
         """A new inspection, without photographs. Raises RequestError: STORAGE_FULL."""
         now, inspection_id = _now(), uuid.uuid4().hex
         made = {"id": inspection_id, "made_by": who, "made_at": now, "changed_at": now}
-        with self._lock, full_disk_named(_WHAT):
-            self._write({}, len(str(head)))
-            with self._index.transaction():
-                self._index.insert("INSERT INTO inspections", asdict(head) | made)
-            return self.get(inspection_id)
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            self._write(connection, {}, len(str(head)))
+            table.add(connection, asdict(head) | made)
+            return _there(connection, inspection_id)
 
     def get(self, inspection_id: str) -> Inspection:
         """Raises RequestError: NOT_FOUND."""
-        with self._lock:
-            row = self._index.execute("SELECT * FROM inspections WHERE id = ?", (inspection_id,)).fetchone()
-            if row is None:
-                raise RequestError(
-                    ErrorCode.NOT_FOUND, f"No inspection has the id {inspection_id!r}. GET /inspections lists what there is."
-                )
-            return self._inspection(row)
+        with self._database.reading() as connection:
+            return _there(connection, inspection_id)
 
     def inspections(self, limit: int, offset: int) -> list[Inspection]:
         """What was changed last comes first."""
-        command = "SELECT * FROM inspections ORDER BY changed_at DESC, id LIMIT ? OFFSET ?"
-        with self._lock:
-            return [self._inspection(row) for row in self._index.execute(command, (limit, offset)).fetchall()]
+        with self._database.reading() as connection:
+            return [_inspection(connection, row) for row in table.newest(connection, limit, offset)]
 
     def n_inspections(self) -> int:
-        with self._lock:
-            return int(self._index.execute("SELECT COUNT(*) FROM inspections").fetchone()[0])
+        with self._database.reading() as connection:
+            return table.n_inspections(connection)
 
     def change(self, inspection_id: str, head: Head) -> Inspection:
         """Raises RequestError: NOT_FOUND; STORAGE_FULL."""
-        with self._lock, full_disk_named(_WHAT):
-            self.get(inspection_id)
-            changes = asdict(head) | {"changed_at": _now()}
-            chosen = ", ".join(f"{name} = ?" for name in changes)
-            with self._index.transaction():
-                if not head.is_position_kept:
-                    forgotten = (json.dumps(asdict(Taken())), inspection_id)
-                    self._index.execute("UPDATE photographs SET taken = ? WHERE inspection_id = ?", forgotten)
-                self._index.execute(f"UPDATE inspections SET {chosen} WHERE id = ?", (*changes.values(), inspection_id))  # noqa: S608
-            return self.get(inspection_id)
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            _there(connection, inspection_id)
+            if not head.is_position_kept:
+                table.forget_taken(connection, inspection_id, json.dumps(asdict(Taken())))
+            table.change(connection, inspection_id, asdict(head) | {"changed_at": _now()})
+            return _there(connection, inspection_id)
 
     def delete(self, inspection_id: str, who: str) -> None:
         """With all that it holds. Raises RequestError: NOT_FOUND; STORAGE_FULL."""
-        with self._lock, full_disk_named(_WHAT):
-            n_photographs = self.get(inspection_id).n_photographs
-            with self._index.transaction():
-                self._index.execute("DELETE FROM photographs WHERE inspection_id = ?", (inspection_id,))
-                self._index.execute("DELETE FROM inspections WHERE id = ?", (inspection_id,))
-            self._forget()
+        with full_disk_named(_WHAT):
+            with self._database.writing() as connection:
+                n_photographs = _there(connection, inspection_id).n_photographs
+                gone = self._files.released(connection, table.remove(connection, inspection_id))
+            self._forget(gone)
         logger.info("deleted inspection=%s photographs=%d who=%s", inspection_id, n_photographs, who)
 
     # --- their photographs
@@ -221,52 +202,36 @@ class InspectionStore:
         Raises:
             RequestError: NOT_FOUND, where its inspection was deleted; STORAGE_FULL.
         """
-        with self._lock, full_disk_named(_WHAT):
-            self.get(photograph.inspection_id)
-            known = self.find(photograph.inspection_id, photograph.id)
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            _there(connection, photograph.inspection_id)
+            known = _found(connection, photograph.inspection_id, photograph.id)
             if known is not None:
                 return known
-            row = replace(photograph.row, file=self._free_name(photograph.inspection_id, photograph.row.file))
+            name = _free_name(photograph.row.file, table.names(connection, photograph.inspection_id))
+            row = replace(photograph.row, file=name)
             now = _now()
             added = replace(photograph, row=row, added_by=who, added_at=now, changed_by=who, changed_at=now)
-            return self._put(added, contents)
+            return self._put(connection, added, contents, is_new=True)
 
     def find(self, inspection_id: str, photograph_id: str) -> Kept | None:
-        command = "SELECT * FROM photographs WHERE inspection_id = ? AND id = ?"
-        with self._lock:
-            row = self._index.execute(command, (inspection_id, photograph_id)).fetchone()
-        return None if row is None else kept(row)
+        with self._database.reading() as connection:
+            return _found(connection, inspection_id, photograph_id)
 
     def photograph(self, inspection_id: str, photograph_id: str) -> Kept:
         """Raises RequestError: NOT_FOUND."""
-        found = self.find(inspection_id, photograph_id)
-        if found is None:
-            raise RequestError(
-                ErrorCode.NOT_FOUND,
-                f"Inspection {inspection_id!r} has no photograph {photograph_id!r}. "
-                f"GET /inspections/{inspection_id}/photographs lists what it has.",
-            )
-        return found
+        with self._database.reading() as connection:
+            return _photograph(connection, inspection_id, photograph_id)
 
     def as_seen(self, inspection_id: str, photograph_id: str, seen: str) -> Kept:
         """The photograph, if nobody has changed it since it was seen. Raises RequestError: NOT_FOUND; STATE_CONFLICT."""
-        found = self.photograph(inspection_id, photograph_id)
-        if found.etag != seen:
-            raise RequestError(
-                ErrorCode.STATE_CONFLICT,
-                f"{found.row.file} is not what you looked at: {found.changed_by} changed it on {found.changed_at[:10]} at "
-                f"{found.changed_at[11:16]} UTC, and it is {found.state.value} now. Look at it again, then decide.",
-            )
-        return found
+        with self._database.reading() as connection:
+            return _as_seen(connection, inspection_id, photograph_id, seen)
 
     def photographs(self, inspection_id: str, states: Sequence[Mark], limit: int, offset: int) -> list[Kept]:
         """In the order in which they were added; of any state where none is given. Raises RequestError: NOT_FOUND."""
-        chosen = f"AND state IN ({', '.join('?' * len(states))})" if states else ""
-        command = ALL.replace("ORDER", f"{chosen} ORDER") + " LIMIT ? OFFSET ?"
-        with self._lock:
-            self.get(inspection_id)
-            rows = self._index.execute(command, (inspection_id, *states, limit, offset)).fetchall()
-        return [kept(row) for row in rows]
+        with self._database.reading() as connection:
+            _there(connection, inspection_id)
+            return [kept(row) for row in table.photographs(connection, inspection_id, states, limit, offset)]
 
     def change_photograph(self, changed: Kept, seen: str, contents: Mapping[str, bytes], who: str) -> Kept:
         """Put what became of a photograph in the place of what it was.
@@ -278,23 +243,26 @@ class InspectionStore:
         Raises:
             RequestError: NOT_FOUND; STATE_CONFLICT, where it has been changed since; STORAGE_FULL.
         """
-        with self._lock, full_disk_named(_WHAT):
-            known = self.as_seen(changed.inspection_id, changed.id, seen)
-            changed = replace(changed, changed_by=who, changed_at=_now(), revision=known.revision + 1)
-            done = self._put(changed, contents)
-            if known.mask_file not in (None, done.mask_file):
-                self._forget()
-            return done
+        with full_disk_named(_WHAT):
+            with self._database.writing() as connection:
+                known = _as_seen(connection, changed.inspection_id, changed.id, seen)
+                changed = replace(changed, changed_by=who, changed_at=_now(), revision=known.revision + 1)
+                done = self._put(connection, changed, contents, is_new=False)
+                former = {file for file in (known.mask_file,) if file not in (None, done.mask_file)}
+                gone = self._files.released(connection, former)
+            if former:
+                self._forget(gone)
+        return done
 
     def delete_photograph(self, inspection_id: str, photograph_id: str, seen: str, who: str) -> None:
         """Raises RequestError: NOT_FOUND; STATE_CONFLICT, where it has been changed since; STORAGE_FULL."""
-        with self._lock, full_disk_named(_WHAT):
-            self.as_seen(inspection_id, photograph_id, seen)
-            with self._index.transaction():
-                command = "DELETE FROM photographs WHERE inspection_id = ? AND id = ?"
-                self._index.execute(command, (inspection_id, photograph_id))
-                self._touch(inspection_id)
-            self._forget()
+        with full_disk_named(_WHAT):
+            with self._database.writing() as connection:
+                _as_seen(connection, inspection_id, photograph_id, seen)
+                files = table.remove_photograph(connection, inspection_id, photograph_id)
+                gone = self._files.released(connection, files)
+                _touch(connection, inspection_id)
+            self._forget(gone)
         logger.info("deleted photograph=%s inspection=%s who=%s", photograph_id, inspection_id, who)
 
     def read(self, file: str) -> bytes:
@@ -306,56 +274,83 @@ class InspectionStore:
 
     # --- how it is kept
 
-    def _put(self, photograph: Kept, contents: Mapping[str, bytes]) -> Kept:
+    def _put(self, connection: Connection, photograph: Kept, contents: Mapping[str, bytes], *, is_new: bool) -> Kept:
         values = asdict(photograph)
-        values |= {name: json.dumps(values[name]) for name in ("row", "taken", "zones")}
+        values |= {name: json.dumps(values[name]) for name in ("taken", "zones")}
         values["look_alikes"] = as_json(photograph.look_alikes)
-        self._write(contents, sum(len(values[name]) for name in ("row", "look_alikes", "zones")))
-        with self._index.transaction():
-            self._index.insert("INSERT OR REPLACE INTO photographs", values)
-            self._touch(photograph.inspection_id)
+        n_index_bytes = len(json.dumps(values["row"])) + len(values["look_alikes"]) + len(values["zones"])
+        self._write(connection, contents, n_index_bytes)
+        table.put(connection, values, is_new=is_new)
+        _touch(connection, photograph.inspection_id)
         return photograph
 
-    def _write(self, contents: Mapping[str, bytes], n_index_bytes: int) -> None:
-        self._files.write(contents, self._n_index_bytes() + n_index_bytes + _PAGES_BYTES)
+    def _write(self, connection: Connection, contents: Mapping[str, bytes], n_index_bytes: int) -> None:
+        beside = 0 if self._database.is_shared else table.n_index_bytes(connection) + n_index_bytes + _PAGES_BYTES
+        self._files.write(connection, contents, beside)
 
-    def _touch(self, inspection_id: str) -> None:
-        self._index.execute("UPDATE inspections SET changed_at = ? WHERE id = ?", (_now(), inspection_id))
-
-    def _n_index_bytes(self) -> int:
-        n_pages, page_bytes, n_free = (
-            self._index.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size", "freelist_count")
-        )
-        return int((n_pages - n_free) * page_bytes)
-
-    def _free_name(self, inspection_id: str, name: str) -> str:
-        rows = self._index.execute("SELECT row ->> 'file' FROM photographs WHERE inspection_id = ?", (inspection_id,))
-        taken, (stem, dot, suffix), free, number = {row[0] for row in rows}, name.rpartition("."), name, 1
-        while free in taken:
-            number += 1
-            free = f"{stem} ({number}){dot}{suffix}" if stem else f"{name} ({number})"
-        return free
-
-    def _inspection(self, row: sqlite3.Row) -> Inspection:
-        command = "SELECT state, COUNT(*) FROM photographs WHERE inspection_id = ? GROUP BY state"
-        found = dict(self._index.execute(command, (row["id"],)).fetchall())
-        counts = {mark.value: found.get(mark.value, 0) for mark in Mark}
-        told = {name: row[name] for name in _COLUMNS} | {"is_position_kept": bool(row["is_position_kept"])}
-        return Inspection(**told, n_photographs=sum(counts.values()), n_by_state=counts)
-
-    def _forget(self) -> None:
+    def _forget(self, gone: Collection[str]) -> None:
         """Of what was deleted nothing stays, in the files and in the index."""
-        self._files.sweep(self._known_files())
-        self._index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _known_files(self) -> set[str]:
-        command = " UNION ".join(f"SELECT {column} FROM photographs" for column in _FILES)  # noqa: S608
-        return {row[0] for row in self._index.execute(command).fetchall() if row[0]}
+        self._files.remove(gone)
+        self._database.forget_deleted()
 
 
-def kept(row: sqlite3.Row) -> Kept:
-    """A photograph from its line of the index."""
-    found = json.loads(row["row"])
+def _there(connection: Connection, inspection_id: str) -> Inspection:
+    row = table.find(connection, inspection_id)
+    if row is None:
+        raise RequestError(
+            ErrorCode.NOT_FOUND, f"No inspection has the id {inspection_id!r}. GET /inspections lists what there is."
+        )
+    return _inspection(connection, row)
+
+
+def _inspection(connection: Connection, row: Mapping[str, Any]) -> Inspection:
+    found = table.counts(connection, row["id"])
+    counts = {mark.value: found.get(mark.value, 0) for mark in Mark}
+    return Inspection(**row, n_photographs=sum(counts.values()), n_by_state=counts)
+
+
+def _found(connection: Connection, inspection_id: str, photograph_id: str) -> Kept | None:
+    row = table.photograph(connection, inspection_id, photograph_id)
+    return None if row is None else kept(row)
+
+
+def _photograph(connection: Connection, inspection_id: str, photograph_id: str) -> Kept:
+    found = _found(connection, inspection_id, photograph_id)
+    if found is None:
+        raise RequestError(
+            ErrorCode.NOT_FOUND,
+            f"Inspection {inspection_id!r} has no photograph {photograph_id!r}. "
+            f"GET /inspections/{inspection_id}/photographs lists what it has.",
+        )
+    return found
+
+
+def _as_seen(connection: Connection, inspection_id: str, photograph_id: str, seen: str) -> Kept:
+    found = _photograph(connection, inspection_id, photograph_id)
+    if found.etag != seen:
+        raise RequestError(
+            ErrorCode.STATE_CONFLICT,
+            f"{found.row.file} is not what you looked at: {found.changed_by} changed it on {found.changed_at[:10]} at "
+            f"{found.changed_at[11:16]} UTC, and it is {found.state.value} now. Look at it again, then decide.",
+        )
+    return found
+
+
+def _touch(connection: Connection, inspection_id: str) -> None:
+    table.change(connection, inspection_id, {"changed_at": _now()})
+
+
+def _free_name(name: str, taken: Collection[str]) -> str:
+    (stem, dot, suffix), free, number = name.rpartition("."), name, 1
+    while free in taken:
+        number += 1
+        free = f"{stem} ({number}){dot}{suffix}" if stem else f"{name} ({number})"
+    return free
+
+
+def kept(row: Mapping[str, Any]) -> Kept:
+    """A photograph from its row of the table."""
+    found = row["row"]
     size_hw = (found["height"], found["width"])
     decoded = {
         "row": Row(**found | {"status": Status(found["status"])}),
@@ -364,7 +359,7 @@ def kept(row: sqlite3.Row) -> Kept:
         "look_alikes": read_look_alikes(row["look_alikes"], size_hw),
         "zones": read_zones(row["zones"], size_hw),
     }
-    return Kept(**{name: row[name] for name in _KEPT_COLUMNS} | decoded)
+    return Kept(**{**row, **decoded})
 
 
 def _now() -> str:

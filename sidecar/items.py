@@ -6,21 +6,11 @@ Left to others: how it is kept, and what a reviewer may decide (`sidecar.feedbac
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
 
+from crack.stores.states import State
 from inspection.left_out import LookAlike
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.labels import Mask, Photograph, Verdict
-
-
-class State(StrEnum):
-    NOTED = "noted"  # nothing to learn from
-    NEEDS_LABEL = "needs_label"  # a complaint without a mask
-    LABELLED = "labelled"  # has a mask, waits for a reviewer
-    ACCEPTED = "accepted"  # trains
-    REJECTED = "rejected"
-    QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
-
 
 _PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
 _UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"

@@ -151,11 +151,6 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
     return Comparison(is_models_own, is_unchanged, is_drawn_unturned, round(1 - confidence(prob_hw_u8), 4))
 
 
-def hash_distance(one: str, other: str) -> int:
-    """In how many of their 64 bits two perceptual hashes differ."""
-    return (int(one, 16) ^ int(other, 16)).bit_count()
-
-
 def without_position(data: bytes) -> bytes:
     """The same picture in a file that says how to turn it upright and nothing else: no EXIF, XMP, comments or colour profile,
     and no second picture, film or other bytes behind it. The pixels are not compressed again.

@@ -11,10 +11,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from crack.stores.states import State
 from model.inference.card import FILE_NAME, ModelCard
 from sidecar.feedback import FeedbackStore
 from sidecar.inspections import InspectionStore
-from sidecar.items import State, Submission
+from sidecar.items import Submission
 from sidecar.keys import KeyRing
 from sidecar.torchserve import Served
 

@@ -1,17 +1,26 @@
-"""How many requests a minute somebody may send: predictions, changes and reads are counted apart."""
+"""How many requests a minute somebody may send: predictions, changes and reads are counted apart.
+
+In memory, or in the database where several sidecars share one: then each counts what the others answered, too.
+"""
 
 import math
 import time
+from pathlib import Path
 
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from crack.stores import requests
+from crack.stores.database import Database
+from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.keys import LOCAL, Caller
 
 _PREDICTING = ("/predict", "/photographs")  # how their addresses end
+_MINUTE_S = 60.0
 
 
 class RateLimitedError(RequestError):
@@ -26,23 +35,41 @@ class Rates:
     """Counts the requests of each caller in the last 60 seconds, up to `per_minute` of each kind.
 
     Whoever needs no key, as nobody but this machine's own users can come in, is not counted: they are many under one name.
+
+    Args:
+        url: of the PostgreSQL that has the store's tables, if it has.
     """
 
-    def __init__(self, per_minute: int) -> None:
+    def __init__(self, per_minute: int, folder: Path, url: str = "") -> None:
         self._per_minute = per_minute
         self._limit = RateLimitItemPerMinute(per_minute)
         self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._database = Database(Part.REQUESTS, folder, url) if url else None
 
-    def count(self, caller: Caller, request: Request) -> None:
+    def close(self) -> None:
+        if self._database:
+            self._database.close()
+
+    async def count(self, caller: Caller, request: Request) -> None:
         """Raises RateLimitedError."""
         if caller is LOCAL:
             return
         is_prediction = request.method == "POST" and request.url.path.endswith(_PREDICTING)
         kind = "predictions" if is_prediction else "reads" if request.method == "GET" else "changes"
-        if not self._limiter.hit(self._limit, caller.name, kind):
-            seconds = self._limiter.get_window_stats(self._limit, caller.name, kind).reset_time - time.time()
-            wait_s = max(1, math.ceil(seconds))
+        counted = run_in_threadpool(self._count_together, self._database, caller.name, kind) if self._database else None
+        wait_s = math.ceil(await counted if counted else self._count(caller.name, kind))
+        if wait_s:
             raise RateLimitedError(
                 f"More than {self._per_minute} {kind} in a minute. Send it again in {wait_s} s.",
                 wait_s,
             )
+
+    def _count(self, name: str, kind: str) -> float:
+        """Seconds to wait; 0 where it is let in."""
+        if self._limiter.hit(self._limit, name, kind):
+            return 0
+        return max(1, self._limiter.get_window_stats(self._limit, name, kind).reset_time - time.time())
+
+    def _count_together(self, database: Database, name: str, kind: str) -> float:
+        with database.counting() as connection:
+            return requests.count(connection, f"{kind} {name}", self._per_minute, _MINUTE_S)

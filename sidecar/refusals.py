@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from crack.refusals import error_body, error_headers
+from crack.stores.faults import StoreAwayError
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.forms import AS_A_FILE
 from sidecar.rates import RateLimitedError
@@ -33,6 +34,12 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
         match error:
             case RequestError():
                 return answered(error)
+            case StoreAwayError():
+                logger.error("a store's database does not answer: %s", error)
+                message = (
+                    "The store's database does not answer, or is locked. Nothing was saved. Send it again in some seconds."
+                )
+                return answered(RequestError(ErrorCode.SERVER_BUSY, message))
             case ClientDisconnect():  # for the log and the metrics: nobody reads it
                 return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
             case RequestValidationError():
@@ -55,5 +62,5 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
         logger.exception("a request failed", exc_info=error)
         return answered(RequestError(ErrorCode.INTERNAL_ERROR, f"The request failed ({type(error).__name__}). Report it."))
 
-    for kind in (RequestError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
+    for kind in (RequestError, StoreAwayError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refused)

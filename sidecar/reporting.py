@@ -3,7 +3,6 @@
 Left to others: what a report says and looks like (`inspection.report`).
 """
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,6 +13,9 @@ import numpy as np
 from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 
+from crack.stores import inspections as table
+from crack.stores.database import Connection, Database
+from crack.stores.tables import Part
 from inspection.findings import Photograph
 from inspection.report.writing import PAGE, PDF, compose, has_pdf
 from model.inference.errors import ErrorCode, RequestError
@@ -21,8 +23,7 @@ from model.inference.isolation import Isolation
 from model.inference.millimetres import Scale
 from model.inference.photograph import decode
 from model.inference.standards import Standard, find
-from sidecar.index import FILE
-from sidecar.inspections import ALL, Inspection, Kept, kept
+from sidecar.inspections import Inspection, Kept, kept
 
 FORMS = {"html": (PAGE, "text/html; charset=utf-8"), "pdf": (PDF, "application/pdf")}
 MAX_FINDINGS = 200  # that get a page each: some 60 MB of HTML
@@ -32,10 +33,10 @@ _MAX_WAITING = 4
 
 
 class Reporting:
-    """Makes one report after the other, of inspections in the store in `folder`."""
+    """Makes one report after the other, of inspections in the store in `folder`, whose tables may be in PostgreSQL at `url`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, url: str = "") -> None:
+        self._folder, self._url = folder, url
         self._isolation = Isolation(1, _MAX_BYTES, DEADLINE_S)
         self._threads = CapacityLimiter(1)
         self._n_waiting = 0
@@ -62,7 +63,7 @@ class Reporting:
         if self._n_waiting >= _MAX_WAITING:
             raise RequestError(ErrorCode.SERVER_BUSY, f"{self._n_waiting} reports are being made. Ask again in some seconds.")
         self._n_waiting += 1
-        call = partial(self._isolation.call, _write, self._folder, inspection, form, n_findings, standard, exposure)
+        call = partial(self._isolation.call, _write, self._folder, self._url, inspection, form, n_findings, standard, exposure)
         try:
             return await to_thread.run_sync(call, limiter=self._threads)
         except RequestError as error:
@@ -79,14 +80,12 @@ class Reporting:
 
 
 def _write(
-    folder: Path, inspection: Inspection, form: str, n_findings: int, standard: str | None, exposure: str | None
+    folder: Path, url: str, inspection: Inspection, form: str, n_findings: int, standard: str | None, exposure: str | None
 ) -> bytes:
     head = {"inspection": inspection.name if inspection.structure else ""}  # else it is the title
     head |= {name: getattr(inspection, name) for name in ("structure", "element", "date", "inspector")}
-    address = f"file:{(folder / FILE).absolute().as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro"
-    with closing(sqlite3.connect(address, uri=True)) as index:
-        index.row_factory = sqlite3.Row
-        findings = KeptFindings(index, folder, inspection, find(standard, exposure) if standard else None)
+    with closing(Database(Part.INSPECTIONS, folder, url)) as database, database.reading() as connection:
+        findings = KeptFindings(connection, folder, inspection, find(standard, exposure) if standard else None)
         name, _ = FORMS[form]
         try:
             return compose(findings, head, n_findings, forms=[name])[name]
@@ -98,9 +97,9 @@ def _write(
 
 @dataclass(frozen=True)
 class KeptFindings:
-    """An inspection's photographs, read from the index by each that asks: one at a time is in memory."""
+    """An inspection's photographs, read from the tables by each that asks: a few at a time are in memory."""
 
-    index: sqlite3.Connection
+    connection: Connection
     folder: Path
     inspection: Inspection
     standard: Standard | None
@@ -113,11 +112,10 @@ class KeptFindings:
 
     @property
     def quality(self) -> str:
-        command = "SELECT DISTINCT quality FROM photographs WHERE inspection_id = ? ORDER BY quality"
-        return ", ".join(row[0] for row in self.index.execute(command, (self.inspection.id,))) or "none"
+        return ", ".join(table.qualities(self.connection, self.inspection.id)) or "none"
 
     def photographs(self) -> Iterator[Photograph]:
-        rows = self.index.execute(ALL, (self.inspection.id,))
+        rows = table.every_photograph(self.connection, self.inspection.id)
         return (kept(row).told(self.standard) for row in rows)
 
     def find(self, file: str) -> Photograph:
@@ -127,8 +125,7 @@ class KeptFindings:
         return decode((self.folder / self._kept(file).image_file).read_bytes()), True
 
     def _kept(self, file: str) -> Kept:
-        command = "SELECT * FROM photographs WHERE inspection_id = ? AND row ->> 'file' = ?"
-        row = self.index.execute(command, (self.inspection.id, file)).fetchone()
+        row = table.named(self.connection, self.inspection.id, file)
         if row is None:
             raise KeyError(file)
         return kept(row)

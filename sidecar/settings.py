@@ -79,6 +79,7 @@ class Settings(OfSeveralParts):
     oidc_audiences: tuple[str, ...]
 
     composed: ClassVar[Mapping[str, Reader]] = {
+        **OfSeveralParts.composed,
         "limits": Limits.from_environment,
         "doors": partial(Doors.from_environment, below="/api"),
         "keys_path": keys.keys_path,

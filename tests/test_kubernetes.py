@@ -19,7 +19,7 @@ from tests.waiting import PATIENCE_S, eventually
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUBERNETES = "1.37"
-COMPONENTS = ("external-storage", "issuer", "queue-time")
+COMPONENTS = ("external-storage", "issuer", "queue-time", "shared-store")
 VALUES = "prometheus-adapter.yaml"  # of a chart; no resource
 # Lists that a patch merges by this key, as Kubernetes does; others it replaces.
 MERGE_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
@@ -164,7 +164,7 @@ def test_a_pod_finds_the_volumes_that_it_mounts(pod: Resource) -> None:
 def test_no_secret_stands_in_a_manifest(pod: Resource) -> None:
     for container in containers(pod):
         for variable in container.get("env", []):
-            is_secret = re.search(r"(_KEY|_KEY_ID|_LOGIN|_PASSWORD|_TOKEN)$", variable["name"])
+            is_secret = re.search(r"(_KEY|_KEY_ID|_LOGIN|_PASSWORD|_STORE_URL|_TOKEN)$", variable["name"])
             assert ("secretKeyRef" in variable.get("valueFrom", {})) == bool(is_secret), variable["name"]
             assert "@" not in variable.get("value", "")
 
@@ -199,6 +199,20 @@ def test_there_is_one_sidecar_whose_index_is_on_a_disk_that_only_its_machine_has
     assert (sidecar["replicas"], sidecar["strategy"]) == (1, {"type": "Recreate"})
     assert named(BASE, "PersistentVolumeClaim", "feedback")["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert "sidecar" not in {each["spec"]["scaleTargetRef"]["name"] for each in of_kind(BASE, "HorizontalPodAutoscaler")}
+
+
+def test_several_sidecars_share_a_database_and_volumes_that_all_of_them_mount() -> None:
+    resources = build("base", "shared-store")
+    assert named(resources, "Deployment", "sidecar")["spec"]["replicas"] > 1
+    for claim in ("feedback", "inspections"):
+        assert named(resources, "PersistentVolumeClaim", claim)["spec"]["accessModes"] == ["ReadWriteMany"]
+    policy = named(resources, "NetworkPolicy", "shared-store")["spec"]
+    asking = set()
+    for pod in templates(resources):
+        if "CRACK_STORE_URL" in {variable["name"] for variable in pod["spec"]["containers"][0].get("env", [])}:
+            assert selects(policy["podSelector"], pod["metadata"]["labels"])
+            asking.add(pod["metadata"]["labels"][NAME])
+    assert asking == {"sidecar", "retrain"}
 
 
 @pytest.mark.parametrize("name", ["feedback", "inspections", "retrain", "mlflow", "model-store", "photographs"])

@@ -17,9 +17,9 @@ import pytest
 import requests
 from PIL import Image
 
+from crack.stores.states import State
 from handler.serve import Server
 from model.synthetic import draw_surface
-from sidecar.items import State
 from sidecar.keys import KeyRing, Right
 from sidecar.labels import encode_mask
 from sidecar.masks import read_mask

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Header, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from crack.stores.states import State
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
 from model.inference.photograph import Limits, read_size
@@ -15,7 +16,7 @@ from sidecar.decoding import Decoding
 from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved
 from sidecar.feedback import FeedbackStore
 from sidecar.forms import file_name, read_file, read_verdict, seen, texts
-from sidecar.items import Item, State, Submission, check_said
+from sidecar.items import Item, Submission, check_said
 from sidecar.keys import Caller
 from sidecar.labels import Mask, compare, read_label
 from sidecar.look_alikes import read_look_alikes

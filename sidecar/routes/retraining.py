@@ -5,29 +5,29 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
+from crack.stores.jobs import Jobs
+from crack.stores.states import State
 from sidecar.access import Access
 from sidecar.documents import Retraining
 from sidecar.feedback import FeedbackStore
-from sidecar.items import State
 from sidecar.keys import Caller
-from sidecar.retrain_queue import RetrainQueue
 
 N_RECENT_JOBS = 10
 
 
-def retraining_routes(queue: RetrainQueue, store: FeedbackStore, after_labels: int, access: Access) -> APIRouter:
+def retraining_routes(jobs: Jobs, store: FeedbackStore, after_labels: int, access: Access) -> APIRouter:
     """`after_labels`: accepted ones, after which a retraining starts by itself."""
     router = APIRouter(tags=["retraining"])
 
     def told() -> Retraining:
-        recent = [asdict(job) for job in queue.recent(N_RECENT_JOBS)]
-        n_new = store.counts()[State.ACCEPTED] - queue.n_labels_judged()
+        recent = [asdict(job) for job in jobs.recent(N_RECENT_JOBS)]
+        n_new = store.counts()[State.ACCEPTED] - jobs.n_labels_judged()
         return Retraining(job=recent[0] if recent else None, history=recent, labels_until_next=max(0, after_labels - n_new))
 
     @router.post("/retrain", status_code=202)
     def ask_for_retraining(caller: Annotated[Caller, access.may_review]) -> Retraining:
         """Queue a retraining; while one is queued or running, that one is answered."""
-        queue.ask(caller.name)
+        jobs.ask(caller.name)
         return told()
 
     @router.get("/retrain", dependencies=[access.may_predict])

@@ -6,8 +6,9 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from crack.stores.jobs import Jobs
+from crack.stores.states import JobState
 from retrain import metrics
-from retrain.jobs import Jobs
 from retrain.settings import Settings
 from retrain.verdict import Rule, Verdict
 from tests.ports import free_ports
@@ -48,10 +49,10 @@ def test_before_the_first_retraining_nothing_has_happened(tmp_path: Path) -> Non
 def test_retrainings_are_counted_by_outcome_and_the_newest_is_told(tmp_path: Path) -> None:
     settings = serve(tmp_path)
     jobs = Jobs(settings.feedback_dir)
-    jobs.tell(jobs.begin("a test"), "failed", 1.0, "the disk is full")
-    jobs.tell(jobs.begin("a test"), "promoted", 1.0, "Version 2 is in production", n_labels=9)
+    jobs.tell(jobs.begin("a test"), JobState.FAILED, 1.0, "the disk is full")
+    jobs.tell(jobs.begin("a test"), JobState.PROMOTED, 1.0, "Version 2 is in production", n_labels=9)
     running = jobs.begin("a test")
-    jobs.tell(running, "running", 0.4, "training")
+    jobs.tell(running, JobState.RUNNING, 0.4, "training")
     seen = scrape(settings)
     assert (seen["crack_retrain_ended_total", "failed"], seen["crack_retrain_ended_total", "promoted"]) == (1, 1)
     assert (seen["crack_retrain_last_outcome", "failed"], seen["crack_retrain_last_outcome", "promoted"]) == (0, 1)

@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from crack.stores.states import State
 from inspection.left_out import Kind, LookAlike
 from model.dataset import read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
 from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, LOOK_ALIKES_FILE, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore
-from sidecar.items import Item, State, Submission
+from sidecar.items import Item, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ROOT
 from tests.photographs import png
@@ -195,10 +195,3 @@ def test_what_was_marked_as_no_crack_is_listed_beside_the_labels(tmp_path: Path)
         found = [tuple(row.values()) for row in csv.DictReader(file)]
     name = Path(item.image_file).name
     assert found == [(name, "2", "3", "40", "9", "joint"), (name, "50", "1", "70", "60", "cable")]
-
-
-def test_labels_of_stores_without_look_alikes_are_read(feedback_dir: Path) -> None:
-    before = read_labels(feedback_dir)
-    with sqlite3.connect(feedback_dir / "index.sqlite3") as index:
-        index.execute("ALTER TABLE items DROP COLUMN look_alikes")
-    assert [label.id for label in read_labels(feedback_dir)] == [label.id for label in before]

@@ -2,13 +2,10 @@
 
 import functools
 import os
-import pwd
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -56,43 +53,6 @@ def answers(url: str) -> bool:
         return requests.get(url, timeout=PATIENCE_S).ok
     except requests.ConnectionError:
         return False
-
-
-@pytest.fixture
-def postgresql(tmp_path: Path) -> Iterator[str]:
-    """The address of a database of its own."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not programs:
-        pytest.skip("Debian's package postgresql is not installed")
-    is_root = os.geteuid() == 0  # which PostgreSQL refuses to run as
-    as_user = ["runuser", "-u", "postgres", "--"] if is_root else []
-    folder = Path(tempfile.mkdtemp(prefix="crack-postgresql-"))  # pytest's own folders are root's alone
-    if is_root:
-        owner = pwd.getpwnam("postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-    (port,) = free_ports(1)
-    initdb = [*as_user, str(programs[-1] / "initdb"), "-D", str(folder / "data"), "-U", "mlflow", "--auth=trust"]
-    subprocess.run(initdb, check=True, capture_output=True)
-    server = [*as_user, str(programs[-1] / "postgres"), "-D", str(folder / "data"), "-p", str(port), "-k", str(folder)]
-    is_ready = [str(programs[-1] / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-    process = start(server, lambda: subprocess.run(is_ready, check=False).returncode == 0, {}, tmp_path / "postgresql.log")
-    yield f"postgresql://mlflow@127.0.0.1:{port}/postgres"
-    # "fast" waits for no client, and -w until nothing writes to the folder any more.
-    pg_ctl = [
-        *as_user,
-        str(programs[-1] / "pg_ctl"),
-        "-D",
-        str(folder / "data"),
-        "stop",
-        "-m",
-        "fast",
-        "-w",
-        "-t",
-        str(PATIENCE_S),
-    ]
-    subprocess.run(pg_ctl, check=True, capture_output=True)
-    process.wait()
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from retrain.jobs import Jobs
+from crack.stores.jobs import Jobs
+from crack.stores.states import JobState
 from retrain.rollover import read_card
 from retrain.settings import Settings
 from retrain.tracking import Tracking, introduce
 from retrain.watching import Watcher
-from sidecar.retrain_queue import JobState, RetrainQueue
 from tests.conftest import ARCHIVE, ROOT
 from tests.ports import free_ports
 from tests.retrain.test_stores import start_mlflow, stop
@@ -50,20 +50,19 @@ def watching(folder: Path, port: int, mlflow_url: str = "http://127.0.0.1:9") ->
 
 
 def test_what_was_killed_has_failed_and_another_can_be_asked_for(tmp_path: Path) -> None:
-    jobs, queue = Jobs(tmp_path / "feedback"), RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
-    jobs.tell(jobs.begin("a test"), "running", 0.05, "training on 4 labels")
+    jobs = Jobs(tmp_path / "feedback")
+    jobs.tell(jobs.begin("a test"), JobState.RUNNING, 0.05, "training on 4 labels")
     with watching(tmp_path, *free_ports(1)):
-        eventually(lambda: queue.recent(1)[0].state is not JobState.RUNNING)
-        (job,) = queue.recent(2)
+        eventually(lambda: jobs.recent(1)[0].state is not JobState.RUNNING)
+        (job,) = jobs.recent(2)
         assert (job.state, job.message) == (JobState.FAILED, "it was killed while: training on 4 labels")
-        assert queue.ask("a test").id == job.id + 1
+        assert jobs.ask("a test").id == job.id + 1
 
 
 def test_what_cannot_begin_says_why(tmp_path: Path) -> None:
     recipe = (ROOT / "params.yaml").read_text()
     (tmp_path / "params.yaml").write_text(recipe.replace("gate_margin: 0.02", "gate_margin: wide"))
-    Jobs(tmp_path / "feedback")
-    queue = RetrainQueue(tmp_path / "feedback" / "retrain.sqlite3")
+    queue = Jobs(tmp_path / "feedback")
     queue.ask("a test")
     with watching(tmp_path, *free_ports(1)):
         eventually(lambda: "gate_margin" in queue.recent(1)[0].message)
@@ -104,11 +103,10 @@ def test_a_fresh_mlflow_shows_what_is_served_once_and_as_champion(tmp_path: Path
     assert card.use in run.data.tags["mlflow.note.content"]
 
 
-def asked_in_vain(folder: Path) -> RetrainQueue:
+def asked_in_vain(folder: Path) -> Jobs:
     """Of a retraining that can't begin."""
     (folder / "params.yaml").write_text("retrain: {}")
-    Jobs(folder / "feedback")
-    queue = RetrainQueue(folder / "feedback" / "retrain.sqlite3")
+    queue = Jobs(folder / "feedback")
     queue.ask("a test")
     return queue
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import requests
 
+from crack.stores.jobs import Jobs
 from retrain.cycle import alone
-from retrain.jobs import Jobs
 from retrain.workspace import Workspace
 from survey.folder import JOURNAL, Survey
 from tests.photographs import png

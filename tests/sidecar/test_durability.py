@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
+import sqlalchemy
 from PIL import Image
 
+from crack.stores.states import State
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.feedback import FeedbackStore
-from sidecar.items import State, Submission
+from sidecar.items import Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from sidecar.masks import read_mask
 from tests.photographs import noise, png
@@ -36,8 +38,8 @@ PHOTOGRAPHS = [Photograph.read(png(noise(24, 24, seed))) for seed in range(3)]
 MASKS = [noise(24, 24, seed)[..., 0] > 128 for seed in range(3)]
 
 
-def opened(folder: Path) -> FeedbackStore:
-    return FeedbackStore(folder, quota_bytes=10**9, is_review_required=True)
+def opened(folder: Path, url: str = "") -> FeedbackStore:
+    return FeedbackStore(folder, url, quota_bytes=10**9, is_review_required=True)
 
 
 def save(store: FeedbackStore, number: int) -> str:
@@ -45,9 +47,11 @@ def save(store: FeedbackStore, number: int) -> str:
     return store.save(Submission(photograph, Verdict.OTHER, Mask.of(MASKS[number])), "crew-7", photograph.data).id
 
 
-def assert_whole(folder: Path, acknowledged: set[str]) -> set[str]:
+def assert_whole(folder: Path, url: str, acknowledged: set[str]) -> set[str]:
     """Every acknowledged item is there, what else is there is whole, and nothing lies around; returns the ids of all."""
-    store = opened(folder)
+    for path in folder.rglob("*"):
+        os.utime(path, (0, 0))  # what no row refers to has lain long enough, wherever the tables are
+    store = opened(folder, url)
     items = store.items(list(State), 100, 0)
     for item in items:
         number = next(i for i, photograph in enumerate(PHOTOGRAPHS) if photograph.data == store.read(item.image_file))
@@ -61,14 +65,6 @@ def assert_whole(folder: Path, acknowledged: set[str]) -> set[str]:
     return {item.id for item in items}
 
 
-class DyingConnection(sqlite3.Connection):
-    """Counts each command as a step."""
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        die_at_the_last_step()
-        return super().execute(*arguments)
-
-
 steps_left = 10**9
 
 
@@ -79,12 +75,11 @@ def die_at_the_last_step() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def save_and_die(folder: Path, n_steps: int) -> bool:
+def save_and_die(folder: Path, url: str, n_steps: int) -> bool:
     """Save in a process of its own that is killed before its step number `n_steps`; whether it came to its end."""
     global steps_left
     child = os.fork()
     if child == 0:
-        connect, fsync, rename = sqlite3.connect, os.fsync, Path.rename
 
         def counted(call: Any) -> Any:
             def step(*arguments: Any, **named: Any) -> Any:
@@ -93,30 +88,34 @@ def save_and_die(folder: Path, n_steps: int) -> bool:
 
             return step
 
-        sqlite3.connect = functools.partial(connect, factory=DyingConnection)  # type: ignore[assignment]
-        os.fsync, Path.rename = counted(fsync), counted(rename)  # type: ignore[method-assign]
-        store = opened(folder)
+        os.fsync, Path.rename = counted(os.fsync), counted(Path.rename)  # type: ignore[method-assign]
+        for asked in ("before_cursor_execute", "commit"):
+            sqlalchemy.event.listen(sqlalchemy.Engine, asked, lambda *_: die_at_the_last_step())
+        store = opened(folder, url)
         steps_left = n_steps
         save(store, 1)
         os._exit(0)
     return os.waitpid(child, 0)[1] == 0
 
 
-def test_killed_before_any_step_it_comes_back_with_all_that_was_acknowledged_and_nothing_half(tmp_path: Path) -> None:
+def test_killed_before_any_step_it_comes_back_with_all_that_was_acknowledged_and_nothing_half(
+    tmp_path: Path, request: pytest.FixtureRequest, store_url: str
+) -> None:
     n_steps, found = 0, set()
     while True:
         folder = tmp_path / str(n_steps)
-        store = opened(folder)
+        url = request.getfixturevalue("postgresql_server").database() if store_url else ""
+        store = opened(folder, url)
         first = save(store, 0)
         store.close()
-        is_done = save_and_die(folder, n_steps)
-        ids = assert_whole(folder, {first})
+        is_done = save_and_die(folder, url, n_steps)
+        ids = assert_whole(folder, url, {first})
         found.add(len(ids))
         if is_done:
             assert len(ids) == 2
             break
         n_steps += 1
-    assert n_steps >= 10  # two files written, renamed and synced, an index read and committed
+    assert n_steps >= 10  # two files written, renamed and synced, tables read and a transaction committed
     assert found == {1, 2}
 
 

@@ -1,19 +1,21 @@
 """The feedback store: what becomes of a submission, what the same photograph again means, and what a full disk leaves."""
 
 import hashlib
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from crack.stores.states import State
 from inspection.left_out import Kind, LookAlike
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore
-from sidecar.items import Item, State, Submission
+from sidecar.items import Item, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
@@ -24,13 +26,29 @@ OTHER = Photograph.read(png(draw_surface(seed=2, size_hw=(96, 128)).image_hwc_u8
 MASK, EMPTY = SURFACE.mask_hw, np.zeros((96, 128), np.bool_)
 
 
-def opened(folder: Path, quota_bytes: int = 10**8, is_review_required: bool = True, **options: object) -> FeedbackStore:
-    return FeedbackStore(folder, quota_bytes=quota_bytes, is_review_required=is_review_required, **options)  # type: ignore[arg-type]
+Opened = Callable[..., FeedbackStore]
+IN_SQLITE = pytest.mark.parametrize("store_url", [""])
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[FeedbackStore]:
-    store = opened(tmp_path)
+def opened(tmp_path: Path, store_url: str) -> Opened:
+    """Opens the store of this test."""
+
+    def opened(quota_bytes: int = 10**8, is_review_required: bool = True, **options: object) -> FeedbackStore:
+        return FeedbackStore(
+            tmp_path,
+            store_url,
+            quota_bytes=quota_bytes,
+            is_review_required=is_review_required,
+            **options,  # type: ignore[arg-type]
+        )
+
+    return opened
+
+
+@pytest.fixture
+def store(opened: Opened) -> Iterator[FeedbackStore]:
+    store = opened()
     yield store
     store.close()
 
@@ -94,8 +112,8 @@ def test_the_models_own_mask_is_no_label(store: FeedbackStore, verdict: Verdict 
     assert (item.state, item.mask_file) == (state, None)
 
 
-def test_a_mask_that_seems_to_lie_in_the_wrong_place_waits_for_a_person_who_is_told_why(tmp_path: Path) -> None:
-    store = opened(tmp_path, is_review_required=False)
+def test_a_mask_that_seems_to_lie_in_the_wrong_place_waits_for_a_person_who_is_told_why(opened: Opened) -> None:
+    store = opened(is_review_required=False)
     item = send(store, None, MASK, is_drawn_unturned=True)
     assert item.state is State.LABELLED
     assert "drawn on the photograph before that was turned upright" in item.reason
@@ -128,16 +146,16 @@ def test_an_item_tells_who_sent_it_first_and_what_its_file_was_called(store: Fee
     assert [(each.name, each.sent_by) for each in (item, reviewed)] == [("pier-3.jpg", "crew-7")] * 2
 
 
-def test_the_models_mask_at_another_threshold_is_a_label_for_a_reviewer_where_somebody_complains(tmp_path: Path) -> None:
-    store = opened(tmp_path, is_review_required=False)
+def test_the_models_mask_at_another_threshold_is_a_label_for_a_reviewer_where_somebody_complains(opened: Opened) -> None:
+    store = opened(is_review_required=False)
     cut_anew = {"is_models_own_mask": True, "is_cut_anew": True}
     assert send(store, None, MASK, **cut_anew).state is State.NOTED
     assert send(store, Verdict.TOO_THICK, MASK, photograph=OTHER, **cut_anew).state is State.LABELLED
     store.close()
 
 
-def test_labels_are_accepted_by_themselves_where_no_review_is_required(tmp_path: Path) -> None:
-    store = opened(tmp_path, is_review_required=False)
+def test_labels_are_accepted_by_themselves_where_no_review_is_required(opened: Opened) -> None:
+    store = opened(is_review_required=False)
     assert send(store, None, MASK).state is State.ACCEPTED
     assert send(store, Verdict.MISSED_CRACK, photograph=OTHER).state is State.NEEDS_LABEL
 
@@ -156,8 +174,8 @@ def test_nothing_said_is_refused(store: FeedbackStore) -> None:
     assert caught.value.code is ErrorCode.PARAMETER_INVALID
 
 
-def test_what_models_are_judged_by_is_quarantined_and_stays_so(tmp_path: Path) -> None:
-    store = opened(tmp_path, reserved=lambda sha256, *_: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
+def test_what_models_are_judged_by_is_quarantined_and_stays_so(opened: Opened) -> None:
+    store = opened(reserved=lambda sha256, *_: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
     item_id = hashlib.sha256(PHOTOGRAPH.data).hexdigest()
     item = send(store, None, MASK)
     assert (item.state, item.reason) == (State.QUARANTINED, "lies in deepcrack/test, which models are judged by")
@@ -207,8 +225,8 @@ def test_the_accepted_mask_again_changes_nothing(store: FeedbackStore) -> None:
 
 
 @pytest.mark.parametrize(("is_accepted", "state"), [(True, State.ACCEPTED), (False, State.LABELLED)])
-def test_what_a_person_decided_no_automatic_review_undoes(tmp_path: Path, is_accepted: bool, state: State) -> None:
-    store = opened(tmp_path, is_review_required=False)
+def test_what_a_person_decided_no_automatic_review_undoes(opened: Opened, is_accepted: bool, state: State) -> None:
+    store = opened(is_review_required=False)
     item = send(store, None, EMPTY)
     assert send(store, None, MASK).mask_file != item.mask_file  # nobody has looked yet
     decided = review(store, item.id, is_accepted=is_accepted)
@@ -319,13 +337,14 @@ def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: Feedback
 # What a kill, a full disk and a second process leave
 
 
-def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(tmp_path: Path) -> None:
-    store = opened(tmp_path)
+def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(tmp_path: Path, opened: Opened) -> None:
+    store = opened()
     item = send(store, None, MASK)
     store.close()
     for name in ("images/0123.jpg", "masks/4567.png", "incoming/89ab"):
         (tmp_path / name).write_bytes(b"half")
-    again = opened(tmp_path)
+        os.utime(tmp_path / name, (0, 0))
+    again = opened()
     assert again.get(item.id) == item
     assert {path.name for name in ("images", "masks", "incoming") for path in (tmp_path / name).iterdir()} == {
         Path(item.image_file).name,
@@ -333,22 +352,8 @@ def test_what_was_saved_is_there_after_a_restart_and_what_nobody_knows_is_swept(
     }
 
 
-@pytest.mark.parametrize("column", ["proposed_mask_file", "look_alikes"])
-def test_a_store_of_the_versions_without_a_column_is_opened_as_it_was(tmp_path: Path, column: str) -> None:
-    store = opened(tmp_path)
-    item = send(store, None, MASK)
-    store.close()
-    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
-        index.execute(f"ALTER TABLE items DROP COLUMN {column}")
-    again = opened(tmp_path)
-    assert again.get(item.id) == item
-    assert send(again, None, ~MASK, look_alikes=(JOINT,)).look_alikes == (JOINT,)
-    assert review(again, item.id, is_accepted=True).state is State.ACCEPTED
-    again.close()
-
-
-def test_the_quota_refuses_before_anything_is_written(tmp_path: Path) -> None:
-    store = opened(tmp_path, quota_bytes=len(PHOTOGRAPH.data) + 10)
+def test_the_quota_refuses_before_anything_is_written(tmp_path: Path, opened: Opened) -> None:
+    store = opened(quota_bytes=len(PHOTOGRAPH.data) + 10)
     with pytest.raises(RequestError, match=r"Nothing was saved.*CRACK_QUOTA_GB") as caught:
         send(store, None, MASK)
     assert caught.value.code is ErrorCode.STORAGE_FULL
@@ -357,14 +362,16 @@ def test_the_quota_refuses_before_anything_is_written(tmp_path: Path) -> None:
     assert send(store, Verdict.MISSED_CRACK).state is State.NEEDS_LABEL
 
 
-def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    first = opened(tmp_path)
+@IN_SQLITE
+def test_a_second_process_is_refused(opened: Opened) -> None:
+    first = opened()
     with pytest.raises(BlockingIOError):
-        opened(tmp_path)
+        opened()
     first.close()
-    opened(tmp_path).close()
+    opened().close()
 
 
+@IN_SQLITE
 def test_the_index_syncs_each_commit(store: FeedbackStore, tmp_path: Path) -> None:
     send(store, None, MASK)
     with sqlite3.connect(tmp_path / "index.sqlite3") as index:

@@ -4,11 +4,9 @@ import hashlib
 import io
 import itertools
 import json
-import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,10 @@ from PIL import ExifTags, Image
 
 from handler.serve import Server
 from inspection.findings import Mark
-from inspection.left_out import Kind, LookAlike
 from inspection.rows import Row, Status
 from inspection.taken import Taken
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
-from sidecar.files import DurableFiles
 from sidecar.inspections import Head, InspectionStore, Kept
 from sidecar.keys import KeyRing, Right
 from tests.photographs import heic, jpeg, noise, png
@@ -39,10 +35,12 @@ MASK = np.zeros((240, 320), np.uint8)
 MASK[100:104, 40:240] = 255  # 200 x 4 pixels
 
 
-@pytest.fixture(scope="module")
-def sidecar(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def sidecar(server: Server, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("inspections")
-    sidecar = Sidecar(folder / "store", folder / "log", server.inference_url, server.management_url)
+    is_shared = request.param == "postgresql"
+    where = {"CRACK_STORE_URL": request.getfixturevalue("postgresql_server").database()} if is_shared else {}
+    sidecar = Sidecar(folder / "store", folder / "log", server.inference_url, server.management_url, **where)
     yield sidecar
     sidecar.stop()
 
@@ -298,23 +296,6 @@ def test_the_quota_counts_files_and_index_and_what_is_refused_leaves_nothing(tmp
     store.close()
 
 
-@pytest.mark.parametrize("column", ["look_alikes", "zones"])
-def test_a_store_of_an_earlier_version_is_read_and_gets_the_column_that_it_lacks(tmp_path: Path, column: str) -> None:
-    store = InspectionStore(tmp_path, 10**9)
-    inspection = store.create(Head("Spring"), "crew-7")
-    added = store.add(*photograph(inspection.id, 1), "crew-7")
-    store.close()
-    with sqlite3.connect(tmp_path / "index.sqlite3") as index:
-        index.execute(f"ALTER TABLE photographs DROP COLUMN {column}")
-    index.close()
-    again = InspectionStore(tmp_path, 10**9)
-    assert again.photograph(inspection.id, added.id) == added
-    changed = replace(added, look_alikes=(LookAlike((0, 0, 9, 9), Kind.CABLE),), zones=((0, 0, 9, 9),))
-    kept_one = again.change_photograph(changed, added.etag, {}, "crew-7")
-    assert again.photograph(inspection.id, added.id) == kept_one
-    again.close()
-
-
 def test_a_store_has_one_owner(tmp_path: Path) -> None:
     store = InspectionStore(tmp_path, 10**9)
     with pytest.raises(BlockingIOError):
@@ -324,8 +305,7 @@ def test_a_store_has_one_owner(tmp_path: Path) -> None:
 
 def test_what_a_kill_left_behind_is_swept(tmp_path: Path) -> None:
     InspectionStore(tmp_path, 10**9).close()
-    files = DurableFiles(tmp_path, ("images",), 10**9, "", "")
-    files.write({"images/left.png": b"left"})
+    (tmp_path / "images" / "left.png").write_bytes(b"left")
     InspectionStore(tmp_path, 10**9).close()
     assert not list((tmp_path / "images").iterdir())
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from crack.stores.near import distance
 from model.inference.photograph import Limits, decode, turn_upright
 from model.synthetic import draw_surface
-from sidecar.labels import Mask, Photograph, Verdict, compare, hash_distance, read_label, without_position
+from sidecar.labels import Mask, Photograph, Verdict, compare, read_label, without_position
 from tests.photographs import cmyk_jpeg, exif_with_misfit_tag, jpeg, noise, png, sixteen_bit_grey_png, with_orientation
 
 MASK = noise(40, 60)[..., 0] > 200
@@ -34,8 +35,8 @@ def test_every_kind_of_photograph_keeps_its_pixels(data: bytes) -> None:
 def test_a_picture_and_its_compressed_copy_look_alike_and_other_pictures_do_not() -> None:
     one, other = (draw_surface(seed, (96, 128)).image_hwc_u8 for seed in (1, 2))
     hashes = [Photograph.read(data).perceptual_hash for data in (png(one), jpeg(one, quality=60), png(other))]
-    assert hash_distance(hashes[0], hashes[1]) <= 4
-    assert hash_distance(hashes[0], hashes[2]) > 12
+    assert distance(hashes[0], hashes[1]) <= 4
+    assert distance(hashes[0], hashes[2]) > 12
 
 
 @pytest.mark.parametrize(("verdict", "mask"), [(Verdict.NO_CRACK, Mask.empty((40, 60))), (Verdict.OTHER, None)])

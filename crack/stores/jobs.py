@@ -1,0 +1,128 @@
+"""The queue of retrainings: the sidecar writes who asked, the retrain job what became of it, each in a process of its own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from crack.stores.database import Database
+from crack.stores.rows import every
+from crack.stores.states import OPEN, JobState
+from crack.stores.tables import JOBS, Part
+
+
+@dataclass(frozen=True)
+class Job:
+    """One retraining. `progress` goes from 0 to 1; `message` says what it does, did, or why it failed; `n_labels` counts the
+    accepted labels in its snapshot, once it was judged.
+    """
+
+    id: int
+    state: JobState
+    progress: float
+    message: str
+    n_labels: int | None
+    asked_by: str
+    asked_at: str
+    updated_at: str
+
+
+class Jobs:
+    """The jobs beside the feedback store in `feedback_dir`, or in PostgreSQL at `url`; several processes may have them open.
+
+    Raises:
+        StoreError, ValueError, OSError: as `Database` does; each method raises the first.
+    """
+
+    def __init__(self, feedback_dir: Path, url: str = "") -> None:
+        feedback_dir.mkdir(0o700, parents=True, exist_ok=True)
+        self._database = Database(Part.JOBS, feedback_dir, url)
+
+    def ask(self, who: str) -> Job:
+        """A new job, or the one that is queued or running already."""
+        with self._database.writing() as connection:
+            newest = _recent(connection, 1)
+            if not newest or newest[0].state not in OPEN:
+                _add(connection, who, "waits for the retrain job")
+                newest = _recent(connection, 1)
+        return newest[0]
+
+    def recent(self, n_jobs: int | None = None) -> list[Job]:
+        """The newest first; all of them without a number."""
+        with self._database.reading() as connection:
+            return _recent(connection, n_jobs)
+
+    def begin(self, who: str) -> int:
+        """The job that waits, or a new one asked for by `who`, now running; its id."""
+        with self._database.writing() as connection:
+            job = _queued(connection)
+            if job is None:
+                job = _add(connection, who, "")
+            _change(connection, JOBS.c.id == job, {"state": JobState.RUNNING})
+        return job
+
+    def asked(self) -> int | None:
+        """The job that somebody asked for and that waits."""
+        with self._database.reading() as connection:
+            return _queued(connection)
+
+    def tell(self, job: int, state: JobState, progress: float, message: str, n_labels: int | None = None) -> None:
+        """`n_labels`: the accepted labels of its snapshot, once they were judged."""
+        values = {"state": state, "progress": progress, "message": message}
+        if n_labels is not None:
+            values["n_labels"] = n_labels
+        with self._database.writing() as connection:
+            _change(connection, JOBS.c.id == job, values)
+
+    def tell_waiting(self, message: str) -> None:
+        """Why what was asked for has not begun."""
+        with self._database.writing() as connection:
+            _change(connection, JOBS.c.state == JobState.QUEUED, {"message": message})
+
+    def advance(self, progress: float) -> None:
+        """How far the job that runs is."""
+        with self._database.writing() as connection:
+            _change(connection, JOBS.c.state == JobState.RUNNING, {"progress": progress})
+
+    def fail_interrupted(self) -> list[str]:
+        """What is running although nobody holds the job's lock was killed; sentences about each."""
+        with self._database.writing() as connection:
+            killed = connection.execute(select(JOBS.c.id, JOBS.c.message).where(JOBS.c.state == JobState.RUNNING)).all()
+            for job, message in killed:
+                told = {"state": JobState.FAILED, "progress": 1.0, "message": f"it was killed while: {message}"}
+                _change(connection, JOBS.c.id == job, told)
+        return [f"Retraining {job} was killed while: {message}." for job, message in killed]
+
+    def n_labels_judged(self) -> int:
+        """Accepted labels that the newest finished retraining had; 0 where there was none."""
+        newest = select(JOBS.c.n_labels).where(JOBS.c.n_labels.is_not(None)).order_by(JOBS.c.id.desc()).limit(1)
+        with self._database.reading() as connection:
+            return int(connection.scalar(newest) or 0)
+
+
+def _recent(connection: Connection, n_jobs: int | None) -> list[Job]:
+    rows = every(connection, select(JOBS).order_by(JOBS.c.id.desc()).limit(n_jobs))
+    return [Job(**{**row, "state": JobState(row["state"])}) for row in rows]
+
+
+def _queued(connection: Connection) -> int | None:
+    queued: int | None = connection.scalar(select(func.min(JOBS.c.id)).where(JOBS.c.state == JobState.QUEUED))
+    return queued
+
+
+def _add(connection: Connection, who: str, message: str) -> int:
+    now = _now()
+    values = {"state": JobState.QUEUED, "progress": 0.0, "message": message}
+    times = {"asked_by": who, "asked_at": now, "updated_at": now}
+    return int(connection.execute(insert(JOBS).values(values | times).returning(JOBS.c.id)).scalar_one())
+
+
+def _change(connection: Connection, chosen: Any, values: Mapping[str, Any]) -> None:
+    connection.execute(update(JOBS).where(chosen).values({**values, "updated_at": _now()}))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

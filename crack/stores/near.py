@@ -1,0 +1,25 @@
+"""Near copies by their perceptual hashes, found without comparing with all.
+
+A hash has 64 bits, cut into four words of 16. Of two hashes that differ in at most 6 bits, one word at least differs in one bit
+or in none, as four words with two each would be eight. So each photograph is kept under its four words, and its near copies are
+among those that are kept under one of the 4 x 17 words next to its own.
+"""
+
+MOST_BITS = 6  # scaled, recompressed and slightly cropped pictures differ by less, other pictures by some 20 and more
+_N_WORDS, _WORD_BITS = 4, 16
+
+
+def distance(one: str, other: str) -> int:
+    """In how many of their 64 bits two perceptual hashes, in hexadecimal, differ."""
+    return (int(one, 16) ^ int(other, 16)).bit_count()
+
+
+def keys(perceptual_hash: str) -> list[int]:
+    """Under which a photograph is kept: each word with its place before it."""
+    bits = int(perceptual_hash, 16)
+    return [place << _WORD_BITS | bits >> place * _WORD_BITS & (1 << _WORD_BITS) - 1 for place in range(_N_WORDS)]
+
+
+def neighbours(perceptual_hash: str) -> list[int]:
+    """Under which its near copies are kept."""
+    return [key ^ flipped for key in keys(perceptual_hash) for flipped in (0, *(1 << bit for bit in range(_WORD_BITS)))]

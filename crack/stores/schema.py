@@ -1,0 +1,63 @@
+"""The form of the tables, with a version: a store of an earlier one is brought to this one's when it is opened.
+
+Alembic does it, by the files in `migrations/versions`, in one transaction: killed, the store is as it was.
+"""
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from crack.stores.tables import Part
+
+logger = logging.getLogger("crack.stores")
+
+HEADS = {  # the newest migration of each part
+    Part.FEEDBACK: "feedback_2",
+    Part.INSPECTIONS: "inspections_2",
+    Part.JOBS: "jobs_1",
+    Part.REQUESTS: "requests_1",
+}
+VERSIONS = "alembic_version"
+
+
+def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[], AbstractContextManager[Connection]]) -> None:
+    """Raises ValueError, a sentence, where that can't be."""
+    with engine.connect() as connection:
+        if HEADS[part] in _versions(connection):
+            return
+    # Imported where it is needed, which is once per store: it takes a third of a second.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util import CommandError
+
+    with writing() as connection:
+        before = _versions(connection)
+        config = Config()
+        config.set_main_option("script_location", "crack.stores:migrations")
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, f"{part}@head")
+        except CommandError as error:
+            raise ValueError(
+                f"{where} was written by a later version of this program ({', '.join(sorted(before))}; this one knows up to "
+                f"{HEADS[part]}). Install that version, or restore a backup of before."
+            ) from error
+        except UnknownFormError as error:
+            raise ValueError(
+                f"{where} is no store of this program: {error}. Move it away, or name another folder or database."
+            ) from error
+    if before:
+        logger.info("%s was brought from %s to %s", where, ", ".join(sorted(before)), HEADS[part])
+
+
+class UnknownFormError(Exception):
+    """A migration found tables of our names that no version of ours has made."""
+
+
+def _versions(connection: Connection) -> set[str]:
+    if not inspect(connection).has_table(VERSIONS):
+        return set()
+    return set(connection.scalars(text(f"SELECT version_num FROM {VERSIONS}")))  # noqa: S608

@@ -1,0 +1,29 @@
+"""The words that say where an item of feedback, or a retraining, stands."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Of an item of feedback."""
+
+    NOTED = "noted"  # nothing to learn from
+    NEEDS_LABEL = "needs_label"  # a complaint without a mask
+    LABELLED = "labelled"  # has a mask, waits for a reviewer
+    ACCEPTED = "accepted"  # trains
+    REJECTED = "rejected"
+    QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
+
+
+class JobState(StrEnum):
+    """Of a retraining."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    NOT_PROMOTED = "not_promoted"
+    NOTHING_TO_DO = "nothing_to_do"
+    FAILED = "failed"
+
+
+OPEN = (JobState.QUEUED, JobState.RUNNING)
+ENDED = tuple(state for state in JobState if state not in OPEN)
