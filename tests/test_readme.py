@@ -15,10 +15,8 @@ from tests.conftest import ROOT
 from tests.sidecars import StartSidecar
 
 API = ROOT / "docs" / "api.md"
-PAGES = sorted(
-    ROOT / name
-    for name in subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-)
+FOLDERS = ("benchmarks/results", "docs", "monitoring")
+PAGES = sorted((*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))))
 COMMANDS = [
     line.partition(" #")[0].strip()
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
