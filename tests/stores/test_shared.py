@@ -233,6 +233,24 @@ def test_what_was_acknowledged_survives_a_power_cut_of_the_database(opened: Open
     assert {item.id for item in store.items(list(State), 10, 0)} == kept
 
 
+def test_a_sidecar_whose_database_is_away_says_so_and_goes_on_once_it_is_back(
+    tmp_path: Path, postgresql: str, postgresql_server: PostgreSQL
+) -> None:
+    nowhere = "http://127.0.0.1:9"
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", nowhere, nowhere, CRACK_STORE_URL=postgresql)
+    try:
+        postgresql_server.stop()
+        try:
+            away = requests.get(f"{sidecar.url}/feedback", timeout=PATIENCE_S)
+            assert requests.get(f"{sidecar.url}/ping", timeout=PATIENCE_S).ok
+        finally:
+            postgresql_server.start()
+        assert (away.status_code, away.json()["code"], "Retry-After" in away.headers) == (503, "server_busy", True)
+        assert requests.get(f"{sidecar.url}/feedback", timeout=PATIENCE_S).ok
+    finally:
+        sidecar.kill()
+
+
 class Crew(threading.Thread):
     """Saves photographs of its own at one sidecar after the other, each until one of them acknowledges it."""
 
