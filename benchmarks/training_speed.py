@@ -17,7 +17,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from model.attention_unet import network_of
-from model.dataset import CropDataset, LabelledPhotograph, Pair, add_data_option, read_pairs
+from model.crops import CropDataset
+from model.dataset import LabelledPhotograph, Pair, add_data_option, read_pairs
 from model.inference.processors import n_usable_cores
 from model.losses import segmentation_loss
 from model.machine import Machine, leave_processes

@@ -1,7 +1,9 @@
-"""Folders of photographs and crack masks: reading them, cutting them by group, drawing training crops from them.
+"""Folders of photographs and crack masks: reading them, and cutting them by group.
 
 A folder holds `images/`, `masks/` (one channel, 0 or 255, the image's size) and `split.csv` with the columns
 `image,mask,split,group`. What shares a group shows one wall or comes from one photograph, and stays on one side of any cut.
+It may hold `look_alikes.csv` with the columns `image,left,top,right,bottom,kind`: boxes in which a person saw what looks like a
+crack and is none, in pixels, the right and lower border outside. Left to others: training crops (`model.crops`).
 """
 
 import argparse
@@ -11,28 +13,22 @@ import multiprocessing
 import os
 import signal
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from model.augmentation import change_look, cut, transplant
 from model.inference.card import ModelCard
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
-from model.inference.segmenter import Segmenter, threshold_level
-from model.params import AugmentationParams, DataParams, TrainingParams
+from model.params import DataParams
 from model.synthetic import draw_surface
 
 # The publishers' terms for the data sets that this project knows; they go into the card of each model trained on them.
@@ -52,10 +48,10 @@ TERMS = {
     "neg_brick": "none stated",
 }
 
-ALARM_WEIGHT = 3.0  # how often a crack-free photograph with a false alarm is drawn, compared with one without
-Pixels = NDArray[np.intp]
-"""Flat indices of some of a photograph's pixels."""
-_NOWHERE: Pixels = np.zeros(0, np.intp)
+LOOK_ALIKES_FILE = "look_alikes.csv"
+LOOK_ALIKES_COLUMNS = ("image", "left", "top", "right", "bottom", "kind")
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; the right and lower border lie outside."""
 _CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -73,6 +69,7 @@ class Pair:
     group: str
     enlargement: int = 1
     is_widened: bool = field(default=False, compare=False)  # it is the same pair
+    look_alikes: tuple[Box, ...] = field(default=(), compare=False)
 
     def read(self) -> "LabelledPhotograph":
         """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
@@ -98,7 +95,8 @@ class Pair:
             size_wh = tuple(side * self.enlargement for side in mask_hw_u8.shape[::-1])
             image_hwc_u8 = np.asarray(cv2.resize(image_hwc_u8, size_wh, interpolation=cv2.INTER_CUBIC), np.uint8)
             mask_hw_u8 = np.asarray(cv2.resize(mask_hw_u8, size_wh, interpolation=cv2.INTER_NEAREST), np.uint8)
-        return LabelledPhotograph(image_hwc_u8, mask_hw_u8 > 0)
+        boxes = np.array(self.look_alikes, int).reshape(-1, 4) * self.enlargement
+        return LabelledPhotograph(image_hwc_u8, mask_hw_u8 > 0, tuple(map(tuple, boxes.tolist())))
 
     def encoded(self) -> bytes:
         """The photograph as a file: its own bytes or, enlarged, a PNG."""
@@ -109,10 +107,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class LabelledPhotograph:
-    """`image_hwc_u8`: uint8 (height, width, 3). `mask_hw`: bool (height, width), True on crack."""
+    """`image_hwc_u8`: uint8 (height, width, 3). `mask_hw`: bool (height, width), True on crack. `look_alikes`: where a person
+    saw what looks like a crack and is none.
+    """
 
     image_hwc_u8: NDArray[np.uint8]
     mask_hw: NDArray[np.bool_]
+    look_alikes: tuple[Box, ...] = ()
 
 
 def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pair]:
@@ -120,7 +121,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
     Raises:
         FileNotFoundError: a set is not in `data_dir`.
-        ValueError: a set's `split.csv` has other columns, or no pair of this split.
+        ValueError: a set's `split.csv` or `look_alikes.csv` has other columns, or no pair of this split.
     """
     pairs: list[Pair] = []
     for set_name in set_names:
@@ -129,25 +130,34 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
             raise FileNotFoundError(
                 f"{index_path} does not exist. Set CRACK_DATA_DIR (or --data) to the folder that holds the set {set_name!r}."
             )
-        with index_path.open(newline="") as lines:
-            rows = csv.DictReader(lines)
-            if rows.fieldnames != ["image", "mask", "split", "group"]:
-                raise ValueError(f"{index_path}: columns {rows.fieldnames!r}, expected image,mask,split,group.")
-            found = [
-                Pair(
-                    set_name,
-                    index_path.parent / "images" / row["image"],
-                    index_path.parent / "masks" / row["mask"],
-                    row["split"],
-                    row["group"],
-                )
-                for row in rows
-                if row["split"] == split
-            ]
+        look_alikes: dict[str, list[Box]] = defaultdict(list)
+        if (marked := index_path.with_name(LOOK_ALIKES_FILE)).is_file():
+            for row in _rows(marked, LOOK_ALIKES_COLUMNS):
+                look_alikes[row["image"]].append((int(row["left"]), int(row["top"]), int(row["right"]), int(row["bottom"])))
+        found = [
+            Pair(
+                set_name,
+                index_path.parent / "images" / row["image"],
+                index_path.parent / "masks" / row["mask"],
+                row["split"],
+                row["group"],
+                look_alikes=tuple(look_alikes[row["image"]]),
+            )
+            for row in _rows(index_path, ("image", "mask", "split", "group"))
+            if row["split"] == split
+        ]
         if not found:
             raise ValueError(f"{index_path}: no pair of the split {split!r}.")
         pairs += found
     return pairs
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    with path.open(newline="") as lines:
+        rows = csv.DictReader(lines)
+        if rows.fieldnames != list(columns):
+            raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")
+        return list(rows)
 
 
 @dataclass(frozen=True)
@@ -274,102 +284,3 @@ def _cut(pairs: Sequence[Pair], data: DataParams) -> Parts:
 
 def _digest(*words: str) -> bytes:
     return hashlib.sha256("/".join(words).encode()).digest()
-
-
-class CropDataset(Dataset[tuple[Tensor, Tensor]]):
-    """An endless, seeded sequence of augmented training crops.
-
-    Draw number i is a function of i, the seed and the photographs alone: a training resumed at draw i goes on with the
-    very crops that it would have seen, whatever the number of loader processes.
-
-    Args:
-        sets: the photographs of each set.
-        shares: how often a set is drawn from, by its name and in proportion to the others' shares.
-        alarms: for each set some of whose photographs show no crack, as `find_alarms` gives them: where the network that the
-            training begins with is wrong. Those photographs are drawn `ALARM_WEIGHT` times as often, and there.
-    """
-
-    def __init__(
-        self,
-        sets: Mapping[str, Sequence[LabelledPhotograph]],
-        shares: Mapping[str, float],
-        training: TrainingParams,
-        augmentation: AugmentationParams,
-        alarms: Mapping[str, Sequence[Pixels]] = MappingProxyType({}),
-    ) -> None:
-        self._sets = [_Set(photographs, alarms.get(name, ())) for name, photographs in sets.items()]
-        self._chances = _normalised([shares[name] for name in sets])
-        cracked = {name: [photo for photo in sets[name] if photo.mask_hw.any()] for name in sets if shares[name]}
-        self._cracked = [_Set(photographs, ()) for photographs in cracked.values() if photographs]
-        self._cracked_chances = _normalised([shares[name] for name in cracked if cracked[name]])
-        self._training = training
-        self._augmentation = augmentation
-
-    def __getitem__(self, draw: int) -> tuple[Tensor, Tensor]:
-        """A crop, uint8 (3, crop_px, crop_px), and its truth, bool (1, crop_px, crop_px)."""
-        rng = np.random.default_rng((self._training.seed, draw))
-        is_on_crack = rng.random() < self._training.on_crack_ratio
-        image_hwc_u8, mask_hw = self._cut(rng, self._sets, self._chances, is_on_crack)
-        if self._cracked and not mask_hw.any() and rng.random() < self._augmentation.transplant_ratio:
-            crack_hwc_u8, mask_hw = self._cut(rng, self._cracked, self._cracked_chances, is_on_crack=True)
-            image_hwc_u8 = transplant(crack_hwc_u8, mask_hw, image_hwc_u8)
-        image_hwc_u8 = change_look(image_hwc_u8, self._augmentation, rng)
-        return torch.from_numpy(image_hwc_u8.transpose(2, 0, 1).copy()), torch.from_numpy(mask_hw[None].copy())
-
-    def _cut(
-        self,
-        rng: np.random.Generator,
-        sets: Sequence["_Set"],
-        chances: NDArray[np.float64],
-        is_on_crack: bool,
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        photograph, alarms = sets[rng.choice(len(sets), p=chances)].draw(rng)
-        centre = _centre(rng, photograph.mask_hw, is_on_crack, alarms)
-        return cut(photograph.image_hwc_u8, photograph.mask_hw, self._training.crop_px, centre, self._augmentation, rng)
-
-
-def _normalised(shares: Sequence[float]) -> NDArray[np.float64]:
-    return np.array(shares) / sum(shares)
-
-
-def _centre(rng: np.random.Generator, mask_hw: NDArray[np.bool_], is_on_crack: bool, alarms: Pixels) -> tuple[float, float]:
-    """Row and column to place a crop around: of some crack pixel or, without any, of a false alarm, if it is asked for."""
-    height, width = mask_hw.shape
-    crack_pixels = np.flatnonzero(mask_hw) if is_on_crack else _NOWHERE
-    if is_on_crack and not len(crack_pixels):
-        crack_pixels = alarms
-    if len(crack_pixels):
-        row, column = divmod(int(rng.choice(crack_pixels)), width)
-        return float(row), float(column)
-    return rng.uniform(0, height - 1), rng.uniform(0, width - 1)
-
-
-class _Set:
-    """The photographs of one set, those with a false alarm drawn more often."""
-
-    def __init__(self, photographs: Sequence[LabelledPhotograph], alarms: Sequence[Pixels]) -> None:
-        self._photographs = photographs
-        self._alarms = alarms or [_NOWHERE] * len(photographs)
-        self._chances = _normalised([ALARM_WEIGHT if len(pixels) else 1 for pixels in self._alarms])
-
-    def draw(self, rng: np.random.Generator) -> tuple[LabelledPhotograph, Pixels]:
-        """A photograph, and the pixels of its false alarms."""
-        index = int(rng.choice(len(self._photographs), p=self._chances))
-        return self._photographs[index], self._alarms[index]
-
-
-def find_alarms(segmenter: Segmenter, sets: Mapping[str, Sequence[LabelledPhotograph]]) -> dict[str, list[Pixels]]:
-    """For each set of which some photographs show no crack, the pixels of each of those that are called crack.
-
-    Left to others: which network to ask. Photographs with cracks have no pixels here: who labels a crack misses some.
-    """
-    level = threshold_level(segmenter.card.threshold)
-    crack_free = {name: [not photo.mask_hw.any() for photo in photographs] for name, photographs in sets.items()}
-    found: dict[str, list[Pixels]] = {name: [] for name, are_free in crack_free.items() if any(are_free)}
-    with tqdm(total=sum(len(sets[name]) for name in found), desc="looking for false alarms", unit="photo", leave=False) as bar:
-        for name, pixels in found.items():
-            for photograph, is_free in zip(sets[name], crack_free[name], strict=True):
-                is_alarm = segmenter.probability(photograph.image_hwc_u8) >= level if is_free else _NOWHERE
-                pixels.append(np.flatnonzero(is_alarm))
-                bar.update()
-    return found

@@ -17,12 +17,11 @@ import torch
 from crack.shipped import shipped
 from model import checkpoint
 from model.attention_unet import AttentionUNet, network_of
+from model.crops import Pixels, find_alarms
 from model.dataset import (
     Parts,
-    Pixels,
     add_data_option,
     draw_photographs,
-    find_alarms,
     is_held_out,
     learned_by,
     read_pairs,

@@ -28,7 +28,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from model import checkpoint
 from model.attention_unet import AttentionUNet, network_of
-from model.dataset import TERMS, CropDataset, LabelledPhotograph, Pixels, set_up_process
+from model.crops import CropDataset, Pixels
+from model.dataset import TERMS, LabelledPhotograph, set_up_process
 from model.efficientnet_lite import DEVIATION, MEAN, imagenet_weights
 from model.inference.card import ModelCard
 from model.inference.processors import n_usable_cores

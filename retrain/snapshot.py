@@ -18,6 +18,7 @@ from pathlib import Path
 from crack.stores import feedback
 from crack.stores.database import Database
 from crack.stores.tables import SQLITE_FILES, Part
+from model.dataset import LOOK_ALIKES_COLUMNS, LOOK_ALIKES_FILE
 from retrain.settings import RetrainParams
 
 FEEDBACK = "feedback"
@@ -25,7 +26,6 @@ HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
 UNFINISHED = ".tmp"  # behind the name of a snapshot that is being taken
 PURGED_FILE = "purged.json"  # what `crack retrain purge` has taken out since
-LOOK_ALIKES_FILE = "look_alikes.csv"  # beside the feedback's split.csv: what was marked as no crack; no training reads it yet
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 
 
@@ -104,7 +104,7 @@ def take_snapshot(
 def _write_look_alikes(labels: Sequence[Label], path: Path) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["image", "left", "top", "right", "bottom", "kind"])
+        rows.writerow(LOOK_ALIKES_COLUMNS)
         for label in labels:
             for each in json.loads(label.look_alikes or "[]"):
                 rows.writerow([Path(label.image_file).name, *each["box"], each["kind"]])

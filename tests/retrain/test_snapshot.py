@@ -12,10 +12,10 @@ import pytest
 
 from crack.stores.states import State
 from inspection.left_out import Kind, LookAlike
-from model.dataset import read_pairs
+from model.dataset import LOOK_ALIKES_FILE, read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
-from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, LOOK_ALIKES_FILE, Label, held_out_ids, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, Submission
 from sidecar.labels import Mask, Photograph, Verdict
