@@ -72,7 +72,8 @@ class Server:
 
     Raises:
         ValueError: a limit is no sensible value, or TorchServe's own is smaller.
-        StartError: there is no Java, or the name of the folder of temporary files (TMPDIR) is too long for a socket in it.
+        StartError: there is no archive or no Java, or the name of the folder of temporary files (TMPDIR) is too long for a
+            socket in it.
         OSError: the logs or temporary files have no place.
     """
 
@@ -87,6 +88,12 @@ class Server:
                     f"TS_{name.upper()}={properties[name]}: expected {needed} or more, by CRACK_MAX_MEGABYTES and "
                     "CRACK_MAX_MEGAPIXELS. Leave it out, or make these smaller."
                 )
+        model_store = Path(properties["model_store"])
+        if not any(path.is_file() for path in model_store.glob("*.mar")):
+            raise StartError(
+                f"{model_store}: no archive of a model, expected crack.mar. The released one is in the project's model_store: "
+                "start in the project's folder, or set TS_MODEL_STORE to a folder that has it."
+            )
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
@@ -96,7 +103,7 @@ class Server:
             **surroundings,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             **{f"TS_{name.upper()}": properties[name] for name in sizes},
-            **_promoted(Path(properties["model_store"])),
+            **_promoted(model_store),
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's

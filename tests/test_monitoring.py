@@ -174,7 +174,7 @@ class Watched:
         self.sidecar = Sidecar(folder / "feedback", folder / "sidecar.log", server.inference_url, server.management_url)
         self._judge(folder)
         self._start(
-            "python -m retrain --watch",
+            "python -m crack retrain --watch",
             CRACK_FEEDBACK_DIR=str(folder / "feedback"),
             CRACK_RETRAIN_WORKSPACE=str(folder / "workspace"),
             CRACK_RETRAIN_METRICS_PORT=str(retrain),

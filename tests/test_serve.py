@@ -74,6 +74,11 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_told_before_an
     assert list(temporary.iterdir()) == []
 
 
+def test_a_model_store_without_an_archive_is_told_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=f"{tmp_path}: no archive of a model, expected crack.mar"):
+        start_server(tmp_path / "logs", {"model_store": str(tmp_path)})
+
+
 @pytest.mark.parametrize("name", ["inference_address", "management_address"])
 def test_a_taken_port_stops_the_start_with_the_end_of_the_log(server: Server, tmp_path: Path, name: str) -> None:
     taken = {"inference_address": server.inference_url, "management_address": server.management_url}[name]
