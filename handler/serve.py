@@ -98,6 +98,7 @@ class Server:
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
         n_workers = int(properties.get("default_workers_per_model", default_n_workers()))
+        java_home = str(_java_home())
         self._folder = _short_folder()
         environment = {
             **surroundings,
@@ -107,7 +108,7 @@ class Server:
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
-            "JAVA_HOME": str(_java_home()),
+            "JAVA_HOME": java_home,
             "TMPDIR": str(self._folder.path),  # of its workers: what they share
             "LOG_LOCATION": str(log_dir),
             "METRICS_LOCATION": str(log_dir),
@@ -278,7 +279,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         epilog="examples:\n  crack serve\n  TS_INFERENCE_ADDRESS=http://127.0.0.1:9080 crack serve\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, default=shipped("config.properties"), help="(default: config.properties)")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=shipped("config.properties"),
+        help="TorchServe's configuration (default: config.properties)",
+    )
     parser.add_argument("--logs", type=Path, help="folder for TorchServe's logs (default: CRACK_LOGS, or logs)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

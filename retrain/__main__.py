@@ -118,19 +118,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         nargs="?",
         choices=("run", "rollback", "status", "history", "adopt", "track", "purge"),
         default="run",
-        help="run a retraining (the default); serve again what was served before; say what is, or what was; record what is "
-        "served as the first champion; record a training; take photographs out of past snapshots, and "
-        "tell what learned from them",
+        help="run: retrain (the default); rollback: serve the former model again; status: show what is served; history: list "
+        "past retrainings; adopt: record the served model as the first champion; track: record a training; purge: remove "
+        "deleted photographs from past snapshots, and list the models that learned from them",
     )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="for purge: of photographs that were deleted")
+    parser.add_argument("ids", nargs="*", metavar="ID", help="for purge: IDs of deleted photographs")
     parser.add_argument("--checkpoint", type=Path, default=Path("models"), help="for track: a .pth, or the newest in a folder")
-    parser.add_argument("--dry-run", action="store_true", help="say what a run would do")
+    parser.add_argument("--dry-run", action="store_true", help="show what a run would do")
     parser.add_argument(
-        "--watch", action="store_true", help="go on, and run whenever there are enough new labels or somebody asks"
+        "--watch", action="store_true", help="keep running, and retrain whenever there are enough new labels or somebody asks"
     )
-    parser.add_argument("--force", action="store_true", help="run whatever the number of new labels")
+    parser.add_argument("--force", action="store_true", help="retrain however few new labels there are")
     parser.add_argument(
-        "--yes", action="store_true", help="accept a challenger that is not worse, where too few labels are held out for more"
+        "--yes", action="store_true", help="accept a model that is not worse, if too few labels are held out to show a gain"
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -238,18 +238,18 @@ def _digest(key: str) -> bytes:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack keys",
-        description="Make, list and remove API keys. They lie, as hashes, in the file that CRACK_KEYS_FILE names. Once there "
-        "was a key, nobody is let in without one, even when the last is removed.",
+        description="Make, list and remove API keys. Their hashes are kept in the file that CRACK_KEYS_FILE names.\n"
+        "Once there was a key, every client needs one, even after the last key is removed.",
         epilog="examples:\n  crack keys add crew-7 --rights predict feedback\n  crack keys list\n  crack keys remove crew-7\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    add = commands.add_parser("add", help="make a key and print it, this once")
+    add = commands.add_parser("add", help="make a key and print it once")
     add.add_argument("name")
     add.add_argument("--rights", nargs="+", type=Right, choices=list(Right), default=[Right.PREDICT, Right.FEEDBACK])
-    commands.add_parser("list", help="names and rights")
-    commands.add_parser("remove", help="make a key worthless").add_argument("name")
-    commands.add_parser("open", help="when no key is left: let everybody on this machine in without one, as at first")
+    commands.add_parser("list", help="list names and rights")
+    commands.add_parser("remove", help="remove a key: it stops working at once").add_argument("name")
+    commands.add_parser("open", help="when no key is left: stop requiring keys, for clients on this machine only")
     options = parser.parse_args(arguments)
     try:
         ring = key_ring(of_instance(os.environ))

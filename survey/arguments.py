@@ -12,10 +12,10 @@ from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK
 
 # What each photograph's own scale is found by, while it is measured: another one needs another --out.
 SCALES = {
-    "distance_m": "from the camera to the surface, in place of --mm-per-px; the rest is in most photographs' EXIF, or in:",
-    "focal_length_mm": "of the lens, its own",
-    "sensor_width_mm": "of the camera's sensor, its longer side",
-    "marker_size_mm": "of the printed markers that photographs show (crack markers), in place of --mm-per-px",
+    "distance_m": "distance from the camera to the surface, instead of --mm-per-px; EXIF data gives the rest, or:",
+    "focal_length_mm": "the lens's own focal length",
+    "sensor_width_mm": "the longer side of the camera's sensor",
+    "marker_size_mm": "side of the printed markers in the photographs (crack markers), instead of --mm-per-px",
 }
 NOT_OF_MOSAICS = ("mm_per_px", *SCALES, "standard", "exposure", "exif", "also", "bom", "key_file")
 
@@ -27,13 +27,13 @@ def make_parser(url: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="crack survey",
-        description="Find the cracks in each photograph of a folder and its sub-folders, by a sidecar or without one,\n"
-        "or in an orthomosaic.\n\n"
-        f"OUT then holds masks/, overlays/, {PHOTOGRAPHS} (a line for each photograph), {CRACKS} (a line for each crack),\n"
-        f"both in {WORKBOOK} too, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first.\n"
-        "crack report turns OUT into a report. Of a mosaic OUT holds mask.tif, cracks.gpkg and cracks.geojson.\n"
-        "The same command goes on where a survey was stopped or killed: what was added, changed or not answered since is\n"
-        "asked about, and nothing else again.",
+        description="Find the cracks in each photograph of a folder and its sub-folders, or in an orthomosaic, with a running\n"
+        "sidecar or without one.\n\n"
+        f"It writes into OUT: masks/, overlays/, {PHOTOGRAPHS} (one line per photograph), {CRACKS} (one line per crack),\n"
+        f"{WORKBOOK} with both tables, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first;\n"
+        "for a mosaic mask.tif, cracks.gpkg and cracks.geojson. crack report turns OUT into a report.\n"
+        "The same command continues a survey that was stopped or killed: only new, changed and unanswered photographs are\n"
+        "examined.",
         epilog="examples:\n"
         "  crack survey photographs\n"
         "  crack survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
@@ -43,9 +43,9 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  crack survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  crack survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
         "exit codes:\n"
-        "  0    each photograph is predicted, or all of the mosaic\n"
-        "  1    some are not, or files were left out: photographs.csv says which and why\n"
-        "  2    it cannot be done or gone on with: wrong usage, no server, no right, no space\n"
+        "  0    all photographs, or the whole mosaic, are predicted\n"
+        "  1    some are not, or files were left out: photographs.csv lists them with the reasons\n"
+        "  2    the survey cannot start or continue: wrong usage, no server, no right, no space\n"
         "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -55,46 +55,46 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="a folder of photographs, or an orthomosaic (GeoTIFF); nothing in it is changed",
     )
-    parser.add_argument("--out", type=Path, help="folder of what is found (default: SOURCE-cracks)")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: SOURCE-cracks)")
     parser.add_argument(
         "--engine",
         choices=("http", "local"),
-        help="what looks at the photographs. http: a running sidecar; local: processes on this machine's cores, without any "
-        "server (default: http, for a mosaic local)",
+        help="where the model runs. http: at a running sidecar; local: in processes on this machine, without a server "
+        "(default: http; for a mosaic local)",
     )
     parser.add_argument(
         "--url",
         default=url,
-        help="address of the sidecar, or one behind which many stand (default: BACKEND_URL, now %(default)s)",
+        help="address of the sidecar, or of a load balancer before several (default: BACKEND_URL, now %(default)s)",
     )
-    parser.add_argument("--key-file", type=Path, help="file that holds the API key (default: the key in CRACK_API_KEY)")
-    parser.add_argument("--archive", type=Path, help="local: the model (default: what is served from the model store)")
+    parser.add_argument("--key-file", type=Path, help="file with the API key (default: the key in CRACK_API_KEY)")
+    parser.add_argument("--archive", type=Path, help="local: the model's archive (default: the served one in the model store)")
     parser.add_argument(
         "--backend",
         default="auto",
         metavar="'RUNTIME PRECISION'",
-        help="local: what computes it, such as 'openvino int8'; a server's answers name theirs (default: the fastest here)",
+        help="local: the runtime and precision, such as 'openvino int8' (default: the fastest on this machine)",
     )
-    parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times the time")
-    parser.add_argument("--threshold", help="probability from which a pixel is called crack (default: the model's own)")
+    parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times as long")
+    parser.add_argument("--threshold", help="lowest probability at which a pixel counts as crack (default: the model's own)")
     parser.add_argument(
         "--mm-per-px",
-        help="how large a pixel is on the surface, for millimetres in all that is written; given later or changed, nothing "
-        "is asked again",
+        help="size of a pixel on the surface: lengths and widths are then in millimetres; can be added or changed later "
+        "without examining anything again",
     )
     for name, what in SCALES.items():
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="M" if name.endswith("_m") else "MM", help=what)
     parser.add_argument(
         "--standard",
         metavar="NAME",
-        help=f"tell each crack's band by it, a guide value: one of {', '.join(standards.names())}; needs a scale, and with "
-        "--exposure may be given later or changed, too",
+        help=f"add each crack's band by this standard, as a guide value: one of {', '.join(standards.names())}; needs a "
+        "scale; it and --exposure can be added or changed later",
     )
     parser.add_argument("--exposure", metavar="NAME", help="the row of the standard's table, such as humidity")
     parser.add_argument(
         "--exif",
         action="store_true",
-        help="tell when and where each photograph was taken, by its EXIF (without it no file says so)",
+        help="write when and where each photograph was taken, from its EXIF data (otherwise it is written nowhere)",
     )
     parser.add_argument(
         "--also",
@@ -103,19 +103,21 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         metavar="dxf,coco",
         help=f"write dxf/NAME.dxf for each photograph with cracks, and {coco.NAME} with each crack's pixels, or one of both",
     )
-    parser.add_argument("--bom", action="store_true", help="begin the CSVs by a byte order mark, which old Excels need")
+    parser.add_argument(
+        "--bom", action="store_true", help="begin the CSV files with a byte order mark, for old versions of Excel"
+    )
     parser.add_argument(
         "--concurrency",
         type=_positive,
-        help="photographs under way at a time. http: twice as many as the servers have processors keep them busy, more only "
-        "make others wait; each takes 14 bytes a pixel here (default: 4). local: processes (default: the processors, "
-        "fewer where there is less than 1.5 GB of memory for each)",
+        help="photographs at the same time. http: twice the number of the servers' processors keeps them busy; each takes 14 "
+        "bytes of memory per pixel here (default: 4). local: number of processes (default: one per processor, fewer if "
+        "there is less than 1.5 GB of memory for each)",
     )
     parser.add_argument(
         "--retries",
         type=_positive,
         default=10,
-        help=f"http: tries more while the server is away or busy, up to {LONGEST_WAIT_S} s apart (default: %(default)s)",
+        help=f"http: further tries while the server is away or busy, up to {LONGEST_WAIT_S} s apart (default: %(default)s)",
     )
     return parser
 

