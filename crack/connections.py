@@ -13,9 +13,8 @@ from collections import Counter
 from typing import Any, cast
 
 import uvicorn
-from h11 import Data, EndOfMessage, LocalProtocolError, Response
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from crack.refusals import error_body, error_headers
 
@@ -26,6 +25,7 @@ GRACE_S = 20.0  # a body, and the reading of an answer, may be this much later .
 LEAST_BYTES_PER_S = 8_000  # ... than at this rate
 LINGER_S = 1.0  # between the last byte of an answer and the end of a connection whose client still sends
 SWEEP_S = 1.0
+MAX_HEAD_BYTES = 64 * 1024  # the parser takes any number of them, and keeps them
 CODES = {400: "request_malformed", 408: "request_incomplete", 503: "too_many_connections"}
 LOG_S = 60.0
 
@@ -38,6 +38,7 @@ def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
         cast(Any, app),  # starlette and uvicorn have each their own types for the same thing
         host=host,
         port=port,
+        loop="uvloop",
         http=cast(Any, connections.protocol),
         ws="none",
         proxy_headers=False,  # crack.doors, which knows whose to trust
@@ -109,6 +110,10 @@ class _Closing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def write(self, data: bytes) -> None:
+        if not self._is_closing:  # the answer to a request before the one that ended it has nowhere to go
+            self._transport.write(data)
+
     def is_closing(self) -> bool:
         return self._is_closing or self._transport.is_closing()
 
@@ -124,7 +129,7 @@ class _Closing:
         asyncio.get_running_loop().call_later(LINGER_S, self._transport.close)
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """One connection; `since` is when it began to owe what it owes now, by the monotonic clock; while a body comes, later by
     what has come.
     """
@@ -133,6 +138,7 @@ class Connection(H11Protocol):
         super().__init__(**given)
         self._connections = connections
         self._sweep: asyncio.TimerHandle | None = None
+        self._n_unread = 0  # bytes of a head, or of what follows a body's last chunk, that the parser keeps
         self._begin(0)
 
     def _begin(self, n_to_write: int) -> None:
@@ -165,11 +171,26 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         was_before_request = self._is_before_request
+        self._n_unread += len(data)
         super().data_received(data)
-        if was_before_request and not self._is_before_request:
+        if self._n_unread > MAX_HEAD_BYTES:
+            self.end(400, "sent too long a head", f"The request's head has more than {MAX_HEAD_BYTES // 1024} KB.")
+        elif was_before_request and not self._is_before_request:
             self._begin(0)
         elif not self._is_before_request:  # what came fast is no reason to hold it for long
             self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
+
+    def on_headers_complete(self) -> None:
+        self._n_unread = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._n_unread = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._n_unread = 0
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self.end(400, "sent no HTTP", "What came is no HTTP/1.1 request; https ends at a proxy before this server.")
@@ -212,14 +233,13 @@ class Connection(H11Protocol):
         if self.transport.is_closing():  # after an answer that nobody reads
             self.transport.abort()
             return
-        body = error_body(CODES[status], f"{message} Send it again.")
-        headers = [*error_headers(status).items(), ("content-length", str(len(body))), ("connection", "close")]
         if not self._is_before_request:
             self.cycle.disconnected = True  # what the application still says about this request has nowhere to go
             self.cycle.message_event.set()
-        try:
-            for event in (Response(status_code=status, headers=headers), Data(data=body), EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
-        except LocalProtocolError:
-            pass  # an answer has begun, or the connection idles after one
+        is_idle = self.cycle is not None and self.scope is self.cycle.scope and self.cycle.response_complete
+        if not is_idle and (self._is_before_request or not self.cycle.response_started):
+            body = error_body(CODES[status], f"{message} Send it again.")
+            headers = {**error_headers(status), "content-length": str(len(body)), "connection": "close"}
+            head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            self.transport.write(STATUS_LINE[status] + f"{head}\r\n".encode() + body)
         self.transport.close()
