@@ -18,14 +18,16 @@ from benchmarks.contenders import start_torchserve, unpack
 from benchmarks.load import Request, load, paced, repeated
 from benchmarks.serving import photograph
 from benchmarks.stages import photograph as photograph_of
+from crack.torchserve import predictions_url
 from handler.serve import Server
 from model.inference import runtime
 from model.inference.answer import answer
+from model.inference.headers import of_options
 from model.inference.options import Options, Response
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 
-HEADERS = {"Content-Type": "image/jpeg", "X-Crack-Response": "mask"}
+HEADERS = {"Content-Type": "image/jpeg", **of_options(Options(response=Response.MASK))}
 LARGE_MEGAPIXELS = 24
 
 
@@ -40,9 +42,7 @@ def cold_start(server: Server, started: float) -> str:
     while not server.is_ready():
         time.sleep(0.02)
     ready = time.perf_counter()
-    requests.post(
-        f"{server.inference_url}/predictions/crack", data=photograph(), headers=HEADERS, timeout=60
-    ).raise_for_status()
+    requests.post(predictions_url(server.inference_url), data=photograph(), headers=HEADERS, timeout=60).raise_for_status()
     answered = time.perf_counter()
     return (
         f"TorchServe up {up - started:.1f} s, a worker READY {ready - started:.1f} s, first answer {answered - started:.1f} s"
@@ -95,7 +95,7 @@ def main() -> None:
     started = time.perf_counter()
     with start_torchserve(None) as server:
         print("cold start:", cold_start(server, started))
-        small = Request(f"{server.inference_url}/predictions/crack", photograph(), HEADERS)
+        small = Request(predictions_url(server.inference_url), photograph(), HEADERS)
         load(small, concurrency=16, seconds=options.seconds)
         idle = load(small, concurrency=1, seconds=options.seconds)
         print(f"idle: p50 {idle.p50_ms:.0f} ms, p95 {idle.p95_ms:.0f}, p99 {idle.p99_ms:.0f}")

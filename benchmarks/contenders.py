@@ -21,6 +21,7 @@ import psutil
 import requests
 
 from benchmarks.load import Request, multipart
+from crack.torchserve import predictions_url
 from handler.serve import Server
 from model.inference import card
 from model.inference.card import Backend, ModelCard
@@ -175,20 +176,21 @@ def torchserve(backend: Backend | None) -> Iterator[str]:
     """Yields the address to post photographs to."""
     with start_torchserve(backend) as server:
         server.wait_until_ready()
-        yield f"{server.inference_url}/predictions/crack"
+        yield predictions_url(server.inference_url)
 
 
 @contextlib.contextmanager
 def sidecar(backend: Backend | None) -> Iterator[str]:
     """This system through its door. Yields the address to post photographs to."""
     (port,) = free_ports(1)
-    with torchserve(backend) as behind, tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
+    with start_torchserve(backend) as behind, tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
+        behind.wait_until_ready()
         settings = {
             "CRACK_SIDECAR_PORT": str(port),
             "CRACK_FEEDBACK_DIR": work,
             "CRACK_DATA_DIR": "",
             "CRACK_REQUESTS_PER_MINUTE": "1000000",
-            "TORCHSERVE_URL": behind.removesuffix("/predictions/crack"),
+            "TORCHSERVE_URL": behind.inference_url,
         }
         with process([sys.executable, "-m", "sidecar"], settings, f"http://127.0.0.1:{port}/ping"):
             yield f"http://127.0.0.1:{port}/predict"

@@ -29,6 +29,7 @@ from benchmarks.load import Load, Request, ask, load
 from model.inference import runtime
 from model.inference.answer import answer
 from model.inference.card import Backend
+from model.inference.headers import of_options
 from model.inference.options import Options, Response
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
@@ -53,7 +54,7 @@ class Contender:
 
 def ours(name: str, backend: Backend, start: Callable[[Backend], contextlib.AbstractContextManager[str]]) -> Contender:
     """The photograph as the body; what is asked for, in a header for TorchServe and in the query for the sidecar."""
-    headers = {"Content-Type": "image/jpeg", "X-Crack-Response": "mask"}
+    headers = {"Content-Type": "image/jpeg", **of_options(Options(response=Response.MASK))}
     return Contender(
         name, backend, lambda: start(backend), lambda url, photograph: Request(f"{url}?response=mask", photograph, headers)
     )

@@ -7,6 +7,7 @@ from typing import Any
 import requests
 
 from crack.neighbours import session
+from model.inference import headers
 
 CONNECT_TIMEOUT_S = 3
 ANSWER_TIMEOUT_S = 600
@@ -50,13 +51,13 @@ class Backend:
 
     def predict(self, image: bytes, quality: str = "normal") -> Prediction:
         answer = self._ask("POST", "/predict", files={"image": image}, data={"response": "probability", "quality": quality})
-        score = answer.headers.get("X-Crack-Score")
+        score = answer.headers.get(headers.SCORE)
         return Prediction(
             answer.content,
-            float(answer.headers["X-Crack-Threshold"]),
-            float(answer.headers["X-Crack-Ratio"]),
-            answer.headers["X-Crack-Model-Version"],
-            answer.headers["X-Request-Id"],
+            float(answer.headers[headers.THRESHOLD]),
+            float(answer.headers[headers.RATIO]),
+            answer.headers[headers.MODEL_VERSION],
+            answer.headers[headers.REQUEST_ID],
             None if score is None else float(score),
         )
 

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import numpy as np
 from ts.metrics.dimension import Dimension
 from ts.metrics.metric_type_enum import MetricTypes
 
-from model.inference import card, runtime
+from model.inference import card, headers, runtime
 from model.inference.answer import answer, error_body
 from model.inference.cores import SharedCores
 from model.inference.deadline import Deadline, TimedSegmenter, count_ended
@@ -36,10 +35,6 @@ from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
-
-PROBE_HEADER = "x-crack-probe"  # a health check's picture, every few seconds, would hide what photographs are like
-_FIELDS = {field.name for field in fields(Options)}
-_HEADERS = {name: f"x-crack-{name.replace('_', '-')}" for name in _FIELDS}
 
 
 class CrackHandler:
@@ -107,36 +102,40 @@ class CrackHandler:
         return bodies
 
     def _respond(self, index: int, request: Mapping[str, Any], context: Any) -> bytes:
-        request_id = context.get_request_id(index)
-        context.set_response_header(index, "X-Crack-Model-Version", self._segmenter.card.version)
-        headers = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+        came = {name.lower(): value for name, value in context.get_all_request_header(index).items()}
+        request_id = came.get(headers.DOOR_REQUEST_ID.lower(), "")
+        if headers.REQUEST_ID_FORM.fullmatch(request_id):
+            context.set_response_header(index, headers.DOOR_REQUEST_ID, request_id)
+        else:
+            request_id = context.get_request_id(index)
+        context.set_response_header(index, headers.MODEL_VERSION, self._segmenter.card.version)
         try:
             image = _image(request)
-            options = Options.parse(_fields(request, headers))
+            options = Options.parse(_fields(request, came))
             result = answer(self._segmenter, image, options, backend=self._backend, request_id=request_id, limits=self._limits)
         except RequestError as error:
-            return self._respond_with_error(index, error, context)
+            return self._respond_with_error(index, request_id, error, context)
         except Exception as error:  # one bad photograph must not fail its batch, whatever it hit
             logger.exception("request %s failed", request_id)
             failure = RequestError(
                 ErrorCode.PREDICTION_FAILED,
                 f"The prediction failed ({type(error).__name__}: {error}). Send it again, or report request {request_id}.",
             )
-            return self._respond_with_error(index, failure, context)
+            return self._respond_with_error(index, request_id, failure, context)
         context.set_response_content_type(index, result.content_type)
         for name, value in result.headers.items():
             context.set_response_header(index, name, value)
-        if PROBE_HEADER not in headers:
-            self._observe(index, result.observation, context)
+        if headers.PROBE.lower() not in came:
+            self._observe(index, request_id, result.observation, context)
         return result.body
 
-    def _respond_with_error(self, index: int, error: RequestError, context: Any) -> bytes:
+    def _respond_with_error(self, index: int, request_id: str, error: RequestError, context: Any) -> bytes:
         context.set_response_status(error.code.status, error.code.value, index)
         context.set_response_content_type(index, "application/json")
-        self._count(index, error.code.value, context)
+        self._count(index, request_id, error.code.value, context)
         return error_body(error)
 
-    def _observe(self, index: int, seen: Observation, context: Any) -> None:
+    def _observe(self, index: int, request_id: str, seen: Observation, context: Any) -> None:
         """Publish the figures that `metrics.yaml` declares."""
         version = self._segmenter.card.version
         for stage, seconds in (("decode", seen.decode_s), ("run", seen.run_s), ("encode", seen.encode_s)):
@@ -150,11 +149,13 @@ class CrackHandler:
             ("crack_photograph_megapixels", seen.megapixels, "Megapixels"),
         ):
             context.metrics.add_metric(name, value, unit, index, _dimensions(version=version), MetricTypes.HISTOGRAM)
-        self._count(index, "success", context)
+        self._count(index, request_id, "success", context)
 
-    def _count(self, index: int, code: str, context: Any) -> None:
+    def _count(self, index: int, request_id: str, code: str, context: Any) -> None:
+        """One more answer: for Prometheus and, by its request, in the log, where these lines go that are no metric."""
         labels = _dimensions(code=code, version=self._segmenter.card.version)
         context.metrics.add_metric("crack_answers_total", 1, "Count", index, labels, MetricTypes.COUNTER)
+        self._lines.write(f"request id={request_id} code={code}\n")
 
 
 def _dimensions(**labels: str) -> list[Dimension]:
@@ -178,14 +179,14 @@ def _image(request: Mapping[str, Any]) -> bytes:
     return _as_bytes(image)
 
 
-def _fields(request: Mapping[str, Any], headers: Mapping[str, Any]) -> dict[str, str]:
+def _fields(request: Mapping[str, Any], came: Mapping[str, Any]) -> dict[str, str]:
     """Beside the image: a form's parts or, so that a photograph can be sent without a form, headers like X-Crack-Response.
 
     TorchServe takes a millisecond to look through a form of 50 kB.
     """
-    by_name = {name: headers[header] for name, header in _HEADERS.items() if isinstance(headers.get(header), str)}
-    by_name |= {name: _as_bytes(request[name]).decode(errors="replace") for name in _FIELDS & request.keys()}
-    return {name: by_name[name] for name in _FIELDS & by_name.keys()}
+    by_name = {name: came[header.lower()] for name, header in headers.OPTIONS.items() if header.lower() in came}
+    by_part = {name: _as_bytes(request[name]).decode(errors="replace") for name in headers.OPTIONS if name in request}
+    return by_name | by_part
 
 
 def _as_bytes(value: Any) -> bytes:

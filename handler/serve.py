@@ -6,6 +6,7 @@ READY, ending a worker that hangs, so that TorchServe starts another one, and le
 """
 
 import argparse
+import asyncio
 import contextlib
 import ctypes
 import importlib.util
@@ -22,21 +23,19 @@ from pathlib import Path
 from types import FrameType
 
 import psutil
-import requests
 
 from crack.instance import instance_number, of_instance
-from crack.neighbours import session
 from crack.processes import how_it_ended
 from crack.serving import STATE_FILE, served
 from crack.shipped import shipped
 from crack.temporary import OwnFolder
+from crack.torchserve import MODEL_NAME, TorchServe, TorchServeError, Version, model_url, predictions_url
 from model.inference import deadline
 from model.inference.photograph import MEGABYTE, Limits
 from model.inference.processors import n_usable_cores, usable_memory_bytes
 
 logger = logging.getLogger("handler.serve")
 
-MODEL_NAME = "crack"
 RELEASED = Path("model_store/crack.mar")
 START_TIMEOUT_S = 600.0  # on a machine that is busy with other things; who ended it earlier would begin again and again
 STOP_TIMEOUT_S = 15.0
@@ -143,12 +142,13 @@ class Server:
         """Whether a worker of this very server is READY: /ping says Healthy without any, and a port may be another's."""
         try:
             own_pids = {process.pid for process in self._process.children(recursive=True)}
-            with session() as neighbour:
-                versions = neighbour.get(f"{self.management_url}/models/{MODEL_NAME}", timeout=5).json()
-            ready_pids = {worker["pid"] for version in versions for worker in version["workers"] if worker["status"] == "READY"}
-        except (psutil.NoSuchProcess, requests.RequestException, TypeError):  # TypeError: an error object instead of versions
+            return not own_pids.isdisjoint(asyncio.run(self._default()).ready_pids)
+        except (psutil.NoSuchProcess, TorchServeError):
             return False
-        return not own_pids.isdisjoint(ready_pids)
+
+    async def _default(self) -> Version:
+        async with TorchServe(self.inference_url, self.management_url, patience_s=5) as torchserve:
+            return await torchserve.default()
 
     def wait(self) -> int:
         """Wait until TorchServe ends; its exit status, or the number of the signal that ended it, negative."""
@@ -310,8 +310,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         server.wait_until_ready()
         print(
             f"\nTorchServe is ready. Ctrl-C stops it.\n"
-            f"  predictions  {server.inference_url}/predictions/{MODEL_NAME}\n"
-            f"  management   {server.management_url}/models/{MODEL_NAME}\n"
+            f"  predictions  {predictions_url(server.inference_url)}\n"
+            f"  management   {model_url(server.management_url, MODEL_NAME)}\n"
             f"  metrics      {server.metrics_url}/metrics\n",
             flush=True,
         )

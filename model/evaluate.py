@@ -23,6 +23,7 @@ from crack.neighbours import session
 from model import checkpoint
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
 from model.inference.card import ModelCard
+from model.inference.headers import THRESHOLD
 from model.inference.photograph import decode
 from model.inference.score import crack_score
 from model.inference.segmenter import Segmenter, threshold_level
@@ -46,7 +47,7 @@ def by_checkpoint(path: Path, is_high_quality: bool = False) -> tuple[Predict, M
 
 
 def by_server(url: str, is_high_quality: bool = False) -> Predict:
-    """Predict by asking `url`, an address such as http://127.0.0.1:8080/predictions/crack.
+    """Predict by asking `url`, an address of predictions at TorchServe or the sidecar.
 
     Raises (when called): requests.RequestException if the server does not answer, or answers with an error.
     """
@@ -56,7 +57,7 @@ def by_server(url: str, is_high_quality: bool = False) -> Predict:
     def predict(image: bytes) -> tuple[NDArray[np.uint8], float]:
         answer = server.post(url, files={"image": image}, data=fields, timeout=REQUEST_TIMEOUT_S)
         answer.raise_for_status()
-        return np.asarray(Image.open(io.BytesIO(answer.content))), float(answer.headers["X-Crack-Threshold"])
+        return np.asarray(Image.open(io.BytesIO(answer.content))), float(answer.headers[THRESHOLD])
 
     return predict
 

@@ -3,28 +3,30 @@
 Left to others: which archive they are to serve, and when a roll-over counts (`retrain.rollover`).
 """
 
+import asyncio
 import io
 import json
 import socket
 import uuid
 import zipfile
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
-import requests
 from numpy.typing import NDArray
 from PIL import Image
 
-from crack.neighbours import session
+from crack.torchserve import RefusedError, TorchServe, TorchServeError
 from export.archive import MANIFEST
+from model.inference import headers
+from model.inference.options import Options, Response
 
-MODEL_NAME = "crack"
 PROMOTED = "crack-{version}.mar"  # in the model store, beside the released one
-REGISTER_TIMEOUT_S = 300
-ANSWER_TIMEOUT_S = 120
+
+_Told = TypeVar("_Told")
 
 
 class RollOverError(RuntimeError):
@@ -61,8 +63,8 @@ class Replica:
             with zipfile.ZipFile(archive, "w") as packed:
                 packed.writestr(MANIFEST, json.dumps({"runtime": "python", "model": model}))
                 packed.writestr("nothing.py", "")
-            self._ask("POST", "", {"url": archive.name, "model_name": name, "initial_workers": 0})
-            self._ask("DELETE", f"/{name}")
+            self._ask(lambda torchserve: torchserve.register(archive.name, 0, name))
+            self._ask(lambda torchserve: torchserve.forget(name))
         except _RefusedError as error:
             if error.status != 404:
                 raise
@@ -74,53 +76,48 @@ class Replica:
             archive.unlink(missing_ok=True)
 
     def default_version(self) -> str:
-        return str(self._ask("GET", f"/{MODEL_NAME}")[0]["modelVersion"])
+        return self._ask(TorchServe.default).name
 
     def n_workers(self) -> int:
         """Of the default version."""
-        return len(self._ask("GET", f"/{MODEL_NAME}")[0]["workers"])
+        return self._ask(TorchServe.default).n_workers
 
     def versions(self) -> set[str]:
-        return {str(version["modelVersion"]) for version in self._ask("GET", f"/{MODEL_NAME}/all")}
+        return {version.name for version in self._ask(TorchServe.versions)}
 
     def n_pending(self, version: str) -> int:
         """Requests that wait for a worker of this version."""
-        return int(self._ask("GET", f"/{MODEL_NAME}/{version}")[0]["jobQueueStatus"]["pendingRequests"])
+        return self._ask(lambda torchserve: torchserve.version(version)).n_waiting
 
     def register(self, archive_name: str, n_workers: int) -> None:
-        """Load an archive of the model store beside what is served; returns when its workers are READY."""
-        parameters = {"url": archive_name, "model_name": MODEL_NAME, "initial_workers": n_workers, "synchronous": "true"}
-        self._ask("POST", "", parameters, REGISTER_TIMEOUT_S)
+        """Load an archive of the model store beside what is served; returns when its workers can predict."""
+        self._ask(lambda torchserve: torchserve.register(archive_name, n_workers))
 
     def set_default(self, version: str) -> None:
-        self._ask("PUT", f"/{MODEL_NAME}/{version}/set-default")
+        self._ask(lambda torchserve: torchserve.set_default(version))
 
     def unregister(self, version: str) -> None:
-        self._ask("DELETE", f"/{MODEL_NAME}/{version}", timeout_s=REGISTER_TIMEOUT_S)
+        self._ask(lambda torchserve: torchserve.unregister(version))
 
     def probability(self, image: bytes, version: str) -> NDArray[np.uint8]:
         """The crack probability that this version answers, uint8 (height, width)."""
-        headers = {"Content-Type": "application/octet-stream", "X-Crack-Response": "probability"}
-        url = f"{self.inference_url}/predictions/{MODEL_NAME}/{version}"
-        try:
-            with session() as torchserve:
-                answer = torchserve.post(url, image, headers=headers, timeout=ANSWER_TIMEOUT_S)
-            answer.raise_for_status()
-        except requests.RequestException as error:
-            raise RollOverError(f"Version {version} does not answer: {error}.") from error
-        return np.asarray(Image.open(io.BytesIO(answer.content)))
+        asked = headers.of_options(Options(response=Response.PROBABILITY))
+        answer = self._ask(lambda torchserve: torchserve.predict([image], asked, version))
+        if answer.status != 200:
+            raise RollOverError(f"Version {version} does not answer: {answer.status} {answer.body[:500]!r}.")
+        return np.asarray(Image.open(io.BytesIO(answer.body)))
 
-    def _ask(self, method: str, path: str, parameters: dict[str, Any] | None = None, timeout_s: float = 30) -> Any:
+    def _ask(self, ask: Callable[[TorchServe], Coroutine[Any, Any, _Told]]) -> _Told:
+        async def asked() -> _Told:
+            async with TorchServe(self.inference_url, self.management_url) as torchserve:
+                return await ask(torchserve)
+
         try:
-            with session() as torchserve:
-                url = f"{self.management_url}/models{path}"
-                answer = torchserve.request(method, url, params=parameters, timeout=timeout_s)
-        except requests.RequestException as error:
-            raise RollOverError(f"{self} does not answer: {error}.") from error
-        if answer.status_code != 200:
-            said = f"{self} refused {method} /models{path}: {answer.status_code} {answer.text.strip()}."
-            raise _RefusedError(said, answer.status_code)
-        return answer.json()
+            return asyncio.run(asked())
+        except RefusedError as error:
+            raise _RefusedError(f"{error}.", error.status) from error
+        except TorchServeError as error:
+            raise RollOverError(f"{error}.") from error
 
 
 class ModelServer:

@@ -20,7 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it reports each request, which the sidecar does itself
     os.umask(0o077)  # photographs, masks and what is known of them are for no other user of this machine
     try:
         settings = Settings.from_environment()

@@ -15,6 +15,7 @@ from fastapi_offline import FastAPIOffline
 from crack.bodies import Bodies
 from crack.instance import reachable_at
 from crack.stores.jobs import Jobs
+from crack.torchserve import TorchServe
 from model.inference.errors import RequestError
 from sidecar.access import Access
 from sidecar.decoding import Decoding
@@ -27,6 +28,7 @@ from sidecar.inspections import InspectionStore
 from sidecar.issuer import Issuer
 from sidecar.keys import MARKER, KeyRing
 from sidecar.metrics import Metrics
+from sidecar.predictor import Predictor
 from sidecar.rates import Rates
 from sidecar.readiness import Readiness
 from sidecar.refusals import answer_errors_in_one_form
@@ -38,7 +40,6 @@ from sidecar.routes.prediction import prediction_routes
 from sidecar.routes.retraining import retraining_routes
 from sidecar.routes.service import service_routes
 from sidecar.settings import Settings
-from sidecar.torchserve import TorchServe
 
 logger = logging.getLogger("sidecar")
 
@@ -61,8 +62,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     rates = Rates(settings.requests_per_minute, settings.feedback_dir, settings.store_url)
     access = Access(keys, issuer, rates)
-    torchserve = TorchServe(settings.torchserve_url, settings.management_url)
-    readiness = Readiness(torchserve)
+    torchserve = TorchServe(settings.torchserve_url, settings.management_url, patience_s=5)
+    predictor = Predictor(torchserve)
+    readiness = Readiness(predictor)
     store = FeedbackStore(
         settings.feedback_dir,
         settings.store_url,
@@ -80,12 +82,10 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        announcement = asyncio.create_task(_announce(readiness, settings))
-        yield
-        announcement.cancel()
-        await torchserve.close()
-        if issuer:
-            await issuer.close()
+        async with torchserve:
+            announcement = asyncio.create_task(_announce(readiness, settings))
+            yield
+            announcement.cancel()
         for part in (store, inspections, rates, decoding, reporting):
             part.close()
 
@@ -101,10 +101,10 @@ def create_app(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
     for routes in (
-        service_routes(TITLE, torchserve, readiness, store, metrics, settings.model_store, access),
-        prediction_routes(torchserve, access),
-        feedback_routes(store, torchserve, decoding, metrics, limits, settings.is_position_kept, access),
-        inspection_routes(inspections, reporting, torchserve, decoding, limits, access),
+        service_routes(TITLE, predictor, readiness, store, metrics, settings.model_store, access),
+        prediction_routes(predictor, access),
+        feedback_routes(store, predictor, decoding, metrics, limits, settings.is_position_kept, access),
+        inspection_routes(inspections, reporting, predictor, decoding, limits, access),
         retraining_routes(jobs, store, settings.retrain_after_labels, access),
     ):
         app.include_router(routes)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from crack.stores.states import State
 from inspection.findings import Mark
 from inspection.left_out import Kind
-from model.inference import standards
+from model.inference import headers, standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
@@ -135,11 +135,11 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "exposure": {"type": "string", "enum": standards.exposures(), "description": "the row of the standard's table"},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
-    "X-Request-Id": {"schema": {"type": "string"}},
-    "X-Crack-Model-Version": {"schema": {"type": "string"}},
-    "X-Crack-Threshold": {"schema": {"type": "number"}, "description": "probability from which a pixel is called crack"},
-    "X-Crack-Ratio": {"schema": {"type": "number"}, "description": "share of the pixels called crack"},
-    "X-Crack-Score": {
+    headers.REQUEST_ID: {"schema": {"type": "string"}},
+    headers.MODEL_VERSION: {"schema": {"type": "string"}},
+    headers.THRESHOLD: {"schema": {"type": "number"}, "description": "probability from which a pixel is called crack"},
+    headers.RATIO: {"schema": {"type": "number"}, "description": "share of the pixels called crack"},
+    headers.SCORE: {
         "schema": {"type": "number", "minimum": 0, "maximum": 1},
         "description": "how sure the model is that the photograph shows a crack at all, whatever the threshold",
     },

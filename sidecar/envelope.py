@@ -1,12 +1,15 @@
-"""What every request leaves behind: its count, its seconds and one line in the log."""
+"""What every request leaves behind: its count, its seconds and one line in the log; and what it is called: as the client says
+or, where that is no plain name, by an id that is made here. Routes find it in `request.state.request_id`.
+"""
 
 import logging
 import time
 import uuid
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from model.inference.headers import MODEL_VERSION, REQUEST_ID, REQUEST_ID_FORM
 from sidecar.metrics import Metrics
 
 logger = logging.getLogger("sidecar.requests")
@@ -26,14 +29,17 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status, model_version, request_id = 500, "", str(uuid.uuid4())
+        asked_id = Headers(scope=scope).get(REQUEST_ID, "")
+        request_id = asked_id if REQUEST_ID_FORM.fullmatch(asked_id) else str(uuid.uuid4())
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, model_version = 500, ""
 
         async def send_noted(message: Message) -> None:
             nonlocal status, model_version, request_id
             if message["type"] == "http.response.start":
                 answered = MutableHeaders(scope=message)
-                status, model_version = message["status"], answered.get("x-crack-model-version", "")
-                request_id = answered.setdefault("x-request-id", request_id)
+                status, model_version = message["status"], answered.get(MODEL_VERSION, "")
+                request_id = answered.setdefault(REQUEST_ID, request_id)
                 answered.setdefault("x-content-type-options", "nosniff")
             await send(message)
 

@@ -5,13 +5,14 @@ Left to others: how many bytes a body may have (`crack.bodies`), and what is in 
 
 import re
 
-from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 
+from crack.torchserve import Pieces
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
 from model.inference.photograph import MEGABYTE
 from sidecar.labels import Verdict
+from sidecar.multipart import File, Form, read_form
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
 MAX_FIELD_CHARACTERS = 2000
@@ -21,36 +22,38 @@ MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 
 
-async def read_image(request: Request) -> tuple[bytes, dict[str, str]]:
-    """The photograph, a part of a form or the body itself, and the fields beside it or in the query; its file's name, where it
-    has one, is the field `name`.
+async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
+    """The photograph, a part of a form or the body itself, in the pieces in which it came, and the fields beside it or in the
+    query; its file's name, where it has one, is the field `name`.
 
     Raises:
-        RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `read_file` and `texts` do.
+        RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `file` and `texts` do.
     """
     fields = dict(request.query_params)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        async with request.form(max_files=1, max_fields=16) as form:
-            image, name = await read_file(form, "image"), file_name(form, "image")
-            fields = {**fields, **({"name": name} if name else {}), **texts(form)}
+        form = await read_form(request, max_files=1)
+        image, name = file(form, "image"), file_name(form, "image")
+        fields = {**fields, **({"name": name} if name else {}), **texts(form)}
     else:
-        image = await request.body()
-    if not image:
+        image = File()
+        async for piece in request.stream():
+            image.add(memoryview(piece))
+    if not image.pieces:
         raise RequestError(
             ErrorCode.IMAGE_MISSING,
             f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
         )
-    return image, fields
+    return image.pieces, fields
 
 
-async def read_file(form: FormData, name: str) -> bytes:
+def file(form: Form, name: str) -> File:
     """A part of a form; empty where there is none. Raises RequestError, PARAMETER_INVALID, where it came as text."""
     part = form.get(name)
-    if isinstance(part, UploadFile):
-        return await part.read()
+    if isinstance(part, File):
+        return part
     if part:
         raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name} came as text. {AS_A_FILE}")
-    return b""
+    return File()
 
 
 def seen(if_match: str | None) -> str:
@@ -64,14 +67,14 @@ def seen(if_match: str | None) -> str:
     return str(if_match)
 
 
-def file_name(form: FormData, name: str) -> str | None:
+def file_name(form: Form, name: str) -> str | None:
     """What a part's file is called, without its folders; none where it was sent without a name."""
     part = form.get(name)
-    called = re.split(r"[/\\]", part.filename or "")[-1] if isinstance(part, UploadFile) else ""
+    called = re.split(r"[/\\]", part.name)[-1] if isinstance(part, File) else ""
     return called.replace("\0", "")[:MAX_NAME_CHARACTERS] or None
 
 
-def texts(form: FormData) -> dict[str, str]:
+def texts(form: Form) -> dict[str, str]:
     """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long, or no text."""
     found = {name: value for name, value in form.items() if isinstance(value, str)}
     for name, value in found.items():

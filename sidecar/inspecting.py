@@ -25,7 +25,7 @@ from model.inference.photograph import Limits
 from sidecar.inspections import Kept
 from sidecar.labels import without_position
 from sidecar.masks import read_mask
-from sidecar.torchserve import Prediction
+from sidecar.predictor import Prediction
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,15 @@ def new(inspection_id: str, name: str, image: bytes, options: Options, predictio
     facts = dict(looked.facts)
     if options.mm_per_px is not None:
         facts["scale"] = given_scale(options.mm_per_px, "")
-    score = prediction.headers.get("x-crack-score")
     row = Row(
         name,
         Status.PREDICTED,
         len(looked.stored),
         0,
         hashlib.sha256(looked.stored).hexdigest(),
-        crack_ratio=float(prediction.headers["x-crack-ratio"]),
+        crack_ratio=prediction.crack_ratio,
         model_version=prediction.model_version,
-        crack_score=None if score is None else float(score),
+        crack_score=prediction.crack_score,
         **facts,
     )
     return Kept(

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import httpx
+import aiohttp
 import jwt
 
 from crack.issuer import is_private
@@ -26,7 +26,7 @@ KEYS_LIVE_S = 600  # a key that the issuer has withdrawn is good for no longer
 PAUSE_S = 5  # between two questions to the issuer, however many unknown keys tokens name
 LEEWAY_S = 30  # by which two clocks may differ
 MAX_NAME_CHARACTERS = 100
-_TIMEOUT = httpx.Timeout(5.0)
+_TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5, sock_read=5)
 
 
 class Issuer:
@@ -41,7 +41,6 @@ class Issuer:
 
     def __init__(self, url: str, audiences: Sequence[str], claim: str, scopes: Mapping[Right, str]) -> None:
         self._url, self._audiences, self._claim, self._scopes = url, audiences, claim, scopes
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT)
         self._lock = asyncio.Lock()
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._keys_until = self._silent_until = 0.0
@@ -62,9 +61,6 @@ class Issuer:
         except ValueError as error:
             raise ValueError(f"CRACK_OIDC_SCOPES={settings.oidc_scopes!r}: {error}. Expected RIGHT=SCOPE,...") from error
         return cls(settings.oidc_issuer, settings.oidc_audiences, settings.oidc_claim, scopes)
-
-    async def close(self) -> None:
-        await self._client.aclose()
 
     async def caller(self, token: str) -> Caller:
         """Raises RequestError: KEY_INVALID, ISSUER_UNAVAILABLE."""
@@ -114,7 +110,7 @@ class Issuer:
             if described["issuer"] != self._url:
                 raise ValueError(f"it calls itself {described['issuer']!r}")
             published = jwt.PyJWKSet.from_dict(await self._get(described["jwks_uri"])).keys
-        except (httpx.HTTPError, httpx.InvalidURL, jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+        except (aiohttp.ClientError, jwt.PyJWTError, KeyError, TimeoutError, TypeError, ValueError) as error:
             self._fault = f"{type(error).__name__}: {error}"
             logger.warning("no token of %s can be checked by its keys: %s", self._url, self._fault)
         else:
@@ -127,9 +123,11 @@ class Issuer:
     async def _get(self, url: str) -> dict[str, Any]:
         if not is_private(url):
             raise ValueError(f"{url!r} is neither https:// nor on this machine")
-        answer = await self._client.get(url)
-        answer.raise_for_status()
-        return dict(answer.json())
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, trust_env=True) as session,  # it may be far away, behind a proxy
+            session.get(url, allow_redirects=False, raise_for_status=True) as answer,
+        ):
+            return dict(await answer.json(content_type=None))
 
 
 def is_token(text: str) -> bool:

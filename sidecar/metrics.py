@@ -17,7 +17,7 @@ from sidecar.feedback import FeedbackStore
 from sidecar.inspections import InspectionStore
 from sidecar.items import Submission
 from sidecar.keys import KeyRing
-from sidecar.torchserve import Served
+from sidecar.predictor import Served
 
 logger = logging.getLogger("sidecar.metrics")
 

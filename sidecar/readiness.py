@@ -7,7 +7,7 @@ import time
 from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.torchserve import TorchServe
+from sidecar.predictor import Predictor
 
 FRESH_S = 3  # what was found out is told for so long
 TIMEOUT_S = 30  # in which a tiny photograph is answered, behind others
@@ -17,8 +17,8 @@ _SIDE_PX = 32
 class Readiness:
     """One probe at a time, and its outcome for all who ask meanwhile and soon after."""
 
-    def __init__(self, torchserve: TorchServe) -> None:
-        self._torchserve = torchserve
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
         self._photograph = _grey_png(_SIDE_PX)
         self._lock = asyncio.Lock()
         self._fresh_until = 0.0
@@ -38,7 +38,7 @@ class Readiness:
     async def _probe(self) -> str | RequestError:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                prediction = await self._torchserve.predict(self._photograph, is_probe=True)
+                prediction = await self._predictor.predict([self._photograph], is_probe=True)
         except RequestError as error:
             return error
         except TimeoutError:

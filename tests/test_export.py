@@ -15,6 +15,7 @@ from export.quantisation import passed
 from model import checkpoint
 from model.inference import card, runtime
 from model.inference.card import Backend
+from model.inference.headers import DOOR_REQUEST_ID
 from model.inference.segmenter import Segmenter
 from model.synthetic import draw_surface
 from tests.conftest import ARCHIVE, ROOT
@@ -34,13 +35,9 @@ def test_the_archive_computes_what_the_checkpoint_computes(trained: Path, archiv
     assert model_card.figures["parity"]["largest_difference"] < 1e-4
 
 
-def test_the_archive_answers_with_nothing_but_itself_on_the_path(archive: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(archive) as packed:
-        packed.extractall(tmp_path)
-    (tmp_path / "photograph.png").write_bytes(png(draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8))
-    # What TorchServe does with an archive, and its context where the server would stand.
-    script = """
-import sys
+# What TorchServe does with an archive, and its context where the server would stand.
+HANDLE = """
+import json, sys
 sys.path.insert(0, ".")
 import crack_handler
 import yaml
@@ -50,24 +47,44 @@ context = Context("crack", ".", {}, 1, None, None)
 context.model_yaml_config = yaml.safe_load(open("model-config.yaml"))
 context.metrics = MetricsCacheYamlImpl(sys.argv[2])
 context.metrics.initialize_cache()
-context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor({})]
+context.request_ids, context.request_processor = {0: "an-id"}, [RequestProcessor(json.loads(sys.argv[3]))]
 handler = crack_handler.CrackHandler()
 handler.initialize(context)
 parts = {"image": bytearray(open("photograph.png", "rb").read()), "response": bytearray(b"full")}
-print(handler.handle([parts], context)[0].decode())
+body = handler.handle([parts], context)[0].decode()
+print(json.dumps(context.get_response_headers(0)))
+print(body)
 assert all(getattr(module, "__file__", None) is None or not module.__file__.startswith(sys.argv[1])
            for name, module in sys.modules.items() if name.split(".")[0] in ("model", "handler", "export"))
 """
-    finished = subprocess.run(
-        [sys.executable, "-I", "-c", script, str(ROOT), str(ROOT / "handler" / "metrics.yaml")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+
+def handle(archive: Path, folder: Path, **headers: str) -> list[str]:
+    """What the archive's worker writes, with nothing but the archive on its path; then the answer's headers and its body."""
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)
+    (folder / "photograph.png").write_bytes(png(draw_surface(seed=3, size_hw=(90, 111)).image_hwc_u8))
+    command = [sys.executable, "-I", "-c", HANDLE, str(ROOT), str(ROOT / "handler" / "metrics.yaml"), json.dumps(headers)]
+    finished = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    *_, answered = finished.stdout.splitlines()  # after the metrics, which TorchServe reads there
-    assert json.loads(answered)["shape"] == [90, 111]
+    return finished.stdout.splitlines()
+
+
+def test_the_archive_answers_with_nothing_but_itself_on_the_path(archive: Path, tmp_path: Path) -> None:
+    *_, body = handle(archive, tmp_path)
+    assert (json.loads(body)["shape"], json.loads(body)["request_id"]) == ([90, 111], "an-id")
+
+
+def test_a_worker_calls_a_request_as_the_door_does(archive: Path, tmp_path: Path) -> None:
+    *written, named, body = handle(archive, tmp_path, **{DOOR_REQUEST_ID: "crew-7.1"})
+    assert "request id=crew-7.1 code=success" in written
+    assert json.loads(named)[DOOR_REQUEST_ID] == json.loads(body)["request_id"] == "crew-7.1"
+
+
+def test_a_worker_writes_nothing_into_its_log_that_is_no_name_of_a_request(archive: Path, tmp_path: Path) -> None:
+    *written, _, body = handle(archive, tmp_path, **{DOOR_REQUEST_ID: "crew-7 code=success"})
+    assert "request id=an-id code=success" in written
+    assert json.loads(body)["request_id"] == "an-id"
 
 
 def test_each_backend_of_the_archive_draws_the_masks_of_pytorch_but_for_rounding(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference import width_overlay
+from model.inference import headers, width_overlay
 from model.inference.card import Backend
 from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
@@ -176,11 +176,11 @@ def answer(
             if options.summary:
                 facts["summary"] = {**surface.told(), **judged, **summary(told, surface.scale, standard)}
             body, content_type = _json(crack_grid(mask_hw) if options.response == Response.JSON else mask_hw, facts), _JSON_TYPE
-    headers = {
-        "X-Crack-Model-Version": segmenter.card.version,
-        "X-Crack-Threshold": repr(threshold),
-        "X-Crack-Ratio": f"{seen.crack_ratio:.6f}",
-        "X-Crack-Score": f"{seen.score:.6f}",
+    named = {
+        headers.MODEL_VERSION: segmenter.card.version,
+        headers.THRESHOLD: repr(threshold),
+        headers.RATIO: f"{seen.crack_ratio:.6f}",
+        headers.SCORE: f"{seen.score:.6f}",
     }
     observation = Observation(
         decode_s=seen.decode_s,
@@ -192,7 +192,7 @@ def answer(
         sharpness=sharpness(image_hwc_u8),
         megapixels=mask_hw.size / MEGAPIXEL,
     )
-    return Answer(body, content_type, headers, observation)
+    return Answer(body, content_type, named, observation)
 
 
 def error_body(error: RequestError) -> bytes:

@@ -15,13 +15,14 @@ from sidecar.access import Access
 from sidecar.decoding import Decoding
 from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved
 from sidecar.feedback import FeedbackStore
-from sidecar.forms import file_name, read_file, read_verdict, seen, texts
+from sidecar.forms import file, file_name, read_verdict, seen, texts
 from sidecar.items import Item, Submission, check_said
 from sidecar.keys import Caller
 from sidecar.labels import Mask, compare, read_label
 from sidecar.look_alikes import read_look_alikes
 from sidecar.metrics import Metrics
-from sidecar.torchserve import Prediction, TorchServe
+from sidecar.multipart import read_form
+from sidecar.predictor import Prediction, Predictor
 
 OPTIONAL_TIMEOUT_S = 20
 
@@ -32,7 +33,7 @@ Seen = Annotated[
 
 def feedback_routes(
     store: FeedbackStore,
-    torchserve: TorchServe,
+    predictor: Predictor,
     decoding: Decoding,
     metrics: Metrics,
     limits: Limits,
@@ -47,9 +48,9 @@ def feedback_routes(
     @router.post("/save-for-retrain", openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
         """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
-        async with request.form(max_files=2, max_fields=16) as form:
-            image, mask = await read_file(form, "image"), await read_file(form, "mask")
-            fields, name = texts(form), file_name(form, "image")
+        form = await read_form(request, max_files=2)
+        image, mask = file(form, "image").joined(), file(form, "mask").joined()
+        fields, name = texts(form), file_name(form, "image")
         if not image:
             raise RequestError(
                 ErrorCode.IMAGE_MISSING, f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image'."
@@ -69,9 +70,9 @@ def feedback_routes(
             look_alikes=read_look_alikes(fields.get("look_alikes"), photograph.size_hw),
         )
         if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
-            served: Prediction | None = await torchserve.probability(image)
+            served: Prediction | None = await predictor.probability(image)
         else:
-            served = await _probability_if_possible(torchserve, image)
+            served = await _probability_if_possible(predictor, image)
         if served:
             found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold, photograph.orientation)
             submission = replace(
@@ -126,8 +127,8 @@ def feedback_routes(
     ) -> Feedback:
         """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
         etag = seen(if_match)
-        async with request.form(max_files=1, max_fields=16) as form:
-            mask, fields = await read_file(form, "mask"), texts(form)
+        form = await read_form(request, max_files=1)
+        mask, fields = file(form, "mask").joined(), texts(form)
         decision = fields.get("decision", "accept" if mask else "")
         if decision not in ("accept", "reject"):
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"decision={decision!r}: expected accept or reject.")
@@ -156,10 +157,10 @@ def feedback_routes(
     return router
 
 
-async def _probability_if_possible(torchserve: TorchServe, image: bytes) -> Prediction | None:
+async def _probability_if_possible(predictor: Predictor, image: bytes) -> Prediction | None:
     """For the order of reviews alone: feedback does not wait for a model that is away."""
     try:
-        return await asyncio.wait_for(torchserve.probability(image), OPTIONAL_TIMEOUT_S)
+        return await asyncio.wait_for(predictor.probability(image), OPTIONAL_TIMEOUT_S)
     except (RequestError, TimeoutError):
         return None
 

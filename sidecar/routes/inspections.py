@@ -20,12 +20,13 @@ from sidecar import inspecting
 from sidecar.access import Access
 from sidecar.decoding import Decoding
 from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT
-from sidecar.forms import MAX_NAME_CHARACTERS, read_file, read_image, seen, texts
+from sidecar.forms import MAX_NAME_CHARACTERS, file, read_image, seen, texts
 from sidecar.inspections import Head, Inspection, InspectionStore, Kept
 from sidecar.keys import Caller
 from sidecar.look_alikes import read_look_alikes, read_zones
+from sidecar.multipart import read_form
+from sidecar.predictor import Prediction, Predictor
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
-from sidecar.torchserve import Prediction, TorchServe
 
 _UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # of a row, where many are listed
 _UNNAMED = "photograph"
@@ -87,7 +88,7 @@ class Photographs(BaseModel):
 def inspection_routes(
     store: InspectionStore,
     reporting: Reporting,
-    torchserve: TorchServe,
+    predictor: Predictor,
     decoding: Decoding,
     limits: Limits,
     access: Access,
@@ -129,14 +130,17 @@ def inspection_routes(
     ) -> dict[str, Any]:
         """Predict a photograph, measure its cracks and keep all of it. The same photograph again is the one that is there."""
         inspection = await run_in_threadpool(store.get, inspection_id)
-        image, fields = await read_image(request)
+        pieces, fields = await read_image(request)
+        image = b"".join(pieces)
         name = fields.get("name", "")[:MAX_NAME_CHARACTERS].replace("/", "_") or _UNNAMED
         options = Options.parse({field: value for field, value in fields.items() if field != "response"})
         options = replace(options, response=Asked.PROBABILITY, summary=None)
         known = await run_in_threadpool(store.find, inspection_id, inspecting.photograph_id(image))
         if known is None:
             size_hw = await run_in_threadpool(read_size, image, limits)
-            prediction = _answered(await torchserve.predict(image, replace(options, standard=None, exposure=None)))
+            prediction = _answered(
+                await predictor.predict(pieces, replace(options, standard=None, exposure=None), request.state.request_id)
+            )
             looked = await decoding.call(
                 size_hw, inspecting.look, image, prediction.body, prediction.threshold, options, limits
             )
@@ -193,8 +197,8 @@ def inspection_routes(
         """
         etag = seen(if_match)
         found = await run_in_threadpool(store.as_seen, inspection_id, photograph_id, etag)
-        async with request.form(max_files=1, max_fields=16) as form:
-            mask, fields, is_mask_sent = await read_file(form, "mask"), texts(form), "mask" in form
+        form = await read_form(request, max_files=1)
+        mask, fields, is_mask_sent = file(form, "mask").joined(), texts(form), "mask" in form
         changed = _said(found, fields)
         contents: dict[str, bytes] = {}
         is_scale_new = "mm_per_px" in fields and inspecting.is_scaled_by_marker(found)  # of each crack

@@ -6,17 +6,17 @@ from model.inference.options import Options
 from sidecar.access import Access
 from sidecar.documents import PREDICT_BODY
 from sidecar.forms import read_image
-from sidecar.torchserve import TorchServe
+from sidecar.predictor import Predictor
 
 
-def prediction_routes(torchserve: TorchServe, access: Access) -> APIRouter:
+def prediction_routes(predictor: Predictor, access: Access) -> APIRouter:
     router = APIRouter(tags=["prediction"])
 
     @router.post("/predict", openapi_extra=PREDICT_BODY, response_class=Response, dependencies=[access.may_predict])
     async def predict(request: Request) -> Response:
         """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
         image, fields = await read_image(request)
-        prediction = await torchserve.predict(image, Options.parse(fields))
+        prediction = await predictor.predict(image, Options.parse(fields), request.state.request_id)
         return Response(prediction.body, prediction.status, prediction.headers)
 
     return router

@@ -16,13 +16,13 @@ from sidecar.access import Access
 from sidecar.documents import Model, Ready
 from sidecar.feedback import FeedbackStore
 from sidecar.metrics import Metrics
+from sidecar.predictor import Predictor, Served
 from sidecar.readiness import Readiness
-from sidecar.torchserve import TorchServe
 
 
 def service_routes(
     title: str,
-    torchserve: TorchServe,
+    predictor: Predictor,
     readiness: Readiness,
     store: FeedbackStore,
     metrics: Metrics,
@@ -57,16 +57,16 @@ def service_routes(
     @router.get("/model", dependencies=[access.may_predict])
     async def model() -> Model:
         """The version that is served, its card with its figures, and what has been learned since."""
-        described = await torchserve.describe()
-        card = await run_in_threadpool(_read_card, model_store / str(described["modelUrl"]))
+        served = await predictor.default()
+        card = await run_in_threadpool(_read_card, model_store / served.archive)
         counts = await run_in_threadpool(store.counts)
-        return Model(name="crack", version=str(described["modelVersion"]), card=card, feedback=dict(counts.items()))
+        return Model(name="crack", version=served.name, card=card, feedback=dict(counts.items()))
 
     @router.get("/metrics", response_class=Response)
     async def get_metrics() -> Response:
         """Figures for Prometheus."""
         try:
-            served = await torchserve.served()
+            served: Served | None = await predictor.served()
         except RequestError:
             served = None
         return Response(await run_in_threadpool(metrics.exposition, served), media_type=CONTENT_TYPE_LATEST)

@@ -8,6 +8,7 @@ import urllib3
 
 from inspection.examining import examine
 from inspection.rows import Status
+from model.inference import headers
 from model.inference.errors import RequestError
 from model.inference.options import Options, Response
 from survey.engines import REFUSED, NotPredictedError, StoppedError, SurveyError
@@ -68,10 +69,10 @@ class HttpEngine:
         )
         # A connection for each photograph: where one address spreads connections over servers, each server gets its share, and
         # one that is started in the middle of a survey gets it at once.
-        headers = {"Connection": "close", "Content-Type": "application/octet-stream"}
+        sent = {"Connection": "close", "Content-Type": "application/octet-stream"}
         if key:
-            headers["Authorization"] = f"Bearer {key}"
-        self._pool = urllib3.PoolManager(headers=headers, timeout=_TIMEOUT)
+            sent["Authorization"] = f"Bearer {key}"
+        self._pool = urllib3.PoolManager(headers=sent, timeout=_TIMEOUT)
 
     def check(self) -> str:
         """The version of the model that is served. Raises SurveyError where there is none."""
@@ -94,14 +95,14 @@ class HttpEngine:
         if answer.status != 200:
             raise NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))
         try:
-            examined = examine(photograph, answer.data, float(answer.headers["X-Crack-Threshold"]), self._options)
+            examined = examine(photograph, answer.data, float(answer.headers[headers.THRESHOLD]), self._options)
         except (RequestError, ValueError) as error:
             raise NotPredictedError(Status.FAILED, str(error)) from error
         return outcome(
             examined,
-            crack_ratio=float(answer.headers["X-Crack-Ratio"]),
-            crack_score=float(answer.headers["X-Crack-Score"]) if "X-Crack-Score" in answer.headers else None,
-            model_version=answer.headers["X-Crack-Model-Version"],
+            crack_ratio=float(answer.headers[headers.RATIO]),
+            crack_score=float(answer.headers[headers.SCORE]) if headers.SCORE in answer.headers else None,
+            model_version=answer.headers[headers.MODEL_VERSION],
         )
 
     def close(self) -> None:
@@ -119,7 +120,7 @@ class HttpEngine:
             raise NotPredictedError(
                 Status.UNANSWERED, f"{self.name} was busy or away in {self._n_retries + 1} tries: {_message(answer)}"
             )
-        if answer.status == 200 and "X-Crack-Ratio" not in answer.headers:
+        if answer.status == 200 and headers.RATIO not in answer.headers:
             raise SurveyError(f"{self.name} answers, but not as a sidecar does ({answer.headers.get('Content-Type')}).")
         if answer.status not in (200, *REFUSED) and answer.status < 500:
             raise SurveyError(_message(answer))

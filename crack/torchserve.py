@@ -1,0 +1,166 @@
+"""TorchServe's HTTP API as this system uses it, in one place: its addresses, what it is asked, and what its answers mean.
+
+Its client is aiohttp's: asked 4 and 16 times at once with 80 kB, a request takes 0.3 ms of a processor, by httpx or httpx2 it
+takes 1.0. Whoever has no event loop asks within `asyncio.run`. Left to others: what stands in the headers of a prediction
+(`model.inference.headers`), and what an error means to a client (`sidecar.predictor`).
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import aiohttp
+
+MODEL_NAME = "crack"
+
+# A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer. One that hangs is ended earlier,
+# by `handler.serve`.
+_PREDICTION_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=600)
+_LOADING_TIMEOUT = aiohttp.ClientTimeout(total=300)
+
+Pieces = Sequence[bytes | bytearray | memoryview]
+"""A body in the pieces in which it came; they are passed on as they are."""
+
+
+class TorchServeError(Exception):
+    """TorchServe does not answer, or not as it should."""
+
+
+class RefusedError(TorchServeError):
+    """TorchServe answered with an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Answer:
+    """To a photograph, from our handler or from TorchServe itself. Headers are found whatever case they are written in."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the model that is loaded: its archive's name, its workers, those that can predict, by process id, and how
+    many requests wait for one.
+    """
+
+    name: str
+    archive: str
+    n_workers: int
+    ready_pids: frozenset[int]
+    n_waiting: int
+
+    @classmethod
+    def parse(cls, told: Mapping[str, Any]) -> Self:
+        """Of what the management API tells. Raises KeyError or TypeError where that is something else."""
+        workers = told["workers"]
+        return cls(
+            name=str(told["modelVersion"]),
+            archive=str(told["modelUrl"]),
+            n_workers=len(workers),
+            ready_pids=frozenset(worker["pid"] for worker in workers if worker["status"] == "READY"),
+            n_waiting=int(told.get("jobQueueStatus", {}).get("pendingRequests", 0)),
+        )
+
+
+def predictions_url(inference_url: str, version: str = "") -> str:
+    return f"{inference_url}/predictions/{MODEL_NAME}" + (f"/{version}" if version else "")
+
+
+def model_url(management_url: str, *path: str) -> str:
+    return "/".join((f"{management_url}/models", *path))
+
+
+class TorchServe:
+    """Asks one TorchServe, or several behind one address, from within `async with`; its management tells within `patience_s`.
+
+    Its methods raise TorchServeError where it does not answer, and RefusedError where it answers with an error; predictions
+    alone are answered whatever their status.
+    """
+
+    def __init__(self, inference_url: str, management_url: str, patience_s: float = 30.0) -> None:
+        self._inference_url, self._management_url = inference_url, management_url
+        self._patience = aiohttp.ClientTimeout(total=patience_s)
+
+    async def __aenter__(self) -> Self:
+        # TorchServe bounds its queue itself, and says so within milliseconds. A connection that is kept stays with the
+        # TorchServe that it began with, and one that joins gets nothing to do; a fresh one takes 0.2 ms of a processor.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._session = aiohttp.ClientSession(  # which heeds no proxy variables: no proxy lies between them
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def predict(self, image: Pieces, headers: Mapping[str, str], version: str = "") -> Answer:
+        """What a version, by default the default one, answers to a photograph."""
+        n_bytes = sum(map(len, image))
+        # Without a type TorchServe looks for a form, and without a length it is sent in chunks.
+        named = {"Content-Type": "application/octet-stream", "Content-Length": str(n_bytes), **headers}
+        url = predictions_url(self._inference_url, version)
+        return await self._ask("POST", url, _PREDICTION_TIMEOUT, data=_one_by_one(image), headers=named)
+
+    async def default(self) -> Version:
+        """What clients get who name no version."""
+        (version,) = await self._versions(MODEL_NAME)
+        return version
+
+    async def version(self, name: str) -> Version:
+        (version,) = await self._versions(MODEL_NAME, name)
+        return version
+
+    async def versions(self) -> list[Version]:
+        """All that are loaded."""
+        return await self._versions(MODEL_NAME, "all")
+
+    async def register(self, archive: str, n_workers: int, name: str = MODEL_NAME) -> None:
+        """Load an archive of the model store beside what is served; returns when its workers can predict."""
+        asked = {"url": archive, "model_name": name, "initial_workers": str(n_workers), "synchronous": "true"}
+        await self._manage("POST", _LOADING_TIMEOUT, params=asked)
+
+    async def set_default(self, version: str) -> None:
+        await self._manage("PUT", self._patience, MODEL_NAME, version, "set-default")
+
+    async def unregister(self, version: str) -> None:
+        await self._manage("DELETE", _LOADING_TIMEOUT, MODEL_NAME, version)
+
+    async def forget(self, name: str) -> None:
+        """Unload another model than ours, with all its versions."""
+        await self._manage("DELETE", _LOADING_TIMEOUT, name)
+
+    async def _versions(self, *path: str) -> list[Version]:
+        answer = await self._manage("GET", self._patience, *path)
+        try:
+            return [Version.parse(told) for told in json.loads(answer.body)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise TorchServeError(f"{self._management_url} does not tell what it serves ({error!r})") from error
+
+    async def _manage(self, method: str, timeout: aiohttp.ClientTimeout, *path: str, **request: Any) -> Answer:
+        answer = await self._ask(method, model_url(self._management_url, *path), timeout, **request)
+        if answer.status != 200:
+            said = f"TorchServe at {self._management_url} refused {method} {'/'.join(path)}: {answer.status} "
+            raise RefusedError(said + answer.body.decode(errors="replace").strip(), answer.status)
+        return answer
+
+    async def _ask(self, method: str, url: str, timeout: aiohttp.ClientTimeout, **request: Any) -> Answer:
+        try:
+            async with self._session.request(method, url, timeout=timeout, allow_redirects=False, **request) as answer:
+                return Answer(answer.status, await answer.read(), answer.headers)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise TorchServeError(f"{url} does not answer ({type(error).__name__}: {error})") from error
+
+
+async def _one_by_one(pieces: Pieces) -> AsyncIterator[bytes | bytearray | memoryview]:
+    for piece in pieces:
+        yield piece

@@ -1,0 +1,125 @@
+"""A form as it comes: its files stay in memory, in the pieces in which they came, and nothing copies them.
+
+Starlette's own parser copies each piece, writes what is longer than 1 MB to a file and reads it back. The grammar is
+python-multipart's, as Starlette's is. Left to others: how much may come (`crack.bodies`), and what is in it (`sidecar.forms`).
+"""
+
+from dataclasses import dataclass, field
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+MAX_FIELDS = 16
+MAX_TEXT_BYTES = 2**20
+LEAST_PIECE_BYTES = 4096  # smaller ones are put together: what is kept of each besides would be more than itself
+
+
+@dataclass
+class File:
+    """A file of a request: what the client calls it, and its bytes."""
+
+    name: str = ""
+    pieces: list[memoryview | bytearray] = field(default_factory=list)
+
+    def add(self, piece: memoryview) -> None:
+        last = self.pieces[-1] if self.pieces else None
+        if len(piece) >= LEAST_PIECE_BYTES:
+            self.pieces.append(piece)
+        elif isinstance(last, bytearray):
+            last += piece
+        else:
+            self.pieces.append(bytearray(piece))
+
+    def joined(self) -> bytes:
+        return b"".join(self.pieces)
+
+
+Form = dict[str, File | str]
+"""Parts by name; of those that are called the same, the last."""
+
+
+async def read_form(request: Request, max_files: int) -> Form:
+    """Raises HTTPException where the body is no form, or one of too many parts; ClientDisconnect."""
+    kind, parameters = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data":
+        async with request.form(max_fields=MAX_FIELDS) as texts:
+            return {name: text for name, text in texts.items() if isinstance(text, str)}
+    if b"boundary" not in parameters:
+        raise HTTPException(400, "Missing boundary in multipart.")
+    parts = _Parts(max_files)
+    try:
+        parser = MultipartParser(
+            parameters[b"boundary"],
+            {
+                "on_part_begin": parts.begin,
+                "on_header_field": parts.add_to_header_name,
+                "on_header_value": parts.add_to_header_value,
+                "on_header_end": parts.end_header,
+                "on_headers_finished": parts.end_headers,
+                "on_part_data": parts.add,
+                "on_part_end": parts.end,
+            },
+        )
+        async for piece in request.stream():
+            parser.write(piece)
+        parser.finalize()
+    except FormParserError as error:
+        raise HTTPException(400, "Invalid multipart data.") from error
+    return parts.form
+
+
+class _Parts:
+    """What the parser finds, put together; pieces are given as the bytes that came and where in them they begin and end."""
+
+    def __init__(self, max_files: int) -> None:
+        self.form: Form = {}
+        self._n_left = {"files": max_files, "fields": MAX_FIELDS}
+        self._header_name = self._header_value = self._disposition = b""
+        self._name = ""
+        self._file: File | None = None
+        self._text = bytearray()
+
+    def begin(self) -> None:
+        self._disposition, self._file, self._text = b"", None, bytearray()
+
+    def add_to_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header_name += data[start:end]
+
+    def add_to_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._header_value += data[start:end]
+
+    def end_header(self) -> None:
+        if self._header_name.lower() == b"content-disposition":
+            self._disposition = self._header_value
+        self._header_name = self._header_value = b""
+
+    def end_headers(self) -> None:
+        _, parameters = parse_options_header(self._disposition)
+        if b"name" not in parameters:
+            raise HTTPException(400, 'The Content-Disposition header field "name" must be provided.')
+        self._name = _decoded(parameters[b"name"])
+        self._file = File(_decoded(parameters[b"filename"])) if b"filename" in parameters else None
+        kind = "fields" if self._file is None else "files"
+        self._n_left[kind] -= 1
+        if self._n_left[kind] < 0:
+            raise HTTPException(400, f"Too many {kind}.")
+
+    def add(self, data: bytes, start: int, end: int) -> None:
+        if self._file:
+            self._file.add(memoryview(data)[start:end])
+            return
+        self._text += data[start:end]
+        if len(self._text) > MAX_TEXT_BYTES:
+            raise HTTPException(400, f"Part exceeded maximum size of {MAX_TEXT_BYTES // 1024}KB.")
+
+    def end(self) -> None:
+        self.form[self._name] = _decoded(self._text) if self._file is None else self._file
+
+
+def _decoded(text: bytes | bytearray) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")

@@ -1,0 +1,56 @@
+"""What processes agree on is written down in one module, and whoever needs it goes through that: read from the sources."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_imports import FOLDERS, REPOSITORY, imported_names, lies_in, sources
+
+# What a text in a program would have in it, and the one module that may have such a text.
+CONTRACTS = {
+    "headers of a prediction": (r"(?i)^x-(crack-|request-id)", "model/inference/headers.py"),
+    "whether a worker can predict": (r"^READY$", "crack/torchserve.py"),
+    "addresses": (r"^/predictions|^/models|set-default", "crack/torchserve.py"),
+    "what the management tells": (r"^(modelUrl|jobQueueStatus|pendingRequests)$", "crack/torchserve.py"),
+}
+
+
+def texts(path: Path) -> Iterator[str]:
+    """All texts of a program but its docstrings."""
+    tree = ast.parse(path.read_text())
+    told = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_each_of_torchserves_words_is_written_in_one_module(contract: str) -> None:
+    pattern, module = CONTRACTS[contract]
+    found = {
+        str(path.relative_to(REPOSITORY))
+        for folder in [*FOLDERS, "benchmarks"]
+        for path in sources(folder)
+        if any(re.search(pattern, text) for text in texts(path))
+    }
+    assert found == {module}
+
+
+def test_parts_of_ours_ask_torchserve_by_one_client() -> None:
+    libraries = ("aiohttp", "httpx", "requests", "urllib3", "http.client", "urllib.request")
+    askers = {
+        str(path.relative_to(REPOSITORY))
+        for folder in ("crack", "handler", "sidecar", "retrain")
+        for path in sources(folder)
+        if any(lies_in(name, library) for name in imported_names(path) for library in libraries)
+    }
+    assert askers == {"crack/torchserve.py", "crack/neighbours.py", "sidecar/issuer.py"}
