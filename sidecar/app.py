@@ -26,6 +26,7 @@ from sidecar.files import tighten
 from sidecar.forms import FORM_OVERHEAD_BYTES
 from sidecar.inspections import InspectionStore
 from sidecar.issuer import Issuer
+from sidecar.kept import KeptPredictions
 from sidecar.keys import MARKER, KeyRing
 from sidecar.metrics import Metrics
 from sidecar.predictor import Predictor
@@ -63,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     rates = Rates(settings.requests_per_minute, settings.feedback_dir, settings.store_url)
     access = Access(keys, issuer, rates)
     torchserve = TorchServe(settings.torchserve_url, settings.management_url, patience_s=5)
-    predictor = Predictor(torchserve)
+    predictor = Predictor(torchserve, KeptPredictions(settings.kept_bytes, 60 * settings.kept_minutes))
     readiness = Readiness(predictor)
     store = FeedbackStore(
         settings.feedback_dir,

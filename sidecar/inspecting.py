@@ -25,7 +25,7 @@ from model.inference.photograph import Limits
 from sidecar.inspections import Kept
 from sidecar.labels import without_position
 from sidecar.masks import read_mask
-from sidecar.predictor import Prediction
+from sidecar.prediction import Prediction
 
 
 @dataclass(frozen=True)

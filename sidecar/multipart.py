@@ -29,7 +29,7 @@ class File:
             self.pieces.append(piece)
         elif isinstance(last, bytearray):
             last += piece
-        else:
+        elif piece:
             self.pieces.append(bytearray(piece))
 
     def joined(self) -> bytes:

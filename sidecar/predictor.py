@@ -1,53 +1,19 @@
 """Predictions as the sidecar gives them: TorchServe's own errors in the form that clients know."""
 
 import json
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+
+from starlette.concurrency import run_in_threadpool
 
 from crack.torchserve import Answer, Pieces, TorchServe, TorchServeError, Version
 from model.inference import headers
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.options import Options, Response
+from model.inference.options import Options, Quality, Response
+from sidecar.kept import KeptPredictions, digest
+from sidecar.prediction import Prediction
 
 _PROBE = {headers.PROBE: "1"}
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What TorchServe answered: a mask, or an error in the client's form. `headers`: those that clients get."""
-
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-    @classmethod
-    def of(cls, answer: Answer) -> Self:
-        passed_on = {name: answer.headers[name] for name in ("Content-Type", *headers.ANSWER) if name in answer.headers}
-        # An archive made before requests had the sidecar's id calls this one by TorchServe's, also in its JSON.
-        request_id = answer.headers.get(headers.DOOR_REQUEST_ID) or answer.headers.get(headers.REQUEST_ID)
-        return cls(answer.status, answer.body, passed_on | ({headers.REQUEST_ID: request_id} if request_id else {}))
-
-    @property
-    def model_version(self) -> str:
-        return self.headers.get(headers.MODEL_VERSION, "")
-
-    @property
-    def threshold(self) -> float:
-        return float(self.headers[headers.THRESHOLD])
-
-    @property
-    def crack_ratio(self) -> float:
-        return float(self.headers[headers.RATIO])
-
-    @property
-    def crack_score(self) -> float | None:
-        """None of an archive that was made before it was told."""
-        score = self.headers.get(headers.SCORE)
-        return None if score is None else float(score)
-
-    @property
-    def request_id(self) -> str:
-        return self.headers.get(headers.REQUEST_ID, "")
+_PROBABILITY = Options(response=Response.PROBABILITY)
 
 
 @dataclass(frozen=True)
@@ -65,8 +31,8 @@ class Served:
 class Predictor:
     """Asks TorchServe, while that is open."""
 
-    def __init__(self, torchserve: TorchServe) -> None:
-        self._torchserve = torchserve
+    def __init__(self, torchserve: TorchServe, kept: KeptPredictions) -> None:
+        self._torchserve, self._kept = torchserve, kept
 
     async def predict(
         self,
@@ -92,11 +58,19 @@ class Predictor:
             raise _unavailable("The model server does not answer", error) from error
         if answer.status != 200 and not _is_own_error(answer):
             raise _translated(answer.status)
-        return Prediction.of(answer)
+        prediction = Prediction.of(answer)
+        if answer.status == 200 and replace(options, quality=Quality.NORMAL) == _PROBABILITY:
+            self._kept.add(await run_in_threadpool(digest, image), prediction)
+        return prediction
 
-    async def probability(self, image: bytes) -> Prediction:
-        """The crack probability of a photograph, a PNG of one channel. Raises RequestError as `predict` does."""
-        prediction = await self.predict([image], Options(response=Response.PROBABILITY))
+    async def probability(self, image: bytes, request_id: str = "") -> Prediction:
+        """The crack probability of a photograph, a PNG of one channel: as it was answered to the request of that id, where that
+        is known still, or else as it is answered now. Raises RequestError as `predict` does.
+        """
+        known = self._kept.find(request_id, await run_in_threadpool(digest, [image]))
+        if known:
+            return known
+        prediction = await self.predict([image], _PROBABILITY)
         if prediction.status != 200:
             raise RequestError(
                 ErrorCode.PREDICTION_FAILED, f"The photograph could not be predicted: {prediction.body.decode()}"

@@ -70,6 +70,13 @@ class Settings(OfSeveralParts):
         description="which scope gives which right",
     )
 
+    kept_megabytes: Count = Field(
+        64,
+        alias="CRACK_KEPT_MEGABYTES",
+        description="probabilities that are kept in memory, so that feedback about one needs no second inference",
+    )
+    kept_minutes: Count = Field(60, alias="CRACK_KEPT_MINUTES", description="how long each of them is kept")
+
     limits: Limits
     doors: Doors
     keys_path: Path
@@ -88,6 +95,10 @@ class Settings(OfSeveralParts):
         "oidc_issuer": issuer_url,
         "oidc_audiences": _audiences,
     }
+
+    @property
+    def kept_bytes(self) -> int:
+        return self.kept_megabytes * MEGABYTE
 
     @property
     def quota_bytes(self) -> int:

@@ -22,7 +22,8 @@ from sidecar.labels import Mask, compare, read_label
 from sidecar.look_alikes import read_look_alikes
 from sidecar.metrics import Metrics
 from sidecar.multipart import read_form
-from sidecar.predictor import Prediction, Predictor
+from sidecar.prediction import Prediction
+from sidecar.predictor import Predictor
 
 OPTIONAL_TIMEOUT_S = 20
 
@@ -69,10 +70,11 @@ def feedback_routes(
             name=name,
             look_alikes=read_look_alikes(fields.get("look_alikes"), photograph.size_hw),
         )
+        told_id = fields.get("request_id", "")
         if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
-            served: Prediction | None = await predictor.probability(image)
+            served: Prediction | None = await predictor.probability(image, told_id)
         else:
-            served = await _probability_if_possible(predictor, image)
+            served = await _probability_if_possible(predictor, image, told_id)
         if served:
             found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold, photograph.orientation)
             submission = replace(
@@ -157,10 +159,10 @@ def feedback_routes(
     return router
 
 
-async def _probability_if_possible(predictor: Predictor, image: bytes) -> Prediction | None:
+async def _probability_if_possible(predictor: Predictor, image: bytes, request_id: str) -> Prediction | None:
     """For the order of reviews alone: feedback does not wait for a model that is away."""
     try:
-        return await asyncio.wait_for(predictor.probability(image), OPTIONAL_TIMEOUT_S)
+        return await asyncio.wait_for(predictor.probability(image, request_id), OPTIONAL_TIMEOUT_S)
     except (RequestError, TimeoutError):
         return None
 

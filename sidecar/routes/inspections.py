@@ -25,7 +25,8 @@ from sidecar.inspections import Head, Inspection, InspectionStore, Kept
 from sidecar.keys import Caller
 from sidecar.look_alikes import read_look_alikes, read_zones
 from sidecar.multipart import read_form
-from sidecar.predictor import Prediction, Predictor
+from sidecar.prediction import Prediction
+from sidecar.predictor import Predictor
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
 
 _UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # of a row, where many are listed

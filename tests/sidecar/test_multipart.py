@@ -59,6 +59,13 @@ def test_small_pieces_of_a_file_are_put_together() -> None:
     assert (len(image.pieces), image.joined()) == (1, b"x" * 10_000)
 
 
+def test_an_empty_file_has_no_pieces() -> None:
+    image = read([HEAD, END])["image"]
+    assert isinstance(image, File)
+    image.add(memoryview(b""))
+    assert image.pieces == []
+
+
 def test_of_parts_that_are_called_the_same_the_last_counts() -> None:
     assert read([text("note", "a") + text("note", "ü") + END[2:]]) == {"note": "ü"}
 
