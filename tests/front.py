@@ -60,7 +60,8 @@ class _Passing(BaseHTTPRequestHandler):
         try:
             connection.request(self.command, self.path, body, dict(self.headers))
             answer = connection.getresponse()
-            headers = {name: value for name, value in answer.headers.items() if name not in self.server.withheld}
+            withheld = {"content-length", *map(str.lower, self.server.withheld)}  # of which an answer may have one alone
+            headers = {name: value for name, value in answer.headers.items() if name.lower() not in withheld}
             self._answer(answer.status, answer.read(), headers)
         except OSError:
             with self.server.lock:
