@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inspection.left_out import Box, covered
+from inspection.painted import as_painted
 from model.inference import cracks
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.findings import feature, properties
@@ -32,7 +33,7 @@ def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
     Raises:
         RequestError: as `photograph.decode` does; so do the others.
     """
-    image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
+    image_hwc_u8, prob_hw_u8, _ = _decoded(found, limits)
     image = _small(image_hwc_u8)
     share = Image.fromarray((prob_hw_u8 >= found.level).astype(np.uint8) * 255).resize(image.size, Image.Resampling.BOX)
     height, width = prob_hw_u8.shape
@@ -58,9 +59,9 @@ def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
     Raises:
         RequestError: also as `cracks.measure` does.
     """
-    image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
+    image_hwc_u8, prob_hw_u8, repainted_hw = _decoded(found, limits)
     prob_hw_u8 = np.where(covered(found.zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
-    measured = cracks.measure(prob_hw_u8, image_hwc_u8, found.level)
+    measured = cracks.measure(prob_hw_u8, image_hwc_u8, found.level, repainted_hw)
     return [feature(crack, properties(crack, None, image_hwc_u8.shape[1])) for crack in measured]
 
 
@@ -68,7 +69,7 @@ def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float,
     """The photograph's mask as a PNG, itself with its cracks drawn on as a JPEG, the share of its pixels called crack, without
     those that are left out, and the share of these.
     """
-    image_hwc_u8, prob_hw_u8 = _decoded(found, limits)
+    image_hwc_u8, prob_hw_u8, _ = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
     left_out_hw = covered(found.zones, mask_hw.shape)
     counted = mask_hw[~left_out_hw]
@@ -82,10 +83,9 @@ def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:
     return image
 
 
-def _decoded(found: Found, limits: Limits) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The photograph, and its crack probability; where a mask was painted, on the side of the level that the mask says."""
-    prob_hw_u8 = decode(found.levels_png, limits)[..., 0]
+def _decoded(found: Found, limits: Limits) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_] | None]:
+    """The photograph, its crack probability as it was painted, and what was painted, if anything was."""
+    prob_hw_u8, repainted_hw = decode(found.levels_png, limits)[..., 0], None
     if found.mask_png:
-        mask_hw = decode(found.mask_png, limits)[..., 0] > 0
-        prob_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, found.level), np.minimum(prob_hw_u8, found.level - 1))
-    return decode(found.photograph, limits), prob_hw_u8
+        prob_hw_u8, repainted_hw = as_painted(prob_hw_u8, found.level, decode(found.mask_png, limits)[..., 0] > 0)
+    return decode(found.photograph, limits), prob_hw_u8, repainted_hw

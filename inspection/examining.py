@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inspection.left_out import Box, covered
+from inspection.painted import as_painted
 from model.inference.cracks import measure
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
@@ -61,22 +62,27 @@ def examine(
     if prob_hw_u8.shape != image_hwc_u8.shape[:2]:
         found = f"The mask has {prob_hw_u8.shape} pixels (height, width), the photograph {image_hwc_u8.shape[:2]}."
         raise ValueError(f"{found} Report this with the photograph.")
-    if mask_hw is not None:  # each pixel on the side of the level that the mask says
-        prob_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, level), np.minimum(prob_hw_u8, max(level - 1, 0)))
+    repainted_hw = None
+    if mask_hw is not None:
+        prob_hw_u8, repainted_hw = as_painted(prob_hw_u8, level, mask_hw)
     if zones:
         prob_hw_u8 = np.where(covered(zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
-    return examine_pixels(image_hwc_u8, prob_hw_u8, threshold, look_at(photograph, image_hwc_u8, scales))
+    return examine_pixels(image_hwc_u8, prob_hw_u8, threshold, look_at(photograph, image_hwc_u8, scales), repainted_hw)
 
 
 def examine_pixels(
-    image_hwc_u8: NDArray[np.uint8], prob_hw_u8: NDArray[np.uint8], threshold: float, surface: Surface
+    image_hwc_u8: NDArray[np.uint8],
+    prob_hw_u8: NDArray[np.uint8],
+    threshold: float,
+    surface: Surface,
+    repainted_hw: NDArray[np.bool_] | None = None,
 ) -> Examined:
     """The same of a photograph that is decoded already, and its probability, both of one height and width."""
     level = threshold_level(threshold)
     mask_hw = prob_hw_u8 >= level
     cracks, drawn, unmeasured = None, None, ""
     try:
-        measured = measure(prob_hw_u8, image_hwc_u8, level)
+        measured = measure(prob_hw_u8, image_hwc_u8, level, repainted_hw)
         cracks = [properties(crack, surface.scale, mask_hw.shape[1]) for crack in measured]
         drawn = [lines(crack) for crack in measured]
     except RequestError as error:

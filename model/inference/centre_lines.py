@@ -189,8 +189,12 @@ def _without_spurs(edges: list[Edge]) -> list[Edge]:
     return [edge for edge, is_gone in zip(edges, is_spur, strict=True) if not is_gone]
 
 
-def bridge(edges: list[Edge]) -> list[Edge]:
-    """Join lines of different parts whose ends point at each other over at most `GAP_PX`; nearest first, each end once."""
+def bridge(edges: list[Edge], repainted_hw: NDArray[np.bool_] | None = None) -> list[Edge]:
+    """Join lines of different parts whose ends point at each other over at most `GAP_PX`; nearest first, each end once.
+
+    Args:
+        repainted_hw: where a person decided otherwise than the model. Nothing is joined there: they meant the gap.
+    """
     degree = degrees(edges)
     ends = [(edge, side) for edge in edges for side in (0, 1) if degree[edge.ends[side]] == 1 and edge.length_px > 1]
     if len(ends) < 2:
@@ -217,11 +221,13 @@ def bridge(edges: list[Edge]) -> list[Edge]:
     for pair in np.flatnonzero(is_near)[np.argsort(gap_px[is_near], kind="stable")].tolist():
         one, other = int(left[pair]), int(right[pair])
         if one not in taken and other not in taken:
+            n_steps = max(2, round(float(gap_px[pair])) + 1)
+            across_xy = np.linspace(tip_xy[one], tip_xy[other], n_steps)
+            if repainted_hw is not None and repainted_hw[tuple(across_xy.astype(int).T[::-1])].any():
+                continue
             taken |= {one, other}
             nodes = (ends[one][0].ends[ends[one][1]], ends[other][0].ends[ends[other][1]])
-            n_steps = max(2, round(float(gap_px[pair])) + 1)
             half_px = np.linspace(tip_px[one], tip_px[other], n_steps)
-            across_xy = np.linspace(tip_xy[one], tip_xy[other], n_steps)
             bridges.append(Edge(across_xy, half_px, nodes, (int(part[one]),), float(gap_px[pair])))
     return _joined([*edges, *bridges])
 

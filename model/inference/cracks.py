@@ -62,13 +62,16 @@ class Crack:
     figures: dict[str, Any]
 
 
-def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], level: int) -> list[Crack]:
+def measure(
+    prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], level: int, repainted_hw: NDArray[np.bool_] | None = None
+) -> list[Crack]:
     """The cracks of a photograph, the longest first.
 
     Args:
         prob_hw_u8: crack probability, 255 = certain.
         image_hwc_u8: the photograph, of the same height and width.
         level: probability, of 255, from which a pixel is crack.
+        repainted_hw: where a person decided otherwise than the model; no gap there is joined.
 
     Raises:
         RequestError: IMAGE_TOO_LARGE, more is crack than can be measured while a client waits.
@@ -87,7 +90,7 @@ def measure(prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], leve
     n_parts = len(parts.area_px)
     part_length_px = np.bincount([edge.part for edge in edges], [edge.length_px for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)
-    edges = bridge(simplify(edges))
+    edges = bridge(simplify(edges), repainted_hw)
     if len(edges) > MAX_LINES:
         raise _too_much(f"What is called crack has {len(edges):,} lines between ends and junctions", f"{MAX_LINES:,}")
     together = components(edges)

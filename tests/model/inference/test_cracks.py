@@ -118,6 +118,15 @@ def test_the_widest_place_is_where_it_is_widest() -> None:
     assert figures["width_median_px"] == pytest.approx(5, abs=0.3)
 
 
+def test_a_gap_that_the_model_leaves_is_joined_and_one_that_a_person_wiped_is_not() -> None:
+    whole_hw = band((40, 60), (280, 150), 6) >= 0.5
+    wiped_hw = band((155, 115), (165, 95), 2) >= 0.5
+    prob_hw_u8 = np.where(whole_hw & ~wiped_hw, 255, 0).astype(np.uint8)
+    image_hwc_u8 = np.full((*SIZE_HW, 3), 128, np.uint8)
+    assert len(measure(prob_hw_u8, image_hwc_u8, 128)) == 1
+    assert len(measure(prob_hw_u8, image_hwc_u8, 128, repainted_hw=whole_hw & wiped_hw)) == 2
+
+
 CROSSING = (band((20, 120), (300, 120), 7), band((60, 20), (260, 220), 7))
 FORK = (band((20, 120), (300, 120), 7), band((150, 120), (270, 60), 7))
 OUT_OF_THE_PICTURE = (band((40, -30), (290, 120), 7), band((290, 120), (350, 260), 7))

@@ -1,0 +1,12 @@
+"""What a person painted over a photograph, in place of what the model's probability gives at a level."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def as_painted(
+    prob_hw_u8: NDArray[np.uint8], level: int, mask_hw: NDArray[np.bool_]
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The probability with each pixel on the side of the level that the mask says, and which pixels changed sides."""
+    sided_hw_u8 = np.where(mask_hw, np.maximum(prob_hw_u8, level), np.minimum(prob_hw_u8, max(level - 1, 0)))
+    return sided_hw_u8, mask_hw != (prob_hw_u8 >= level)
