@@ -119,7 +119,7 @@ function createMask(layer) {
     draw: (next, colours = [], lines = []) => {
       look = next; palette = colours;
       tints = look === "width" ? new Uint8Array(data.length) : null;
-      for (const { places, colour } of tints ? lines : []) flood(places, (at) => data[at] && !tints[at], (at) => { tints[at] = colour; });
+      for (const { places, colour } of tints ? lines.filter((line) => line.colour) : []) flood(places, (at) => data[at] && !tints[at], (at) => { tints[at] = colour; });
       repaint();
     },
     mark: (box, kind) => { marked = [...marked, { box, kind }]; },
