@@ -148,7 +148,9 @@ class Backend:
         try:
             answer = self._session.request(method, self._url + route, timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S), **request)
         except requests.RequestException as error:
-            raise BackendError(f"The server at {self._url} does not answer. Is it running? ({type(error).__name__})") from error
+            raise BackendError(
+                f"The server at {self._url} does not answer. Is it running? Try again, or ask whoever runs it."
+            ) from error
         if answer.ok:
             return answer
         try:

@@ -53,7 +53,18 @@ COLUMNS = [
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
 _BROWSER = Path(__file__).parent / "browser"
-_SHARED = ("keys.js", "png.js", "keeper.js", "stage.js", "layer.js", "mask.js", "wire.js", "tracing.js", "viewer.js")
+_SHARED = (
+    "reasons.js",
+    "keys.js",
+    "png.js",
+    "keeper.js",
+    "stage.js",
+    "layer.js",
+    "mask.js",
+    "wire.js",
+    "tracing.js",
+    "viewer.js",
+)
 
 
 class Page:
@@ -259,12 +270,12 @@ class Page:
 def build(page: Page, logout: str | None) -> gr.Blocks:
     """The tabs and what they are wired to; `logout` is the address that logs people out."""
     with gr.Blocks(title="Crack detection", analytics_enabled=False, fill_width=True, delete_cache=(3600, KEPT_S)) as blocks:
-        gr.Markdown("# Crack detection")
+        gr.Markdown("# Crack detection", elem_id="title")
         if logout:
-            gr.HTML(f'<a href="{logout}">Log out</a>')
+            gr.HTML(f'<a href="{logout}">Log out</a>', elem_id="logout")
         with gr.Tab("Inspect") as inspect_tab:
             calls = (page.predict_photograph, page.measure_cracks, page.pack_photographs, page.save_correction)
-            scripts = ("batch.js", "gallery.js", "findings.js", "zones.js", "inspections.js")
+            scripts = ("batch.js", "gallery.js", "splitting.js", "findings.js", "zones.js", "inspections.js")
             _canvas("inspect", scripts, (*calls, *page.inspections.calls()))
         with gr.Tab("Review") as review_tab:
             of_review = (page.list_items, page.open_item, page.predict_item, page.shrink_item, page.review_item)
@@ -387,7 +398,7 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
     try:
         found = act()
     except (BackendError, RequestError) as error:
-        logger.warning("%s", error)
+        logger.warning("%s%s", error, f" ({error.__cause__!r})" if error.__cause__ else "")
         more = {name: value for name in ("retry_after_s", "status") if (value := getattr(error, name, None))}
         return {"ok": False, "text": str(error), **more}
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}

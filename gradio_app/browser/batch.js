@@ -11,7 +11,7 @@ function createBatch(ask, onChange) {
     for (let tries = 1; ; tries++) {
       become(entry, "running");
       let answer;
-      try { answer = await ask(entry); } catch (error) { answer = { ok: false, text: String(error.message || error) }; }
+      try { answer = await ask(entry); } catch (error) { answer = { ok: false, text: reasonOf(error) }; }
       if (answer && answer.ok) { entry.result = answer; return become(entry, "done"); }
       const { text, retry_after_s } = answer || { text: "The page did not answer. Load it again." };
       if (!retry_after_s || tries === MOST_TRIES) return become(entry, "failed", text);

@@ -3,7 +3,7 @@
 
 const FINDINGS = `
   <div class="scale bar">
-    <label>Scale <input type="number" class="mm" min="0" step="any" placeholder="none"> mm per pixel</label>
+    <label>Scale <input type="number" class="mm" min="0" step="any" placeholder="none"> mm per px</label>
     <button type="button" class="ruler" aria-pressed="false" title="Draw a line over something whose length you know (L)">Ruler</button>
     <button type="button" class="scale-all" title="Use this scale for every photograph of the batch" hidden>For all</button>
   </div>
@@ -11,16 +11,18 @@ const FINDINGS = `
     <button class="primary">Set scale</button></form>
   <p class="scale-source"></p>
   <p class="sum" role="status" aria-live="polite"></p>
-  <div class="bar verdicts" role="toolbar" aria-label="The chosen crack is none" hidden>
+  <div class="bar verdicts" role="toolbar" aria-label="The chosen crack" hidden>
     <button type="button" data-kind="" title="Take it out of the mask (Delete)">Delete</button>
+    <button type="button" class="apart" aria-pressed="false" title="Cut a crack in two (S)">Split</button>
+    <button type="button" class="back" title="Undo (Ctrl+Z)">Undo</button>
+    <span class="line">Mark as no crack:</span>
     <button type="button" data-kind="joint" title="Take it out, and mark it as a joint (1)">Joint</button>
     <button type="button" data-kind="lane_marking" title="Take it out, and mark it as a lane marking (2)">Lane marking</button>
     <button type="button" data-kind="cable" title="Take it out, and mark it as a cable (3)">Cable</button>
     <button type="button" data-kind="other" title="Take it out, and mark it as something else that looks like a crack (4)">Other</button>
-    <button type="button" class="back" title="Undo (Ctrl+Z)">Undo</button>
   </div>
   <div class="rows"><table role="grid" aria-label="Cracks" hidden>
-    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col">Score</th></tr></thead>
+    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How probable the model calls the crack's pixels: 0 to 1">Score</th></tr></thead>
     <tbody></tbody></table></div>`;
 const MOST_ROWS = 300;
 // By width, from what is too narrow to tell; people who can't tell red from green can tell neighbours apart by their lightness.
@@ -33,6 +35,7 @@ function createFindings(root, viewer, measure, onScale) {
   const find = (name) => root.querySelector("." + name), rows = root.querySelector("tbody"), lines = viewer.find("lines");
   let features = [], classes = null, scale = null, lit = null, asked = 0, timer = 0, line = null;
 
+  const chosen = () => features.find(({ properties }) => String(properties.id) === lit);
   const inUnits = (value) => (scale ? value * scale.mm_per_px : value);
   const rounded = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
   const widthOf = (crack) => crack.is_width_below_limit ? "< " + rounded(inUnits(crack.width_limit_px)) : rounded(inUnits(crack.width_max_px));
@@ -58,7 +61,8 @@ function createFindings(root, viewer, measure, onScale) {
     find("verdicts").hidden = !told.length && !viewer.isTouched();
     const total = features.reduce((sum, { properties: crack }) => sum + crack.length_px, 0), n = features.length;
     const more = n > MOST_ROWS ? ` The ${MOST_ROWS} longest are listed.` : "";
-    find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}` : "No crack is long enough to be measured.";
+    find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}`
+      : viewer.isEmpty() ? "No crack is marked. If there is one, lower the threshold, or press Correct and paint it." : "No crack is long enough to be measured.";
     light(lit, false);
     tint();
   };
@@ -75,17 +79,20 @@ function createFindings(root, viewer, measure, onScale) {
     const legend = names.map((name, rank) => ({ colour: BY_WIDTH[rank], text: `${name}: ${counts[rank]}` }));
     viewer.tint(BY_WIDTH, found, legend.filter((_, rank) => counts[rank]));
   };
-  const draw = () => lines.replaceChildren(...features.flatMap(({ geometry, properties: crack }) => {
-    const parts = geometry.type === "LineString" ? [geometry.coordinates] : geometry.coordinates;
-    const way = parts.map((part) => "M" + part.map(([x, y]) => `${x} ${y}`).join("L")).join("");
-    return ["line", "near"].map((kind) => {
-      const path = document.createElementNS(SVG, "path");
-      path.setAttribute("d", way);
-      path.setAttribute("class", kind);
-      path.dataset.line = crack.id;
-      return path;
-    });
-  }));
+  const draw = () => {
+    lines.replaceChildren(...features.flatMap(({ geometry, properties: crack }) => {
+      const parts = geometry.type === "LineString" ? [geometry.coordinates] : geometry.coordinates;
+      const way = parts.map((part) => "M" + part.map(([x, y]) => `${x} ${y}`).join("L")).join("");
+      return ["line", "near"].map((kind) => {
+        const path = document.createElementNS(SVG, "path");
+        path.setAttribute("d", way);
+        path.setAttribute("class", kind);
+        path.dataset.line = crack.id;
+        return path;
+      });
+    }));
+    if (line) drawLine();
+  };
   const light = (id, isRevealed = true) => {
     lit = id === null ? null : String(id);
     for (const each of [...rows.children, ...lines.children]) each.classList.toggle("lit", each.dataset.line === lit);
@@ -96,7 +103,7 @@ function createFindings(root, viewer, measure, onScale) {
       if (lit !== null) row.tabIndex = isLit ? 0 : -1;
     }
     for (const button of root.querySelectorAll("[data-kind]")) button.disabled = lit === null;
-    const crack = features.find(({ properties }) => String(properties.id) === lit);
+    const crack = chosen();
     if (crack && isRevealed) viewer.stage.reveal(...crack.properties.bbox_px);
   };
   const step = (by) => {
@@ -115,7 +122,7 @@ function createFindings(root, viewer, measure, onScale) {
     if (!viewer.shown()) return;
     find("sum").textContent = "Measuring …";
     let answer;
-    try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${error.message || error}` }; }
+    try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${reasonOf(error)}` }; }
     if (number !== asked || !viewer.shown()) return;  // another photograph, or another mask meanwhile
     features = answer.ok ? answer.features : [];
     classes = answer.ok ? answer.classes : null;
@@ -128,7 +135,7 @@ function createFindings(root, viewer, measure, onScale) {
   // --- what is none
 
   const take = (kind) => {
-    const crack = features.find(({ properties }) => String(properties.id) === lit);
+    const crack = chosen();
     if (!crack) return false;
     features = features.filter((each) => each !== crack);
     lit = null;
@@ -138,6 +145,7 @@ function createFindings(root, viewer, measure, onScale) {
   };
   find("verdicts").addEventListener("click", ({ target }) => target.dataset.kind !== undefined && take(target.dataset.kind));
   find("back").addEventListener("click", viewer.undo);
+  const splitter = createSplitter(viewer, find("apart"), () => features, chosen);
 
   // --- the scale
 
@@ -151,9 +159,11 @@ function createFindings(root, viewer, measure, onScale) {
     }
     path.setAttribute("d", `M${line[0].join(" ")}L${line[1].join(" ")}`);
   };
+  const isRuling = () => find("ruler").getAttribute("aria-pressed") === "true";
   const rule = (on) => {
     find("ruler").setAttribute("aria-pressed", String(on));
     find("known").hidden = true;
+    line = null;
     lines.querySelector(".rule")?.remove();
     viewer.use(on ? ruler : null, on ? () => rule(false) : null);
   };
@@ -168,7 +178,7 @@ function createFindings(root, viewer, measure, onScale) {
     cancel: () => lines.querySelector(".rule")?.remove(),
   };
   const lengthOf = ([[ax, ay], [bx, by]]) => Math.hypot(ax - bx, ay - by);
-  find("ruler").addEventListener("click", () => viewer.shown() && rule(find("ruler").getAttribute("aria-pressed") === "false"));
+  find("ruler").addEventListener("click", () => viewer.shown() && rule(!isRuling()));
   find("known").addEventListener("submit", (event) => {
     event.preventDefault();
     const mm = Number(find("known-mm").value), px = lengthOf(line);
@@ -179,8 +189,7 @@ function createFindings(root, viewer, measure, onScale) {
   find("scale-all").addEventListener("click", () => set(scale.mm_per_px, `${scale.source.replace(/\.( Set on .*)?$/, "")}. Set on ${viewer.shown().name}.`, true));
 
   return {
-    light, step, take,
-    isRuling: () => find("ruler").getAttribute("aria-pressed") === "true",
+    light, step, take, splitter, isRuling,
     rule: (on) => viewer.shown() && rule(on),
     show: (next) => { scale = next; features = []; lit = null; rule(false); draw(); tell(); refresh(); },
     rescale: (next) => { scale = next; tell(); },

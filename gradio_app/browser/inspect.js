@@ -26,7 +26,7 @@ const settings = { id: "settings", level: null, shown: null, inspection: null };
 let entries = [], shown = null, nAdded = 0;
 
 const viewer = createViewer(at("crack"), {
-  hint: "Drop photographs of concrete, asphalt or masonry anywhere on this page.",
+  hint: "Choose photographs of concrete, asphalt or masonry,\nor drop them, or a folder of them, anywhere on this page.",
   onChange: () => changed(), onLine: (id) => findings.light(id), onZone: (number) => zones.remove(number),
 });
 const gallery = createGallery(at("gallery"), (entry) => open(entry));
@@ -40,7 +40,7 @@ decide.innerHTML = `
   <button type="button" class="confirm" title="The mask is right (C)">Confirm</button>
   <button type="button" class="reject" aria-pressed="false" title="Leave this photograph out of the report (X)" hidden>Reject</button>
   <label>What was wrong? <select class="verdict">
-    <option value="">see my mask</option><option value="missed_crack">a crack was missed</option>
+    <option value="">choose …</option><option value="missed_crack">a crack was missed</option>
     <option value="false_alarm">that is no crack</option><option value="too_thick">too thick</option>
     <option value="too_thin">too thin</option><option value="other">something else</option></select></label>
   <label class="grow">Note <input type="text" class="note" maxlength="500" placeholder="optional"></label>
@@ -57,15 +57,17 @@ const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? toLeve
 const batch = createBatch(async (entry) => {
   if (!entry.path) entry.path = (await upload(entry.file)).path;
   entry.file = null;
+  keep(entry);  // a reload need not send it again
   if (inspections.id()) return inspections.add(Object.assign(entry, { inspection: inspections.id() }), at("quality").value);
   return server.predict_photograph({ path: entry.path, quality: at("quality").value });
 }, (entry) => {
   if (entry && entries.includes(entry)) {
     if (entry.state === "done" && inspections.id() && !entry.result.photograph) return batch.add([entry]);  // it was asked before
     keep(entry);
+    if (entry.state === "done" && shown === entry) shown = null;  // what it said before is no longer true
     if (entry.state === "done" && !shown) open(entry);
-    else if (entry.state === "failed" && entries.length === 1) viewer.clear(`${entry.name}: ${entry.text}`, true);
   }
+  if (!entry && !shown && entries.length && !batch.isRunning()) open(entries[0]);  // none could be predicted: why
   draw();
 });
 const isChanged = (entry) => Boolean(entry.draft) || levelOf(entry) !== ownLevel(entry);
@@ -97,7 +99,7 @@ const add = (files) => {
     const number = ++nAdded;
     return { id: `${Date.now()}-${number}-${Math.random()}`, number, name, file, mark: "unseen", scale: null, draft: null, verdict: "", note: "" };
   });
-  if (!shown) viewer.clear("");
+  if (!shown && added.length) viewer.clear("Looking for cracks …");
   entries.push(...added);
   batch.add(added);
 };
@@ -123,6 +125,7 @@ document.addEventListener("drop", async (event) => {
   if (element.offsetParent && event.dataTransfer) add(await filesOf(event.dataTransfer));
 });
 at("choose").addEventListener("click", () => at("files").click());
+viewer.find("stage").addEventListener("click", () => entries.length || at("files").click());
 at("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
 at("halt").addEventListener("click", () => batch.stop());
 at("again").addEventListener("click", () => batch.add(entries.filter((entry) => entry.state === "failed" && (entry.path || entry.file))));
@@ -147,7 +150,7 @@ at("clear").addEventListener("click", () => { if (mayClear("Clear")) show([], { 
 
 const open = async (entry) => {
   if (!entry || entry === shown) return;
-  if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "is not looked at yet."}`, entry.state === "failed"); }
+  if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "it is not its turn yet."}`, entry.state === "failed"); }
   shown = entry;
   draw();  // at once, as the pictures may take a while
   if (entry.result.photograph && !(await inspections.load(entry))) return findings.clear();
@@ -218,6 +221,7 @@ const send = async (verdict) => {
   const isMask = verdict !== "correct" && isChanged(entry);
   if (isMask && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
   const buttons = decide.querySelectorAll("button");
+  if (buttons[0].disabled) return;  // it is on its way
   buttons.forEach((button) => (button.disabled = true));
   viewer.say("Sending …");
   try {
@@ -234,7 +238,7 @@ const send = async (verdict) => {
     }
     viewer.say(answer.text, !answer.ok);
   } catch (error) {
-    viewer.say(`Not sent: ${error.message || error}`, true);
+    viewer.say(`Not sent: ${reasonOf(error)}`, true);
   }
   buttons.forEach((button) => (button.disabled = false));
 };
@@ -270,17 +274,21 @@ at("pack").addEventListener("click", async () => {
     Object.assign(document.createElement("a"), { href: answer.url, download: answer.name }).click();
     draw();
   } catch (error) {
-    at("progress").textContent = `Not packed: ${error.message || error}`;
+    at("progress").textContent = `Not packed: ${reasonOf(error)}`;
   }
   at("pack").disabled = false;
 });
 
 // --- keys, and what was there before
 
+const { splitter } = findings, { enter: finish, escape: drop } = viewer.keys;
 Object.assign(viewer.keys, {
   j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown, x: rejectShown,
   n: () => findings.step(1), delete: () => findings.take(""), 1: () => findings.take("joint"), 2: () => findings.take("lane_marking"),
-  3: () => findings.take("cable"), 4: () => findings.take("other"), l: () => findings.rule(!findings.isRuling()), i: zones.toggle,
+  3: () => findings.take("cable"), 4: () => findings.take("other"),
+  s: splitter.toggle, arrowleft: () => splitter.step(-1), arrowright: () => splitter.step(1),
+  enter: () => (splitter.cut() === false ? finish() : true), escape: () => (splitter.drop() === false ? drop() : true),
+  l: () => findings.rule(!findings.isRuling()), i: zones.toggle,
 });
 addEventListener("beforeunload", (event) => {
   if (batch.isRunning() || keeper.isBehind() || inspections.isBehind()) event.preventDefault();

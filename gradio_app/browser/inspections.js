@@ -44,7 +44,7 @@ function createInspections(root, of) {
   const unsaved = new Set(), clashing = new Map(), loaded = new Set();
 
   const call = async (name, ...said) => {
-    try { return (await server[name](...said)) || { ok: false, text: "The page did not answer. Load it again." }; } catch (error) { return { ok: false, text: String(error.message || error) }; }
+    try { return (await server[name](...said)) || { ok: false, text: "The page did not answer. Load it again." }; } catch (error) { return { ok: false, text: reasonOf(error) }; }
   };
   const tell = (text = "", isError = false) => {
     find("saved").textContent = text;

@@ -10,6 +10,8 @@ function keyOf(event) {
   return letter ? (letter[1] || letter[2]).toLowerCase() : PLACES[event.code] || key;
 }
 
+const HELD = /^(j|k|n|\+|-|\[|\]|arrow.*|mod-.*)$/;  // what goes on while its key is held down; nobody decides twice by a long press
+
 // `keys`: what each key does while `root` is on the screen and nobody types; "mod-z" is Ctrl or Cmd with Z. One that gives false
 // has nothing to do: then the key does what it does elsewhere.
 function listenToKeys(root, keys) {
@@ -19,6 +21,7 @@ function listenToKeys(root, keys) {
     if (/^(TEXTAREA|SELECT)$/.test(into.tagName) || into.isContentEditable || /^(text|number|search)$/.test(into.type)) return;
     const isWith = event.ctrlKey || event.metaKey;
     const name = (isWith ? "mod-" : "") + (isWith && event.shiftKey ? "shift-" : "") + keyOf(event);
+    if (event.repeat && !HELD.test(name)) return;
     if (keys[name] && keys[name]() !== false) event.preventDefault();
   });
 }

@@ -115,6 +115,15 @@ function createMask(layer) {
       repaint(...box);
       return box;
     },
+    // A cut two pixels wide through what is connected to a place: square to `along`, at most `reach` pixels to both sides.
+    sever: ([x, y], [dx, dy], reach) => {
+      const isNear = (at) => {
+        const px = (at % width) + 0.5 - x, py = Math.floor(at / width) + 0.5 - y;
+        return Math.abs(px * dx + py * dy) <= 1 && Math.abs(px * dy - py * dx) <= reach;
+      };
+      flood([[x, y]], (at) => data[at] && isNear(at), (at) => { data[at] = 0; });
+      repaint(Math.floor(x - reach) - 2, Math.floor(y - reach) - 2, Math.ceil(x + reach) + 2, Math.ceil(y + reach) + 2);
+    },
     // How it is drawn: a name of `LOOKS`; or "width", where `lines` are places and numbers of colours, the first for all else.
     draw: (next, colours = [], lines = []) => {
       look = next; palette = colours;

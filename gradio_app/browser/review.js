@@ -17,7 +17,7 @@ const keeper = openKeeper("review");
 const predicted = new Map();  // what the model says, by the item's id
 let before = null, items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
 const viewer = createViewer(root, {
-  hint: "Nothing waits for a review.", isPaintingFirst: true, onPlace: (now) => before && before.place(now),
+  hint: "What people send from the Inspect tab is shown here, to be accepted or rejected.", isPaintingFirst: true, onPlace: (now) => before && before.place(now),
   onChange: () => {
     const draft = viewer.draft();
     draft ? keeper.put({ id: seen.id, etag: seen.etag, draft }) : keeper.remove(seen.id);
@@ -120,19 +120,22 @@ const reload = async (index = 0) => {
     : n ? `${n} waiting, complaints first` : "Nothing waits. Well done.";
   await open(index);
 };
+let isDeciding = false;
 const review = async (decision) => {
-  if (!seen) return;
+  if (!seen || isDeciding) return;
   const { id, etag } = seen, isOwn = decision === "save";
   if (isOwn && !viewer.isTouched())
     return viewer.say("Nothing was painted, so there is nothing to accept. Paint the crack, or press “No crack here” if there is none.", true);
+  isDeciding = true;
   try {
     const file = isOwn && new File([await viewer.maskBlob()], "mask.png", { type: "image/png" });
     const answer = await server.review_item({ id, etag, decision: isOwn ? "accept" : decision, mask: file ? (await upload(file)).path : null });
     if (answer.ok) { await keeper.remove(id); await reload(at); }
     viewer.say(answer.text, !answer.ok);
   } catch (error) {
-    viewer.say(`Not sent: ${error.message || error}`, true);
+    viewer.say(`Not sent: ${reasonOf(error)}`, true);
   }
+  isDeciding = false;
 };
 for (const decision of ["accept", "save", "reject"]) decide.querySelector("." + decision).addEventListener("click", () => review(decision));
 Object.assign(viewer.keys, {

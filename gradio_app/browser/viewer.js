@@ -24,10 +24,10 @@ const VIEWER = `
       <span class="group">
         <button type="button" class="brush" aria-pressed="true" title="Paint crack (B)">Brush</button>
         <button type="button" class="eraser" aria-pressed="false" title="Wipe crack away (E)">Eraser</button>
-        <button type="button" class="trace" aria-pressed="false" title="Click along a crack; Enter ends it, Esc drops it (T)">Trace</button>
+        <button type="button" class="trace" aria-pressed="false" title="Click along a crack (T)">Trace</button>
       </span>
       <label class="size-label">Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
-      <span class="how" hidden>Enter ends the crack, Esc drops it.</span>
+      <span class="how" hidden>A click on the last place, or Enter, ends the crack; Esc drops it.</span>
       <span class="group">
         <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
         <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
@@ -60,8 +60,8 @@ const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: at a time, and
 
 const blobOf = async (url) => {
   const answer = await fetch(url);
-  if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again");
-  if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again`);
+  if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again.");
+  if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again.`);
   return answer.blob();
 };
 const imageOf = async (url) => {
@@ -291,7 +291,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     shown = asked = null;
     stage.hold([0, 0]);
     root.classList.remove("filled");
-    find("hint").hidden = Boolean(isError);  // it may not be true now
+    find("hint").hidden = Boolean(text);
     find("decide").hidden = true;
     paint(false);
     say(text, isError);
@@ -305,7 +305,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       const [image, levels] = await Promise.all([imageOf(what.image_url), what.levels_url && bitmapOf(what.levels_url)]);
       if (asked !== what) return false;
       width = image.naturalWidth; height = image.naturalHeight;
-      if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask does not fit. Report it with the photograph");
+      if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask does not fit. Report it with the photograph.");
       Object.assign(image, { className: "photo", alt: `The photograph ${what.name}` });
       image.style.imageRendering = photo.style.imageRendering;
       photo.replaceWith(image);
@@ -341,7 +341,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       tell();
       return true;
     } catch (error) {
-      if (asked === what) clear(`${what.name} cannot be shown: ${error.message}.`, true);
+      if (asked === what) clear(`${what.name} cannot be shown: ${reasonOf(error)}`, true);
       return false;
     }
   };
@@ -369,6 +369,13 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       if (kind && box[0] < box[2]) mask.mark(box, kind);
       changed();
     },
+    sever: (at, along, reach) => {
+      tracer.finish();
+      mask.touch();
+      mask.sever(at, along, reach);
+      changed();
+    },
+    scale: () => placed.scale,
     undo,
     // Another tool than those for painting; `lose` is called when one of them, or a third, takes its place.
     use: (next, lose) => { paint(false); letGo = lose; stage.use(next); frame.classList.toggle("pointing", Boolean(next)); },

@@ -1,0 +1,203 @@
+"""What people do that nobody planned: two clicks for one, a folder beside a text, a page left early, a server that is gone."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import requests
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+
+from model.synthetic import draw_surface
+from sidecar.masks import read_mask
+from tests.front import Front
+from tests.heif_files import heif, hevc, turned
+from tests.page.conftest import SIZE_HW
+from tests.page.test_inspections import begin, marks, saved
+from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, upload
+from tests.sidecars import Sidecar
+from tests.waiting import PATIENCE_S
+
+Browser = webdriver.Chrome
+# Controls that can be seen, with their boxes; the gallery scrolls, and Gradio measures its tabs on hidden ones.
+CONTROLS = """
+const controls = [...document.querySelectorAll("button, input:not([type=file]), select")]
+  .filter((each) => each.checkVisibility({ visibilityProperty: true }) && !each.closest(".gallery, [aria-hidden=true]"));
+return controls.map((each) => [each.outerHTML, each.getBoundingClientRect().toJSON()]);
+"""
+
+
+def progress(browser: Browser) -> str:
+    return one(browser, "#inspect-viewer .progress").text
+
+
+def outside(browser: Browser) -> list[str]:
+    across = browser.execute_script("return document.documentElement.clientWidth")
+    return [name for name, box in browser.execute_script(CONTROLS) if box["left"] < 0 or box["right"] > across]
+
+
+def too_small_for_a_thumb(browser: Browser) -> list[str]:
+    return [name for name, box in browser.execute_script(CONTROLS) if box["height"] < 44]
+
+
+def show_as(browser: Browser, width: int, height: int, factor: float = 1, is_phone: bool = False) -> None:
+    size = {"width": width, "height": height, "deviceScaleFactor": factor, "mobile": is_phone}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def test_a_double_click_on_the_zip_gives_one(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    inspect(browser, walls[0])
+    ActionChains(browser).double_click(one(browser, ".pack")).perform()
+    eventually(lambda: list(tmp_path.glob("*.zip")) and one(browser, ".pack").is_enabled())
+    assert len(list(tmp_path.glob("*.zip"))) == 1
+
+
+def test_a_heic_a_text_and_a_folder_are_dropped_together(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
+    folder, heic, text = tmp_path / "Brücke #1 100%", tmp_path / "IMG_1.HEIC", tmp_path / "notes.txt"
+    (folder / "north").mkdir(parents=True)
+    for path, name in zip(walls[:2], ("Stütze 1?.jpg", "north/2.jpg"), strict=True):
+        (folder / name).write_bytes(path.read_bytes())
+    heic.write_bytes(heif([hevc(draw_surface(5, SIZE_HW).image_hwc_u8, 320, 240, turned(3))]))
+    text.write_text("Look again at pier 3.\n")
+    one(browser, "#inspect-viewer .hint")
+    data = {"items": [], "files": [str(heic), str(text), str(folder)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 500, "data": data})
+    eventually(lambda: progress(browser) == "3 of 4 done, 1 failed")
+    (failed,) = browser.find_elements(By.CSS_SELECTOR, ".gallery .failed")
+    assert "notes.txt" in failed.text
+    failed.click()
+    says(browser, "#inspect-viewer", "expected a photograph")
+
+
+def test_a_reload_in_the_middle_of_a_batch_goes_on_with_it(browser: Browser, walls: list[Path], front: Front) -> None:
+    front.may_go_on.clear()
+    front.n_let_through, front.n_held = 0, 0
+    try:
+        upload(browser, *walls)
+        eventually(lambda: front.n_held == 3)
+        browser.refresh()
+        eventually(lambda: progress(browser) == "0 of 3 done …")
+    finally:
+        front.n_let_through = 10**9
+        front.may_go_on.set()
+    eventually(lambda: progress(browser) == "3 of 3 done")
+    says(browser, "#inspect-viewer", "% crack")
+
+
+def test_the_back_button_brings_back_what_was_painted(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-100, -40), (150, 20))
+    mine = painted(browser)
+    browser.get("about:blank")
+    browser.back()
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mine)
+
+
+def test_of_two_tabs_with_one_inspection_the_later_one_is_asked(browser: Browser, walls: list[Path], page_url: str) -> None:
+    begin(browser, "Two tabs")
+    inspect(browser, *walls[:2])
+    saved(browser)
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    try:
+        browser.get(page_url)
+        eventually(lambda: one(browser, "#inspect-viewer .title").text == "Two tabs")
+        says(browser, "#inspect-viewer", "% crack")
+        press(browser, "#inspect-viewer .reject")
+        eventually(lambda: any("rejected" in mark for mark in marks(browser)))
+        saved(browser)
+        name = one(browser, ".gallery [aria-current=true] .name").text
+    finally:
+        browser.close()
+        browser.switch_to.window(first)
+    press(browser, f"#inspect-viewer .gallery button[title='{name}']")
+    says(browser, "#inspect-viewer", f"{name}: ")
+    press(browser, "#inspect-viewer .confirm")
+    eventually(lambda: "local changed it on" in one(browser, "#inspect-viewer .saved").text)
+    press(browser, "#inspect-viewer .theirs")
+    eventually(lambda: any("rejected" in mark for mark in marks(browser)))
+    saved(browser)
+
+
+def test_a_server_that_is_killed_and_comes_back_loses_no_photograph(
+    browser: Browser, walls: list[Path], front: Front, sidecar: Sidecar
+) -> None:
+    front.may_go_on.clear()
+    front.n_let_through, front.n_held = 1, 0
+    try:
+        upload(browser, *walls)
+        eventually(lambda: front.n_held == 2 and progress(browser) == "1 of 3 done …")
+        sidecar.kill()
+        eventually(lambda: progress(browser) == "1 of 3 done, 2 failed")
+        assert "does not answer" in one(browser, ".gallery .failed").text
+    finally:
+        front.n_let_through = 10**9
+        front.may_go_on.set()
+        sidecar.start()
+    press(browser, "#inspect-viewer .again")
+    eventually(lambda: progress(browser) == "3 of 3 done")
+
+
+def test_without_a_network_the_page_says_so_and_try_again_sends_what_was_not_sent(browser: Browser, walls: list[Path]) -> None:
+    one(browser, "#inspect-viewer .hint")
+    wire = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.enable", {})
+    try:
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **wire})
+        upload(browser, walls[0])
+        says(browser, "#inspect-viewer", "cannot be reached. Check your connection")
+    finally:
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **wire})
+    press(browser, "#inspect-viewer .again")
+    says(browser, "#inspect-viewer", "% crack")
+
+
+@pytest.mark.usefixtures("empty_store")
+def test_a_portrait_by_exif_is_shown_painted_and_sent_upright(browser: Browser, sidecar: Sidecar, tmp_path: Path) -> None:
+    path, exif, photograph = tmp_path / "portrait.jpg", Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # orientation: turned by a quarter
+    Image.fromarray(draw_surface(5, SIZE_HW).image_hwc_u8).save(photograph, "JPEG", exif=exif, quality=90)
+    path.write_bytes(photograph.getvalue())
+    inspect(browser, path)
+    assert re.search("240 . 320 pixels", one(browser, "#inspect-viewer .status").text)
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-20, -60), (40, 90))
+    mine = painted(browser)
+    press(browser, "#inspect-viewer .send")
+    says(browser, "#inspect-viewer", "Saved: waits for a reviewer")
+    (item,) = requests.get(f"{sidecar.url}/feedback?state=labelled", timeout=PATIENCE_S).json()["items"]
+    content = requests.get(f"{sidecar.url}/feedback/{item['id']}/mask", timeout=PATIENCE_S).content
+    assert np.array_equal(read_mask(content, (320, 240)), mine)
+
+
+def test_a_key_that_is_held_down_decides_nothing(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, *walls)
+    strike(browser, "c", "KeyC", repeat=True)
+    strike(browser, "p", "KeyP", repeat=True)
+    assert one(browser, "#inspect-viewer .paint-mode").get_attribute("aria-pressed") == "false"
+    assert "Sending" not in one(browser, "#inspect-viewer .status").text
+
+
+def test_at_150_percent_and_on_a_phone_all_is_on_the_screen_and_large_enough(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, *walls[:2])
+    press(browser, "#inspect-viewer .paint-mode")
+    try:
+        show_as(browser, 933, 600, 1.5)
+        eventually(lambda: browser.execute_script("return innerWidth") == 933)
+        assert outside(browser) == []
+        show_as(browser, 390, 844, is_phone=True)
+        eventually(lambda: browser.execute_script("return innerWidth") == 390)
+        for name in ("Inspect", "Review", "Model"):
+            open_tab(browser, name)
+            assert outside(browser) == []
+            assert too_small_for_a_thumb(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
