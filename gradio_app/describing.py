@@ -8,6 +8,10 @@ from gradio_app.backend import Backend, BackendError
 MEASURED_ON = {  # the sets of a card's figures, for people
     "deepcrack/test": "DeepCrack's 237 test photographs, concrete and asphalt, none of which it has learned from",
 }
+BAD_AT = (  # docs/model_card.md shows them
+    "What it is bad at: it misses hairlines of one or two pixels in coarse asphalt, across joints and in strong shadows. It "
+    "takes joints that are open or sealed with bitumen, and gaps under ledges, for cracks."
+)
 F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
 RETRAINING_IN_WORDS = (
     "A retraining learns from the accepted labels for about a quarter of an hour, with all processors of its machine. The new "
@@ -29,6 +33,8 @@ def describe(backend: Backend) -> str:
             measured = f"F1 **{figures['f1']:.3f}** (95% interval {low:.3f} to {high:.3f})"
             lines += [f"Measured on {MEASURED_ON.get(name, name.replace('/', ', '))}: {measured}. {F1_IN_WORDS}", ""]
     lines += [
+        BAD_AT,
+        "",
         f"**{_counted(counts[State.ACCEPTED], 'label')}** accepted, **{_counted(counts[State.LABELLED], 'label')}** waiting "
         f"for a review, **{_counted(counts[State.NEEDS_LABEL], 'complaint')}** without a mask. The next training starts after "
         f"**{_counted(retraining['labels_until_next'], 'more accepted label')}**, or when you ask for it.",
