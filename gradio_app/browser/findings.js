@@ -43,7 +43,7 @@ function createFindings(root, viewer, measure, onScale) {
     const unit = scale ? "mm" : "px", told = features.slice(0, MOST_ROWS);
     find("length").textContent = `Length, ${unit}`;
     find("width").textContent = `Widest, ${unit}`;
-    find("mm").value = scale ? Number(scale.mm_per_px.toPrecision(4)) : "";
+    if (document.activeElement !== find("mm")) find("mm").value = scale ? Number(scale.mm_per_px.toPrecision(4)) : "";  // else somebody types
     find("scale-source").textContent = scale ? scale.source : "Without a scale, all lengths are in pixels.";
     find("scale-all").hidden = !scale;
     rows.replaceChildren(...told.map(({ properties: crack }, at) => {

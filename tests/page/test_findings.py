@@ -12,7 +12,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, transform
+from tests.pages import draw, eventually, inspect, move_to, one, open_tab, painted, press, says, strike, transform
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -100,6 +100,17 @@ def test_without_a_scale_lengths_are_in_pixels_and_with_a_typed_one_in_millimetr
     press(browser, ".gallery [aria-current=false]")
     says(browser, "#inspect-viewer", f"{walls[1].name}: ")
     assert one(browser, ".findings .scale-source").text == f"Typed in. Set on {walls[0].name}."
+
+
+def test_a_scale_that_is_being_typed_outlives_a_measurement(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    before = rows(browser)
+    one(browser, ".findings .mm").send_keys("0.2")
+    move_to(browser, "#inspect-viewer .threshold", 150)
+    eventually(lambda: rows(browser) != before)
+    one(browser, ".findings .mm").send_keys("5", Keys.TAB)
+    eventually(lambda: one(browser, ".findings .length").text == "Length, mm")
+    assert one(browser, ".findings .mm").get_attribute("value") == "0.25"
 
 
 def test_a_ruler_over_a_known_length_sets_the_scale(browser: Browser, walls: list[Path]) -> None:
