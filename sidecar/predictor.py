@@ -3,13 +3,11 @@
 import json
 from dataclasses import dataclass, replace
 
-from starlette.concurrency import run_in_threadpool
-
 from crack.torchserve import Answer, Pieces, TorchServe, TorchServeError, Version
 from model.inference import headers
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.options import Options, Quality, Response
-from sidecar.kept import KeptPredictions, digest
+from sidecar.kept import KeptPredictions, digest_aside
 from sidecar.prediction import Prediction
 
 _PROBE = {headers.PROBE: "1"}
@@ -60,14 +58,14 @@ class Predictor:
             raise _translated(answer.status)
         prediction = Prediction.of(answer)
         if answer.status == 200 and replace(options, quality=Quality.NORMAL) == _PROBABILITY:
-            self._kept.add(await run_in_threadpool(digest, image), prediction)
+            self._kept.add(await digest_aside(image), prediction)
         return prediction
 
     async def probability(self, image: bytes, request_id: str = "") -> Prediction:
         """The crack probability of a photograph, a PNG of one channel: as it was answered to the request of that id, where that
         is known still, or else as it is answered now. Raises RequestError as `predict` does.
         """
-        known = self._kept.find(request_id, await run_in_threadpool(digest, [image]))
+        known = self._kept.find(request_id, await digest_aside([image]))
         if known:
             return known
         prediction = await self.predict([image], _PROBABILITY)
