@@ -5,7 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,6 +73,19 @@ def chromium() -> Iterator[webdriver.Chrome]:
 def eventually(check: Callable[[], T]) -> T:
     """What `check` gives, as soon as it is true: elements come, move and are drawn anew meanwhile."""
     return in_the_end(check, WebDriverException)
+
+
+def downloaded(folder: Path, pattern: str, former: Collection[Path] = ()) -> Path:
+    """The one file that has come there beside `former`, once the browser has written all of it."""
+    (path,) = eventually(lambda: set(folder.glob(pattern)) - set(former))
+
+    def has_stopped_growing() -> bool:
+        n_bytes = path.stat().st_size
+        time.sleep(0.5)
+        return 0 < n_bytes == path.stat().st_size
+
+    eventually(has_stopped_growing)
+    return path
 
 
 def one(browser: webdriver.Chrome, selector: str) -> WebElement:

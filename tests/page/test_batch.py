@@ -14,7 +14,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from tests.front import Front
-from tests.pages import draw, eventually, inspect, move_to, one, painted, press, says, strike, upload
+from tests.pages import downloaded, draw, eventually, inspect, move_to, one, painted, press, says, strike, upload
 
 Browser = webdriver.Chrome
 
@@ -29,8 +29,7 @@ def packed(browser: Browser, downloads: Path) -> tuple[dict[str, dict[str, str]]
     """The ZIP of one press of the button: the table's lines and the masks, by the photographs' names."""
     former = set(downloads.glob("*.zip"))
     press(browser, ".pack")
-    (path,) = eventually(lambda: set(downloads.glob("*.zip")) - former)
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(downloaded(downloads, "*.zip", former)) as archive:
         lines = {line["name"]: line for line in csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))}
         masks = {
             Path(name).stem[4:]: np.asarray(Image.open(io.BytesIO(archive.read(name)))) > 0

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
-from tests.pages import PointerAt, draw, eventually, inspect, one, painted, press, says, strike, upload
+from tests.pages import PointerAt, downloaded, draw, eventually, inspect, one, painted, press, says, strike, upload
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
@@ -182,10 +182,8 @@ def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds
     eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
     for name in ("report", "pdf"):
         press(browser, f"#inspect-viewer .{name}")
-    (page,) = eventually(lambda: list(tmp_path.glob("*.html")))
-    assert "Bridge 7" in page.read_text()
-    (pdf,) = eventually(lambda: list(tmp_path.glob("*.pdf")))
-    assert pdf.read_bytes().startswith(b"%PDF")
+    assert "Bridge 7" in downloaded(tmp_path, "*.html").read_text()
+    assert downloaded(tmp_path, "*.pdf").read_bytes().startswith(b"%PDF")
 
     press(browser, "#inspect-viewer .all")
     press(browser, "dialog.inspections [aria-label='Delete Spring']")

@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select
 from model.inference.width_classes import classes
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
-from tests.pages import PointerAt, eventually, inspect, one, painted, press, says, strike
+from tests.pages import PointerAt, downloaded, eventually, inspect, one, painted, press, says, strike
 from tests.photographs import jpeg
 
 Browser = webdriver.Chrome
@@ -87,14 +87,14 @@ def test_cracks_have_the_colour_of_their_width_and_the_legend_counts_them(browse
     eventually(lambda: {row.rpartition(": ")[0] for row in counted(browser)} <= {each.name for each in classes("mm")})
 
 
-def test_a_crack_too_narrow_to_be_measured_has_a_colour_and_is_in_the_legend(browser: Browser, tmp_path: Path) -> None:
+def test_cracks_too_narrow_to_be_measured_have_a_colour_and_are_in_the_legend(browser: Browser, tmp_path: Path) -> None:
     narrow = tmp_path / "narrow.jpg"
-    narrow.write_bytes(jpeg(draw_surface(3, (480, 640), is_cracked=True).image_hwc_u8))
+    narrow.write_bytes(jpeg(draw_surface(14, (480, 640), is_cracked=True).image_hwc_u8))
     inspect(browser, narrow)
     measured(browser)
     assert one(browser, ".findings tbody td:nth-child(3)").text.startswith("<")
     show(browser, "width")
-    assert counted(browser) == [f"{classes('px')[0].name}: 1"]
+    assert counted(browser) == [f"{classes('px')[0].name}: 2"]
 
 
 def test_what_lies_in_an_ignored_box_is_in_no_figure_until_the_box_is_taken_away(
@@ -143,7 +143,6 @@ def test_another_tool_takes_the_place_of_the_box(browser: Browser, wall: Path) -
 
 def packed_line(browser: Browser, downloads: Path) -> dict[str, Any]:
     press(browser, "#inspect-viewer .pack")
-    (path,) = eventually(lambda: list(downloads.glob("*.zip")))
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(downloaded(downloads, "*.zip")) as archive:
         (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))
     return line

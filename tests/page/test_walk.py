@@ -17,7 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from model.synthetic import draw_surface
-from tests.pages import PointerAt, eventually, one, painted, press, says
+from tests.pages import PointerAt, downloaded, eventually, one, painted, press, says
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
@@ -181,7 +181,7 @@ def test_sixty_photographs_become_a_report_in_a_few_minutes_of_work(
 
     all_saved(browser)
     hand.press("#inspect-viewer .report")
-    (report,) = eventually(lambda: list(downloads.glob("*.html")))
+    report = downloaded(downloads, "*.html")
     script_s = time.monotonic() - begun
     (found,) = requests.get(f"{sidecar.url}/inspections", timeout=PATIENCE_S).json()["items"]
     assert found["n_by_state"] == {"unseen": N_PHOTOGRAPHS - 4, "confirmed": 2, "corrected": 2, "rejected": 0}

@@ -80,7 +80,7 @@ def test_a_truncated_photograph_is_undecodable(save: Callable[..., bytes], kept_
     with pytest.raises(RequestError) as caught:
         decode(data[: int(len(data) * kept_ratio)])
     assert caught.value.code is ErrorCode.IMAGE_UNDECODABLE
-    assert "send the original file again" in caught.value.message
+    assert "Send the original file again" in caught.value.message
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of what it finds in broken headers

@@ -239,7 +239,8 @@ def test_a_mosaic_of_600_megapixels_takes_at_most_two_gigabytes(tmp_path: Path) 
         peak_bytes = max(peak_bytes, pss_bytes(psutil.Process(survey.pid)))
         threading.Event().wait(0.1)
     print(f"{peak_bytes / 1e9:.2f} GB at most, {time.monotonic() - started:.0f} s")
-    assert survey.returncode == 0, survey.communicate()[0]
+    code, said = end(survey)
+    assert code == 0, said
     check_against_drawn(tmp_path / "found", cracks)
     assert peak_bytes < 2 * 2**30
 
