@@ -119,6 +119,10 @@ class Doorkeeper:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["http_version"] == "1.1" and "host" not in Headers(scope=scope):  # RFC 9112, section 3.2
+            message = "The request names no host, as HTTP/1.1 has it. Send the header Host."
+            await refusal(400, "request_malformed", message)(scope, receive, send)
+            return
         self._see_past_proxies(scope)
         self._see_prefix(scope)
         headers = Headers(scope=scope)
