@@ -25,7 +25,7 @@ function createSplitter(viewer, button, features, chosen) {
   };
   const middle = (feature) => {  // of its longest line
     const [way] = waysOf(feature).sort((one, other) => other.length - one.length);
-    return { crack: feature.properties, way, at: way.length >> 1 };
+    return { crack: feature.properties, way, at: way.length >> 1, isByKeys: true };
   };
   const cutAt = ({ crack, way, at }) => {
     const [ax, ay] = way[Math.max(0, at - DIRECTION_PX)], [bx, by] = way[Math.min(way.length - 1, at + DIRECTION_PX)];
@@ -50,7 +50,10 @@ function createSplitter(viewer, button, features, chosen) {
   };
   const tool = {
     begin: () => {}, move: () => {}, cancel: () => {},
-    hover: (_, at) => { place = nearest(at); draw(); },
+    hover: (_, at) => {  // browsers tell of a pointer that rests as well, and it rests beside the mark of the keys
+      const near = nearest(at);
+      if (near || !place?.isByKeys) { place = near; draw(); }
+    },
     end: (at) => { place = nearest(at); place ? cut() : viewer.say("Click on a crack, where it shall be split."); },
   };
   const isOn = () => button.getAttribute("aria-pressed") === "true";
