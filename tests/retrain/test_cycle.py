@@ -373,7 +373,6 @@ def test_torchserve_gone_in_the_middle_leaves_the_model_for_the_next_run(system:
     check_whole(system)
 
 
-@SLOW
 def test_a_full_disk_while_archiving_fails_it_and_the_next_run_succeeds(system: System) -> None:
     system.begin_anew(PROMOTED)
     version = system.version()

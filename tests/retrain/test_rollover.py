@@ -321,7 +321,6 @@ def test_what_fails_at_one_replica_is_taken_back_at_all(replicas: Replicas, next
     assert (first.replica.versions(), first.archives()) == ({released}, {ARCHIVE.name})
 
 
-@pytest.mark.slow
 def test_a_replica_that_was_taken_away_is_not_missed(replicas: Replicas, next_archive: Path) -> None:
     """Killed while it loads, and its address no longer the name's, as when there are to be fewer."""
     first, second = replicas.all
