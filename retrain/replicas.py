@@ -33,14 +33,6 @@ class RollOverError(RuntimeError):
     """The archive did not go into production; what was served before is served still. The message says why."""
 
 
-class _RefusedError(RollOverError):
-    """TorchServe answered with an error."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 @dataclass(frozen=True)
 class Replica:
     """One TorchServe: its management of the one model, and its predictions by version.
@@ -65,8 +57,8 @@ class Replica:
                 packed.writestr("nothing.py", "")
             self._ask(lambda torchserve: torchserve.register(archive.name, 0, name))
             self._ask(lambda torchserve: torchserve.forget(name))
-        except _RefusedError as error:
-            if error.status != 404:
+        except RollOverError as error:
+            if not isinstance(error.__cause__, RefusedError) or error.__cause__.status != 404:
                 raise
             raise RollOverError(
                 f"{self} does not load its archives from {model_store}: it belongs to another system, and was not touched. "
@@ -114,8 +106,6 @@ class Replica:
 
         try:
             return asyncio.run(asked())
-        except RefusedError as error:
-            raise _RefusedError(f"{error}.", error.status) from error
         except TorchServeError as error:
             raise RollOverError(f"{error}.") from error
 

@@ -2,6 +2,8 @@
 
 import threading
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -31,6 +33,17 @@ class Front(ThreadingHTTPServer):
         self.withheld: set[str] = set()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @contextmanager
+    def holding(self, n_let_through: int) -> Iterator[None]:
+        """Hold back what comes after so many photographs; at the end, all goes on."""
+        self.may_go_on.clear()
+        self.n_let_through, self.n_held = n_let_through, 0
+        try:
+            yield
+        finally:
+            self.n_let_through = 10**9
+            self.may_go_on.set()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is no fault here."""

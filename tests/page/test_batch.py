@@ -95,8 +95,7 @@ def test_several_photographs_are_asked_for_at_once_and_the_page_is_free_meanwhil
     browser: Browser, walls: list[Path], front: Front
 ) -> None:
     inspect(browser, walls[0])
-    front.n_let_through, front.n_held = 0, 0
-    try:
+    with front.holding(0):
         for path in [*walls, *walls]:
             upload(browser, path)
         eventually(lambda: front.n_held == 3)
@@ -104,9 +103,6 @@ def test_several_photographs_are_asked_for_at_once_and_the_page_is_free_meanwhil
         press(browser, "#inspect-viewer .paint-mode")
         draw(browser, (-100, -40), (150, 20))
         assert not np.array_equal(painted(browser), before)
-    finally:
-        front.n_let_through = 10**9
-        front.may_go_on.set()
     eventually(lambda: one(browser, ".progress").text == "7 of 7 done")
     assert front.n_held == 3
 
@@ -120,15 +116,10 @@ def test_a_photograph_that_finds_the_server_busy_is_tried_again(browser: Browser
 def test_after_stop_the_list_and_the_zip_agree_and_clear_clears(
     browser: Browser, walls: list[Path], front: Front, downloads: Path
 ) -> None:
-    front.may_go_on.clear()
-    front.n_let_through, front.n_held = 1, 0
-    try:
+    with front.holding(1):
         upload(browser, *walls, *[copied(path) for path in walls])
         eventually(lambda: front.n_held == 3)
         press(browser, ".halt")
-    finally:
-        front.n_let_through = 10**9
-        front.may_go_on.set()
     eventually(lambda: one(browser, ".progress").text == "4 of 6 done, 2 failed")
     lines, masks = packed(browser, downloads)
     assert (len(lines), len(masks)) == (6, 4)

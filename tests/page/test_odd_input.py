@@ -76,16 +76,11 @@ def test_a_heic_a_text_and_a_folder_are_dropped_together(browser: Browser, walls
 
 
 def test_a_reload_in_the_middle_of_a_batch_goes_on_with_it(browser: Browser, walls: list[Path], front: Front) -> None:
-    front.may_go_on.clear()
-    front.n_let_through, front.n_held = 0, 0
-    try:
+    with front.holding(0):
         upload(browser, *walls)
         eventually(lambda: front.n_held == 3)
         browser.refresh()
         eventually(lambda: progress(browser) == "0 of 3 done …")
-    finally:
-        front.n_let_through = 10**9
-        front.may_go_on.set()
     eventually(lambda: progress(browser) == "3 of 3 done")
     says(browser, "#inspect-viewer", "% crack")
 
@@ -130,17 +125,14 @@ def test_of_two_tabs_with_one_inspection_the_later_one_is_asked(browser: Browser
 def test_a_server_that_is_killed_and_comes_back_loses_no_photograph(
     browser: Browser, walls: list[Path], front: Front, sidecar: Sidecar
 ) -> None:
-    front.may_go_on.clear()
-    front.n_let_through, front.n_held = 1, 0
     try:
-        upload(browser, *walls)
-        eventually(lambda: front.n_held == 2 and progress(browser) == "1 of 3 done …")
-        sidecar.kill()
-        eventually(lambda: progress(browser) == "1 of 3 done, 2 failed")
-        assert "does not answer" in one(browser, ".gallery .failed").text
+        with front.holding(1):
+            upload(browser, *walls)
+            eventually(lambda: front.n_held == 2 and progress(browser) == "1 of 3 done …")
+            sidecar.kill()
+            eventually(lambda: progress(browser) == "1 of 3 done, 2 failed")
+            assert "does not answer" in one(browser, ".gallery .failed").text
     finally:
-        front.n_let_through = 10**9
-        front.may_go_on.set()
         sidecar.start()
     press(browser, "#inspect-viewer .again")
     eventually(lambda: progress(browser) == "3 of 3 done")
