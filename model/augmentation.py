@@ -117,22 +117,29 @@ def change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng
     if rng.random() < params.blur_ratio:
         sigma_px = float(np.exp(rng.uniform(*np.log(BLUR_SIGMA_PX))))
         image_hwc_u8 = np.asarray(cv2.GaussianBlur(image_hwc_u8, (0, 0), sigma_px), np.uint8)
-    image = image_hwc_u8.astype(np.float32) / 255
     if rng.random() < params.negative_ratio:
-        image = 1 - image
+        image_hwc_u8 = 255 - image_hwc_u8
     if rng.random() < params.grey_ratio:
-        image = np.repeat(image.mean(axis=2, keepdims=True), 3, axis=2)
-    contrast, gamma = np.exp(rng.uniform(-params.tone, params.tone, 2))
-    brightness = rng.uniform(-params.tone, params.tone) * 0.6
-    colour = np.exp(rng.normal(0, params.tone / 5, 3)).astype(np.float32)
-    mean = image.mean()
-    image = ((image - mean) * np.float32(contrast) + mean + np.float32(brightness)) * colour
-    image = np.clip(image, 0, 1) ** np.float32(gamma)
+        grey_hw = np.rint(image_hwc_u8.mean(axis=2)).astype(np.uint8)
+        image_hwc_u8 = np.repeat(grey_hw[:, :, None], 3, axis=2)
+    image = np.asarray(cv2.LUT(image_hwc_u8, _tone_curves(float(image_hwc_u8.mean()) / 255, params.tone, rng)), np.float32)
     if rng.random() < params.shadow_ratio:
         image *= _shadow(rng, image.shape[:2])[:, :, None]
     if rng.random() < params.noise_ratio:
         image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.01, 0.05))
     return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
+
+
+def _tone_curves(mean: float, tone: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """What each of the 256 values of R, G and B becomes in other light, float32 (256, 1, 3) in 0..1: once for each value, as a
+    power for each pixel took half the time of a crop.
+    """
+    contrast, gamma = np.exp(rng.uniform(-tone, tone, 2))
+    brightness = rng.uniform(-tone, tone) * 0.6
+    colour = np.exp(rng.normal(0, tone / 5, 3))
+    values = np.arange(256)[:, None, None] / 255
+    curves = np.clip(((values - mean) * contrast + mean + brightness) * colour, 0, 1) ** gamma
+    return np.asarray(curves, np.float32)
 
 
 def _shadow(rng: np.random.Generator, size_hw: tuple[int, int]) -> NDArray[np.float32]:

@@ -18,7 +18,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
@@ -103,7 +102,7 @@ class Trainer:
         written = time.monotonic()
         started = written - self.seconds
         draws = self.machine.own_draws(range(self.step * training.batch, training.steps * training.batch), training.batch)
-        losses: list[float] = []
+        losses: list[Tensor] = []
         progress = tqdm(
             total=training.steps,
             initial=self.step,
@@ -123,7 +122,7 @@ class Trainer:
                     self._report(self.step, training.steps)
                 is_validated = self.step % training.validate_every == 0 or self.step == training.steps
                 if is_validated and self.machine.is_first:
-                    self._validate(float(np.mean(losses)))
+                    self._validate(float(torch.stack(losses).mean()))
                     losses.clear()
                 is_due = is_validated or is_stopped or time.monotonic() - written > CHECKPOINT_S
                 if is_due and self.machine.is_first:
@@ -142,7 +141,7 @@ class Trainer:
         for number, batch in enumerate(self.batches(draws)):
             if number == 1:  # the first one sets up
                 started = time.monotonic()
-            self.optimise(*batch)
+            float(self.optimise(*batch))  # a GPU is waited for
         return (time.monotonic() - started) / TIMED_STEPS
 
     def begin_with_imagenet(self) -> None:
@@ -191,7 +190,7 @@ class Trainer:
 
     def batches(self, draws: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of the training crops with these numbers: images, uint8 N, 3, H, W, and truths, bool N, 1, H, W."""
-        n_workers = min(8, max(1, n_usable_cores() // self.machine.n_processes - 1))
+        n_workers = min(16, max(1, n_usable_cores() // self.machine.n_processes - 1))
         return iter(
             DataLoader(
                 self._crops,
@@ -203,24 +202,25 @@ class Trainer:
             )
         )
 
-    def optimise(self, image_u8: Tensor, truth: Tensor) -> float:
-        """One step on one batch; returns its loss."""
+    def optimise(self, image_u8: Tensor, truth: Tensor) -> Tensor:
+        """One step on one batch; returns its loss, on the device, which a GPU may not have computed yet."""
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * learning_rate(self.step, self.params.training)
         device = self.machine.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
             logits = self._parallel(self._normalise(image_u8))
-        loss = segmentation_loss(logits, truth.to(device), self.params.training.dice_weight)
+        loss = segmentation_loss(logits, truth.to(device, non_blocking=True), self.params.training.dice_weight)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.optimizer.step()
         self.averaged.update_parameters(self.network)
-        return float(loss.detach())
+        return loss.detach()
 
     def _normalise(self, image_u8: Tensor) -> Tensor:
         device = self.machine.device
         mean, deviation = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (self.mean, self.deviation))
-        return (image_u8.to(device, torch.float32, memory_format=torch.channels_last) - mean) / deviation
+        image = image_u8.to(device, non_blocking=True).to(torch.float32, memory_format=torch.channels_last)
+        return (image - mean) / deviation
 
     def _validate(self, loss: float) -> None:
         """Score the averaged weights; keep them if they are the best yet, with the threshold that made them so."""
