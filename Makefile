@@ -4,7 +4,7 @@
 export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 
 # What a shell sets for another Python or another project's packages (ROS, conda) is not for this one.
-unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONOPTIMIZE PYTHONINSPECT PIP_TARGET PIP_PREFIX
+unexport $(filter PYTHON%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX
 export PIP_USER := 0
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

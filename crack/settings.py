@@ -102,7 +102,7 @@ def read_store_url(environment: Mapping[str, str]) -> str:
     path, url = environment.get("CRACK_STORE_URL_FILE"), environment.get("CRACK_STORE_URL", "")
     if path:
         try:
-            url = Path(path).read_text().strip()
+            url = Path(path).read_text(encoding="utf-8-sig").strip()
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"CRACK_STORE_URL_FILE={path!r} cannot be read ({error}). Put the database's URL there."

@@ -36,6 +36,7 @@ OPTIONAL = ("prometheus", "prometheus-node-exporter")  # both names of processes
 STOP_TIMEOUT_S = 60
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 60
+NOT_OURS = ("PORT", "PYTHONWARNINGS")  # honcho ends at a port that is no number, gradio and MLflow at warnings that are errors
 WRONG_SETTING = 2  # the status with which our programs, and those of others, refuse a setting
 # The variables that say on which ports a part listens, and the one that says at which of the machine's addresses.
 LISTENS = {
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
     own, tools = Path(sys.executable).parent, Path(".tools").resolve()
     environment["PATH"] = os.pathsep.join([str(own), environment["PATH"], str(tools)])
-    environment["PYTHONUNBUFFERED"] = "1"
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nobody else is told
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
@@ -230,7 +231,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a tmpfs there that can be written.")
     environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(prometheus_configuration(environment)))
     os.environ |= environment
-    sys.argv = ["honcho", "start", "--procfile", str(procfile), *names]
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
+    # Without --env honcho would let a `.env` in this folder, which is Compose's, set what the checks above didn't see.
+    sys.argv = ["honcho", "start", "--env", os.devnull, "--procfile", str(procfile), *names]
     try:
         command.main()
     except SystemExit as end:

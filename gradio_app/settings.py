@@ -16,8 +16,8 @@ from model.inference.photograph import Limits
 def _key(environment: Mapping[str, str]) -> str | None:
     path = environment.get("CRACK_API_KEY_FILE")
     try:
-        return Path(path).read_text().strip() if path else environment.get("CRACK_API_KEY")
-    except OSError as error:
+        return Path(path).read_text(encoding="utf-8-sig").strip() if path else environment.get("CRACK_API_KEY")
+    except (OSError, ValueError) as error:
         raise ValueError(f"CRACK_API_KEY_FILE={path!r} cannot be read ({error}). Put the page's key there.") from error
 
 

@@ -54,7 +54,7 @@ class Reserved:
         key = hashlib.sha256(_METHOD.encode())
         for index_path in sorted(data_dir.glob("*/split.csv")) if data_dir else []:
             key.update(f"{index_path.parent.name}\n".encode() + index_path.read_bytes())
-            with index_path.open(newline="") as lines:
+            with index_path.open(newline="", encoding="utf-8-sig") as lines:
                 for row in csv.DictReader(lines):
                     paths.append(index_path.parent / "images" / row["image"])
                     self._names.append(f"{index_path.parent.name}/{row['split']} ({row['image']})")

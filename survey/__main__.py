@@ -166,7 +166,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
     if chosen.engine != "local":
-        key = chosen.key_file.read_text().strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
+        key = chosen.key_file.read_text(encoding="utf-8-sig").strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
         return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
     from survey.engines.local import LocalEngine  # a runtime and POSIX, which a client of a server needs none of
     from survey.processes import default_n

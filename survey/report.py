@@ -88,7 +88,7 @@ def read_inspection(folder: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8"))
+        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editor begins a file with a mark
     except ValueError as error:
         raise ValueError(f'{path}: {error}. Expected lines such as structure = "Bridge 7".') from error
     for name, value in told.items():

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.pages import ServedPage
 
-OF_ANOTHER_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONOPTIMIZE", "PIP_TARGET", "PIP_PREFIX")
+OF_ANOTHER_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "PIP_TARGET", "PIP_PREFIX")
 
 
 def test_make_uses_its_own_python_and_environment_whatever_the_shell_sets_for_another() -> None:

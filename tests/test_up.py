@@ -20,8 +20,8 @@ from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
 
 # What shells set for other programs, and what would end or move ours if it were heeded.
-OF_OTHERS = {"WEB_CONCURRENCY": "4", "PORT": "1", "GRADIO_SERVER_PORT": "2", "GIT_DIR": "/nowhere"}
-OF_OTHERS |= {"LC_ALL": "C", "TZ": "No/Where"}
+OF_OTHERS = {"WEB_CONCURRENCY": "4", "PORT": "tcp://10.0.0.1:80", "GRADIO_SERVER_PORT": "2", "GIT_DIR": "/nowhere"}
+OF_OTHERS |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNINGS": "error", "TZ": "No/Where"}
 
 
 class Up:
@@ -45,9 +45,10 @@ class Up:
             **OF_OTHERS,
             **environment,
         }
+        (folder / ".env").write_text("CRACK_REVIEW=perhaps\n")  # Compose's
         command = [sys.executable, "-m", "crack", "up", "sidecar", "page"]
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
 
     def answers(self) -> bool:
         return all(requests.get(f"{url}/", timeout=PATIENCE_S).status_code < 500 for url in (self.sidecar_url, self.page_url))

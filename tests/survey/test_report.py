@@ -181,7 +181,7 @@ def test_a_panorama_has_a_page_too(tmp_path: Path) -> None:
 
 def test_the_file_in_the_folder_says_what_the_command_line_does_not(findings: Findings) -> None:
     (findings.survey.folder / "inspection.toml").write_text(
-        'structure = "From the file"\ninspector = "A. File"\ndate = 2026-05-01\n'
+        'structure = "From the file"\ninspector = "A. File"\ndate = 2026-05-01\n', encoding="utf-8-sig"
     )
     command = [
         sys.executable,

@@ -380,7 +380,7 @@ def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, f
     assert code == 2
     assert "No valid API key was sent" in said
     assert noted_lines(folder) == []
-    (tmp_path / "crew-7.key").write_text(f"{key}\n")
+    (tmp_path / "crew-7.key").write_text(f"{key}\r\n", encoding="utf-8-sig")  # as an editor of Windows writes it
     assert run(folder, sidecar.url, "--key-file", str(tmp_path / "crew-7.key"))[0] == 0
     assert run(folder, sidecar.url, "--out", str(tmp_path / "other"), CRACK_API_KEY=key)[0] == 0
 
