@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inspection.rows import Line
 from model.inference.photograph import decode
-from model.inference.skeleton import Index, find_parts
+from model.inference.skeleton import Index, expand, find_parts
 from survey.findings import Findings
 
 NAME = "coco.json"
@@ -66,20 +66,22 @@ def _annotations(findings: Findings) -> Iterator[dict[str, Any]]:
 def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Iterable[Iterable[Line]]) -> Iterator[Index]:
     """Of each crack, given by its centre lines, the flat indices of its pixels: the mask's parts that its lines touch."""
     parts = find_parts(mask_hw)
-    if not len(parts.at):
+    if not len(parts.part):
         raise ValueError("The mask is empty, expected cracks in it.")
     height, width = mask_hw.shape
     by_part = np.argsort(parts.part, kind="stable")
-    first = np.concatenate([[0], np.cumsum(parts.area_px)])
+    first = np.searchsorted(parts.part[by_part], np.arange(len(parts.area_px) + 1))
     for lines in cracks:
         x, y = np.floor(np.concatenate([np.asarray(line) for line in lines])).astype(np.int64).T
         # A smoothed line may run beside a mask of one pixel.
         x, y = (x[:, None] + [-1, 0, 1] * 3).ravel(), (y[:, None] + np.repeat([-1, 0, 1], 3)).ravel()
         is_inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
         at = y[is_inside] * width + x[is_inside]
-        place = np.minimum(np.searchsorted(parts.at, at), len(parts.at) - 1)
-        touched = np.unique(parts.part[place[parts.at[place] == at]])
-        yield np.concatenate([parts.at[by_part[first[part] : first[part + 1]]] for part in touched] or [at[:0]])
+        run = np.maximum(np.searchsorted(parts.first, at, side="right") - 1, 0)
+        is_on = (at >= parts.first[run]) & (at < parts.first[run] + parts.n_pixels[run])
+        touched = np.unique(parts.part[run[is_on]])
+        runs = np.concatenate([by_part[first[part] : first[part + 1]] for part in touched] or [by_part[:0]])
+        yield expand(parts.first[runs], parts.n_pixels[runs])[1]
 
 
 def run_lengths(at: Index, shape_hw: tuple[int, ...]) -> dict[str, Any]:

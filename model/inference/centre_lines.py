@@ -3,11 +3,11 @@
 Left to others: the skeletons (`skeleton`), lines without the stairs of pixels (`smooth_lines`).
 """
 
+import math
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -45,16 +45,20 @@ class Edge:
         return self.parts[0]
 
 
-def half_widths(mask_hw: NDArray[np.bool_], at: Index) -> Float:
+def half_widths(mask_hw: NDArray[np.bool_], at: Index, longest_px: int) -> Float:
     """Of the pixels with these flat indices, rising, how far it is to the nearest one that is no crack; `MAX_HALF_PX` at most.
 
     Beyond the picture's edge the crack goes on. Some rows at a time: a distance takes four bytes.
+
+    Args:
+        longest_px: as many crack pixels follow each other in a row; none is farther from the nearest one that is no crack.
     """
     height, width = mask_hw.shape
     half_px = np.empty(len(at))
+    margin = min(longest_px, MAX_HALF_PX)
     for top in range(0, height, _ROWS):
-        above = min(top, MAX_HALF_PX)
-        rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + MAX_HALF_PX]).view(np.uint8)
+        above = min(top, margin)
+        rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + margin]).view(np.uint8)
         first, last = np.searchsorted(at, (top * width, (top + _ROWS) * width))
         if last > first:
             away = cv2.distanceTransform(rows, cv2.DIST_L2, 5).ravel()
@@ -68,14 +72,11 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
     Args:
         half_px: of each of the skeleton's pixels.
     """
-    width = parts.width
-    part = parts.part[np.searchsorted(parts.at, skeleton)]
-    y, x = np.divmod(skeleton, width)
-    neighbour = _neighbours(skeleton, x, width)
-    is_beside = neighbour >= 0
-    degree = is_beside.sum(axis=1)
-    both = np.where(is_beside, neighbour, 0).sum(axis=1).tolist()  # within a line: where it comes from, and goes to
-    is_end = (degree != 2).tolist()
+    neighbour = _neighbours(skeleton, parts.width)
+    degree = np.count_nonzero(neighbour >= 0, axis=0)
+    both = (neighbour.sum(axis=0) + len(neighbour) - degree).tolist()  # within a line: where it comes from, and goes to
+    is_passed = degree != 2
+    is_end = is_passed.tolist()
     order = array("q")  # the pixels of one line after the other
     begins: list[int] = []
 
@@ -91,55 +92,58 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
         return current, previous
 
     last_steps: set[tuple[int, int]] = set()  # a line is walked once, from one of its ends
-    nodes, columns = np.nonzero(is_beside & (degree != 2)[:, None])
-    for node, first in zip(nodes.tolist(), neighbour[nodes, columns].tolist(), strict=True):
-        if (node < first) if is_end[first] else (node, first) not in last_steps:
-            last_steps.add(walk(node, first))
-    is_passed = degree != 2
-    is_passed[np.array(order)] = True
+    (nodes,) = np.nonzero(is_passed)
+    for node, beside in zip(nodes.tolist(), neighbour.T[nodes].tolist(), strict=True):
+        for first in beside:
+            if first >= 0 and ((node < first) if is_end[first] else (node, first) not in last_steps):
+                last_steps.add(walk(node, first))
+    is_passed[np.array(order, np.int64)] = True
     for start in np.flatnonzero(~is_passed).tolist():
         if not is_passed[start]:
             is_end[start] = True
-            walk(start, int(neighbour[start].max()))
+            walk(start, int(neighbour[:, start].max()))
             is_passed[order[begins[-1] :]] = True
-    return _edges(np.frombuffer(order, np.int64), [*begins, len(order)], np.stack([x, y], axis=1) + 0.5, half_px, part)
+    return _edges(np.frombuffer(order, np.int64), np.array(begins, np.int64), skeleton, half_px, parts)
 
 
-def _neighbours(skeleton: Index, x: Index, width: int) -> Index:
-    """(n, 8), each pixel's neighbours: above, right, below, left, then those at the corners, above right first; -1 for none.
+def _neighbours(skeleton: Index, width: int) -> Index:
+    """(8, n), each pixel's neighbours: above, right, below, left, then those at the corners, above right first; -1 for none.
 
     Where one can go round a corner by straight steps there is none at the corner.
     """
-    n = len(skeleton)
-    neighbour = np.full((n, 8), -1)
-    pixel, below = np.arange(n), np.searchsorted(skeleton, skeleton + width - 1)  # from the corner below left on
+    neighbour, x = np.full((8, len(skeleton)), -1), skeleton % width
+    below = np.searchsorted(skeleton, skeleton + width - 1)  # from the corner below left on
     for column, opposite, dx in ((6, 4, -1), (2, 0, 0), (5, 7, 1)):
         is_there = skeleton.take(below, mode="clip") == skeleton + width + dx
-        is_beside = is_there & (x + dx >= 0) & (x + dx < width)
-        neighbour[pixel[is_beside], column] = below[is_beside]
-        neighbour[below[is_beside], opposite] = pixel[is_beside]
-        below = below + is_there
+        (upper,) = np.nonzero(is_there & (x + dx >= 0) & (x + dx < width))
+        lower = below[upper]
+        neighbour[column, upper], neighbour[opposite, lower] = lower, upper
+        below += is_there
     (left,) = np.nonzero((np.diff(skeleton) == 1) & (x[1:] > 0))
-    neighbour[left, 1], neighbour[left + 1, 3] = left + 1, left
-    for column in range(4, 8):
-        one, other = column - 4, (column - 3) % 4
-        neighbour[(neighbour[:, one] >= 0) | (neighbour[:, other] >= 0), column] = -1
+    neighbour[1, left], neighbour[3, left + 1] = left + 1, left
+    is_straight = neighbour[:4] >= 0
+    neighbour[4:][is_straight | np.roll(is_straight, -1, axis=0)] = -1
     return neighbour
 
 
-def _edges(order: Index, begins: list[int], xy: Float, half_px: Float, part: Index) -> list[Edge]:
+def _edges(order: Index, begins: Index, skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
     """
     Args:
-        begins: of each line in `order`, and its length.
+        order: of the skeleton's pixels, one line after the other.
+        begins: of each line in `order`.
+        half_px: of each of the skeleton's pixels.
     """
-    points_xy, half_px = xy[order], half_px[order]
-    along_px = np.cumsum(np.append(0, np.hypot(*np.diff(points_xy, axis=0).T))).tolist()
-    edges = []
-    for begin, end in pairwise(begins):
-        first, last = int(order[begin]), int(order[end - 1])
-        length_px = along_px[end - 1] - along_px[begin]
-        edges.append(Edge(points_xy[begin:end], half_px[begin:end], (first, last), (int(part[first]),), length_px))
-    return edges
+    at, half_px, ends = skeleton[order], half_px[order], np.append(begins[1:], len(order))
+    points_xy = np.stack([at % parts.width + 0.5, at // parts.width + 0.5], axis=1).astype(np.float64, copy=False)
+    step = np.abs(np.diff(at))
+    n_aslant = np.append(0, np.cumsum((step != 1) & (step != parts.width)))
+    lengths_px = ends - begins - 1 + (math.sqrt(2) - 1) * (n_aslant[ends - 1] - n_aslant[begins])
+    part = parts.part[np.searchsorted(parts.first, at[begins], side="right") - 1]
+    values = (each.tolist() for each in (begins, ends, order[begins], order[ends - 1], part, lengths_px))
+    return [
+        Edge(points_xy[begin:end], half_px[begin:end], (first, last), (of_line,), length_px)
+        for begin, end, first, last, of_line, length_px in zip(*values, strict=True)
+    ]
 
 
 def simplify(edges: Iterable[Edge]) -> list[Edge]:
@@ -156,17 +160,15 @@ def simplify(edges: Iterable[Edge]) -> list[Edge]:
             node[max(one, other)] = min(one, other)
         else:
             kept.append(edge)
-    roots = [(_root(node, edge.ends[0]), _root(node, edge.ends[1])) for edge in kept]
-    place: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
-    for edge, ends in zip(kept, roots, strict=True):
-        for root, point in zip(ends, edge.points_xy[[0, -1]].tolist(), strict=True):
-            place[root].append(point)
-    middle = {root: tuple(sum(values) / len(points) for values in zip(*points, strict=True)) for root, points in place.items()}
+    ends = np.array([[_root(node, end) for end in edge.ends] for edge in kept], np.int64).reshape(-1, 2)
+    tips_xy = np.concatenate([np.empty((0, 2)), *(edge.points_xy[:: len(edge.points_xy) - 1] for edge in kept)])
+    _, number, n_tips = np.unique(ends, return_inverse=True, return_counts=True)
+    middle_xy = np.stack([np.bincount(number.ravel(), axis) / n_tips for axis in tips_xy.T], axis=1)[number.reshape(-1, 2)]
     moved: list[Edge] = []
-    for edge, (one, other) in zip(kept, roots, strict=True):
+    for edge, (one, other), their_middles_xy in zip(kept, ends.tolist(), middle_xy, strict=True):
         points_xy = edge.points_xy.copy()
-        points_xy[0], points_xy[-1] = middle[one], middle[other]
-        moved.append(replace(edge, points_xy=points_xy, ends=(one, other)))
+        points_xy[:: len(points_xy) - 1] = their_middles_xy
+        moved.append(Edge(points_xy, edge.half_px, (one, other), edge.parts, edge.length_px))
     return _joined(moved)
 
 

@@ -14,7 +14,7 @@ from model.inference.centre_lines import Edge, bridge, components, degrees, half
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL
 from model.inference.profiles import Profiles, look_across
-from model.inference.skeleton import Float, Index, Parts, find_parts, thin
+from model.inference.skeleton import Float, Index, Parts, expand, find_parts, thin
 from model.inference.smooth_lines import smooth_lines, to_the_ends
 from model.inference.widths import Widths, quantiles, resolve
 
@@ -86,7 +86,7 @@ def measure(
         return []
     if len(skeleton) > MAX_LENGTH_PX:
         raise _too_much(f"What is called crack is {len(skeleton):,} pixels long", f"{MAX_LENGTH_PX:,}")
-    edges = trace(skeleton, half_widths(mask_hw, skeleton), parts)
+    edges = trace(skeleton, half_widths(mask_hw, skeleton, int(parts.n_pixels.max())), parts)
     n_parts = len(parts.area_px)
     part_length_px = np.bincount([edge.part for edge in edges], [edge.length_px for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)
@@ -128,10 +128,14 @@ def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.ui
     np.minimum.at(boxes_px[:, :2], crack_of_part, parts.boxes_px[:, :2])
     np.maximum.at(boxes_px[:, 2:], crack_of_part, parts.boxes_px[:, 2:])
     crack = crack_of_part[parts.part]
-    area_px = np.bincount(crack, minlength=n + 1)
-    probability = np.bincount(crack, prob_hw_u8.reshape(-1).take(parts.at), n + 1) / np.maximum(area_px, 1) / 255
-    pixels = np.split(parts.at[np.argsort(crack, kind="stable")], np.cumsum(area_px)[:-1])
-    return [_Region(*values) for values in zip(pixels[:n], boxes_px[:n].tolist(), probability[:n].tolist(), strict=True)]
+    runs = np.argsort(crack, kind="stable")
+    bounds = np.searchsorted(crack[runs], np.arange(n + 1))
+    runs = runs[: bounds[n]]
+    _, at = expand(parts.first[runs], parts.n_pixels[runs])
+    first = np.append(0, np.cumsum(parts.n_pixels[runs]))[bounds]
+    probability = np.add.reduceat(prob_hw_u8.reshape(-1).take(at), first[:n], dtype=np.float64) / np.diff(first) / 255
+    pixels = np.split(at, first[1:n])
+    return [_Region(*values) for values in zip(pixels, boxes_px[:n].tolist(), probability.tolist(), strict=True)]
 
 
 def _told(
@@ -151,20 +155,16 @@ def _told(
     n, width_px = len(lines), widths.width_px
     height, width = size_hw
     first = np.searchsorted(crack, np.arange(n + 1))
-    median_px, p95_px = (quantiles(width_px, crack, n, share) for share in (0.5, 0.95))
-    n_places = np.maximum(np.diff(first), 1)
-    mean_px = np.bincount(crack, width_px, n) / n_places
-    by_width = np.lexsort((-np.arange(len(crack)), width_px, crack))  # of the widest places the first one is told
+    median_px, p95_px = quantiles(width_px, crack, n, 0.5, 0.95)
+    mean_px = np.bincount(crack, width_px, n) / np.maximum(np.diff(first), 1)
     figures = np.round(np.stack([mean_px, median_px, p95_px, widths.uncertainty_px, widths.limit_px], axis=1), _ROUNDED)
-    points_xy = np.concatenate([line for group in lines for line in group])
-    n_points = np.array([sum(map(len, group)) for group in lines])
-    length_px, orientation_deg = _lengths(lines), _orientations_deg(points_xy, np.repeat(np.arange(n), n_points), n_points)
+    length_px, orientation_deg = _extents(lines)
     told = []
     for i, (group, region) in enumerate(zip(lines, regions, strict=True)):
         places = slice(first[i], first[i + 1])
         is_below = not median_px[i] >= widths.limit_px[i]  # none where nothing could be looked at
         mean, median, p95, uncertainty, limit = figures[i].tolist()
-        widest = None if is_below else int(by_width[first[i + 1] - 1])
+        widest = None if is_below else int(first[i] + width_px[places].argmax())
         left, top, right, bottom = region.box_px
         each = {
             "length_px": round(length_px[i], _ROUNDED),
@@ -187,22 +187,21 @@ def _told(
     return told
 
 
-def _lengths(lines: list[list[Float]]) -> list[float]:
-    """Of all lines of each crack together."""
-    points_xy = np.concatenate([line for group in lines for line in group])
-    n_points = [len(line) for group in lines for line in group]
-    crack = np.repeat(np.arange(len(lines)), [len(group) for group in lines])
-    between_px = np.append(np.hypot(*np.diff(points_xy, axis=0).T), 0)
-    between_px[np.cumsum(n_points) - 1] = 0  # from one line to the next
-    return list(np.bincount(np.repeat(crack, n_points), between_px, len(lines)).tolist())
-
-
-def _orientations_deg(points_xy: Float, crack: Index, n_points: Index) -> list[float]:
-    """Of the axis along which each crack's lines reach farthest: 0 is level, 90 upright, 45 rises to the right."""
+def _extents(lines: list[list[Float]]) -> tuple[list[float], list[float]]:
+    """Of each crack the length of all its lines together, and the direction in degrees of the axis along which they reach
+    farthest: 0 is level, 90 upright, 45 rises to the right.
+    """
+    x, y = np.concatenate([line for group in lines for line in group]).T.copy()
+    ends = np.cumsum([len(line) for group in lines for line in group])
+    n_points = np.array([sum(map(len, group)) for group in lines])
+    crack = np.repeat(np.arange(len(lines)), n_points)
 
     def total(values: Float) -> Float:
-        return np.asarray(np.bincount(crack, values, len(n_points)), np.float64)
+        return np.asarray(np.bincount(crack, values, len(lines)), np.float64)
 
-    x, y = (values - (total(values) / n_points)[crack] for values in points_xy.T)
+    between_px = np.sqrt(np.diff(x, append=0) ** 2 + np.diff(y, append=0) ** 2)
+    between_px[ends - 1] = 0  # from one line to the next
+    x -= (total(x) / n_points)[crack]
+    y -= (total(y) / n_points)[crack]
     angle = np.degrees(0.5 * np.arctan2(-2 * total(x * y), total(x * x) - total(y * y)))
-    return list((np.round(angle, 1) % 180).tolist())
+    return list(total(between_px).tolist()), list((np.round(angle, 1) % 180).tolist())

@@ -8,25 +8,27 @@ from numpy.typing import NDArray
 
 from model.inference.skeleton import Float, Index
 
-Rows = NDArray[np.float32]
+Seen = NDArray[np.float32]
 
 
-def full_width(dark: Rows, across: Rows, within_px: Float) -> tuple[Float, Float, Float, Float]:
-    """Of each row, the width at half of its bar's darkness, NaN where darkness doesn't fall to that; how far from the line that
-    reaches; the darkness of the bar's middle half; and how fast it falls at the edges, by the pixel.
+def full_width(dark: Seen, across: Seen, within_px: Float) -> tuple[Float, Float, Float, Float]:
+    """At each place, the width at half of its bar's darkness, NaN where darkness doesn't fall to that; how far from the line
+    that reaches; the darkness of the bar's middle half; and how fast it falls at the edges, by the pixel.
 
     Args:
-        dark: (n, steps), how much darker than the wall.
+        dark: (steps, places), how much darker than the wall.
         across: (steps,), where, in pixels from the line.
-        within_px: (n,), how far from the line the darkest place may be.
+        within_px: (places,), how far from the line the darkest place may be.
     """
-    rows, n_across, step_px = np.arange(len(dark)), len(across), float(across[1] - across[0])
+    places, n_across, step_px = np.arange(dark.shape[1]), len(across), float(across[1] - across[0])
     soft = dark.copy()
-    soft[:, 1:-1] = (dark[:, :-2] + dark[:, 1:-1] + dark[:, 2:]) / 3
-    peak = np.where(np.abs(across) <= within_px[:, None], soft, -np.inf).argmax(axis=1)
-    contrast = dark[rows, peak].astype(np.float64)
-    total = np.zeros((len(dark), n_across + 1), np.float32)
-    np.cumsum(dark, axis=1, out=total[:, 1:])
+    soft[1:-1] = (dark[:-2] + dark[1:-1] + dark[2:]) / 3
+    soft[np.abs(across)[:, None] > within_px] = -np.inf
+    peak = soft.argmax(axis=0)
+    contrast = dark[peak, places].astype(np.float64)
+    total = np.zeros((n_across + 1, dark.shape[1]), np.float32)
+    for i, each in enumerate(dark):
+        np.add(total[i], each, out=total[i + 1])
     for _ in range(2):
         (low, low_drop), (high, high_drop) = (_crossing(dark, across, peak, contrast / 2, side) for side in (-1, 1))
         is_usable = np.isfinite(low + high)
@@ -38,21 +40,26 @@ def full_width(dark: Rows, across: Rows, within_px: Float) -> tuple[Float, Float
     return high - low, np.maximum(high, -low), contrast, (low_drop + high_drop) / (2 * step_px)
 
 
-def _sum_to(step: Float, dark: Rows, total: Rows) -> Float:
-    """Of each row up to a place between its steps, of which each counts for half a step to either side."""
-    place = np.clip(step + 0.5, 0, dark.shape[1] - 1e-6)
-    whole, rows = place.astype(np.int64), np.arange(len(dark))
-    return np.asarray(total[rows, whole] + (place - whole) * dark[rows, whole], np.float64)
+def _sum_to(step: Float, dark: Seen, total: Seen) -> Float:
+    """At each place up to a point between two steps, of which each counts for half a step to either side."""
+    place = np.clip(step + 0.5, 0, len(dark) - 1e-6)
+    whole, places = place.astype(np.int64), np.arange(dark.shape[1])
+    return np.asarray(total[whole, places] + (place - whole) * dark[whole, places], np.float64)
 
 
-def _crossing(dark: Rows, across: Rows, peak: Index, level: Float, side: int) -> tuple[Float, Float]:
+def _crossing(dark: Seen, across: Seen, peak: Index, level: Float, side: int) -> tuple[Float, Float]:
     """Where darkness falls below `level` on one side of the peak, NaN where it doesn't; and by how much from step to step."""
-    rows, columns = np.arange(len(dark)), np.arange(len(across), dtype=np.int16)
-    is_beside = (columns > peak[:, None]) if side > 0 else (columns < peak[:, None])
-    is_below = (dark < level.astype(np.float32)[:, None]) & is_beside
-    outer = is_below.argmax(axis=1) if side > 0 else len(across) - 1 - is_below[:, ::-1].argmax(axis=1)
-    inner = np.clip(outer - side, 0, len(across) - 1)
-    drop = dark[rows, inner] - dark[rows, outer]
-    share = np.clip((dark[rows, inner] - level) / np.where(drop > 0, drop, 1), 0, 1)
+    places, n_across = np.arange(dark.shape[1]), len(across)
+    level32, peak16 = level.astype(np.float32), peak.astype(np.int16)
+    outer = np.full(len(level), -1, np.int16)
+    for step in range(n_across - 1, -1, -1) if side > 0 else range(n_across):
+        is_below = dark[step] < level32
+        is_below &= (peak16 < step) if side > 0 else (peak16 > step)
+        outer[is_below] = step
+    is_there = outer >= 0
+    outer = np.maximum(outer, 0).astype(np.int64)
+    inner = np.clip(outer - side, 0, n_across - 1)
+    drop = dark[inner, places] - dark[outer, places]
+    share = np.clip((dark[inner, places] - level) / np.where(drop > 0, drop, 1), 0, 1)
     step_px = across[1] - across[0]
-    return np.where(is_below[rows, outer], across[inner] + side * share * step_px, np.nan), drop.astype(np.float64)
+    return np.where(is_there, across[inner] + side * share * step_px, np.nan), drop.astype(np.float64)

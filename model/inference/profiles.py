@@ -20,7 +20,7 @@ from model.inference.smooth_lines import Lines
 
 STEP_PX = 2  # along the line
 _FINE_PX = 0.5  # across it
-_CHUNK = 1024  # points that are looked at together
+_VALUES = 2**18  # that are looked at together: places along the lines by steps across them
 _PART_PX = 2**14  # of the picture, a side
 _WINDOW = 8  # profiles that are averaged: 16 px of the line
 _VALUE_EVERY = 2  # profiles
@@ -94,11 +94,13 @@ def look_across(
     size = np.ceil(2 * np.log2(np.maximum(widest_px, 1))).astype(np.int64)
     x, y = (lines.points_xy[lines.first[:-1]] // _PART_PX).astype(np.int64).T
     kind = ((size << 40) + (y << 20) + x)[places.line]
+    n_steps = np.minimum(5 * np.exp2(size / 2) + 30, 2 * _MAX_REACH_PX)
+    most = (_VALUES / n_steps).astype(np.int64)[places.line]
     order = np.argsort(kind, kind="stable")
-    kind, places = kind[order], places[order]
-    green_hw_u8 = np.ascontiguousarray(image_hwc_u8[..., 1])  # which has least noise
+    kind, most, places = kind[order], most[order], places[order]
+    green_hw_u8 = np.asarray(cv2.extractChannel(image_hwc_u8, 1), np.uint8)  # which has least noise
     found = []
-    for begin, end in _chunks(kind, places.line):
+    for begin, end in _chunks(kind, places.line, most):
         found.append(_look_across(places[begin:end], green_hw_u8, prob_hw_u8, level))
     line = np.concatenate([part[1] for part in found])
     back = np.argsort(line, kind="stable")
@@ -125,19 +127,18 @@ def _places(lines: Lines) -> _Places:
     return _Places(lines.points_xy[chosen], along_xy[:, ::-1] * (-1, 1), lines.half_px[chosen], line[is_going_on])
 
 
-def _chunks(kind: Index, line: Index) -> Iterator[tuple[int, int]]:
-    """Of some `_CHUNK` places of one kind, whole lines if they aren't longer."""
+def _chunks(kind: Index, line: Index, most: Index) -> Iterator[tuple[int, int]]:
+    """Of at most so many places of one kind, whole lines if they aren't longer."""
     ends = np.append(np.flatnonzero(np.diff(line) != 0) + 1, len(line)).tolist()
-    kinds = kind.tolist()
     begin = end = 0
     for line_end in ends:
-        if end > begin and (line_end - begin > _CHUNK or kinds[begin] != kinds[line_end - 1]):
+        if end > begin and (line_end - begin > most[begin] or kind[begin] != kind[line_end - 1]):
             yield begin, end
             begin = end
         end = line_end
-        while end - begin > _CHUNK:
-            yield begin, begin + _CHUNK
-            begin += _CHUNK
+        while end - begin > most[begin]:
+            yield begin, begin + int(most[begin])
+            begin += int(most[begin])
     if end > begin:
         yield begin, end
 
@@ -145,65 +146,72 @@ def _chunks(kind: Index, line: Index) -> Iterator[tuple[int, int]]:
 def _look_across(
     places: _Places, green_hw_u8: NDArray[np.uint8], prob_hw_u8: NDArray[np.uint8], level: int
 ) -> tuple[Profiles, Index]:
+    """Arrays of what is seen are (steps across, places): NumPy is quick along the places, of which there are many more."""
     reach_px = math.ceil(min(2 * _LONG_WAY * float(places.half_px.max()), _MAX_REACH_PX)) + 1
     across = np.arange(-reach_px, reach_px + 1, dtype=np.float32)
     grid = _Grid(prob_hw_u8.shape, places, across)
-    prob, is_crack = grid.values(prob_hw_u8), grid.nearest(prob_hw_u8) >= level
+    is_even, is_crack = grid.values(prob_hw_u8) >= _EVEN, grid.nearest(prob_hw_u8) >= level
     _end_at_the_edge(is_crack, prob_hw_u8.shape, places, across)
-    right = _run(is_crack[:, reach_px:]) - 0.5
-    left = _run(is_crack[:, reach_px::-1]) - 0.5
+    right = _run(is_crack[reach_px:]) - 0.5
+    left = _run(is_crack[reach_px::-1]) - 0.5
     # Where another line begins, or the outline is jagged, what is square to the line may be the long way across.
-    is_short = is_crack[:, reach_px] & (left + right <= _LONG_WAY * 2 * places.half_px)
-    if not is_short.any():
+    (is_short,) = np.nonzero(is_crack[reach_px] & (left + right <= _LONG_WAY * 2 * places.half_px))
+    if not len(is_short):
         return _NO_PROFILES, places.line[:0]
-    places, prob, left, right = places[is_short], prob[is_short], left[is_short], right[is_short]
+    even = (_run(is_even[reach_px:]) + _run(is_even[reach_px::-1]) - 1)[is_short]
+    places, left, right = places[is_short], left[is_short], right[is_short]
     windows = _windows(places.line)
     places = replace(places, xy=places.xy + places.normal_xy * windows.mean_of((right - left) / 2)[:, None])
     half = (left + right) / 2
-    is_even = prob >= _EVEN
-    even = np.minimum(_run(is_even[:, reach_px:]) + _run(is_even[:, reach_px::-1]) - 1, left + right)
 
     flank_px = min(float(half.max()) + _FLANK_PX[1], _MAX_REACH_PX)
     n_side = min(math.ceil(flank_px / _FINE_PX), _MAX_STEPS)
     across = np.linspace(-flank_px, flank_px, 2 * n_side + 1, dtype=np.float32)
     grid = _Grid(prob_hw_u8.shape, places, across)
-    grey, other = grid.values(green_hw_u8).astype(np.float32), grid.nearest(prob_hw_u8) >= level
-    beyond = np.abs(across) - _column(half)
-    is_flank = ((beyond >= _FLANK_PX[0]) & (beyond <= _FLANK_PX[1]) & ~other).astype(np.float32)  # 0 or 1
+    grey, other = grid.values(green_hw_u8), grid.nearest(prob_hw_u8) >= level
+    beyond = np.abs(across)[:, None] - half.astype(np.float32)
+    is_flank = (beyond >= _FLANK_PX[0]) & (beyond <= _FLANK_PX[1]) & ~other
     told = windows.every(_VALUE_EVERY)
+    of_wall = grey * is_flank
     (sum_below, n_below), (sum_above, n_above) = (
-        (told.mean_of(np.einsum("ij,ij->i", is_wall, of_wall)), told.mean_of(np.einsum("ij->i", is_wall)))
-        for is_wall, of_wall in ((is_flank[:, side], grey[:, side]) for side in (slice(n_side), slice(n_side, None)))
+        (told.mean_of(_total(of_wall[side])), told.mean_of(_total(is_flank[side])))
+        for side in (slice(n_side), slice(n_side, None))
     )
     wall = (sum_below + sum_above) / np.maximum(n_below + n_above, 1e-9)
     below = np.where(n_below > 0, sum_below / np.maximum(n_below, 1e-9), wall)  # at the picture's edge there is one side alone
     above = np.where(n_above > 0, sum_above / np.maximum(n_above, 1e-9), wall)
-    places, half, is_flank = places[told.at], told.mean_of(half), is_flank[told.at]
-    tilt = np.clip(across / _column(np.maximum(half + _FLANK_PX[1] - 2, 1)), -1, 1)
-    dark = _column((below + above) / 2) + _column((above - below) / 2) * tilt - told.mean(grey)
-    n_flank = np.maximum(np.einsum("ij->i", is_flank), 1)
-    noise = np.sqrt(np.einsum("ij,ij,ij->i", is_flank, dark, dark) / n_flank)
+    places, half, is_flank = places[told.at], told.mean_of(half), is_flank[:, told.at]
+    middle, rise, reach = (
+        each.astype(np.float32) for each in ((below + above) / 2, (above - below) / 2, half + _FLANK_PX[1] - 2)
+    )
+    tilt = np.asarray(np.clip(across[:, None] / np.maximum(reach, 1), -1, 1), np.float32)
+    dark = middle + rise * tilt - told.mean(grey)
+    noise = np.sqrt(np.einsum("ij,ij,ij->j", is_flank, dark, dark) / np.maximum(_total(is_flank), 1))
     dark_px, beyond_px, contrast, slope = full_width(dark, across, half + 1)
     is_within = beyond_px <= half + _BESIDE_PX
     is_clear = np.isfinite(dark_px) & (contrast > _LEAST_CLEAR * noise) & is_within
     profiles = Profiles(
         places.xy,
         places.normal_xy[:, ::-1] * (1, -1),
-        told.mean_of(even),
+        told.mean_of(np.minimum(even, left + right)),
         np.where(is_clear, dark_px, np.nan),
         dark_px * slope / np.maximum(contrast, 1e-9),
     )
     return profiles, places.line
 
 
-def _column(values: NDArray[Any]) -> NDArray[np.float32]:
-    return values.astype(np.float32)[:, None]
+def _total(values: NDArray[Any]) -> Index:
+    """At each place over all steps."""
+    return np.asarray(values.sum(axis=0, dtype=np.int32), np.int64)
 
 
 def _run(is_crack: NDArray[np.bool_]) -> Float:
-    """How many of the first columns are True without a break."""
-    ends = ~is_crack
-    return np.asarray(np.where(ends.any(axis=1), ends.argmax(axis=1), is_crack.shape[1]), np.float64)
+    """At each place, how many of the first steps are True without a break."""
+    goes_on, n = is_crack[0].copy(), np.zeros(is_crack.shape[1], np.int16)
+    for each in is_crack:
+        goes_on &= each
+        n += goes_on
+    return n.astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -226,11 +234,16 @@ class _Windows:
         (chosen,) = np.nonzero(self.in_line % n == 0)
         return _Windows(self.at[chosen], self.in_line[chosen], self.low[chosen], self.high[chosen])
 
-    def mean(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Of whole numbers up to 255, of which a chunk's sums are exact."""
-        total = np.zeros((len(rows) + 1, rows.shape[1]), np.float32)
-        np.cumsum(rows, axis=0, out=total[1:])
-        return np.asarray((total[self.high] - total[self.low]) / _column(self.high - self.low))
+    def mean(self, values_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Of each step, (steps, places)."""
+        mean, n = np.empty((len(values_u8), len(self.low)), np.float32), self.high - self.low
+        for size in np.unique(n).tolist():
+            (chosen,) = np.nonzero(n == size)
+            from_each = cv2.boxFilter(
+                values_u8, cv2.CV_32F, (size, 1), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT
+            )
+            mean[:, chosen] = from_each[:, self.low[chosen]] / size
+        return mean
 
     def mean_of(self, values: NDArray[Any]) -> Float:
         total = np.append(0.0, np.cumsum(values, dtype=np.float64))
@@ -250,13 +263,14 @@ def _end_at_the_edge(
 ) -> None:
     """What is beyond the picture's edge is no crack."""
     height, width = size_hw
-    near = np.flatnonzero(np.minimum(places.xy, (width, height) - places.xy).min(axis=1) < across[-1])
-    x, y = (places.xy[near, axis, None] + places.normal_xy[near, axis, None] * across for axis in (0, 1))
-    is_crack[near] &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
+    x, y = places.xy.T
+    (near,) = np.nonzero(np.minimum(np.minimum(x, width - x), np.minimum(y, height - y)) < across[-1])
+    x, y = (places.xy[near, axis] + places.normal_xy[near, axis] * across[:, None] for axis in (0, 1))
+    is_crack[:, near] &= (x >= 0) & (y >= 0) & (x <= width) & (y <= height)
 
 
 class _Grid:
-    """Places between pixels, (places, across), and a picture's values there; beyond the picture's edge its last ones."""
+    """Places between pixels, (steps across, places), and a picture's values there; beyond the picture's edge its last ones."""
 
     def __init__(self, size_hw: tuple[int, ...], places: _Places, across: NDArray[np.float32]) -> None:
         first_xy = np.floor(places.xy.min(axis=0)).astype(np.int64) + math.floor(across[0]) - 1
@@ -264,7 +278,9 @@ class _Grid:
         (left, top), (right, bottom) = (np.clip(xy, 0, size_hw[::-1]).tolist() for xy in (first_xy, last_xy))
         self._box = slice(top, bottom), slice(left, right)
         from_xy, normal_xy = (places.xy - (left + 0.5, top + 0.5)).astype(np.float32), places.normal_xy.astype(np.float32)
-        self._x, self._y = (normal_xy[:, axis, None] * across + from_xy[:, axis, None] for axis in (0, 1))
+        self._x, self._y = (across[:, None] * normal_xy[:, axis] for axis in (0, 1))
+        self._x += from_xy[:, 0]
+        self._y += from_xy[:, 1]
 
     def nearest(self, plane_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Between two pixels of a mask there is no third value."""

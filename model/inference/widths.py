@@ -7,6 +7,7 @@ Left to others: what is seen across them (`profiles`).
 import math
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -45,8 +46,8 @@ def resolve(profiles: Profiles, crack: Index, n_cracks: int) -> Widths:
     is_clear = np.isfinite(dark_px)
     is_dark = 2 * np.bincount(crack[is_clear], minlength=n_cracks) > n_places
     bar, seen, steep = _blurred_bars()
-    steepness = quantiles(profiles.steepness[is_clear], crack[is_clear], n_cracks, 0.5)
-    usual_px = quantiles(dark_px[is_clear], crack[is_clear], n_cracks, 0.5)
+    (steepness,) = quantiles(profiles.steepness[is_clear], crack[is_clear], n_cracks, 0.5)
+    (usual_px,) = quantiles(dark_px[is_clear], crack[is_clear], n_cracks, 0.5)
     ratio = np.interp(steepness, steep, bar)
     blur_px = usual_px / np.interp(ratio, bar, seen)
     is_wide = ratio >= _LEAST_BLURS  # else blur and width can't be told apart, and it is narrower than it is seen
@@ -57,26 +58,31 @@ def resolve(profiles: Profiles, crack: Index, n_cracks: int) -> Widths:
     width_px = np.where(is_dark[crack] & is_clear, bar_px, by_mask_px)
     is_same = crack[APART:] == crack[:-APART]
     apart_px = np.abs(width_px[APART:] - width_px[:-APART])[is_same]
-    random_px = 1.4826 / math.sqrt(2) * quantiles(apart_px, crack[APART:][is_same], n_cracks, 0.5)
+    (median_px,) = quantiles(apart_px, crack[APART:][is_same], n_cracks, 0.5)
+    random_px = 1.4826 / math.sqrt(2) * median_px
     random_px = np.where(np.isfinite(random_px), random_px, _MASK_UNCERTAINTY_PX)
     uncertainty_px = np.where(is_dark, np.hypot(random_px, _SYSTEMATIC_PX), _MASK_UNCERTAINTY_PX)
     return Widths(width_px, uncertainty_px, np.where(is_dark, limit_px, _MASK_LIMIT_PX))
 
 
-def quantiles(values: Float, group: Index, n_groups: int, share: float) -> Float:
-    """Of each group's values, (n_groups,), linear between two; NaN where it has none.
+def quantiles(values: Float, group: Index, n_groups: int, *shares: float) -> list[Float]:
+    """Of each group's values, (n_groups,) for each share, linear between two; NaN where it has none.
 
     Args:
         group: of each value; rising.
     """
     first = np.searchsorted(group, np.arange(n_groups + 1))
     n = np.diff(first)
-    rising = np.append(values[np.lexsort((values, group))], np.nan)
-    place = first[:-1] + share * np.maximum(n - 1, 0)
-    low = np.floor(place).astype(np.int64)
-    high = np.minimum(low + 1, np.maximum(first[1:] - 1, low))
-    found = rising[low] + (place - low) * (rising[high] - rising[low])
-    return np.where(n > 0, found, np.nan)
+    rising = np.append(values, np.nan)
+    for low, high in pairwise(first.tolist()):
+        rising[low:high].sort()
+    found = []
+    for share in shares:
+        place = first[:-1] + share * np.maximum(n - 1, 0)
+        low = np.floor(place).astype(np.int64)
+        high = np.minimum(low + 1, np.maximum(first[1:] - 1, low))
+        found.append(np.where(n > 0, rising[low] + (place - low) * (rising[high] - rising[low]), np.nan))
+    return found
 
 
 @cache
