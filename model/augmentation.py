@@ -122,10 +122,15 @@ def change_look(image_hwc_u8: NDArray[np.uint8], params: AugmentationParams, rng
     if rng.random() < params.grey_ratio:
         grey_hw = np.rint(image_hwc_u8.mean(axis=2)).astype(np.uint8)
         image_hwc_u8 = np.repeat(grey_hw[:, :, None], 3, axis=2)
-    image = np.asarray(cv2.LUT(image_hwc_u8, _tone_curves(float(image_hwc_u8.mean()) / 255, params.tone, rng)), np.float32)
-    if rng.random() < params.shadow_ratio:
-        image *= _shadow(rng, image.shape[:2])[:, :, None]
-    if rng.random() < params.noise_ratio:
+    curves = _tone_curves(float(image_hwc_u8.mean()) / 255, params.tone, rng)
+    shadow_hw = _shadow(rng, image_hwc_u8.shape[:2]) if rng.random() < params.shadow_ratio else None
+    is_noisy = rng.random() < params.noise_ratio
+    if shadow_hw is None and not is_noisy:
+        return np.asarray(cv2.LUT(image_hwc_u8, np.rint(curves * 255).astype(np.uint8)), np.uint8)
+    image = np.asarray(cv2.LUT(image_hwc_u8, curves), np.float32)
+    if shadow_hw is not None:
+        image *= shadow_hw[:, :, None]
+    if is_noisy:
         image += rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0.01, 0.05))
     return np.asarray(np.rint(np.clip(image, 0, 1) * 255), np.uint8)
 
