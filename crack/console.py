@@ -96,6 +96,7 @@ def main() -> None:
     app = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
+        pretty_exceptions_enable=False,
         help="Cracks in photographs of concrete, asphalt and masonry: found, measured, corrected and learned from.",
         epilog="\n\n".join(EXAMPLES),
     )

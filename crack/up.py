@@ -56,7 +56,14 @@ HOSTS = {
     "CRACK_PAGE_PORT": "CRACK_PAGE_HOST",
     "CRACK_RETRAIN_METRICS_PORT": "CRACK_RETRAIN_METRICS_HOST",
 }
-
+# Folders that a part writes to.
+KEEPS = {
+    "torchserve": ("CRACK_LOGS",),
+    "sidecar": ("CRACK_FEEDBACK_DIR", "CRACK_INSPECTIONS_DIR"),
+    "mlflow": ("CRACK_MLRUNS",),
+    "retrain": ("CRACK_MODEL_STORE", "CRACK_RETRAIN_WORKSPACE", "CRACK_DVC_REMOTE"),
+    "prometheus": ("CRACK_PROMETHEUS_DIR",),
+}
 
 # Beyond the first x86-64 processors, what numpy and PyTorch are compiled for (x86-64-v2), by the names in /proc/cpuinfo.
 X86_64_V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
@@ -153,6 +160,21 @@ def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[st
     return sentences
 
 
+def closed_folders(names: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each folder of these parts that they cannot write to."""
+    sentences = []
+    for variable in (variable for name in names for variable in KEEPS.get(name, ())):
+        place = environment[variable]
+        folder = Path(place).absolute()
+        nearest = next(path for path in (folder, *folder.parents) if path.exists())
+        is_elsewhere = variable == "CRACK_DVC_REMOTE" and "://" in place
+        if not is_elsewhere and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            sentences.append(
+                f"{variable}={place!r}: {nearest} is no folder that can be written to. Set {variable} to another one."
+            )
+    return sentences
+
+
 def _holder(port: int) -> str:
     try:
         found = psutil.net_connections("tcp")
@@ -220,6 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
     names = [name for name in asked or parts if name not in absent]
+    closed = closed_folders(names, environment)
+    if closed:
+        print("\n".join(closed), file=sys.stderr)
+        return 1
     taken = taken_ports(names, environment)
     if taken:
         print("\n".join(taken), file=sys.stderr)
@@ -229,7 +255,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         multiprocessing.Event()
     except OSError as error:  # what honcho's processes talk by
         sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a tmpfs there that can be written.")
-    environment.setdefault("CRACK_PROMETHEUS_CONFIGURATION", str(prometheus_configuration(environment)))
+    if "prometheus" in names and "CRACK_PROMETHEUS_CONFIGURATION" not in environment:
+        try:
+            environment["CRACK_PROMETHEUS_CONFIGURATION"] = str(prometheus_configuration(environment))
+        except OSError:  # predictions don't need it
+            folder = environment["CRACK_PROMETHEUS_DIR"]
+            print(
+                f"Prometheus is left out: {folder} cannot be written to. Make room there, or make it writable.", file=sys.stderr
+            )
+            names.remove("prometheus")
     os.environ |= environment
     for name in NOT_OURS:
         os.environ.pop(name, None)

@@ -296,11 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     options.logs = options.logs or Path(surroundings["CRACK_LOGS"])
-    if instance_number(surroundings) > 1:
-        _seed(Path(surroundings["TS_MODEL_STORE"]))
     for number in STOP_SIGNALS:
         signal.signal(number, _interrupt)
     try:
+        if instance_number(surroundings) > 1:
+            _seed(Path(surroundings["TS_MODEL_STORE"]))
         server = Server(options.config, options.logs)
     except (StartError, ValueError, OSError) as error:
         logger.error("%s", error)

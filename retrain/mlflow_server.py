@@ -13,6 +13,8 @@ from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 
+from crack.instance import of_instance
+
 SQLITE = "sqlite:///"
 
 
@@ -30,8 +32,11 @@ def keep_copy(database: Path) -> None:
 
 
 def main() -> int:
-    folder = Path(os.environ.get("CRACK_MLRUNS") or "mlruns")
-    port = os.environ.get("CRACK_MLFLOW_PORT") or "5000"
+    try:
+        surroundings = of_instance(os.environ)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    folder, port = Path(surroundings["CRACK_MLRUNS"]), surroundings["CRACK_MLFLOW_PORT"]
     for name, default in {
         "MLFLOW_BACKEND_STORE_URI": f"{SQLITE}{folder / 'mlflow.db'}",
         "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
@@ -44,7 +49,9 @@ def main() -> int:
         try:
             keep_copy(Path(store.removeprefix(SQLITE)))
         except (OSError, sqlite3.Error) as error:
-            sys.exit(f"error: {store}: MLflow's records cannot be copied before this version changes them ({error}).")
+            sys.exit(
+                f"error: {store}: MLflow's records cannot be written, or copied for a new version ({error}). Make room there."
+            )
     metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{os.getuid()}-{port}")
     shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended; another user's could not be removed
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]

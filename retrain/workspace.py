@@ -170,6 +170,8 @@ class Workspace:
         }
         # Where a hook of the user's repository started the job, git's variables name that one.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        if not shutil.which(command[0], path=search_path):
+            raise WorkspaceError(f"{command[0]} was not found, which the retrain job keeps its record with. Install it.")
         finished = subprocess.run(
             command,
             cwd=self.folder,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from crack.connections import serve
+from crack.stores.faults import StoreFullError
 from sidecar.app import create_app
 from sidecar.settings import Settings
 
@@ -27,7 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BlockingIOError as error:
         advice = "Stop it, or set CRACK_FEEDBACK_DIR and CRACK_INSPECTIONS_DIR."
         parser.exit(2, f"error: another sidecar has {error.filename} open. {advice}\n")
-    except (OSError, ValueError) as error:
+    except StoreFullError as error:  # the same again may do, once somebody has made room
+        parser.exit(1, f"error: {error}. The disk is full or cannot be written to. Make room there.\n")
+    except OSError as error:
+        parser.exit(1, f"error: {error}\n")
+    except ValueError as error:
         parser.exit(2, f"error: {error}\n")
     serve(app, settings.host, settings.port, stop_timeout_s=30)
     return 0

@@ -116,6 +116,23 @@ def test_a_setting_that_is_refused_at_the_first_start_ends_it_and_is_named(tmp_p
     assert "CRACK_REVIEW='perhaps': expected one of required, automatic." in refused.said()
 
 
+def test_a_store_that_is_away_at_the_first_start_is_waited_for(tmp_path: Path) -> None:
+    up = Up(tmp_path, CRACK_STORE_URL="postgresql://crack@127.0.0.1:9/crack")
+    eventually(lambda: "sidecar.1 ended with status 1, and starts again in 1 s" in up.said())
+    up.process.terminate()
+    assert up.process.wait(PATIENCE_S) == 0
+
+
+def test_a_folder_that_cannot_be_written_to_is_named_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    refused = Up(tmp_path, CRACK_FEEDBACK_DIR=str(tmp_path / "file" / "store"))
+    assert refused.process.wait(PATIENCE_S) == 1
+    assert refused.said() == (
+        f"CRACK_FEEDBACK_DIR='{tmp_path}/file/store': {tmp_path}/file is no folder that can be written to. "
+        "Set CRACK_FEEDBACK_DIR to another one.\n"
+    )
+
+
 def test_a_file_of_certificates_that_is_not_there_is_named_before_anything_starts(tmp_path: Path) -> None:
     refused = Up(tmp_path, SSL_CERT_FILE="/nowhere/ca.pem")
     assert refused.process.wait(PATIENCE_S) == 1

@@ -97,7 +97,8 @@ def test_the_photographs_are_described_once_and_again_when_a_set_changes(
     described = Description.of(SURFACES[5].image_hwc_u8)
     for split, has_changed in (("train", True), ("train", False), ("test", True)):
         index_path = data / "walls" / "split.csv"
-        index_path.write_text(index_path.read_text().replace("train", split))
+        index = index_path.read_text(encoding="utf-8-sig").replace("train", split)
+        index_path.write_text(index, encoding="utf-8-sig")  # as Excel's "CSV UTF-8" is
         caplog.clear()
         assert Reserved(data, tmp_path / "cache")("no file's", "0", described) == f"walls/{split} (5.png)"
         assert ("describing 8 photographs" in caplog.text) == has_changed
