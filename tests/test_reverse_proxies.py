@@ -1,9 +1,10 @@
-"""nginx and Caddy as docs/operations/proxy.md has them, but for ports and certificate, before real pages and sidecars."""
+"""nginx, Caddy and Traefik as docs/operations/proxy.md has them, but for ports and certificate, before page and sidecar."""
 
 import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ http {
 """
 
 
+# Traefik has files, and asks nobody whether there is a newer one.
+OF_TRAEFIK = "global: {checkNewVersion: false, sendAnonymousUsage: false}\nproviders: {file: {filename: dynamic.yml}}\n"
 # Caddy keeps nothing outside its folder, and asks nobody for a certificate.
 OF_CADDY = "{\n    admin off\n    auto_https disable_redirects\n    skip_install_trust\n    storage file_system state\n}\n"
 
@@ -110,11 +113,26 @@ def caddy(services: Services) -> list[str]:
     return ["caddy", "run", "--config", str(services.folder / "Caddyfile"), "--adapter", "caddyfile"]
 
 
-@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"], scope="module")
+def traefik(services: Services) -> list[str]:
+    """Its command."""
+    entry, routes = re.findall(r"^```yaml\n(.*?)^```", PROXY_PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    here = {
+        'page: {rule: "Host(`cracks.example`)': 'page: {rule: "Host(`127.0.0.1`)',
+        'sidecar: {rule: "Host(`cracks.example`)': 'sidecar: {rule: "Host(`127.0.0.1`)',
+        "http://127.0.0.1:8500": services.page_url,
+        "http://127.0.0.1:8000": services.sidecar_url,
+    }
+    certificates = "tls: {certificates: [{certFile: pem, keyFile: key}]}\n"
+    (services.folder / "dynamic.yml").write_text(written(routes, here) + certificates)
+    (services.folder / "traefik.yml").write_text(OF_TRAEFIK + written(entry, {":443": f"127.0.0.1:{services.port}"}))
+    return ["traefik", "--configFile=traefik.yml"]
+
+
+@pytest.fixture(params=[nginx, caddy, traefik], ids=["nginx", "caddy", "traefik"], scope="module")
 def site(services: Services, request: pytest.FixtureRequest) -> Iterator[Services]:
     """Behind one of the proxies."""
     name, *arguments = request.param(services)
-    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    program = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:{Path(sys.executable).parent}")
     if program is None:
         pytest.skip(f"{name} is not installed")
     log_path, environment = services.folder / f"{name}.log", {**os.environ, "HOME": str(services.folder)}
