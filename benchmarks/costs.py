@@ -108,10 +108,10 @@ def labels(n_known: int, n_saved: int) -> str:
             image = surface.image_hwc_u8.copy()
             image[0, 0] = number % 256, number // 256, 0
             read = Photograph.read(jpeg(image, quality=QUALITY))
-            submissions.append(Submission(read, None, Mask.of(surface.mask_hw)))
+            submissions.append((read, Submission(None, Mask.of(surface.mask_hw))))
         started, processor = time.perf_counter(), time.process_time()
-        for submission in submissions:
-            store.save(submission, "costs", submission.photograph.data)
+        for read, submission in submissions:
+            store.save(read, submission, "costs", read.data)
         wall, processor = time.perf_counter() - started, time.process_time() - processor
         store.close()
     return f"| {n_known} | {n_saved / wall:.0f} | {1000 * processor / n_saved:.1f} |"

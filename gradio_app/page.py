@@ -21,6 +21,7 @@ from gradio.context import LocalContext
 
 from crack.bodies import Bodies
 from crack.doors import Doors
+from crack.stores.states import State
 from gradio_app.backend import Backend, BackendError
 from gradio_app.describing import RETRAINING_IN_WORDS, describe
 from gradio_app.inspections import Inspections
@@ -181,9 +182,10 @@ class Page:
         def open_() -> dict[str, Any]:
             item = self._backend.item(item_id)["item"]  # first: a mask that came later doesn't have this one's ETag
             image = self._kept(self._backend.file(item["id"], "image"), Path(item["image_file"]).suffix)
-            mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if item["mask_file"] else None
+            has_mask = item["mask_file"] or item["unchecked_mask_file"]
+            mask = self._kept(self._backend.file(item["id"], "mask"), ".png") if has_mask else None
             shown = {"image_url": self._url(image), "levels_url": mask and self._url(mask), "is_mask": True}
-            if item["proposed_mask_file"]:
+            if item["state"] == State.ACCEPTED and (item["proposed_mask_file"] or item["unchecked_mask_file"]):
                 shown["accepted_url"] = self._url(self._kept(self._backend.file(item["id"], "accepted-mask"), ".png"))
             return {"id": item["id"], "etag": item["etag"], "model_version": item["model_version"], "item": item, **shown}
 

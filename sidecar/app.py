@@ -18,6 +18,7 @@ from crack.stores.jobs import Jobs
 from crack.torchserve import TorchServe
 from model.inference.errors import RequestError
 from sidecar.access import Access
+from sidecar.checking import keep_checking
 from sidecar.decoding import Decoding
 from sidecar.documents import ERRORS
 from sidecar.envelope import Envelope
@@ -84,9 +85,14 @@ def create_app(settings: Settings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with torchserve:
-            announcement = asyncio.create_task(_announce(readiness, settings))
+            tasks = (
+                asyncio.create_task(_announce(readiness, settings)),
+                asyncio.create_task(keep_checking(store, predictor, readiness, decoding)),
+            )
             yield
-            announcement.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
         for part in (store, inspections, rates, decoding, reporting):
             part.close()
 

@@ -1,6 +1,6 @@
 """What requests and answers look like, as OpenAPI tells it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -50,11 +50,15 @@ class Model(BaseModel):
 
 
 class Saved(BaseModel):
-    """What became of feedback: `reason` says why in words, `waiting` counts the photographs in each state."""
+    """What became of feedback: `reason` says why in words, `waiting` counts the photographs in each state. `own_mask_check` is
+    pending where the model was away, so that the mask could be its own: it is checked when the model is back, and not accepted
+    before.
+    """
 
     status: str
     id: str
     state: State
+    own_mask_check: Literal["pending"] | None
     reason: str
     waiting: dict[str, int]
 

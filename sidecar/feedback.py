@@ -23,14 +23,15 @@ from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
 from sidecar.files import DurableFiles, full_disk_named
-from sidecar.items import OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, state_after
-from sidecar.labels import Mask, without_position
+from sidecar.items import MODELS_OWN, OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, state_after, with_unchecked
+from sidecar.labels import Comparison, Mask, Photograph, Verdict, without_position
 from sidecar.look_alikes import as_json, read_look_alikes
 
 logger = logging.getLogger("sidecar.feedback")
 
 _WHAT = "The feedback store"
 _FROM_EVENTS = ("revision", "sent_by")  # fields of an item that its events say
+_CHECKER = "the server"  # who checks masks
 
 
 class FeedbackStore:
@@ -79,12 +80,13 @@ class FeedbackStore:
         self._files.close()
         self._database.close()
 
-    def save(self, submission: Submission, who: str, stored: bytes) -> Item:
+    def save(self, photograph: Photograph, submission: Submission, who: str, stored: bytes) -> Item:
         """Keep what was said; returns when it would survive a power cut.
 
         The same photograph again is the same item: a mask supersedes the older one, a complaint without a mask reopens what
         has none, and what says less than is known changes nothing; all of it stays in the item's history. What a reviewer
-        decided, a reviewer undoes: a newer mask for an accepted label is a proposal beside it.
+        decided, a reviewer undoes: a newer mask for an accepted label is a proposal beside it. A mask that could be the model's
+        own lies beside all of that until `check`.
 
         Args:
             stored: the photograph's file as it is to lie on disk.
@@ -92,68 +94,82 @@ class FeedbackStore:
         Raises:
             RequestError: STORAGE_FULL; as `reserved` does.
         """
-        item_id = hashlib.sha256(submission.photograph.data).hexdigest()
-        perceptual_hash = submission.photograph.perceptual_hash
-        label = submission.label
-        reserved_for = self._reserved(item_id, perceptual_hash, submission.photograph.description)
+        item_id = hashlib.sha256(photograph.data).hexdigest()
+        reserved_for = self._reserved(item_id, photograph.perceptual_hash, photograph.description)
         with full_disk_named(_WHAT), self._database.writing() as connection:
             known = _found(connection, item_id)
-            mask_file = _mask_file(label) if label else None
-            was_reviewed = known is not None and feedback.was_reviewed(connection, item_id)
-            is_doubtful = submission.is_cut_anew or submission.is_drawn_unturned
-            is_reviewed = self._is_review_required or was_reviewed or is_doubtful
-            look_alikes = submission.look_alikes
-            if label is None and known:  # nothing is said of where cracks are: what was marked before still is
-                look_alikes = look_alikes or known.look_alikes
-            state, reason = state_after(submission, label is not None, known, reserved_for, is_reviewed=is_reviewed)
-            now = _now()
-            is_settled = known is not None and known.state is state is State.ACCEPTED and is_reviewed
-            if (
-                known
-                and known.mask_file
-                and state is known.state
-                and (label is None or (is_settled and mask_file == known.mask_file))
-            ):
-                item = replace(known, updated_at=now, look_alikes=look_alikes)  # what is known already says as much, or more
+            item = known or _unknown(connection, item_id, photograph)
+            contents, mask_file = {item.image_file: stored}, None
+            if submission.label:
+                mask_file = _mask_file(submission.label)
+                contents[mask_file] = submission.label.png
+            is_unchecked = submission.is_unchecked and mask_file not in (None, item.mask_file, item.proposed_mask_file)
+            if is_unchecked and not reserved_for:
+                item = replace(with_unchecked(item, submission), unchecked_mask_file=mask_file)
             else:
-                image_file = known.image_file if known else f"images/{item_id}.{submission.photograph.extension}"
-                contents = {image_file: stored} | ({mask_file: label.png} if mask_file and label else {})
-                self._files.write(connection, contents)
-                height, width = submission.photograph.size_hw
-                item = Item(
-                    id=item_id,
-                    state=state,
-                    reason=reason,
-                    verdict=submission.verdict,
-                    image_file=image_file,
-                    mask_file=known.mask_file if known and is_settled else mask_file,
-                    proposed_mask_file=mask_file if is_settled else None,
-                    height=height,
-                    width=width,
-                    uncertainty=submission.uncertainty,
-                    request_id=submission.request_id,
-                    model_version=submission.model_version,
-                    note=submission.note,
-                    perceptual_hash=perceptual_hash,
-                    near_group=known.near_group if known else feedback.near_group(connection, perceptual_hash) or item_id,
-                    created_at=known.created_at if known else now,
-                    updated_at=now,
-                    name=submission.name or (known.name if known else None),
-                    look_alikes=look_alikes,
-                )
-            event = Event(
-                at=now,
-                who=who,
-                action=feedback.SAVED,
-                state=item.state,
-                reason=item.reason,
-                verdict=submission.verdict,
-                mask_file=mask_file,
-                request_id=submission.request_id,
-                model_version=submission.model_version,
-                note=submission.note,
-            )
-            return _put(connection, item, event, is_new=known is None)
+                item = self._after(connection, item, submission, reserved_for, is_new=known is None)
+            self._files.write(connection, contents)
+            return _put(connection, item, _event(item, who, feedback.SAVED, submission, mask_file), is_new=known is None)
+
+    def unchecked(self) -> list[Item]:
+        """Those with a mask of which it is not known whether it is the model's own; what was touched first comes first."""
+        with self._database.reading() as connection:
+            return [_item(row) for row in feedback.unchecked(connection)]
+
+    def check(self, item: Item, mask: Mask, found: Comparison) -> Item | None:
+        """Decide about the item's unchecked mask as it would have been decided when it came; None where it has another now.
+
+        Raises:
+            RequestError: STORAGE_FULL.
+        """
+        with full_disk_named(_WHAT), self._database.writing() as connection:
+            now = _found(connection, item.id)
+            if now is None or now.unchecked_mask_file != item.unchecked_mask_file:
+                return None
+            events = reversed(_events(connection, item.id))
+            sent = next(event for event in events if event.mask_file == item.unchecked_mask_file)
+            said = Submission(
+                Verdict(sent.verdict) if sent.verdict else None,
+                mask,
+                request_id=sent.request_id,
+                model_version=sent.model_version,
+                note=sent.note,
+                look_alikes=now.look_alikes,
+            ).checked(found)
+            checked = self._after(connection, now.without_unchecked(), said, None, is_new=False)
+            if said.label is None:
+                checked = replace(checked, reason=MODELS_OWN)
+            mask_file = item.unchecked_mask_file if said.label else None
+            return _put(connection, checked, _event(checked, _CHECKER, feedback.CHECKED, said, mask_file), is_new=False)
+
+    def _after(self, connection: Connection, item: Item, said: Submission, reserved_for: str | None, *, is_new: bool) -> Item:
+        """What becomes of an item by what was said; `is_new`: nothing was said of its photograph before."""
+        label, known = said.label, None if is_new else item
+        was_reviewed = feedback.was_reviewed(connection, item.id)
+        is_reviewed = self._is_review_required or was_reviewed or said.is_cut_anew or said.is_drawn_unturned
+        state, reason = state_after(said, label is not None, known, reserved_for, is_reviewed=is_reviewed)
+        # Where nothing is said of where cracks are, what was marked before still is.
+        look_alikes = said.look_alikes or (item.look_alikes if label is None else ())
+        mask_file = _mask_file(label) if label else None
+        is_settled = item.state is state is State.ACCEPTED and is_reviewed
+        is_known = state is item.state and bool(item.mask_file or item.unchecked_mask_file)
+        if is_known and (label is None or (is_settled and mask_file == item.mask_file)):
+            return replace(item, look_alikes=look_alikes)  # what is known already says as much, or more
+        return replace(
+            item,
+            state=state,
+            reason=reason,
+            verdict=said.verdict,
+            mask_file=item.mask_file if is_settled else mask_file,
+            proposed_mask_file=mask_file if is_settled else None,
+            unchecked_mask_file=item.unchecked_mask_file if label is None else None,
+            uncertainty=said.uncertainty,
+            request_id=said.request_id,
+            model_version=said.model_version,
+            note=said.note,
+            name=said.name or item.name,
+            look_alikes=look_alikes,
+        )
 
     def find(self, item_id: str) -> Item | None:
         with self._database.reading() as connection:
@@ -225,20 +241,29 @@ class FeedbackStore:
     ) -> Item:
         """A reviewer's yes or no; with a mask, the reviewer's own correction, which is accepted.
 
-        Where a newer mask was proposed for an accepted label, the decision is about that one: a no leaves the label as it is.
+        The decision is about the newest mask: a no to one that was proposed for an accepted label leaves the label as it is. A
+        mask that is not checked yet can be rejected, or replaced by the reviewer's own, and not be accepted.
 
         Args:
             seen: the `etag` of the item that the reviewer looked at.
 
         Raises:
-            RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to accept
-                or the item is quarantined; MASK_INVALID, where a crack was missed and the mask shows none; STORAGE_FULL.
+            RequestError: NOT_FOUND; STATE_CONFLICT, where something has happened to the item since, there is no label to
+                accept, it is not checked yet or the item is quarantined; MASK_INVALID, where a crack was missed and the mask
+                shows none; STORAGE_FULL.
         """
         with full_disk_named(_WHAT), self._database.writing() as connection:
             item = _as_seen(connection, item_id, seen)
             if item.state is State.QUARANTINED:
                 raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
-            mask_file = _mask_file(mask) if mask else item.proposed_mask_file or item.mask_file
+            if is_accepted and item.own_mask_check and not mask:
+                raise RequestError(
+                    ErrorCode.STATE_CONFLICT,
+                    f"{item.name or item_id[:8]} cannot be accepted yet: the model was away when its mask came, and the mask "
+                    "could be the model's own. That is checked within seconds once the model answers again. Accept it then, "
+                    "reject it, or send a mask of your own.",
+                )
+            mask_file = _mask_file(mask) if mask else item.newest_mask_file
             if is_accepted and item.verdict in OF_A_CRACK and mask_file == _mask_file(Mask.empty((item.height, item.width))):
                 raise no_crack_in_mask(item.verdict, "reject the photograph")
             if mask:
@@ -249,10 +274,19 @@ class FeedbackStore:
                 )
             now, state = _now(), State.ACCEPTED if is_accepted else State.REJECTED
             reason = reason or f"{state.value} by {who}"
-            kept_file = mask_file
-            if item.proposed_mask_file and not is_accepted:
-                state, reason, kept_file = State.ACCEPTED, f"stays accepted without the newer mask: {reason}", item.mask_file
-            reviewed = replace(item, state=state, reason=reason, mask_file=kept_file, proposed_mask_file=None, updated_at=now)
+            kept_file, proposed_file = mask_file, None
+            if not is_accepted and item.newest_mask_file != item.mask_file:  # a no to what came last leaves what was there
+                kept_file, proposed_file = item.mask_file, item.proposed_mask_file if item.unchecked_mask_file else None
+                if item.state is State.ACCEPTED:
+                    state, reason = State.ACCEPTED, f"stays accepted without the newer mask: {reason}"
+            reviewed = replace(
+                item,
+                state=state,
+                reason=reason,
+                mask_file=kept_file,
+                proposed_mask_file=proposed_file,
+                unchecked_mask_file=None,
+            )
             action = "corrected" if mask else "reviewed"
             event = Event(now, who, action, state, reason, None, mask_file, None, None, None)
             return _put(connection, reviewed, event, is_new=False)
@@ -340,10 +374,50 @@ def _events(connection: Connection, item_id: str) -> list[Event]:
     ]
 
 
+def _unknown(connection: Connection, item_id: str, photograph: Photograph) -> Item:
+    """Of a photograph of which nothing was said yet."""
+    return Item(
+        id=item_id,
+        state=State.NOTED,
+        reason="",
+        verdict=None,
+        image_file=f"images/{item_id}.{photograph.extension}",
+        mask_file=None,
+        proposed_mask_file=None,
+        unchecked_mask_file=None,
+        height=photograph.size_hw[0],
+        width=photograph.size_hw[1],
+        uncertainty=None,
+        request_id=None,
+        model_version=None,
+        note=None,
+        perceptual_hash=photograph.perceptual_hash,
+        near_group=feedback.near_group(connection, photograph.perceptual_hash) or item_id,
+        created_at=_now(),
+        updated_at="",
+    )
+
+
+def _event(item: Item, who: str, action: str, said: Submission, mask_file: str | None) -> Event:
+    """`item`: as it is since; `mask_file`: of the label that came."""
+    return Event(
+        at=_now(),
+        who=who,
+        action=action,
+        state=item.state,
+        reason=item.reason,
+        verdict=said.verdict,
+        mask_file=mask_file,
+        request_id=said.request_id,
+        model_version=said.model_version,
+        note=said.note,
+    )
+
+
 def _put(connection: Connection, item: Item, event: Event, *, is_new: bool) -> Item:
     """As it is to be read from now on."""
     values = {field.name: getattr(item, field.name) for field in fields(Item) if field.name not in _FROM_EVENTS}
-    values["look_alikes"] = as_json(item.look_alikes)
+    values |= {"look_alikes": as_json(item.look_alikes), "updated_at": event.at}
     feedback.put(connection, values, vars(event), is_new=is_new)
     return _there(connection, item.id)
 

@@ -5,14 +5,17 @@ Left to others: how it is kept, and what a reviewer may decide (`sidecar.feedbac
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from crack.stores.states import State
 from inspection.left_out import LookAlike
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.labels import Mask, Photograph, Verdict
+from sidecar.labels import Comparison, Mask, Verdict
 
 _PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
+MODELS_OWN = "its newest mask is the model's own, which nothing is learned from"
+_UNCHECKED = "waits until the model answers again, as it could be the model's own"
 _UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"
 OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
 
@@ -21,9 +24,9 @@ OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a ma
 class Submission:
     """What somebody says of one photograph. `mask`: the corrected one, if there is one; an empty one beside `no_crack`."""
 
-    photograph: Photograph
     verdict: Verdict | None
     mask: Mask | None = None
+    is_unchecked: bool = False  # whether the mask is the model's own is not known: the model did not answer
     is_models_own_mask: bool = False
     is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
     is_drawn_unturned: bool = False  # as it seems by the model's own mask: a person has to look
@@ -46,6 +49,17 @@ class Submission:
             )
         if self.verdict in OF_A_CRACK and self.mask and not self.mask.n_crack_px:
             raise no_crack_in_mask(self.verdict, "send the verdict without a mask")
+
+    def checked(self, found: Comparison) -> Self:
+        """The same, and what comparing with the model's probability says."""
+        return replace(
+            self,
+            is_unchecked=False,
+            is_models_own_mask=found.is_models_own,
+            is_cut_anew=found.is_models_own and not found.is_unchanged,
+            is_drawn_unturned=found.is_drawn_unturned,
+            uncertainty=found.uncertainty,
+        )
 
     @property
     def label(self) -> Mask | None:
@@ -82,6 +96,7 @@ class Item:
     image_file: str
     mask_file: str | None
     proposed_mask_file: str | None  # a newer mask for an accepted label, which trains as it is until a reviewer has decided
+    unchecked_mask_file: str | None  # the newest mask, beside all that was there, until it is known whether it is the model's
     height: int
     width: int
     uncertainty: float | None
@@ -96,6 +111,22 @@ class Item:
     look_alikes: tuple[LookAlike, ...] = ()  # marked by whoever sent the mask
     sent_by: str = ""  # who sent it first
     revision: int = 0  # how many things have happened to it
+
+    @property
+    def newest_mask_file(self) -> str | None:
+        """What a review is about."""
+        return self.unchecked_mask_file or self.proposed_mask_file or self.mask_file
+
+    @property
+    def own_mask_check(self) -> Literal["pending"] | None:
+        return "pending" if self.unchecked_mask_file else None
+
+    def without_unchecked(self) -> "Item":
+        """As it was before the mask came that is not checked."""
+        if self.state is not State.LABELLED or self.mask_file:
+            return replace(self, unchecked_mask_file=None)
+        state = State.NOTED if self.verdict in _PRAISE else State.NEEDS_LABEL
+        return replace(self, unchecked_mask_file=None, state=state)
 
     @property
     def etag(self) -> str:
@@ -118,6 +149,25 @@ class Event:
     request_id: str | None
     model_version: str | None
     note: str | None
+
+
+def with_unchecked(item: Item, said: Submission) -> Item:
+    """An item for which a mask was sent of which it is not known whether it is the model's own: what was accepted, rejected or
+    labelled before stays so until that is known.
+    """
+    item = replace(item, name=said.name or item.name, look_alikes=said.look_alikes)
+    if item.state not in (State.NOTED, State.NEEDS_LABEL):
+        return replace(item, reason=f"stays {item.state.value}; a newer mask {_UNCHECKED}")
+    is_still_complaint = item.state is State.NEEDS_LABEL and said.verdict in _PRAISE
+    return replace(
+        item,
+        state=State.LABELLED,
+        reason=f"its mask {_UNCHECKED}",
+        verdict=item.verdict if is_still_complaint else said.verdict,
+        request_id=said.request_id,
+        model_version=said.model_version,
+        note=said.note,
+    )
 
 
 def state_after(

@@ -151,6 +151,18 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
     return Comparison(is_models_own, is_unchanged, is_drawn_unturned, round(1 - confidence(prob_hw_u8), 4))
 
 
+def read_and_compare(
+    image: bytes, mask_png: bytes, size_hw: tuple[int, int], probability_png: bytes, threshold: float
+) -> tuple[Mask, Comparison]:
+    """Of a photograph and a mask as they are stored: the mask, and as `compare` says.
+
+    Raises:
+        RequestError: as `read_mask` does.
+    """
+    mask = Mask(mask_png, int(read_mask(mask_png, size_hw).sum()))
+    return mask, compare(mask, probability_png, threshold, read_orientation(image))
+
+
 def without_position(data: bytes) -> bytes:
     """The same picture in a file that says how to turn it upright and nothing else: no EXIF, XMP, comments or colour profile,
     and no second picture, film or other bytes behind it. The pixels are not compressed again.

@@ -21,8 +21,8 @@ class Front(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, url: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Passing)
+    def __init__(self, url: str, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Passing)
         self.upstream = urlsplit(url).netloc
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.refusals: deque[int] = deque()
@@ -44,6 +44,15 @@ class Front(ThreadingHTTPServer):
         finally:
             self.n_let_through = 10**9
             self.may_go_on.set()
+
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Nothing is answered, as if no server were there."""
+        upstream, self.upstream = self.upstream, "127.0.0.1:9"
+        try:
+            yield
+        finally:
+            self.upstream = upstream
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that was killed is no fault here."""

@@ -361,7 +361,7 @@ def test_a_retraining_is_queued_once(sidecar: Sidecar) -> None:
 
 
 def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar, tmp_path: Path) -> None:
-    """Clients see 503 with Retry-After, then masks again; the sidecar stays."""
+    """Clients see 503 with Retry-After, then masks again; a correction is saved, and checked afterwards; the sidecar stays."""
     ports = free_ports(5)
     names = ("inference_address", "management_address", "metrics_address")
     addresses = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, ports, strict=False)}
@@ -388,9 +388,12 @@ def test_torchserve_may_go_and_come_back_under_load(start_sidecar: StartSidecar,
         eventually(lambda: everybody_gets(200))
         torchserve.stop()
         eventually(lambda: everybody_gets(503))
+        saved = post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=MASK).json()
+        assert (saved["state"], saved["own_mask_check"]) == ("labelled", "pending")
         torchserve = start_server(tmp_path / "second", settings)
         torchserve.wait_until_ready(PATIENCE_S)
         eventually(lambda: everybody_gets(200))
+        eventually(lambda: get(sidecar, f"/feedback/{saved['id']}").json()["item"]["own_mask_check"] is None)
         is_over.set()
         for client in clients:
             client.join()

@@ -13,13 +13,15 @@ from crack.stores.rows import Values, every, first
 from crack.stores.states import State
 from crack.stores.tables import EVENTS, ITEMS, NEAR_KEYS
 
-SAVED = "saved"  # the action of an event that is no reviewer's
+SAVED, CHECKED = "saved", "checked"  # the actions of events that are no reviewer's
 
 _OF_ITEM = EVENTS.c.item_id == ITEMS.c.id
 _REVISION = select(func.count()).select_from(EVENTS).where(_OF_ITEM).scalar_subquery().label("revision")
 _SENT_BY = select(EVENTS.c.who).where(_OF_ITEM).order_by(EVENTS.c.id).limit(1).scalar_subquery().label("sent_by")
 _WAITS: ColumnElement[bool] = or_(  # for a person
-    ITEMS.c.state.in_((State.NEEDS_LABEL, State.LABELLED)), ITEMS.c.proposed_mask_file.is_not(None)
+    ITEMS.c.state.in_((State.NEEDS_LABEL, State.LABELLED)),
+    ITEMS.c.proposed_mask_file.is_not(None),
+    ITEMS.c.unchecked_mask_file.is_not(None),
 )
 
 
@@ -40,6 +42,11 @@ def items(connection: Connection, states: Collection[State], limit: int, offset:
     chosen = _items().where(ITEMS.c.state.in_(states) if states else _WAITS)
     in_order = chosen.order_by(rank, ITEMS.c.uncertainty.desc().nulls_last(), ITEMS.c.created_at, ITEMS.c.id)
     return every(connection, in_order.limit(limit).offset(offset))
+
+
+def unchecked(connection: Connection) -> list[Values]:
+    """Those with a mask that is not checked; what was touched first comes first."""
+    return every(connection, _items().where(ITEMS.c.unchecked_mask_file.is_not(None)).order_by(ITEMS.c.updated_at))
 
 
 def accepted(connection: Connection) -> list[Values]:
@@ -80,7 +87,7 @@ def events(connection: Connection, item_id: str) -> list[Values]:
 
 def was_reviewed(connection: Connection, item_id: str) -> bool:
     """Whether a person has decided about it before."""
-    decided = select(EVENTS.c.id).where(EVENTS.c.item_id == item_id, EVENTS.c.action != SAVED).limit(1)
+    decided = select(EVENTS.c.id).where(EVENTS.c.item_id == item_id, EVENTS.c.action.not_in((SAVED, CHECKED))).limit(1)
     return connection.scalar(decided) is not None
 
 

@@ -14,7 +14,7 @@ from crack.stores.tables import Part
 logger = logging.getLogger("crack.stores")
 
 HEADS = {  # the newest migration of each part
-    Part.FEEDBACK: "feedback_2",
+    Part.FEEDBACK: "feedback_3",
     Part.INSPECTIONS: "inspections_2",
     Part.JOBS: "jobs_1",
     Part.REQUESTS: "requests_1",

@@ -46,13 +46,15 @@ ITEMS = Table(
     METADATA,
     Column("id", Text, primary_key=True),  # the SHA-256 of what was uploaded
     *_texts("state", "reason", "image_file", "perceptual_hash", "near_group", "created_at", "updated_at"),
-    *_texts_or_none("verdict", "mask_file", "proposed_mask_file", "request_id", "model_version", "note", "name", "look_alikes"),
+    *_texts_or_none("verdict", "mask_file", "proposed_mask_file", "unchecked_mask_file"),
+    *_texts_or_none("request_id", "model_version", "note", "name", "look_alikes"),
     Column("height", Integer, nullable=False),
     Column("width", Integer, nullable=False),
     Column("uncertainty", Double),
     Index("items_by_state", "state", "created_at"),
     Index("items_by_image", "image_file"),
     Index("items_by_mask", "mask_file"),
+    Index("items_by_unchecked_mask", "unchecked_mask_file"),
 )
 EVENTS = Table(
     "events",

@@ -37,7 +37,7 @@ const VERDICTS = {
   too_thin: "too thin", other: "something else", correct: "correct",
 };
 const STATES = { needs_label: "needs a mask", labelled: "has a mask", accepted: "accepted", rejected: "rejected" };
-const stateOf = (item) => (item.proposed_mask_file ? "has a newer mask" : STATES[item.state]);
+const stateOf = (item) => (item.own_mask_check ? "has a mask to be checked" : item.proposed_mask_file ? "has a newer mask" : STATES[item.state]);
 const nameOf = (item) => item.name || item.id.slice(0, 8);
 const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 const small = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async ({ target }) => {
@@ -91,12 +91,12 @@ const open = async (index) => {
   const isShown = await viewer.show({ ...answer, name: nameOf(item) }, 128, draft, answer.item.look_alikes);
   if (!isShown || item !== items[at]) return;
   seen = answer;
-  const { verdict, note, sent_by, created_at, state, reason, updated_at } = answer.item;
+  const { verdict, note, sent_by, created_at, state, reason, updated_at, own_mask_check } = answer.item;
   decide.querySelector(".said").textContent = [
     VERDICTS[verdict], note, `sent by ${sent_by}, ${when(created_at)}`,
-    /accepted|rejected/.test(state) && `${reason}, ${when(updated_at)}`,
+    (own_mask_check || /accepted|rejected/.test(state)) && `${reason}, ${when(updated_at)}`,
   ].filter(Boolean).join(" · ");
-  decide.querySelector(".accept").disabled = !answer.levels_url;
+  decide.querySelector(".accept").disabled = !answer.levels_url || Boolean(own_mask_check);
   if (answer.levels_url || draft) return;
   viewer.say("The model looks at the photograph …");  // its mask is where a correction begins
   const model = await modelOf(item);

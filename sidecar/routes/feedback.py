@@ -1,7 +1,7 @@
 """`/save-for-retrain` and `/feedback`: what people say of predictions, and what reviewers decide about it."""
 
 import asyncio
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
@@ -25,7 +25,7 @@ from sidecar.multipart import read_form
 from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
 
-OPTIONAL_TIMEOUT_S = 20
+MODEL_TIMEOUT_S = 30  # photographs of 100 megapixels take longer: their masks are compared later
 
 Seen = Annotated[
     str | None, Header(description="the ETag that came with what you looked at; without it nothing is decided (428)")
@@ -60,35 +60,33 @@ def feedback_routes(
         check_said(verdict, bool(mask))
         size_hw = await run_in_threadpool(read_size, image, limits)
         photograph, corrected = await decoding.call(size_hw, read_label, image, mask, verdict, limits)
+        could_be_models_own = corrected is not None and corrected.n_crack_px > 0  # which must not train
         submission = Submission(
-            photograph,
             verdict,
             corrected,
+            is_unchecked=could_be_models_own,
             request_id=fields.get("request_id"),
             model_version=fields.get("model_version"),
             note=fields.get("note"),
             name=name,
             look_alikes=read_look_alikes(fields.get("look_alikes"), photograph.size_hw),
         )
-        told_id = fields.get("request_id", "")
-        if corrected and corrected.n_crack_px:  # it could be the model's own, which must not train
-            served: Prediction | None = await predictor.probability(image, told_id)
-        else:
-            served = await _probability_if_possible(predictor, image, told_id)
+        served = await _probability(predictor, image, fields.get("request_id", ""), is_needed=could_be_models_own)
         if served:
             found = await decoding.call(size_hw, compare, corrected, served.body, served.threshold, photograph.orientation)
-            submission = replace(
-                submission,
-                is_models_own_mask=found.is_models_own,
-                is_cut_anew=found.is_models_own and not found.is_unchanged,
-                is_drawn_unturned=found.is_drawn_unturned,
-                uncertainty=found.uncertainty,
-            )
+            submission = submission.checked(found)
         stored = await run_in_threadpool(photograph.stored, is_position_kept)
-        item = await run_in_threadpool(store.save, submission, caller.name, stored)
+        item = await run_in_threadpool(store.save, photograph, submission, caller.name, stored)
         metrics.count_feedback(submission, item.state)
         waiting = await run_in_threadpool(counts)
-        return Saved(status="saved", id=item.id, state=item.state, reason=item.reason, waiting=waiting)
+        return Saved(
+            status="saved",
+            id=item.id,
+            state=item.state,
+            own_mask_check=item.own_mask_check,
+            reason=item.reason,
+            waiting=waiting,
+        )
 
     @router.get("/feedback", dependencies=[access.may_review])
     def list_feedback(
@@ -111,10 +109,10 @@ def feedback_routes(
 
     @router.get("/feedback/{item_id}/{part}", dependencies=[access.may_review], response_class=Response, responses=ETAG)
     def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
-        """The photograph, the mask that a review is about (a newer one, if one was proposed), or the accepted mask."""
+        """The photograph, the mask that a review is about (the newest one), or the accepted mask."""
         item = store.get(item_id)
         accepted = item.mask_file if item.state is State.ACCEPTED else None
-        file = {"image": item.image_file, "mask": item.proposed_mask_file or item.mask_file, "accepted-mask": accepted}[part]
+        file = {"image": item.image_file, "mask": item.newest_mask_file, "accepted-mask": accepted}[part]
         if file is None:
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"{item_id} has no such mask yet. POST /feedback/{item_id}/review with one."
@@ -159,13 +157,24 @@ def feedback_routes(
     return router
 
 
-async def _probability_if_possible(predictor: Predictor, image: bytes, request_id: str) -> Prediction | None:
-    """For the order of reviews alone: feedback does not wait for a model that is away."""
+async def _probability(predictor: Predictor, image: bytes, request_id: str, *, is_needed: bool) -> Prediction | None:
+    """None where the model is away: feedback does not wait for it.
+
+    Args:
+        is_needed: not for the order of reviews alone.
+
+    Raises:
+        RequestError: as `Predictor.probability` does where it is needed, but for MODEL_UNAVAILABLE.
+    """
     try:
-        return await asyncio.wait_for(predictor.probability(image, request_id), OPTIONAL_TIMEOUT_S)
-    except (RequestError, TimeoutError):
+        return await asyncio.wait_for(predictor.probability(image, request_id), MODEL_TIMEOUT_S)
+    except TimeoutError:
+        return None
+    except RequestError as error:
+        if is_needed and error.code is not ErrorCode.MODEL_UNAVAILABLE:
+            raise
         return None
 
 
 def _told(item: Item) -> dict[str, Any]:
-    return asdict(item) | {"etag": item.etag}
+    return asdict(item) | {"etag": item.etag, "own_mask_check": item.own_mask_check}

@@ -1,6 +1,7 @@
 """The Review tab: what may be accepted, what is kept, and what was decided."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from selenium.webdriver.support.ui import Select
 
 from sidecar.labels import encode_mask
 from sidecar.masks import read_mask
+from tests.front import Front
 from tests.page.conftest import SIZE_HW
 from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike
 from tests.sidecars import Sidecar
@@ -29,8 +31,12 @@ def send(sidecar: Sidecar, path: Path, verdict: str, mask: np.ndarray | None = N
     return str(answer.json()["id"])
 
 
+def item(sidecar: Sidecar, item_id: str) -> dict[str, Any]:
+    return dict(requests.get(f"{sidecar.url}/feedback/{item_id}", timeout=PATIENCE_S).json()["item"])
+
+
 def state(sidecar: Sidecar, item_id: str) -> str:
-    return str(requests.get(f"{sidecar.url}/feedback/{item_id}", timeout=PATIENCE_S).json()["item"]["state"])
+    return str(item(sidecar, item_id)["state"])
 
 
 def opened(browser: Browser, path: Path) -> None:
@@ -57,6 +63,21 @@ def test_a_false_alarm_is_answered_by_no_crack_here(browser: Browser, sidecar: S
     press(browser, f"{REVIEW} .save")
     says(browser, REVIEW, "accepted by local")
     assert state(sidecar, item_id) == "accepted"
+
+
+def test_a_mask_that_came_while_the_model_was_away_is_accepted_once_it_is_checked(
+    browser: Browser, front: Front, sidecar: Sidecar, walls: list[Path]
+) -> None:
+    with front.cut_off():
+        item_id = send(sidecar, walls[0], "too_thin", np.arange(SIZE_HW[1]) < np.full((SIZE_HW[0], 1), 9))
+        opened(browser, walls[0])
+        assert not one(browser, f"{REVIEW} .accept").is_enabled()
+        assert "could be the model's own" in one(browser, f"{REVIEW} .said").text
+    eventually(lambda: item(sidecar, item_id)["own_mask_check"] is None)
+    press(browser, f"{REVIEW} .reload")
+    eventually(one(browser, f"{REVIEW} .accept").is_enabled)
+    press(browser, f"{REVIEW} .accept")
+    says(browser, REVIEW, "accepted by local")
 
 
 def test_painting_in_a_review_survives_the_next_photograph_and_a_reload(

@@ -14,7 +14,6 @@ import pytest
 import requests
 
 from model.dataset import read_pairs
-from model.inference.photograph import Limits
 from model.synthetic import draw_surface
 from retrain.purge import purge
 from retrain.rollover import read_card
@@ -61,8 +60,8 @@ class Past:
         for seed in seeds:
             surface = draw_surface(seed, (64, 80), is_cracked=True)
             content = png(surface.image_hwc_u8)
-            said = Submission(Photograph.read(content, Limits()), Verdict.OTHER, Mask.of(surface.mask_hw))
-            self.contents[store.save(said, "crew-7", content).id] = content
+            photograph, said = Photograph.read(content), Submission(Verdict.OTHER, Mask.of(surface.mask_hw))
+            self.contents[store.save(photograph, said, "crew-7", content).id] = content
         store.close()
 
     def retrain(self, number: int, remote: Path) -> str:

@@ -35,7 +35,7 @@ def feedback_dir(tmp_path: Path) -> Path:
         surface = draw_surface(seed, (64, 80), is_cracked=True)
         data = png(surface.image_hwc_u8)
         mask = Mask.of(surface.mask_hw) if seed < 12 else None
-        store.save(Submission(Photograph.read(data), Verdict.OTHER, mask), "somebody", data)
+        store.save(Photograph.read(data), Submission(Verdict.OTHER, mask), "somebody", data)
     store.close()
     return folder
 
@@ -187,8 +187,8 @@ def test_what_was_marked_as_no_crack_is_listed_beside_the_labels(tmp_path: Path)
     surface = draw_surface(1, (64, 80), is_cracked=True)
     data = png(surface.image_hwc_u8)
     marked = (LookAlike((2, 3, 40, 9), Kind.JOINT), LookAlike((50, 1, 70, 60), Kind.CABLE))
-    said = Submission(Photograph.read(data), Verdict.OTHER, Mask.of(surface.mask_hw), look_alikes=marked)
-    item = store.save(said, "somebody", data)
+    said = Submission(Verdict.OTHER, Mask.of(surface.mask_hw), look_alikes=marked)
+    item = store.save(Photograph.read(data), said, "somebody", data)
     store.close()
     take_snapshot(folder, tmp_path / "data", [], RULES, tmp_path / "snapshot")
     with (tmp_path / "snapshot" / FEEDBACK / LOOK_ALIKES_FILE).open(newline="") as file:

@@ -137,7 +137,7 @@ def test_positions_in_a_store_of_before_are_taken_out_once_and_it_says_so(
 
     store = opened(is_position_kept=True)
     for data in (several(6), jpeg(PICTURE)):
-        store.save(Submission(Photograph.read(data, Limits()), Verdict.OTHER), "eve", data)
+        store.save(Photograph.read(data, Limits()), Submission(Verdict.OTHER), "eve", data)
     store.close()
     store = opened()
     files = [item.image_file for item in store.items(["needs_label"], 9, 0)]

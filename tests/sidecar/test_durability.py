@@ -44,7 +44,7 @@ def opened(folder: Path, url: str = "") -> FeedbackStore:
 
 def save(store: FeedbackStore, number: int) -> str:
     photograph = PHOTOGRAPHS[number]
-    return store.save(Submission(photograph, Verdict.OTHER, Mask.of(MASKS[number])), "crew-7", photograph.data).id
+    return store.save(photograph, Submission(Verdict.OTHER, Mask.of(MASKS[number])), "crew-7", photograph.data).id
 
 
 def assert_whole(folder: Path, url: str, acknowledged: set[str]) -> set[str]:
@@ -246,8 +246,8 @@ def test_a_full_disk_is_told_and_nothing_is_acknowledged_that_is_not_there(small
     def fill() -> None:
         for seed in range(100):
             photograph = Photograph.read(png(noise(150, 150, 100 + seed)))
-            submission = Submission(photograph, Verdict.NO_CRACK, Mask.empty(photograph.size_hw))
-            acknowledged.add(store.save(submission, "crew-7", photograph.data).id)
+            submission = Submission(Verdict.NO_CRACK, Mask.empty(photograph.size_hw))
+            acknowledged.add(store.save(photograph, submission, "crew-7", photograph.data).id)
 
     with pytest.raises(RequestError, match="Nothing was saved") as caught:
         fill()

@@ -61,7 +61,7 @@ def send(
     **said: object,
 ) -> Item:
     mask = None if mask_hw is None else Mask.of(mask_hw)
-    return store.save(Submission(photograph, verdict, mask, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
+    return store.save(photograph, Submission(verdict, mask, **said), "crew-7", photograph.data)  # type: ignore[arg-type]
 
 
 def review(store: FeedbackStore, item_id: str, **decision: object) -> Item:

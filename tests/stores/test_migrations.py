@@ -80,7 +80,7 @@ def test_what_happens_later_comes_behind_the_events_of_a_former_store(feedback_d
 def test_near_copies_of_photographs_in_a_former_store_are_found(feedback_dir: Path) -> None:
     store = opened(feedback_dir)
     (item,) = store.items([State.ACCEPTED], 10, 0)
-    assert store.save(Submission(NEAR_COPY, Verdict.OTHER), "crew-9", NEAR_COPY.data).near_group == item.id
+    assert store.save(NEAR_COPY, Submission(Verdict.OTHER), "crew-9", NEAR_COPY.data).near_group == item.id
     store.close()
 
 
@@ -97,8 +97,8 @@ def test_a_store_of_before_a_column_is_saved_to(tmp_path: Path, column: str) -> 
     write_former(tmp_path, Part.FEEDBACK, f"ALTER TABLE items DROP COLUMN {column}")
     store = opened(tmp_path)
     joint = (LookAlike((4, 8, 30, 20), Kind.JOINT),)
-    said = Submission(PHOTOGRAPH, Verdict.OTHER, Mask.of(~SURFACE.mask_hw), name="pier 4.png", look_alikes=joint)
-    item = store.save(said, "crew-7", PHOTOGRAPH.data)
+    said = Submission(Verdict.OTHER, Mask.of(~SURFACE.mask_hw), name="pier 4.png", look_alikes=joint)
+    item = store.save(PHOTOGRAPH, said, "crew-7", PHOTOGRAPH.data)
     assert (item.name, item.look_alikes, item.proposed_mask_file is None) == ("pier 4.png", joint, False)
     store.close()
 
@@ -162,7 +162,7 @@ def test_a_column_that_is_gone_is_no_full_disk(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "index.sqlite3")) as index:
         index.execute("ALTER TABLE items DROP COLUMN note")
     with pytest.raises(StoreError, match="note"):
-        store.save(Submission(PHOTOGRAPH, Verdict.OTHER), "crew-7", PHOTOGRAPH.data)
+        store.save(PHOTOGRAPH, Submission(Verdict.OTHER), "crew-7", PHOTOGRAPH.data)
     store.close()
 
 
@@ -172,7 +172,7 @@ def test_a_locked_index_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.Monk
     with closing(sqlite3.connect(tmp_path / "index.sqlite3", isolation_level=None)) as index:
         index.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreAwayError, match="locked"):
-            store.save(Submission(PHOTOGRAPH, Verdict.OTHER), "crew-7", PHOTOGRAPH.data)
+            store.save(PHOTOGRAPH, Submission(Verdict.OTHER), "crew-7", PHOTOGRAPH.data)
     store.close()
 
 

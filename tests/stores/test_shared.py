@@ -43,7 +43,7 @@ Opened = Callable[..., FeedbackStore]
 
 def save(store: FeedbackStore, number: int = 0, who: str = "crew-7") -> str:
     photograph = PHOTOGRAPHS[number]
-    return store.save(Submission(photograph, Verdict.OTHER, MASK), who, photograph.data).id
+    return store.save(photograph, Submission(Verdict.OTHER, MASK), who, photograph.data).id
 
 
 @pytest.fixture
