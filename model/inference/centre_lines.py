@@ -20,6 +20,7 @@ _COS_GAP = np.cos(np.radians(35))
 _DIRECTION_PX = 16  # of a line, by which its end's direction is told
 _SPUR_HALVES = 2.4  # of the crack's half width where a spur begins
 MAX_HALF_PX = 200  # of a crack's width
+_MOST_HALF_PX = 32  # of most cracks
 _ROWS = 1024
 
 
@@ -45,24 +46,24 @@ class Edge:
         return self.parts[0]
 
 
-def half_widths(mask_hw: NDArray[np.bool_], at: Index, longest_px: int) -> Float:
+def half_widths(mask_hw: NDArray[np.bool_], at: Index) -> Float:
     """Of the pixels with these flat indices, rising, how far it is to the nearest one that is no crack; `MAX_HALF_PX` at most.
 
     Beyond the picture's edge the crack goes on. Some rows at a time: a distance takes four bytes.
-
-    Args:
-        longest_px: as many crack pixels follow each other in a row; none is farther from the nearest one that is no crack.
     """
     height, width = mask_hw.shape
     half_px = np.empty(len(at))
-    margin = min(longest_px, MAX_HALF_PX)
     for top in range(0, height, _ROWS):
-        above = min(top, margin)
-        rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + margin]).view(np.uint8)
         first, last = np.searchsorted(at, (top * width, (top + _ROWS) * width))
-        if last > first:
+        if last == first:
+            continue
+        for margin in (_MOST_HALF_PX, MAX_HALF_PX):
+            above = min(top, margin)
+            rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + margin]).view(np.uint8)
             away = cv2.distanceTransform(rows, cv2.DIST_L2, 5).ravel()
             half_px[first:last] = away[at[first:last] - (top - above) * width]
+            if half_px[first:last].max() <= margin:  # else what is nearest may be beyond these rows
+                break
     return np.minimum(half_px, MAX_HALF_PX)
 
 

@@ -86,7 +86,7 @@ def measure(
         return []
     if len(skeleton) > MAX_LENGTH_PX:
         raise _too_much(f"What is called crack is {len(skeleton):,} pixels long", f"{MAX_LENGTH_PX:,}")
-    edges = trace(skeleton, half_widths(mask_hw, skeleton, int(parts.n_pixels.max())), parts)
+    edges = trace(skeleton, half_widths(mask_hw, skeleton), parts)
     n_parts = len(parts.area_px)
     part_length_px = np.bincount([edge.part for edge in edges], [edge.length_px for edge in edges], n_parts)
     width_px = parts.area_px / np.maximum(part_length_px, 1)

@@ -181,10 +181,9 @@ def _look_across(
     below = np.where(n_below > 0, sum_below / np.maximum(n_below, 1e-9), wall)  # at the picture's edge there is one side alone
     above = np.where(n_above > 0, sum_above / np.maximum(n_above, 1e-9), wall)
     places, half, is_flank = places[told.at], told.mean_of(half), is_flank[:, told.at]
-    middle, rise, reach = (
-        each.astype(np.float32) for each in ((below + above) / 2, (above - below) / 2, half + _FLANK_PX[1] - 2)
-    )
-    tilt = np.asarray(np.clip(across[:, None] / np.maximum(reach, 1), -1, 1), np.float32)
+    middle, rise = (each.astype(np.float32) for each in ((below + above) / 2, (above - below) / 2))
+    reach = np.maximum(half + _FLANK_PX[1] - 2, 1).astype(np.float32)
+    tilt = np.asarray(np.clip(across[:, None] / reach, -1, 1), np.float32)
     dark = middle + rise * tilt - told.mean(grey)
     noise = np.sqrt(np.einsum("ij,ij,ij->j", is_flank, dark, dark) / np.maximum(_total(is_flank), 1))
     dark_px, beyond_px, contrast, slope = full_width(dark, across, half + 1)
@@ -236,14 +235,9 @@ class _Windows:
 
     def mean(self, values_u8: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Of each step, (steps, places)."""
-        mean, n = np.empty((len(values_u8), len(self.low)), np.float32), self.high - self.low
-        for size in np.unique(n).tolist():
-            (chosen,) = np.nonzero(n == size)
-            from_each = cv2.boxFilter(
-                values_u8, cv2.CV_32F, (size, 1), anchor=(0, 0), normalize=False, borderType=cv2.BORDER_CONSTANT
-            )
-            mean[:, chosen] = from_each[:, self.low[chosen]] / size
-        return mean
+        total = cv2.integral(values_u8)
+        sums = np.diff(total[:, self.high] - total[:, self.low], axis=0).astype(np.float32)
+        return np.asarray(sums / (self.high - self.low).astype(np.float32))
 
     def mean_of(self, values: NDArray[Any]) -> Float:
         total = np.append(0.0, np.cumsum(values, dtype=np.float64))
