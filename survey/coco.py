@@ -5,7 +5,7 @@ of cracks, and lose what is one pixel wide.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from inspection.rows import Line
 from model.inference.photograph import decode
-from model.inference.skeleton import Index, expand, find_parts
+from model.inference.skeleton import Index, find_parts
 from survey.findings import Findings
 
 NAME = "coco.json"
@@ -63,25 +63,28 @@ def _annotations(findings: Findings) -> Iterator[dict[str, Any]]:
             }
 
 
-def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Iterable[Iterable[Line]]) -> Iterator[Index]:
-    """Of each crack, given by its centre lines, the flat indices of its pixels: the mask's parts that its lines touch."""
-    parts = find_parts(mask_hw)
+def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Sequence[Sequence[Line]]) -> list[Index]:
+    """Of each crack, given by its centre lines, the flat indices of its pixels: the mask's parts that its lines touch. Where
+    the lines of two cracks touch a part, it belongs to the one that does so at more points.
+    """
+    parts, n = find_parts(mask_hw), len(cracks)
     if not len(parts.part):
         raise ValueError("The mask is empty, expected cracks in it.")
     height, width = mask_hw.shape
-    by_part = np.argsort(parts.part, kind="stable")
-    first = np.searchsorted(parts.part[by_part], np.arange(len(parts.area_px) + 1))
-    for lines in cracks:
-        x, y = np.floor(np.concatenate([np.asarray(line) for line in lines])).astype(np.int64).T
-        # A smoothed line may run beside a mask of one pixel.
-        x, y = (x[:, None] + [-1, 0, 1] * 3).ravel(), (y[:, None] + np.repeat([-1, 0, 1], 3)).ravel()
-        is_inside = (x >= 0) & (y >= 0) & (x < width) & (y < height)
-        at = y[is_inside] * width + x[is_inside]
-        run = np.maximum(np.searchsorted(parts.first, at, side="right") - 1, 0)
-        is_on = (at >= parts.first[run]) & (at < parts.first[run] + parts.n_pixels[run])
-        touched = np.unique(parts.part[run[is_on]])
-        runs = np.concatenate([by_part[first[part] : first[part + 1]] for part in touched] or [by_part[:0]])
-        yield expand(parts.first[runs], parts.n_pixels[runs])[1]
+    points_xy = [np.concatenate([np.asarray(line) for line in lines]) for lines in cracks]
+    crack = np.repeat(np.arange(n), [len(each) for each in points_xy])
+    x, y = np.floor(np.concatenate(points_xy)).astype(np.int64).T
+    # A smoothed line may run beside a mask of one pixel.
+    x, y, crack = (x[:, None] + [-1, 0, 1] * 3).ravel(), (y[:, None] + np.repeat([-1, 0, 1], 3)).ravel(), np.repeat(crack, 9)
+    at = y * width + x
+    run = np.maximum(np.searchsorted(parts.first, at, side="right") - 1, 0)
+    is_on = (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    is_on &= (at >= parts.first[run]) & (at < parts.first[run] + parts.n_pixels[run])
+    touches, n_points = np.unique(parts.part[run[is_on]] * n + crack[is_on], return_counts=True)
+    touches = touches[np.argsort(n_points, kind="stable")]
+    crack_of_part = np.full(len(parts.area_px), n)
+    crack_of_part[touches // n] = touches % n  # of two the later one, at more points
+    return parts.pixels(crack_of_part, n)
 
 
 def run_lengths(at: Index, shape_hw: tuple[int, ...]) -> dict[str, Any]:

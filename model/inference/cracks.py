@@ -14,7 +14,7 @@ from model.inference.centre_lines import Edge, bridge, components, degrees, half
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL
 from model.inference.profiles import Profiles, look_across
-from model.inference.skeleton import Float, Index, Parts, expand, find_parts, thin
+from model.inference.skeleton import Float, Index, Parts, find_parts, thin
 from model.inference.smooth_lines import smooth_lines, to_the_ends
 from model.inference.widths import Widths, quantiles, resolve
 
@@ -127,15 +127,10 @@ def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.ui
     boxes_px = np.repeat([[*prob_hw_u8.shape[::-1], 0, 0]], n + 1, axis=0)
     np.minimum.at(boxes_px[:, :2], crack_of_part, parts.boxes_px[:, :2])
     np.maximum.at(boxes_px[:, 2:], crack_of_part, parts.boxes_px[:, 2:])
-    crack = crack_of_part[parts.part]
-    runs = np.argsort(crack, kind="stable")
-    bounds = np.searchsorted(crack[runs], np.arange(n + 1))
-    runs = runs[: bounds[n]]
-    _, at = expand(parts.first[runs], parts.n_pixels[runs])
-    first = np.append(0, np.cumsum(parts.n_pixels[runs]))[bounds]
-    probability = np.add.reduceat(prob_hw_u8.reshape(-1).take(at), first[:n], dtype=np.float64) / np.diff(first) / 255
-    pixels = np.split(at, first[1:n])
-    return [_Region(*values) for values in zip(pixels, boxes_px[:n].tolist(), probability.tolist(), strict=True)]
+    pixels = parts.pixels(crack_of_part, n)
+    flat_u8 = prob_hw_u8.reshape(-1)
+    probability = [float(flat_u8.take(at).mean(dtype=np.float64)) / 255 for at in pixels]
+    return [_Region(*values) for values in zip(pixels, boxes_px[:n].tolist(), probability, strict=True)]
 
 
 def _told(

@@ -41,6 +41,19 @@ class Parts:
     boxes_px: Index
     width: int
 
+    def pixels(self, group: Index, n_groups: int) -> list[Index]:
+        """Of each group of parts, the flat indices of its pixels.
+
+        Args:
+            group: of each part, 0 to n_groups - 1; `n_groups` for none.
+        """
+        of_run = group[self.part]
+        runs = np.argsort(of_run, kind="stable")
+        bounds = np.searchsorted(of_run[runs], np.arange(n_groups + 1))
+        runs = runs[: bounds[-1]]
+        _, at = expand(self.first[runs], self.n_pixels[runs])
+        return np.split(at, np.append(0, np.cumsum(self.n_pixels[runs]))[bounds[1:-1]])
+
 
 def find_parts(mask_hw: NDArray[np.bool_]) -> Parts:
     """Pixels that touch, by side or corner, are one part; specks are left out (`MIN_LENGTH_PX`, `MAX_FILL`)."""

@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from inspection.rows import Row, Status
 from model.inference import standards
 from model.synthetic import draw_surface
-from survey.coco import write_coco
+from survey.coco import crack_pixels, write_coco
 from survey.dxf import write_dxfs
 from survey.findings import Findings
 from survey.geojson import write_geojson
@@ -178,3 +178,13 @@ def test_pycocotools_reads_each_cracks_pixels_back(findings: Findings) -> None:
         together[files[annotation["image_id"]]] |= mask_hw
     for name, surface in SURFACES.items():
         assert not (together[name] & ~surface.mask_hw).any()
+
+
+def test_a_pixel_belongs_to_one_crack_where_the_line_of_another_strays_to_it() -> None:
+    mask_hw = np.zeros((40, 100), np.bool_)
+    mask_hw[10, 20:80] = mask_hw[13, 20:80] = True
+    upper = [[[float(x), 10.5] for x in range(20, 80, 4)]]
+    lower = [[*([float(x), 13.5] for x in range(20, 76, 4)), [79.5, 11.9]]]
+    found = crack_pixels(mask_hw, [upper, lower])
+    assert [np.unique(at // 100).tolist() for at in found] == [[10], [13]]
+    assert [len(at) for at in found] == [60, 60]
