@@ -91,9 +91,10 @@ def sixteen_bit_grey_png(image: Picture) -> bytes:
 
 
 def sixteen_bit_png(image_u16: NDArray[np.uint16]) -> bytes:
-    """Grey where the array is (height, width), RGB where it is (height, width, 3), which Pillow reads but cannot write."""
+    """Grey where the array is (height, width), else of 2 samples (grey, opacity), 3 or 4; Pillow reads but cannot write it."""
     height, width = image_u16.shape[:2]
-    colour_type = _COLOUR_TYPE_GREY if image_u16.ndim == 2 else _COLOUR_TYPE_RGB
+    n_samples = image_u16.size // (height * width)
+    colour_type = {1: _COLOUR_TYPE_GREY, 2: 4, 3: _COLOUR_TYPE_RGB, 4: 6}[n_samples]
     rows = image_u16.astype(">u2").reshape(height, -1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)  # 0: the row is not filtered
     return _png_file(struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0), zlib.compress(pixels))

@@ -38,7 +38,8 @@ _MOST_MEGABYTES = 200, "TorchServe's Java, with a quarter of 5 GB, holds no larg
 # All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
 DECODING_ERRORS = (OSError, SyntaxError, ValueError, struct.error, EOFError, IndexError, RuntimeError)
 _MOST_BYTES_PER_PIXEL = 3  # of the largest photographs; smaller ones may have more
-_LOWER_OF = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}  # how Pillow is told to take the lower eight of 16 bits
+# How Pillow is told to take the lower eight of 16 bits; of grey with opacity it takes upper and lower ones, as four samples.
+_LOWER_OF = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 _UPPER_OF_14_BITS = 63
 # Pixels that are converted at a time: beside the decoded picture and the result no third copy is in memory.
 _BAND_PX = 2**20
@@ -267,7 +268,7 @@ def turn_upright(image: NDArray[_Pixels], orientation: int) -> NDArray[_Pixels]:
 
 
 def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:
-    """Of colours of 16 bits Pillow gives the upper eight; where these are nearly black, the lower ones are decoded too."""
+    """Of 16 bits Pillow gives the upper eight; where the colours of these are nearly black, the lower ones are decoded too."""
     rawmode = str(image.tile[0].args) if image.tile else ""
     if rawmode not in _LOWER_OF:
         return _to_rgb(image)
@@ -276,9 +277,12 @@ def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:
         return _to_rgb(image)
     again = PngImageFile(io.BytesIO(needed))
     again.tile = [again.tile[0]._replace(args=_LOWER_OF[rawmode])]
-    colours = upper[..., :3].astype(np.uint16) << 8 | np.asarray(again)[..., :3]
-    shown = np.dstack([stretched(colours, used_white(int(colours.max()))), upper[..., 3:]])
-    return _to_rgb(Image.fromarray(shown))
+    lower = np.asarray(again)
+    if rawmode == "LA;16B":
+        lower = lower[..., [1, 1, 1, 3]]
+    samples = upper.astype(np.uint16) << 8 | lower
+    parts = [part for part in (samples[..., :3], samples[..., 3:]) if part.size]  # colours, opacity
+    return _to_rgb(Image.fromarray(np.dstack([stretched(part, used_white(int(part.max()))) for part in parts])))
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

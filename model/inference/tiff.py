@@ -79,38 +79,47 @@ class Tiff:
         Raises:
             ValueError, OSError: it is torn.
         """
-        white, n_colours = 2**self.bits - 1, self._n_colours
-        if self.bits == 16:
-            colours = (band[..., :n_colours] for plane, _, _, band in self._bands() if plane < n_colours)
-            white = used_white(max(int(samples.max()) for samples in colours))
+        whites = self._whites()
         image_hwc_u8 = np.empty((self.height, self.width, 3), np.uint8)
         if self.n_planes == 1:
             for _, top, left, band in self._bands():
-                image_hwc_u8[top : top + band.shape[0], left : left + band.shape[1]] = self._rgb(band, white)
+                image_hwc_u8[top : top + band.shape[0], left : left + band.shape[1]] = self._rgb(band, whites)
             return image_hwc_u8
         whole = np.empty((self.height, self.width, self.n_planes), np.uint16 if self.bits == 16 else np.uint8)
         for plane, top, left, band in self._bands():
             whole[top : top + band.shape[0], left : left + band.shape[1], plane] = band[..., 0]
         n_rows = max(1, _BAND_PX // self.width)
         for top in range(0, self.height, n_rows):
-            image_hwc_u8[top : top + n_rows] = self._rgb(whole[top : top + n_rows], white)
+            image_hwc_u8[top : top + n_rows] = self._rgb(whole[top : top + n_rows], whites)
         return image_hwc_u8
+
+    def _whites(self) -> tuple[int, int]:
+        """Of the colours, and of the opacity."""
+        full, n_colours = 2**self.bits - 1, self._n_colours
+        if self.bits < 16:
+            return full, full
+        most = np.zeros(self.n_samples, np.uint16)
+        for plane, _, _, band in self._bands():
+            most[plane : plane + band.shape[2]] = np.maximum(most[plane : plane + band.shape[2]], band.max(axis=(0, 1)))
+        white = used_white(int(most[:n_colours].max()))
+        is_used_in_full = white == full or not self.opacity
+        return white, full if is_used_in_full else used_white(int(most[n_colours]))
 
     @property
     def _n_colours(self) -> int:
         return 3 if self.photometric == _RGB else 1
 
-    def _rgb(self, band: NDArray[Any], white: int) -> NDArray[np.uint8]:
+    def _rgb(self, band: NDArray[Any], whites: tuple[int, int]) -> NDArray[np.uint8]:
         if self.photometric == _INDEXED:
             entries = np.array(self.palette, np.uint16).reshape(3, -1).T
             levels = entries >> (0 if entries.max() < 256 else 8)  # of 16 bits; some programs write 8
             return np.take(levels.astype(np.uint8), band[..., 0], axis=0)
         n_colours = self._n_colours
-        colours = stretched(band[..., :n_colours], white)
+        colours = stretched(band[..., :n_colours], whites[0])
         if self.photometric == _WHITE_IS_ZERO:
             colours = 255 - colours
         if self.opacity:
-            alpha = stretched(band[..., n_colours : n_colours + 1], 2**self.bits - 1).astype(np.uint32)
+            alpha = stretched(band[..., n_colours : n_colours + 1], whites[1]).astype(np.uint32)
             shown = colours.astype(np.uint32) * (255 if self.opacity == 1 else alpha) + 255 * (255 - alpha)
             colours = np.minimum((shown + 127) // 255, 255).astype(np.uint8)
         return np.broadcast_to(colours, (*colours.shape[:2], 3))

@@ -56,7 +56,7 @@ def refusal(data: bytes) -> RequestError:
 
 def as_tifffile(image: NDArray[np.uint8] | NDArray[np.uint16], **options: object) -> bytes:
     buffer = io.BytesIO()
-    tifffile.imwrite(buffer, image, photometric="rgb" if image.ndim == 3 else "minisblack", **options)
+    tifffile.imwrite(buffer, image, **{"photometric": "rgb" if image.ndim == 3 else "minisblack"} | options)
     return buffer.getvalue()
 
 
@@ -152,12 +152,24 @@ def test_colours_that_a_tiff_has_multiplied_by_their_opacity_are_not_again() -> 
 
 
 @pytest.mark.parametrize("n_bits", [10, 12, 14])
-def test_fewer_bits_in_16_are_stretched_and_not_black(n_bits: int) -> None:
-    grey = np.linspace(0, 2**n_bits - 1, 64 * 64).astype(np.uint16).reshape(64, 64)
-    for data in (sixteen_bit_png(grey), as_tifffile(grey), as_tifffile(np.dstack([grey] * 3), compression="zlib")):
+@pytest.mark.parametrize("is_opacity_full", [True, False], ids=["opaque by 16 bits", "opaque by as few bits"])
+@pytest.mark.parametrize("n_samples", [1, 2, 3, 4], ids=["grey", "grey and opacity", "RGB", "RGBA"])
+def test_fewer_bits_in_16_are_stretched_and_not_black(n_samples: int, is_opacity_full: bool, n_bits: int) -> None:
+    most = 2**n_bits - 1
+    grey = np.linspace(0, most, 64 * 64).astype(np.uint16).reshape(64, 64)
+    opaque = np.full((64, 64), 2**16 - 1 if is_opacity_full else most, np.uint16)
+    samples = np.dstack([grey] * (3 if n_samples > 2 else 1) + [opaque] * (n_samples % 2 == 0)).squeeze()
+    options = {
+        "photometric": "rgb" if n_samples > 2 else "minisblack",
+        "extrasamples": ["unassalpha"] if n_samples % 2 == 0 else (),
+    }
+    tiffs = [as_tifffile(samples, **options), as_tifffile(samples, compression="zlib", predictor=True, **options)]
+    if n_samples > 1:
+        tiffs.append(as_tifffile(np.moveaxis(samples, 2, 0), planarconfig="separate", **options))
+    for data in (sixteen_bit_png(samples), *tiffs):
         decoded = decode(data)
         assert (decoded.min(), decoded.max()) == (0, 255)
-        np.testing.assert_allclose(decoded[..., 0], grey * (255 / (2**n_bits - 1)), atol=0.6)
+        np.testing.assert_allclose(decoded[..., 0], grey * (255 / most), atol=0.6)
 
 
 # --- the right way up
