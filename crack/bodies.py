@@ -1,7 +1,7 @@
-"""How much of requests' bodies a server takes: of one, and of all that are under way.
+"""Limits the size of request bodies: of one request, and of all that are being received at once.
 
-Added before the doors (`crack.doors`), so that they are around it: a page that is allowed can read what is refused here, and
-another page doesn't get this far. Left to others: by when a body must have come (`crack.connections`), and what is in it.
+Added before the doors (`crack.doors`), so that they wrap it: an allowed page can read a refusal from here, and requests of
+other pages never get this far. Left to others: how long a body may take (`crack.connections`), and its content.
 """
 
 import math
@@ -15,16 +15,17 @@ from crack.doors import route_path
 from crack.refusals import refusal
 
 MEGABYTE = 1024**2
-_LET_COME_BYTES = 2**20  # of a body that nobody reads: less than a new connection is worth
+_LET_COME_BYTES = 2**20  # the rest of an unread body that is still accepted: cheaper than a new connection
 
 
 class Bodies:
-    """ASGI middleware. What is refused is not read, or no further; the answer that comes before its end closes the connection.
+    """ASGI middleware. A refused body is not read any further. If the answer is sent before the whole body has arrived, it
+    closes the connection.
 
     Args:
         max_bytes: of one body, however it is sent.
-        max_bytes_at_once: of all that have come and are not answered yet.
-        but: the path of bodies that are bounded by whoever reads them, as they don't stay in memory.
+        max_bytes_at_once: of all bodies that have been received and not answered yet.
+        but: the path whose route limits its bodies itself, because it doesn't keep them in memory.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_bytes_at_once: int, but: str = "") -> None:
@@ -77,7 +78,7 @@ class Bodies:
             self._n_bytes -= n_received
 
     def _refusal(self, n_received: int, n_coming: float) -> Response | None:
-        """The answer to a body that is too much, or comes at a bad time."""
+        """The answer to a body that is too large, or that arrives while the server is full."""
         if n_received + n_coming > self._max_bytes:
             return refusal(
                 413,

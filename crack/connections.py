@@ -1,7 +1,8 @@
-"""How a server of ours takes connections: bounded in number, with a deadline for whatever a client owes it.
+"""Accepts connections for our servers: limits their number, and sets a deadline for everything that a client must send or
+read.
 
-uvicorn has no deadline for a request's head and body, nor for the reading of an answer, and takes connections until there is
-no file left for them. Left to others: what is answered.
+uvicorn has no deadline for a request's head and body, or for reading an answer, and accepts connections until it runs out of
+file descriptors. Left to others: the answers.
 """
 
 import asyncio
@@ -21,17 +22,17 @@ from crack.refusals import error_body, error_headers
 logger = logging.getLogger("crack.connections")
 
 HEAD_S = 10.0  # from the connection, or from the answer before, to the end of a request's head
-GRACE_S = 20.0  # a body, and the reading of an answer, may be this much later ...
+GRACE_S = 20.0  # a body, and the reading of an answer, may take this much longer ...
 LEAST_BYTES_PER_S = 8_000  # ... than at this rate
 LINGER_S = 1.0  # between the last byte of an answer and the end of a connection whose client still sends
 SWEEP_S = 1.0
-MAX_HEAD_BYTES = 64 * 1024  # the parser takes any number of them, and keeps them
+MAX_HEAD_BYTES = 64 * 1024  # the parser accepts and keeps any number of them
 CODES = {400: "request_malformed", 408: "request_incomplete", 503: "too_many_connections"}
 LOG_S = 60.0
 
 
 def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
-    """Serve until a signal ends it; what is being answered then gets `stop_timeout_s`."""
+    """Serve until a signal ends the process; requests that are then being answered get `stop_timeout_s` to finish."""
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = Connections(n_files // 2)
     uvicorn.run(
@@ -51,10 +52,9 @@ def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
 
 
 class Connections:
-    """All connections of one server: at most `n_most`.
-
-    When one more comes, the one that has owed a head or a body for the longest time gives way: who sends a request at once is
-    answered, however many others wait. Where all of them are being answered, the new one gets 503.
+    """All connections of one server: at most `n_most`. When another one arrives, the connection that has been waiting longest
+    for its head or body is closed, so a client that sends its request at once is answered, however many others are idle. If
+    all of them are being answered, the new one gets 503.
     """
 
     def __init__(self, n_most: int) -> None:
@@ -82,7 +82,7 @@ class Connections:
         self._open.discard(connection)
 
     def note(self, why: str) -> None:
-        """Count a connection that was closed; one line in the log per minute tells of all of them."""
+        """Count a connection that was closed early; the log reports them in one line per minute."""
         self._closed[why] += 1
         if self._telling is None:
             delay_s = max(SWEEP_S, self._told_at + LOG_S - time.monotonic())
@@ -96,10 +96,10 @@ class Connections:
 
 
 class _Closing:
-    """A transport that closes in a way that a client which is still sending can read the answer.
+    """A transport that closes so that a client which is still sending can read the answer.
 
-    What came and was not read would have the kernel reset the connection, and the answer could be lost with it. So this side
-    says that it has said all (RFC 9112, section 9.6), reads nothing more, and closes soon after.
+    If received data were left unread, the kernel would reset the connection, and the answer could be lost. So this side ends
+    its half of the connection first (RFC 9112, section 9.6), reads nothing more, and closes soon after.
     """
 
     def __init__(self, transport: asyncio.Transport, connection: "Connection") -> None:
@@ -111,7 +111,7 @@ class _Closing:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if not self._is_closing:  # the answer to a request before the one that ended it has nowhere to go
+        if not self._is_closing:  # an answer to an earlier request can't be sent any more
             self._transport.write(data)
 
     def is_closing(self) -> bool:
@@ -130,15 +130,15 @@ class _Closing:
 
 
 class Connection(HttpToolsProtocol):
-    """One connection; `since` is when it began to owe what it owes now, by the monotonic clock; while a body comes, later by
-    what has come.
+    """One connection. `since` is when it began to wait for the client, by the monotonic clock; as a body arrives, it moves
+    forward.
     """
 
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
         self._connections = connections
         self._sweep: asyncio.TimerHandle | None = None
-        self._n_unread = 0  # bytes of a head, or of what follows a body's last chunk, that the parser keeps
+        self._n_unread = 0  # bytes that the parser keeps of a head, or of the trailer after a body's last chunk
         self._begin(0)
 
     def _begin(self, n_to_write: int) -> None:
@@ -146,7 +146,7 @@ class Connection(HttpToolsProtocol):
 
     @property
     def is_sending(self) -> bool:
-        """Whether a request's body has not come to its end, be it answered or not."""
+        """Whether a request's body is incomplete, answered or not."""
         return self.cycle is not None and self.cycle.more_body
 
     @property
@@ -177,7 +177,7 @@ class Connection(HttpToolsProtocol):
             self.end(400, "sent too long a head", f"The request's head has more than {MAX_HEAD_BYTES // 1024} KB.")
         elif was_before_request and not self._is_before_request:
             self._begin(0)
-        elif not self._is_before_request:  # what came fast is no reason to hold it for long
+        elif not self._is_before_request:  # a fast start must not allow a long pause later
             self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
 
     def on_headers_complete(self) -> None:
@@ -193,7 +193,9 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self.end(400, "sent no HTTP", "What came is no HTTP/1.1 request; https ends at a proxy before this server.")
+        self.end(
+            400, "sent no HTTP", "The data received is no HTTP/1.1 request; for https, put a proxy in front of this server."
+        )
 
     def on_response_complete(self) -> None:
         self._begin(0)
@@ -208,7 +210,7 @@ class Connection(HttpToolsProtocol):
         self._begin(0)
 
     def _look(self) -> None:
-        """Close it when its time is over."""
+        """Close the connection when its time is over."""
         self._sweep = self.loop.call_later(SWEEP_S, self._look)
         waited_s = time.monotonic() - self.since
         if self._n_to_write:
@@ -227,14 +229,14 @@ class Connection(HttpToolsProtocol):
             )
 
     def end(self, status: int, why: str, message: str) -> None:
-        """Answer with an error, where an answer can still be given, and close."""
+        """Answer with an error if that is still possible, and close."""
         self._connections.discard(self)
         self._connections.note(why)
         if self.transport.is_closing():  # after an answer that nobody reads
             self.transport.abort()
             return
         if not self._is_before_request:
-            self.cycle.disconnected = True  # what the application still says about this request has nowhere to go
+            self.cycle.disconnected = True  # the application's answer to this request can't be sent any more
             self.cycle.message_event.set()
         is_idle = self.cycle is not None and self.scope is self.cycle.scope and self.cycle.response_complete
         if not is_idle and (self._is_before_request or not self.cycle.response_started):

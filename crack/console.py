@@ -1,6 +1,5 @@
-"""The command `crack`: one tree of help over what people start, each with options, help and exit codes of its own.
-
-Nothing is imported of a command before it is called, so that each runs where another's packages are missing.
+"""The command `crack`: one help page for all commands; each has its own options, help and exit codes. A command's module is
+imported only when it is called, so each runs without the packages of the others.
 """
 
 import importlib
@@ -16,7 +15,7 @@ class Command(NamedTuple):
     """
     Attributes:
         module: whose `main` reads the arguments from sys.argv and returns the exit code.
-        extra: of pyproject.toml, which brings the packages that it needs.
+        extra: the extra in pyproject.toml that installs the packages it needs.
         group: the heading in the help.
     """
 
@@ -30,13 +29,17 @@ _RUN, _INSPECT, _LEARN = "The system", "Inspecting", "The model"
 COMMANDS = {
     "up": Command("crack.up", "up", _RUN, "Start the whole system, or the parts named; Ctrl-C stops it."),
     "serve": Command("handler.serve", "serve", _RUN, "Serve the released model with TorchServe."),
-    "sidecar": Command("sidecar.__main__", "sidecar", _RUN, "Start the door for clients, beside a running TorchServe."),
+    "sidecar": Command(
+        "sidecar.__main__", "sidecar", _RUN, "Start the sidecar, the API for clients, beside a running TorchServe."
+    ),
     "page": Command("gradio_app.__main__", "page", _RUN, "Start the web page, beside a running sidecar."),
-    "mlflow": Command("retrain.mlflow_server", "mlflow", _RUN, "Start MLflow's server, the record of trainings."),
+    "mlflow": Command("retrain.mlflow_server", "mlflow", _RUN, "Start MLflow's server, which keeps the record of trainings."),
     "keys": Command("sidecar.keys", "sidecar", _RUN, "Make, list and remove API keys."),
     "survey": Command("survey.__main__", "survey", _INSPECT, "Find the cracks in a folder of photographs or an orthomosaic."),
     "report": Command("survey.report", "survey", _INSPECT, "Turn a survey's folder into a report, as a page and as PDF."),
-    "markers": Command("survey.markers", "survey", _INSPECT, "Draw markers to print, which tell the scale."),
+    "markers": Command(
+        "survey.markers", "survey", _INSPECT, "Draw markers to print: a marker in a photograph gives its scale."
+    ),
     "train": Command("model.train", "train", _LEARN, "Train the network on photographs and masks."),
     "average": Command("model.average", "train", _LEARN, "Write the mean of two checkpoints."),
     "evaluate": Command("model.evaluate", "train", _LEARN, "Measure a model against labelled photographs."),
@@ -79,7 +82,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 
 def by_former_name(name: str) -> int:
-    """What `python -m` its module does: it says the command's name, and runs it."""
+    """For `python -m MODULE`, the former way: print the command's name, and run it."""
     module = sys.modules["__main__"].__spec__.name.removesuffix(".__main__")  # type: ignore[union-attr]
     print(f"python -m {module} is crack {name} now; this runs it.", file=sys.stderr)
     return run(name, sys.argv[1:])

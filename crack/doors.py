@@ -1,7 +1,8 @@
-"""Whose pages may use a server of ours from a browser, and at which addresses: one contract for the sidecar and the page.
+"""Decides which web pages may use our servers from a browser, and at which addresses: one set of rules for the sidecar and the
+page.
 
-A page of any site can make a browser send requests to this machine, and can have a name of its own point here (DNS
-rebinding). Left to others: who is asking (keys, login). What is no browser names no origin, and none is asked of it.
+Any website can make a browser send requests to this machine, and can point its own name here (DNS rebinding). Left to others:
+who sends the request (keys, login). Clients that are not browsers send no origin, and need none.
 """
 
 import re
@@ -53,7 +54,7 @@ class Doors:
         return self.prefixes[0]
 
     def guard(self, app: Starlette) -> None:
-        """Nothing reaches `app` but what these doors let in, and no answer can be read by a page that they don't name."""
+        """Only requests that are allowed here reach `app`, and only pages that are named here can read its answers."""
         app.add_middleware(
             _Preflights,
             allow_origins=sorted(self.allowed_origins),
@@ -64,7 +65,7 @@ class Doors:
         app.add_middleware(Doorkeeper, doors=self)
 
     def is_own_name(self, host: str) -> bool:
-        """Whether a Host header is one of ours. An address always is: nobody can have one point elsewhere."""
+        """Whether a Host header names this server. An IP address always does, as nobody can redirect it."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
@@ -72,7 +73,9 @@ class Doors:
         return name == "localhost" or _is_address(name) or name in {urlsplit(url).hostname for url in self.public_origins}
 
     def lets_in(self, scheme: str, method: str, headers: Headers) -> bool:
-        """Whether this comes from a page of ours, from one that may, from no page, or is a link that somebody follows."""
+        """Whether the request comes from our own page, from an allowed one, from no page at all, or from somebody who follows
+        a link.
+        """
         origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
         if origin in self.allowed_origins | self.public_origins:
             return True
@@ -82,7 +85,7 @@ class Doors:
         return site in ("same-origin", "none") or (method, mode, destination) == ("GET", "navigate", "document")
 
     def trusts(self, scope: Scope) -> bool:
-        """Whether the other end of the connection is a proxy that may say what it was asked."""
+        """Whether the connection comes from a proxy whose X-Forwarded headers are trusted."""
         client = scope.get("client")
         return client is not None and any(ip_address(client[0]) in network for network in self.trusted_proxies)
 
@@ -93,7 +96,7 @@ def route_path(scope: Scope) -> str:
 
 
 class _Preflights(CORSMiddleware):
-    """Answers what a browser asks before a page that is allowed sends something; what it refuses has the form of our errors."""
+    """Answers a browser's preflight request for an allowed page; a refusal has the form of our errors."""
 
     def preflight_response(self, request_headers: Headers) -> Response:
         answer = super().preflight_response(request_headers)
@@ -109,7 +112,7 @@ class _Preflights(CORSMiddleware):
 
 
 class Doorkeeper:
-    """ASGI middleware; the application behind it sees scheme, host and path as the browser does."""
+    """ASGI middleware; the application behind it sees the same scheme, host and path as the browser."""
 
     def __init__(self, app: ASGIApp, doors: Doors) -> None:
         self._app = app
@@ -120,7 +123,7 @@ class Doorkeeper:
             await self._app(scope, receive, send)
             return
         if scope["http_version"] == "1.1" and "host" not in Headers(scope=scope):  # RFC 9112, section 3.2
-            message = "The request names no host, as HTTP/1.1 has it. Send the header Host."
+            message = "The request names no host, which HTTP/1.1 requires. Send the header Host."
             await refusal(400, "request_malformed", message)(scope, receive, send)
             return
         self._see_past_proxies(scope)
@@ -148,7 +151,7 @@ class Doorkeeper:
             await self._app(scope, receive, send_framed)
 
     def _see_past_proxies(self, scope: Scope) -> None:
-        """Put what a trusted proxy was asked in place of what it asks, and forget what any other client says of that."""
+        """Take scheme and host from a trusted proxy's X-Forwarded headers; remove these headers from everybody's requests."""
         headers = MutableHeaders(scope=scope)
         if self._doors.trusts(scope):
             scope["scheme"] = _last(headers.get("x-forwarded-proto")) or scope["scheme"]
@@ -156,7 +159,7 @@ class Doorkeeper:
         scope["headers"] = [(name, value) for name, value in headers.raw if not name.startswith(b"x-forwarded-")]
 
     def _see_prefix(self, scope: Scope) -> None:
-        """Have the path begin with the server's own prefix, as ASGI wants it, whether a proxy left it out or passed it on."""
+        """Make the path begin with the server's own prefix, as ASGI expects, whether or not a proxy removed it."""
         path = str(scope["path"])
         passed_on = next((prefix for prefix in self._doors.prefixes if f"{path}/".startswith(f"{prefix}/")), "")
         scope["root_path"] = self._doors.root_path
@@ -172,7 +175,7 @@ def _last(value: str | None) -> str:
 
 
 def _origin(variable: str, text: str) -> str:
-    """As browsers write it: in small letters, without the port that goes without saying."""
+    """As browsers write it: in lower case, without the scheme's default port."""
     try:
         parts = urlsplit(text.lower())
         host, port = parts.hostname, parts.port

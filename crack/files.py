@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all, whatever is killed and whenever the power fails: the one way to write them.
+"""Writes files that are complete or absent, even after a kill or a power cut; everything that writes such files uses this
+module.
 
-Left to others: what belongs into a model's archive and so may not import this (`model.inference`), checkpoints, which torch
-writes, and the pictures of a survey, which are made again where they are missing.
+Left to others: code in a model's archive, which may not import this (`model.inference`); checkpoints, which torch writes; and
+a survey's pictures, which are made again if they are missing.
 """
 
 import os
@@ -13,18 +14,18 @@ from typing import BinaryIO
 
 @contextmanager
 def whole(path: Path, mode: int | None = None, incoming: Path | None = None) -> Iterator[BinaryIO]:
-    """A new file to write to. At the end it is brought to disk and takes the place of what was at `path`; its name is on disk
-    too. Where anything fails, `path` stays as it was, and nothing else is left.
+    """A new file to write to. At the end it is synced to disk and replaces the file at `path`; its name is synced too. If
+    anything fails, `path` stays as it was, and nothing else is left.
 
     Args:
-        mode: its exact rights; without it those that the umask gives.
+        mode: its exact permissions; without it the umask decides.
         incoming: where it is written, on the same file system; beside `path` where not given.
 
     Raises:
         OSError: the disk is full or cannot be written.
     """
     incoming = incoming or path.with_name(f".{path.name}.tmp")
-    incoming.unlink(missing_ok=True)  # of one that was killed
+    incoming.unlink(missing_ok=True)  # left by a process that was killed
     try:
         with os.fdopen(os.open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode), "wb") as file:
             if mode is not None:

@@ -1,7 +1,7 @@
-"""Where everything of one system is: CRACK_INSTANCE moves all ports and folders at once, so that several share a machine.
+"""The ports and folders of one system. CRACK_INSTANCE moves all of them at once, so that several systems can share a machine.
 
-Each process reads its settings from `of_instance`, so a default is written here and nowhere else. Left to others: what the
-variables mean (docs/configuration.md) and what isn't a place.
+Each process reads its settings through `of_instance`, so the defaults are written here and nowhere else. Left to others: what
+the variables mean (docs/configuration.md), and settings that are no port, folder or address.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLE = "CRACK_INSTANCE"
-N_INSTANCES = 5  # with more of them, one's sidecar would have another's page's port
+N_INSTANCES = 5  # with more, the sidecar of one would have the port of another's page
 STEP = 100
 PORTS = {
     "CRACK_SIDECAR_PORT": 8000,
@@ -19,7 +19,7 @@ PORTS = {
     "CRACK_PROMETHEUS_PORT": 9090,
     "CRACK_NODE_EXPORTER_PORT": 9100,
 }
-TORCHSERVE = {  # of the first instance they are those in config.properties
+TORCHSERVE = {  # for the first instance config.properties has them
     "TS_INFERENCE_ADDRESS": "http://127.0.0.1:8080",
     "TS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8081",
     "TS_METRICS_ADDRESS": "http://127.0.0.1:8082",
@@ -41,8 +41,8 @@ _OURS = ("CRACK_", "TS_", "TORCHSERVE_", "MLFLOW_", "BACKEND_URL")
 
 
 def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, and a value for every port, folder and address of a neighbour that it doesn't name. What is set to
-    nothing counts as not set.
+    """The environment, with a value for every port, folder and address that it doesn't set. An empty variable of ours counts
+    as unset.
 
     Raises ValueError where CRACK_INSTANCE is no number of an instance.
     """
@@ -65,7 +65,7 @@ def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def reachable_at(host: str, port: object) -> str:
-    """Where processes of this machine reach what listens at `host`, which may be all addresses or none in particular."""
+    """The URL by which processes of this machine reach a server that listens at `host`; that may mean all addresses."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,7 +10,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def issuer_url(environment: Mapping[str, str]) -> str:
-    """As it is in each of its tokens; empty where none is named. Raises ValueError where it is no sensible value."""
+    """As its tokens name it; empty if none is set. Raises ValueError if it is no sensible value."""
     url = environment.get("CRACK_OIDC_ISSUER", "")
     if url and not is_private(url):
         raise ValueError(f"CRACK_OIDC_ISSUER={url!r}: expected https://, or http:// on this machine.")
@@ -26,6 +26,6 @@ def page_client(environment: Mapping[str, str]) -> str:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody on the way can change what is answered."""
+    """Whether nobody between here and there can change the answers."""
     parts = urlsplit(url)
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))

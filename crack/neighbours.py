@@ -1,4 +1,4 @@
-"""Asking the other parts of this system over HTTP: not by the proxy that the environment names for the world outside."""
+"""HTTP requests to the other parts of this system, without the proxy that the environment names for the internet."""
 
 import os
 from urllib.parse import urlsplit
@@ -7,15 +7,15 @@ import requests
 
 
 def session() -> requests.Session:
-    """A session that heeds neither proxy variables nor a .netrc, which would replace the key that is sent."""
+    """A session that ignores proxy variables and .netrc, which would replace the API key."""
     made = requests.Session()
     made.trust_env = False
     return made
 
 
 def ask_without_proxy(url: str) -> None:
-    """Have this process's other libraries, and the processes that it starts, ask `url` directly: where its host is this machine
-    or, as a container's or a service's, has a name without a dot.
+    """Make this process's other libraries, and the processes it starts, reach `url` directly, without a proxy: if its host is
+    this machine, or has a name without a dot, as containers and services have.
     """
     host = urlsplit(url).hostname or ""
     if host != "::1" and not host.startswith("127.") and "." in host:

@@ -1,4 +1,4 @@
-"""How a server of ours refuses a request: the form of every error, and when one that was only busy may be asked again.
+"""How our servers refuse a request: the form of every error, and when a client may try again.
 
 Left to others: which codes there are (`model.inference.errors`), and what TorchServe answers by itself.
 """

@@ -1,5 +1,5 @@
-"""What the settings of all parts have in common: environment variables, read once at the start, of which an empty one counts as
-unset and every wrong one is named at once.
+"""What the settings of all parts have in common: they are environment variables, read once at the start; an empty one counts
+as unset, and all wrong ones are named at once.
 
 Left to others: where things are by default (`crack.instance`), and which variables a part reads.
 """
@@ -75,7 +75,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     composed: ClassVar[Mapping[str, Reader]] = MappingProxyType({})
-    """Fields that several variables make, or that others define; a reader raises ValueError, naming the variable."""
+    """Fields that are made of several variables, or defined elsewhere; a reader raises ValueError, naming the variable."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -98,7 +98,9 @@ class Settings(BaseModel):
 
 
 def read_store_url(environment: Mapping[str, str]) -> str:
-    """Of the PostgreSQL that has the stores' tables; empty where SQLite has. It holds a password: no message repeats it."""
+    """The URL of the PostgreSQL that holds the stores' tables; empty for SQLite. It contains a password, so no message repeats
+    it.
+    """
     path, url = environment.get("CRACK_STORE_URL_FILE"), environment.get("CRACK_STORE_URL", "")
     if path:
         try:
@@ -113,7 +115,7 @@ def read_store_url(environment: Mapping[str, str]) -> str:
 
 
 class OfSeveralParts(Settings):
-    """What the sidecar and the retrain job both read."""
+    """Settings that the sidecar and the retrain job share."""
 
     torchserve_url: Url = Field(
         alias="TORCHSERVE_URL", description="where TorchServe predicts; by default as `TS_INFERENCE_ADDRESS` says"

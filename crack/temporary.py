@@ -1,4 +1,4 @@
-"""A temporary folder of a process that is gone when the process ends: by itself or, after a kill, when the next one starts."""
+"""A temporary folder that disappears with its process: at its end or, after a kill, when the next one starts."""
 
 import fcntl
 import os
@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 class OwnFolder:
-    """A new folder `NAME-...` where temporary files are kept (TMPDIR); those of that name whose process was killed are removed.
+    """A new folder `NAME-...` in TMPDIR; folders of that name whose process was killed are removed.
 
-    Its owner holds a lock on it, which the kernel takes back from a process that is killed.
+    Its owner holds a lock on it, which the kernel releases if the process is killed.
 
-    Raises OSError where no folder can be made or locked.
+    Raises OSError if no folder can be created or locked.
     """
 
     def __init__(self, name: str) -> None:
@@ -32,7 +32,7 @@ class OwnFolder:
                 "TMPDIR to a folder on a disk of this machine, such as /tmp."
             ) from error
         self._lock: int | None = lock
-        self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now: nobody finds it without its lock
+        self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now, so nobody finds it unlocked
 
     def remove(self) -> None:
         """May be called again."""

@@ -1,12 +1,12 @@
-"""What `crack up` runs: the parts in the Procfile, each started again when it ends, until Ctrl-C; or those that are named.
+"""`crack up`: runs the parts in the Procfile, or those that are named, until Ctrl-C, and starts each again when it ends.
 
 Prometheus and its node-exporter are left out where they are not installed (`make monitor` does that). A port that somebody
 else holds is named before anything starts.
 
 honcho prefixes what the parts print and hands signals on, but ends all of them when one ends. supervisor gives up on a part
 after some tries and does not say whose line is whose; circus listens on ports of its own, where any user of the machine may
-command it. So `Part` starts a part again. Beside honcho's own command this gives the parts a minute to end in order, as
-TorchServe takes some seconds, and stops them when the terminal is closed, as honcho itself would leave them running.
+command it. So `Part` starts a part again. Unlike honcho's own command, this also gives the parts a minute to end in order,
+because TorchServe takes some seconds, and stops them when the terminal is closed.
 """
 
 import argparse
@@ -72,7 +72,7 @@ X86_64_V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 class Part(process.Process):  # type: ignore[misc]
     """A process of the Procfile that is started again when it ends, after pauses that double until it runs for a minute.
 
-    Only a setting that it refuses at its very first start ends all, as somebody must correct it.
+    If it refuses a setting at its very first start, all parts end, as somebody must correct it.
     """
 
     def __init__(self, stopping: Any, *given: Any, **named: Any) -> None:
@@ -110,7 +110,7 @@ def _heed_signals() -> None:
 
 
 class Parts(manager.Manager):  # type: ignore[misc]
-    """What honcho runs them with."""
+    """honcho's manager, with `Part` for its processes."""
 
     def __init__(self, printer: Any = None) -> None:
         super().__init__(printer)
@@ -123,7 +123,7 @@ class Parts(manager.Manager):  # type: ignore[misc]
 
 
 class Output(printer.Printer):  # type: ignore[misc]
-    """Where nobody reads it any more, as at a closed terminal or a pipe whose reader has ended, all parts end in order."""
+    """When nobody can read the output any more (a closed terminal, a pipe whose reader has ended), all parts end in order."""
 
     def write(self, message: Any) -> None:
         try:
@@ -181,18 +181,20 @@ def _holder(port: int) -> str:
         listening = {each.laddr.port: each.pid for each in found if each.laddr and each.status == psutil.CONN_LISTEN}
         holder = psutil.Process(listening[port])
         return f"pid {holder.pid} ({' '.join(holder.cmdline())[:80]})"
-    except (psutil.Error, KeyError, TypeError):  # others' processes have no id here
+    except (psutil.Error, KeyError, TypeError):  # the process ids of other users are hidden
         return "a process of another user"
 
 
 def lacking_instructions(cpuinfo: str) -> list[str]:
-    """What an x86-64 processor lacks of `X86_64_V2`: importing numpy would end with SIGILL and without a word."""
+    """The instructions of `X86_64_V2` that an x86-64 processor lacks; with any missing, importing numpy would end with SIGILL
+    and no message.
+    """
     found = re.search(r"^flags\s*:(.*)", cpuinfo, re.MULTILINE)
     return sorted(X86_64_V2 - set(found[1].split())) if found else []
 
 
 def prometheus_configuration(environment: Mapping[str, str]) -> Path:
-    """Another instance's Prometheus has a configuration of its own, whose targets are at the ports of that instance."""
+    """The configuration file; an instance other than the first gets a copy whose targets are at its own ports."""
     offset = STEP * (instance_number(environment) - 1)
     folder = shipped("monitoring/prometheus")
     if offset:
@@ -237,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     own, tools = Path(sys.executable).parent, Path(".tools").resolve()
     environment["PATH"] = os.pathsep.join([str(own), environment["PATH"], str(tools)])
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nobody else is told
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nothing is reported to others
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")

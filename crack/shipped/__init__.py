@@ -9,6 +9,6 @@ _FOLDER = Path(__file__).resolve().parent
 
 
 def shipped(name: str | Path) -> Path:
-    """A file or folder in the folder where the command was started or, if there is none of that name, the one shipped."""
+    """The file or folder of that name in the current folder or, if there is none, the one shipped with the package."""
     here = Path(name)
     return here if here.exists() or not (_FOLDER / here).exists() else _FOLDER / here

@@ -1,7 +1,8 @@
 """A part of the stores' tables, opened: in SQLite, whose commits survive a power cut, or in PostgreSQL.
 
 In SQLite one process owns a store of photographs; in PostgreSQL any number shares it, and whoever writes has the part's lock
-until the commit. So what a write reads stays true until it is done, in both. Left to others: the tables, and what is asked.
+until the commit. In both, data that a write reads cannot change before it is done. Left to others: the tables, and the
+queries.
 """
 
 import fcntl
@@ -27,7 +28,7 @@ POSTGRESQL_FILE = "postgresql.id"  # in the folder of a store whose tables are i
 _PATIENCE_S = 10  # with whoever has SQLite's file locked
 _LOCKS = 0x63726163  # of ours in PostgreSQL; each part has one
 _SWEEP_LOCKS = _LOCKS + 1
-# A process that is gone, or hangs in the middle of a write, keeps the others waiting so long.
+# If a process disappears or hangs in the middle of a write, the others wait this long.
 _WRITE_SETTINGS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 
 
@@ -35,8 +36,8 @@ class Database:
     """The tables of `part` of the store in `folder`, which are made, or brought to this version's form, where that is needed.
 
     Args:
-        url: of PostgreSQL; empty: SQLite in the folder.
-        is_owner: whether no other process may own it meanwhile; of no meaning in PostgreSQL.
+        url: of PostgreSQL; if empty, SQLite in the folder.
+        is_owner: whether to keep other processes from owning it meanwhile; ignored for PostgreSQL.
 
     Raises:
         BlockingIOError: another process owns it; `filename` is the folder.
@@ -85,7 +86,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """All that is executed within, or nothing of it; nobody else writes to the part meanwhile.
+        """A transaction: all of its changes are written, or none; nobody else writes to the part meanwhile.
 
         Raises:
             StoreError: nothing was written, or, where the connection broke at the very end, all of it.
@@ -98,13 +99,13 @@ class Database:
 
     @contextmanager
     def counting(self) -> Iterator[Connection]:
-        """For what is written without waiting for one's turn. Raises StoreError."""
+        """A transaction that writes without waiting for its turn. Raises StoreError."""
         with self.reading() as connection:
             yield connection
 
     @contextmanager
     def sweeping(self) -> Iterator[bool]:
-        """Whether no other process sweeps the part's files; none begins to until this ends."""
+        """Whether this process may sweep the part's files; no other process begins to until this ends."""
         if not self.is_shared:
             yield True
             return
@@ -112,7 +113,7 @@ class Database:
             yield bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_SWEEP_LOCKS, list(Part).index(self.part)))))
 
     def forget_deleted(self) -> None:
-        """What was deleted goes from SQLite's log, too. In PostgreSQL its own log and vacuum see to that."""
+        """Remove deleted rows from SQLite's log, too. PostgreSQL does that by itself."""
         if not self.is_shared:
             with self._faults_told(), self._engine.connect() as connection:
                 connection.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -137,7 +138,7 @@ def _sqlite(path: Path, pool: type[Pool] | None) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # else Python's sqlite3 begins and commits by itself
+        connection.isolation_level = None  # otherwise Python's sqlite3 begins and commits by itself
         for pragma in ("journal_mode = WAL", "synchronous = FULL", "secure_delete = ON"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -157,13 +158,13 @@ def _address(url: str) -> URL:
 
 
 def _postgresql(address: URL, pool: type[Pool] | None) -> Engine:
-    # A connection that broke since it was used is made anew.
+    # A connection that has broken since its last use is replaced.
     return create_engine(address, poolclass=pool, pool_pre_ping=True, connect_args={"connect_timeout": _PATIENCE_S})
 
 
 def _wait_for_turn(connection: Connection, part: Part) -> None:
     settings = [func.set_config(name, value, True) for name, value in _WRITE_SETTINGS.items()]
-    # "off", for all of a server, is no more than a default: what is acknowledged here survives a power cut.
+    # A server's "off" is only a default: what is acknowledged here survives a power cut.
     is_synced = func.coalesce(func.nullif(func.current_setting("synchronous_commit"), "off"), "on")
     connection.execute(select(*settings, func.set_config("synchronous_commit", is_synced, True)))
     connection.execute(select(func.pg_advisory_xact_lock(_LOCKS, list(Part).index(part))))

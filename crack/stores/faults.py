@@ -2,8 +2,8 @@
 
 OSError
  +- StoreError          it cannot be used as it is: a damaged file, a fault of ours
-     +- StoreFullError  its disk is full, or may not be written
-     +- StoreAwayError  it does not answer, or somebody has it locked: the same again may do
+     +- StoreFullError  its disk is full or cannot be written to
+     +- StoreAwayError  it does not answer, or is locked: trying again may help
 """
 
 import sqlite3
@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 
 class StoreError(OSError):
-    """The sentence tells what the database said, and of which store."""
+    """Its message names the store and quotes the database."""
 
 
 class StoreFullError(StoreError):
@@ -33,7 +33,7 @@ _POSTGRESQL_AWAY = ("08", "25006", "25P03", "40", "53", "55", "57")
 
 
 def told(error: DBAPIError | NoConnectionError, where: str) -> StoreError:
-    """The database's own error as one of ours; `where`: the store, as people know it."""
+    """The database's error as one of ours; `where` names the store for people."""
     cause = getattr(error, "orig", None)
     sentence = f"{where}: {str(cause or error).strip()}"
     if isinstance(cause, sqlite3.Error):

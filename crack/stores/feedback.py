@@ -1,6 +1,6 @@
 """Items of feedback and what happened to them.
 
-Left to others: what becomes of an item by what is said of it (`sidecar`), and how one is learned from (`retrain`).
+Left to others: how feedback changes an item (`sidecar`), and how an item is learned from (`retrain`).
 """
 
 from collections.abc import Collection
@@ -35,8 +35,8 @@ def find(connection: Connection, item_id: str) -> Values | None:
 
 
 def items(connection: Connection, states: Collection[State], limit: int, offset: int) -> list[Values]:
-    """Those in the given states; where none is given, those that wait for a person. State by state; first what the model was
-    most uncertain about, then the oldest.
+    """Items in the given states or, if none is given, those that wait for a person. Sorted by state, then by the model's
+    uncertainty (highest first), then by age (oldest first).
     """
     rank = case({state.value: rank for rank, state in enumerate(State)}, value=ITEMS.c.state)
     chosen = _items().where(ITEMS.c.state.in_(states) if states else _WAITS)
@@ -50,7 +50,7 @@ def unchecked(connection: Connection) -> list[Values]:
 
 
 def accepted(connection: Connection) -> list[Values]:
-    """`id`, `image_file`, `mask_file`, `near_group` and `look_alikes` of what trains, by its id."""
+    """`id`, `image_file`, `mask_file`, `near_group` and `look_alikes` of the items that train, sorted by id."""
     columns = (ITEMS.c.id, ITEMS.c.image_file, ITEMS.c.mask_file, ITEMS.c.near_group, ITEMS.c.look_alikes)
     is_label = (ITEMS.c.state == State.ACCEPTED) & ITEMS.c.mask_file.is_not(None)
     return every(connection, select(*columns).where(is_label).order_by(ITEMS.c.id))
@@ -113,7 +113,7 @@ def put(connection: Connection, item: Values, event: Values, *, is_new: bool) ->
 
 
 def remove(connection: Connection, item_id: str) -> set[str]:
-    """Item and events are gone; the files that they referred to."""
+    """Delete an item and its events; returns the files that they referred to."""
     of_events = select(EVENTS.c.mask_file).where(EVENTS.c.item_id == item_id)
     of_item = select(ITEMS.c.image_file, ITEMS.c.mask_file).where(ITEMS.c.id == item_id)
     files = {*connection.scalars(of_events), *(file for row in connection.execute(of_item) for file in row)}

@@ -1,4 +1,6 @@
-"""What the tables know of a folder of files: which of them rows refer to, what they take, and whose folder it is."""
+"""What the tables know about a folder of files: which files are referred to by rows, how much space they take, and which store
+owns the folder.
+"""
 
 import uuid
 from collections.abc import Collection
@@ -42,7 +44,7 @@ def set_bytes(connection: Connection, part: Part, n_counted: int) -> None:
 
 
 def has_no_positions(connection: Connection, part: Part) -> bool:
-    """Whether the photographs were rid of where they were taken."""
+    """Whether positions were removed from the photographs."""
     return bool(connection.scalar(select(FOLDERS[part].c.has_no_positions)))
 
 
@@ -51,8 +53,8 @@ def set_no_positions(connection: Connection, part: Part, is_so: bool) -> None:
 
 
 def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collection[str], is_shared: bool) -> None:
-    """Know the folder from now on. Where the tables are in PostgreSQL, folder and database must belong together: else what
-    rows of another database refer to would be swept.
+    """Remember the folder. With tables in PostgreSQL, folder and database must belong together: otherwise files that rows of
+    another database refer to would be removed.
 
     Raises:
         ValueError: they don't; a sentence.
@@ -82,6 +84,6 @@ def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collect
             f"{folder} holds files that the database in CRACK_STORE_URL knows nothing of. Name the database that they were "
             "kept with, or an empty folder."
         )
-    new_id = folders_id or uuid.uuid4().hex  # of a start that was killed between the next two lines
+    new_id = folders_id or uuid.uuid4().hex  # left by a start that was killed between the next two lines
     write_whole(marker, f"{new_id}\n".encode())
     connection.execute(insert(table).values(id=new_id, n_bytes=0, has_no_positions=False))

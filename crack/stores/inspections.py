@@ -21,7 +21,7 @@ def find(connection: Connection, inspection_id: str) -> Values | None:
 
 
 def newest(connection: Connection, limit: int, offset: int) -> list[Values]:
-    """What was changed last comes first."""
+    """The most recently changed first."""
     in_order = select(INSPECTIONS).order_by(INSPECTIONS.c.changed_at.desc(), INSPECTIONS.c.id)
     return every(connection, in_order.limit(limit).offset(offset))
 
@@ -39,7 +39,7 @@ def change(connection: Connection, inspection_id: str, values: Values) -> None:
 
 
 def remove(connection: Connection, inspection_id: str) -> set[str]:
-    """The inspection and its photographs are gone; the files that they referred to."""
+    """Delete an inspection and its photographs; returns the files that they referred to."""
     files = _remove(connection, PHOTOGRAPHS.c.inspection_id == inspection_id)
     connection.execute(delete(INSPECTIONS).where(INSPECTIONS.c.id == inspection_id))
     return files
@@ -69,7 +69,7 @@ def named(connection: Connection, inspection_id: str, file: str) -> Values | Non
 
 
 def photographs(connection: Connection, inspection_id: str, states: Collection[str], limit: int, offset: int) -> list[Values]:
-    """Of any state where none is given."""
+    """In any state, if none is given."""
     chosen = _photographs(inspection_id)
     if states:
         chosen = chosen.where(PHOTOGRAPHS.c.state.in_(states))
@@ -101,12 +101,12 @@ def put(connection: Connection, values: Values, *, is_new: bool) -> None:
 
 
 def forget_taken(connection: Connection, inspection_id: str, taken: str) -> None:
-    """Put `taken` in the place of where and when each photograph was taken."""
+    """Replace each photograph's time and position by `taken`."""
     connection.execute(update(PHOTOGRAPHS).where(PHOTOGRAPHS.c.inspection_id == inspection_id).values(taken=taken))
 
 
 def remove_photograph(connection: Connection, inspection_id: str, photograph_id: str) -> set[str]:
-    """It is gone; the files that it referred to."""
+    """Delete a photograph; returns the files that it referred to."""
     return _remove(connection, (PHOTOGRAPHS.c.inspection_id == inspection_id) & (PHOTOGRAPHS.c.id == photograph_id))
 
 
@@ -118,7 +118,7 @@ def _remove(connection: Connection, chosen: Any) -> set[str]:
 
 
 def n_index_bytes(connection: Connection) -> int:
-    """What the tables take on the disk of the files: nothing where they are in PostgreSQL."""
+    """The bytes that the tables take on the files' disk: 0 in PostgreSQL."""
     if connection.dialect.name != "sqlite":
         return 0
     n_pages, page_bytes, n_free = (

@@ -1,4 +1,6 @@
-"""The queue of retrainings: the sidecar writes who asked, the retrain job what became of it, each in a process of its own."""
+"""The queue of retrainings: the sidecar writes requests, and the retrain job writes their progress and result, each in its own
+process.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,8 +18,8 @@ from crack.stores.tables import JOBS, Part
 
 @dataclass(frozen=True)
 class Job:
-    """One retraining. `progress` goes from 0 to 1; `message` says what it does, did, or why it failed; `n_labels` counts the
-    accepted labels in its snapshot, once it was judged.
+    """One retraining. `progress` goes from 0 to 1; `message` says what it does or did, or why it failed; `n_labels` is the
+    number of accepted labels in its snapshot, set once it is judged.
     """
 
     id: int
@@ -31,7 +33,7 @@ class Job:
 
 
 class Jobs:
-    """The jobs beside the feedback store in `feedback_dir`, or in PostgreSQL at `url`; several processes may have them open.
+    """The jobs beside the feedback store in `feedback_dir`, or in PostgreSQL at `url`; several processes may open them.
 
     Raises:
         StoreError, ValueError, OSError: as `Database` does; each method raises the first.
@@ -51,7 +53,7 @@ class Jobs:
         return newest[0]
 
     def recent(self, n_jobs: int | None = None) -> list[Job]:
-        """The newest first; all of them without a number."""
+        """The newest first, at most `n` if it is given."""
         with self._database.reading() as connection:
             return _recent(connection, n_jobs)
 
@@ -65,12 +67,12 @@ class Jobs:
         return job
 
     def asked(self) -> int | None:
-        """The job that somebody asked for and that waits."""
+        """The requested job that waits."""
         with self._database.reading() as connection:
             return _queued(connection)
 
     def tell(self, job: int, state: JobState, progress: float, message: str, n_labels: int | None = None) -> None:
-        """`n_labels`: the accepted labels of its snapshot, once they were judged."""
+        """`n_labels`: the number of accepted labels in its snapshot, once it is judged."""
         values = {"state": state, "progress": progress, "message": message}
         if n_labels is not None:
             values["n_labels"] = n_labels
@@ -78,17 +80,19 @@ class Jobs:
             _change(connection, JOBS.c.id == job, values)
 
     def tell_waiting(self, message: str) -> None:
-        """Why what was asked for has not begun."""
+        """Say why the requested retraining has not begun."""
         with self._database.writing() as connection:
             _change(connection, JOBS.c.state == JobState.QUEUED, {"message": message})
 
     def advance(self, progress: float) -> None:
-        """How far the job that runs is."""
+        """Record the progress of the running job."""
         with self._database.writing() as connection:
             _change(connection, JOBS.c.state == JobState.RUNNING, {"progress": progress})
 
     def fail_interrupted(self) -> list[str]:
-        """What is running although nobody holds the job's lock was killed; sentences about each."""
+        """Mark jobs as failed that are still "running" although nobody holds the job's lock: they were killed. Returns a
+        sentence for each.
+        """
         with self._database.writing() as connection:
             killed = connection.execute(select(JOBS.c.id, JOBS.c.message).where(JOBS.c.state == JobState.RUNNING)).all()
             for job, message in killed:
@@ -97,7 +101,7 @@ class Jobs:
         return [f"Retraining {job} was killed while: {message}." for job, message in killed]
 
     def n_labels_judged(self) -> int:
-        """Accepted labels that the newest finished retraining had; 0 where there was none."""
+        """The number of accepted labels in the newest finished retraining; 0 if there is none."""
         newest = select(JOBS.c.n_labels).where(JOBS.c.n_labels.is_not(None)).order_by(JOBS.c.id.desc()).limit(1)
         with self._database.reading() as connection:
             return int(connection.scalar(newest) or 0)

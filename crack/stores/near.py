@@ -1,4 +1,4 @@
-"""Near copies by their perceptual hashes, found without comparing with all.
+"""Finds near copies by their perceptual hashes, without comparing each photograph with all others.
 
 A hash has 64 bits, cut into four words of 16. Of two hashes that differ in at most 6 bits, one word at least differs in one bit
 or in none, as four words with two each would be eight. So each photograph is kept under its four words, and its near copies are
@@ -10,16 +10,16 @@ _N_WORDS, _WORD_BITS = 4, 16
 
 
 def distance(one: str, other: str) -> int:
-    """In how many of their 64 bits two perceptual hashes, in hexadecimal, differ."""
+    """The number of bits, of 64, in which two perceptual hashes (hexadecimal) differ."""
     return (int(one, 16) ^ int(other, 16)).bit_count()
 
 
 def keys(perceptual_hash: str) -> list[int]:
-    """Under which a photograph is kept: each word with its place before it."""
+    """The keys under which a photograph is kept: each word, with its place in front."""
     bits = int(perceptual_hash, 16)
     return [place << _WORD_BITS | bits >> place * _WORD_BITS & (1 << _WORD_BITS) - 1 for place in range(_N_WORDS)]
 
 
 def neighbours(perceptual_hash: str) -> list[int]:
-    """Under which its near copies are kept."""
+    """The keys under which its near copies are kept."""
     return [key ^ flipped for key in keys(perceptual_hash) for flipped in (0, *(1 << bit for bit in range(_WORD_BITS)))]

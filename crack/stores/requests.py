@@ -1,6 +1,5 @@
-"""The requests of the last seconds, counted for several sidecars together; in PostgreSQL alone.
-
-Left to others: how many are let in (`sidecar.rates`).
+"""Counts the requests of the last seconds for several sidecars together; only in PostgreSQL. Left to others: how many are
+allowed (`sidecar.rates`).
 """
 
 from sqlalchemy import Connection, delete, extract, func, insert, select
@@ -11,7 +10,9 @@ _NOW = extract("epoch", func.clock_timestamp())  # the database's clock, which i
 
 
 def count(connection: Connection, key: str, n_most: int, window_s: float) -> float:
-    """Count one more request of `key`, unless `n_most` came within the window: then the seconds until one is let in, else 0."""
+    """Count a request of `key` and return 0 or, if there were `n_most` within the window, return the seconds until the next is
+    allowed.
+    """
     # Those of a key one after the other. A power cut may take the newest, which does no harm: nobody waits for the disk.
     turn = func.pg_advisory_xact_lock(func.hashtextextended(key, 0))
     connection.execute(select(turn, func.set_config("synchronous_commit", "off", True)))

@@ -1,4 +1,4 @@
-"""What a question to the tables gives, by the names of its columns."""
+"""The rows that a query returns, by the names of their columns."""
 
 from collections.abc import Mapping
 from typing import Any

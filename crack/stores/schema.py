@@ -1,6 +1,6 @@
-"""The form of the tables, with a version: a store of an earlier one is brought to this one's when it is opened.
+"""The tables' schema and its versions: a store with an earlier schema is migrated when it is opened.
 
-Alembic does it, by the files in `migrations/versions`, in one transaction: killed, the store is as it was.
+Alembic does it, with the files in `migrations/versions`, in one transaction: if it is killed, the store stays as it was.
 """
 
 import logging
@@ -23,7 +23,7 @@ VERSIONS = "alembic_version"
 
 
 def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[], AbstractContextManager[Connection]]) -> None:
-    """Raises ValueError, a sentence, where that can't be."""
+    """Raises ValueError, with a sentence, if that is impossible."""
     with engine.connect() as connection:
         if HEADS[part] in _versions(connection):
             return
@@ -43,7 +43,7 @@ def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[
         except CommandError as error:
             raise ValueError(
                 f"{where} was written by a later version of this program ({', '.join(sorted(before))}; this one knows up to "
-                f"{HEADS[part]}). Install that version, or restore a backup of before."
+                f"{HEADS[part]}). Install that version, or restore an earlier backup."
             ) from error
         except UnknownFormError as error:
             raise ValueError(
@@ -54,7 +54,7 @@ def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[
 
 
 class UnknownFormError(Exception):
-    """A migration found tables of our names that no version of ours has made."""
+    """A migration found tables with our names that none of our versions has made."""
 
 
 def _versions(connection: Connection) -> set[str]:

@@ -1,4 +1,4 @@
-"""The words that say where an item of feedback, or a retraining, stands."""
+"""The states of an item of feedback, and of a retraining."""
 
 from enum import StrEnum
 
@@ -11,7 +11,7 @@ class State(StrEnum):
     LABELLED = "labelled"  # has a mask, waits for a reviewer
     ACCEPTED = "accepted"  # trains
     REJECTED = "rejected"
-    QUARANTINED = "quarantined"  # is in an original set, parts of which models are judged by
+    QUARANTINED = "quarantined"  # is in an original set; models are judged by parts of these
 
 
 class JobState(StrEnum):

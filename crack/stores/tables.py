@@ -1,6 +1,5 @@
-"""The tables of all stores. A change here wants a migration beside it (`migrations`) and its name in `schema.HEADS`.
-
-Left to others: what is asked of them (the modules beside this one).
+"""The tables of all stores. A change here needs a migration (`migrations`) and its name in `schema.HEADS`. Left to others: the
+queries (the modules beside this one).
 """
 
 from enum import StrEnum
@@ -22,7 +21,7 @@ class Text(TypeDecorator[str]):
 
 
 class Part(StrEnum):
-    """Which tables lie together: in SQLite each part is a file of its own, and all may be in one PostgreSQL."""
+    """Which tables belong together: in SQLite each part is its own file; one PostgreSQL may hold all."""
 
     FEEDBACK = "feedback"
     INSPECTIONS = "inspections"
@@ -104,7 +103,7 @@ JOBS = Table(
     Column("progress", Double, nullable=False),
     Column("n_labels", Integer),
 )
-REQUESTS = Table(  # the answered ones of the last minute; what a crash takes is counted anew
+REQUESTS = Table(  # the answered requests of the last minute; after a crash counting starts again
     "requests",
     METADATA,
     Column("id", Integer, primary_key=True),
@@ -116,7 +115,7 @@ REQUESTS = Table(  # the answered ones of the last minute; what a crash takes is
 
 
 def _folder(part: Part) -> Table:
-    """One row about the folder of the part's files: its id, what the files take, and whether positions were taken out."""
+    """One row about the folder of the part's files: its id, the files' size, and whether positions were removed."""
     return Table(
         f"{part}_folder",
         METADATA,
