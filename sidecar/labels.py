@@ -83,14 +83,25 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Mask:
-    """A corrected mask as it is stored: equal masks have equal files. `n_crack_px`: how many of its pixels are crack."""
+    """A corrected mask.
+
+    Attributes:
+        png: as it is stored: equal masks have equal files.
+        size_hw: of the upright photograph.
+        n_crack_px: how many of its pixels are crack.
+        bits: its pixels, eight to a byte, so that nobody decodes the file again.
+    """
 
     png: bytes
+    size_hw: tuple[int, int]
     n_crack_px: int
+    bits: bytes
 
     @classmethod
-    def of(cls, mask_hw: NDArray[np.bool_]) -> "Mask":
-        return cls(encode_mask(mask_hw), int(mask_hw.sum()))
+    def of(cls, mask_hw: NDArray[np.bool_], png: bytes = b"") -> "Mask":
+        """`png`: its file, where that is there already."""
+        height, width = mask_hw.shape
+        return cls(png or encode_mask(mask_hw), (height, width), int(mask_hw.sum()), np.packbits(mask_hw).tobytes())
 
     @classmethod
     def read(cls, data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> "Mask":
@@ -100,6 +111,12 @@ class Mask:
     @classmethod
     def empty(cls, size_hw: tuple[int, int]) -> "Mask":
         return cls.of(np.zeros(size_hw, np.bool_))
+
+    @property
+    def mask_hw(self) -> NDArray[np.bool_]:
+        height, width = self.size_hw
+        bits = np.unpackbits(np.frombuffer(self.bits, np.uint8), count=height * width)
+        return bits.view(np.bool_).reshape(self.size_hw)
 
 
 def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limits) -> tuple[Photograph, Mask | None]:
@@ -141,11 +158,12 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
     prob_hw_u8 = np.asarray(PngImageFile(io.BytesIO(probability_png)))
     is_models_own = is_unchanged = is_drawn_unturned = False
     if mask and 0 < mask.n_crack_px < prob_hw_u8.size:
-        mask_hw = read_mask(mask.png, (prob_hw_u8.shape[0], prob_hw_u8.shape[1]))
-        is_models_own = bool(prob_hw_u8[mask_hw].min() > prob_hw_u8[~mask_hw].max())
+        mask_hw = mask.mask_hw
+        least_inside = np.where(mask_hw, prob_hw_u8, 255).min()
+        is_models_own = bool(least_inside > (prob_hw_u8 * ~mask_hw).max())
         is_unchanged = bool(np.array_equal(mask_hw, prob_hw_u8 >= threshold_level(threshold)))
-        turned_hw = turn_upright(mask_hw, orientation)
-        if turned_hw.shape == mask_hw.shape:
+        turned_hw = turn_upright(mask_hw, orientation) if orientation != 1 else None
+        if turned_hw is not None and turned_hw.shape == mask_hw.shape:
             fit, turned_fit = float(prob_hw_u8[mask_hw].mean()), float(prob_hw_u8[turned_hw].mean())
             is_drawn_unturned = turned_fit > max(_FAR_BETTER * fit, _SURE_LEVEL)
     return Comparison(is_models_own, is_unchanged, is_drawn_unturned, round(1 - confidence(prob_hw_u8), 4))
@@ -159,7 +177,7 @@ def read_and_compare(
     Raises:
         RequestError: as `read_mask` does.
     """
-    mask = Mask(mask_png, int(read_mask(mask_png, size_hw).sum()))
+    mask = Mask.of(read_mask(mask_png, size_hw), mask_png)
     return mask, compare(mask, probability_png, threshold, read_orientation(image))
 
 
