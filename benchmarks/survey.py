@@ -8,6 +8,7 @@ of the same photographs, all in memory. Limits are without their start; the loca
 
 import argparse
 import multiprocessing
+import resource
 import shutil
 import statistics
 import subprocess
@@ -19,6 +20,7 @@ from itertools import cycle, islice
 from multiprocessing import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -36,37 +38,50 @@ from survey.processes import Core
 SETS = ("deepcrack", "crack500")
 
 
+class Cost(NamedTuple):
+    """Processor seconds are of all processes together; on a machine that others use too, they tell more than the clock."""
+
+    wall_s: float
+    processor_s: float
+
+
 def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
     """Photographs a second of the whole command."""
     started = time.perf_counter()
-    command = [sys.executable, "-m", "survey", str(folder), "--out", str(out), "--url", url]
+    command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(out), "--url", url]
     subprocess.run([*command, "--concurrency", str(concurrency)], check=True, capture_output=True)
     return len(list(folder.iterdir())) / (time.perf_counter() - started)
 
 
-def local_survey(folder: Path, out: Path, backend: str, n_processes: int) -> float:
-    """Seconds of the whole command."""
-    command = [sys.executable, "-m", "survey", str(folder), "--out", str(out), "--engine", "local", "--backend", backend]
-    started = time.perf_counter()
-    subprocess.run([*command, "--concurrency", str(n_processes)], check=True, capture_output=True)
-    return time.perf_counter() - started
+def local_survey(folder: Path, out: Path, backend: str, n_processes: int) -> Cost:
+    """Of the whole command."""
+    command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(out), "--engine", "local"]
+    started, before = time.perf_counter(), _processor_s()
+    subprocess.run([*command, "--backend", backend, "--concurrency", str(n_processes)], check=True, capture_output=True)
+    return Cost(time.perf_counter() - started, _processor_s() - before)
 
 
-def core_alone(paths: Sequence[Path], backend: str, n_processes: int) -> float:
-    """Photographs a second of the inference core, from memory to memory."""
+def _processor_s() -> float:
+    """Of all processes that this one has started, and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def core_alone(paths: Sequence[Path], backend: str, n_processes: int) -> Cost:
+    """Of the inference core, from memory to memory."""
     context = multiprocessing.get_context("spawn")
-    barrier, seconds = context.Barrier(n_processes), context.Queue()
+    barrier, costs = context.Barrier(n_processes), context.Queue()
     shares = [paths[number::n_processes] for number in range(n_processes)]
-    workers = [context.Process(target=_look_at_all, args=(share, backend, n_processes, barrier, seconds)) for share in shares]
+    workers = [context.Process(target=_look_at_all, args=(share, backend, n_processes, barrier, costs)) for share in shares]
     for worker in workers:
         worker.start()
-    longest = max(seconds.get() for _ in workers)
+    found = [costs.get() for _ in workers]
     for worker in workers:
         worker.join()
-    return len(paths) / longest
+    return Cost(max(cost.wall_s for cost in found), sum(cost.processor_s for cost in found))
 
 
-def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier: "Barrier", seconds: "Queue[float]") -> None:
+def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier: "Barrier", costs: "Queue[Cost]") -> None:
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
         card = unpack(Path(work), ARCHIVE)
         name, precision = backend.split()
@@ -75,10 +90,10 @@ def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier:
         core, photographs = Core(Segmenter(card, run), chosen), [path.read_bytes() for path in paths]
         look(core, photographs[0], Options(), Limits())
         barrier.wait()
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         for photograph in photographs:
             look(core, photograph, Options(), Limits())
-        seconds.put(time.perf_counter() - started)
+        costs.put(Cost(time.perf_counter() - started, time.process_time() - used))
 
 
 def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None:
@@ -86,13 +101,17 @@ def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None
     single = work / "single"
     single.mkdir()
     shutil.copy(paths[0], single)
-    print("| photographs a second | the core alone | survey | ratio | its start, s |\n|---|---|---|---|---|")
+    print("| photographs a second | the core alone | survey | ratio | ms of processor each | survey | ratio | its start, s |")
+    print(f"|{'---|' * 8}")
     for number in range(options.rounds):
-        most = core_alone(paths, options.backend, options.concurrency)
-        start_s = local_survey(single, work / f"single-{number}", options.backend, options.concurrency)
-        whole_s = local_survey(folder, work / f"out-{number}", options.backend, options.concurrency)
-        rate = (len(paths) - 1) / (whole_s - start_s)
-        print(f"| round {number + 1} | {most:.1f} | {rate:.1f} | {rate / most:.2f} | {start_s:.1f} |", flush=True)
+        core = core_alone(paths, options.backend, options.concurrency)
+        start = local_survey(single, work / f"single-{number}", options.backend, options.concurrency)
+        whole = local_survey(folder, work / f"out-{number}", options.backend, options.concurrency)
+        most, rate = len(paths) / core.wall_s, (len(paths) - 1) / (whole.wall_s - start.wall_s)
+        least_ms = 1000 * core.processor_s / len(paths)
+        each_ms = 1000 * (whole.processor_s - start.processor_s) / (len(paths) - 1)
+        told = f"{most:.1f} | {rate:.1f} | {rate / most:.2f} | {least_ms:.1f} | {each_ms:.1f} | {least_ms / each_ms:.2f}"
+        print(f"| round {number + 1} | {told} | {start.wall_s:.1f} |", flush=True)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ Left to others: where they are kept (`survey.findings`, `sidecar.reporting`).
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,7 +61,7 @@ class Photograph:
             return {"mm_per_px": self.given.mm_per_px, "scale_source": self.given.source}
         return self.row.scale or {}
 
-    @property
+    @cached_property
     def cracks(self) -> list[dict[str, Any]]:
         scale = self.scale
         told = [crack | scale.to_mm(crack) if scale else crack for crack in self.row.cracks or ()]

@@ -9,7 +9,6 @@ import io
 import os
 import sys
 import threading
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -24,15 +23,16 @@ from inspection.rows import Status
 from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
 from model.inference.options import Options, Quality
-from survey import coco, geojson
 from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser
-from survey.engines import Engine, SurveyError
+from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
 from survey.folder import Survey
+from survey.results import write_results
+from survey.sources import FolderSource
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
-from survey.surveyor import Surveyor, ask_all, photographs
-from survey.tables import PHOTOGRAPHS, write_tables
+from survey.surveyor import Engine, Surveyor, ask_all
+from survey.tables import PHOTOGRAPHS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +87,8 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
     out = chosen.out.resolve() if chosen.out else folder.with_name(f"{folder.name}-cracks")
     if out == folder:
         raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
-    files, others = photographs(folder, out)
+    source = FolderSource(folder)
+    files, others = source.photographs(out)
     if not files:
         found = "; ".join(f"{name}: {reason}" for name, reason in islice(others.items(), 3)) or "it is empty"
         raise SurveyError(f"{folder} holds no photograph ({found}).")
@@ -104,7 +105,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
         survey.close()
         raise
     try:
-        surveyor = Surveyor(folder, survey, engine, stopping)
+        surveyor = Surveyor(source, survey, engine, stopping)
         remaining = [file for file in files if not surveyor.is_answered(file)]
         print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
         if others:
@@ -126,33 +127,21 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
             )
             with progress as bar, stopped_by_signals(stopping):
                 reason = ask_all(surveyor, remaining, bar)
-        counts, versions = _counted(survey, all_files)
-        models = ", ".join(f"{version} ({count})" if len(versions) > 1 else version for version, count in versions.items())
-        asked = f"quality {question['quality']}, threshold {question['threshold']}, model {models or 'none'}"
         given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
         about = About(folder, given_scale, chosen.exif, options.judged_by())
         about.save(survey)
-        findings = Findings(survey, about, all_files)
-        write_tables(findings, chosen.bom)
-        geojson.write_geojson(findings)
-        if "coco" in chosen.also:
-            coco.write_coco(findings)
-        if "dxf" in chosen.also:
-            from survey.dxf import write_dxfs  # half a second, and it looks for all fonts of the machine
-
-            write_dxfs(findings)
-        n_unmeasured = sum(found.row.lines is None and not found.row.error for found in findings.predicted())
-        sheet = survey.write_sheet(all_files, folder.name, asked)
+        asked = f"quality {question['quality']}, threshold {question['threshold']}"
+        tally, asked, sheet = write_results(Findings(survey, about, all_files), chosen.bom, chosen.also, asked)
         n_remaining = sum(not surveyor.is_answered(file) for file in remaining) if stopping.is_set() else 0
     finally:
         engine.close()
         survey.close()
-    print(f"{', '.join(f'{counts[status]} {status}' for status in Status if counts[status])}; {asked}.")
-    if len(versions) > 1:
+    print(f"{', '.join(f'{tally.counts[status]} {status}' for status in Status if tally.counts[status])}; {asked}.")
+    if len(tally.versions) > 1:
         print("The model was changed between: their shares of crack need not compare.")
-    if n_unmeasured:
+    if tally.n_unmeasured:
         print(
-            f"{n_unmeasured} were answered by an older version, which told less of their cracks: for all of it, choose "
+            f"{tally.n_unmeasured} were answered by an older version, which told less of their cracks: for all of it, choose "
             "another --out."
         )
     print(f"{sheet}")
@@ -161,7 +150,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
     if n_remaining:
         print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
         return INTERRUPTED
-    return DONE if counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
+    return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
 
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
@@ -173,17 +162,6 @@ def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, sto
 
     archive = chosen.archive or model_store / served(model_store)
     return LocalEngine(archive, options, chosen.concurrency or default_n(), chosen.backend, stopping)
-
-
-def _counted(survey: Survey, files: Sequence[str]) -> tuple[Counter[Status], Counter[str]]:
-    """How many photographs have which status, and how many each version of the model predicted."""
-    counts: Counter[Status] = Counter()
-    versions: Counter[str] = Counter()
-    for row in survey.rows(files):
-        counts[row.status] += 1
-        if row.status is Status.PREDICTED:
-            versions[row.model_version] += 1
-    return counts, versions
 
 
 def _address(text: str) -> str:

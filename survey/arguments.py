@@ -7,7 +7,7 @@ from model.inference import standards
 from model.inference.options import Quality
 from survey import coco, geojson
 from survey.engines.http import LONGEST_WAIT_S
-from survey.folder import SHEET
+from survey.sheet import NAME as SHEET
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK
 
 # What each photograph's own scale is found by, while it is measured: another one needs another --out.

@@ -48,7 +48,7 @@ def _annotations(findings: Findings) -> Iterator[dict[str, Any]]:
         row = photograph.row
         if not row.cracks or row.lines is None:
             continue
-        mask_hw = decode(findings.survey.mask(row.file).read_bytes())[..., 0] > 0
+        mask_hw = decode(findings.survey.pictures.mask(row.file).read_bytes())[..., 0] > 0
         for crack, at in zip(row.cracks, crack_pixels(mask_hw, row.lines), strict=True):
             number += 1
             left, top, right, bottom = crack["bbox_px"]

@@ -11,7 +11,7 @@ from ezdxf.units import MM
 from inspection.findings import Photograph, printable
 from model.inference.width_classes import unit_of, width_class
 from survey.findings import Findings
-from survey.folder import fitting
+from survey.pictures import fitting
 
 FOLDER = "dxf"
 _UNITLESS = 0

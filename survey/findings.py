@@ -94,6 +94,15 @@ class Findings:
         return self.about.standard
 
     @property
+    def is_scaled_by_marker(self) -> bool:
+        return "marker_size_mm" in self.survey.question
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether cracks may have figures in millimetres."""
+        return self.scale is not None or self.is_scaled_by_marker or "distance_m" in self.survey.question
+
+    @property
     def elsewhere(self) -> str:
         return "the tables in the survey's folder (cracks.csv, photographs.csv)"
 
@@ -120,7 +129,7 @@ class Findings:
                 return decode(data), True
         except (OSError, RequestError):
             pass
-        return decode(self.survey.overlay(file).read_bytes()), False
+        return decode(self.survey.pictures.overlay(file).read_bytes()), False
 
     def _photograph(self, row: Row) -> Photograph:
         is_told = self.about.with_exif and row.status is not Status.LEFT_OUT

@@ -101,7 +101,7 @@ class Processes:
         """What a function of a module returns, called in one of the processes; arguments and result are pickled.
 
         Raises:
-            RequestError: what the function raises.
+            RequestError, OSError: what the function raises.
             RuntimeError: it raised something else.
             EndedError, StoppedError: see there.
         """
@@ -224,8 +224,8 @@ def _serve(connection: "Connection[Any, Any]", folder: Path, wanted: Sequence[st
         error: Exception | None = None
         try:
             result = function(core, *arguments, **named)
-        except RequestError as refusal:
-            error = refusal
+        except (RequestError, OSError) as told:
+            error = told
         except Exception as failure:
             traceback.print_exc()
             error = RuntimeError(f"{type(failure).__name__}: {failure}")

@@ -6,94 +6,109 @@ OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); in the wo
 
 import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from openpyxl import Workbook
-from openpyxl.cell import WriteOnlyCell
-from openpyxl.styles import Font
-from openpyxl.utils import get_column_letter
-
-from inspection.findings import Photograph, printable
+from inspection.findings import Photograph
 from inspection.rows import Status
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
+from survey import workbook
 from survey.findings import Findings
+from survey.folder import Survey
+from survey.workbook import Sheet
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
 _SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
 _EXIF_COLUMNS = ("taken_at", "latitude", "longitude")
-_MAX_ROWS = 2**20 - 1  # of a sheet, below its header
-_MAX_CHARACTERS = 32_767  # of a cell
+_MARKER_COLUMNS = ("scale_uncertainty_ratio", "mm_per_px")
+_BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain")
 _FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # the last four are the first four at full width
-_Table = tuple[Sequence[str], Iterator[Sequence[Any]]]
 
 
-def write_tables(findings: Findings, with_bom: bool) -> None:
-    """Both CSVs and the workbook, each whole or not at all.
+@contextmanager
+def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph], None]]:
+    """Gives what takes one photograph after the other, in their order; at the end all three files are whole.
+
+    A table with more than `workbook.MAX_LINES` gets no workbook, and loses an earlier one.
 
     Args:
         with_bom: begin the CSVs by a byte order mark, for programs that take UTF-8 without one for another encoding.
     """
-    encoding = "utf-8-sig" if with_bom else "utf-8"
-    for name, table in _TABLES.items():
-        columns, rows = table(findings)
-        with (
-            findings.survey.whole(name) as path,
-            path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file,
-        ):
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow(columns)
-            lines.writerows([_csv_cell(value) for value in row] for row in rows)
-    workbook = Workbook(write_only=True)
-    for name, table in _TABLES.items():
-        _add_sheets(workbook, name.removesuffix(".csv"), *table(findings))
-    with findings.survey.whole(WORKBOOK) as path:
-        workbook.save(path)
-
-
-def _photographs(findings: Findings) -> _Table:
-    """A line for each photograph that was asked about, in their order."""
-    taken = _EXIF_COLUMNS if findings.about.with_exif else ()
-    rows = (
-        [
-            *(getattr(photograph.row, column) for column in _COLUMNS),
-            *(photograph.told_scale.get(column) if _is_measured(photograph) else None for column in _SCALE_COLUMNS),
-            *((photograph.taken.at, photograph.taken.latitude, photograph.taken.longitude) if taken else ()),
+    of_cracks, of_photographs = crack_columns(findings), photograph_columns(findings)
+    survey = findings.survey
+    with ExitStack() as stack:
+        add_crack = stack.enter_context(_csv(survey, CRACKS, of_cracks, with_bom))
+        add_photograph = stack.enter_context(_csv(survey, PHOTOGRAPHS, of_photographs, with_bom))
+        sheets = [
+            Sheet(name.removesuffix(".csv"), stack.enter_context(survey.scratch()), columns)
+            for name, columns in ((CRACKS, of_cracks), (PHOTOGRAPHS, of_photographs))
         ]
-        for photograph in findings.photographs()
-    )
-    return (*_COLUMNS, *_SCALE_COLUMNS, *taken), rows
+
+        def add(photograph: Photograph) -> None:
+            line = photograph_line(photograph, findings.about.with_exif)
+            add_photograph(line)
+            sheets[1].add(line)
+            if is_measured(photograph):
+                for crack in map(flat, photograph.cracks):
+                    line = [photograph.row.file, *(_told(crack.get(column)) for column in of_cracks[1:])]
+                    add_crack(line)
+                    sheets[0].add(line)
+
+        yield add
+        for sheet in sheets:
+            sheet.close()
+        if max(sheet.n_lines for sheet in sheets) > workbook.MAX_LINES:
+            (survey.folder / WORKBOOK).unlink(missing_ok=True)
+        else:
+            with survey.whole(WORKBOOK) as path:
+                workbook.write(path, sheets)
 
 
-def _is_measured(photograph: Photograph) -> bool:
+@contextmanager
+def _csv(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
+    encoding = "utf-8-sig" if with_bom else "utf-8"
+    with survey.whole(name) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(columns)
+        yield lambda line: lines.writerow(map(_csv_cell, line))
+
+
+def photograph_columns(findings: Findings) -> Sequence[str]:
+    return (*_COLUMNS, *_SCALE_COLUMNS, *(_EXIF_COLUMNS if findings.about.with_exif else ()))
+
+
+def photograph_line(photograph: Photograph, with_exif: bool) -> list[Any]:
+    row, taken = photograph.row, photograph.taken
+    scale = photograph.told_scale if is_measured(photograph) else {}
+    return [
+        *(getattr(row, column) for column in _COLUMNS),
+        *(scale.get(column) for column in _SCALE_COLUMNS),
+        *((taken.at, taken.latitude, taken.longitude) if with_exif else ()),
+    ]
+
+
+def is_measured(photograph: Photograph) -> bool:
     return photograph.row.status is Status.PREDICTED
 
 
-def _cracks(findings: Findings) -> _Table:
-    """A line for each crack, those of a photograph the longest first."""
-    columns = dict.fromkeys(["file", *FIGURES, *(in_mm(FIGURES) if findings.about.scale else ())])
-    for photograph in findings.predicted():
-        for crack in photograph.cracks:
-            columns.update(dict.fromkeys(_flat(crack)))
-    rows = (
-        [photograph.row.file, *(_told(crack.get(column)) for column in list(columns)[1:])]
-        for photograph in findings.predicted()
-        for crack in map(_flat, photograph.cracks)
-    )
-    return tuple(columns), rows
+def crack_columns(findings: Findings) -> Sequence[str]:
+    """The same for all surveys with such a scale and standard, whatever was found."""
+    columns = ["file", *FIGURES]
+    if findings.is_scaled_by_marker:
+        columns += _MARKER_COLUMNS
+    if findings.is_scaled:
+        columns += in_mm(FIGURES)
+        if findings.standard:
+            columns += _BAND_COLUMNS
+    return columns
 
 
-_TABLES: dict[str, Callable[[Findings], _Table]] = {CRACKS: _cracks, PHOTOGRAPHS: _photographs}
-
-
-def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told in parts, such as a band, as figures of their own; without what isn't told."""
+def flat(crack: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told in parts, such as a band, as figures of their own."""
     parts: dict[str, Any] = {}
     for name, value in crack.items():
-        if value is None:
-            continue
         parts |= {f"{name}_{part}": told for part, told in value.items()} if isinstance(value, Mapping) else {name: value}
     return parts
 
@@ -105,29 +120,3 @@ def _told(value: Any) -> Any:
 
 def _csv_cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-
-
-def _add_sheets(workbook: Workbook, title: str, columns: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
-    """One sheet, or as many as the rows need."""
-    number = 1
-    while True:
-        sheet = workbook.create_sheet(title if number == 1 else f"{title} {number}")
-        sheet.freeze_panes = "B2"
-        for index, column in enumerate(columns, 1):
-            sheet.column_dimensions[get_column_letter(index)].width = 40 if column == "file" else max(10, len(column) + 2)
-        sheet.append([_text(sheet, column, Font(bold=True)) for column in columns])
-        n_rows = 0
-        for row in islice(rows, _MAX_ROWS):
-            sheet.append([_text(sheet, value) if isinstance(value, str) else value for value in row])
-            n_rows += 1
-        if n_rows < _MAX_ROWS:
-            return
-        number += 1
-
-
-def _text(sheet: Any, text: str, font: Font | None = None) -> Any:
-    cell = WriteOnlyCell(sheet, printable(text)[:_MAX_CHARACTERS])
-    cell.data_type = "s"  # openpyxl takes what begins with = for a formula
-    if font is not None:
-        cell.font = font
-    return cell

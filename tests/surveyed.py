@@ -55,7 +55,7 @@ def surveyed(
         path.write_bytes(jpeg(surface.image_hwc_u8, quality=95, exif=(exifs or {}).get(file, Image.Exif())))
         prob_hw_u8 = surface.mask_hw.astype(np.uint8) * 255
         cracks = measure(prob_hw_u8, surface.image_hwc_u8, 128)
-        survey.keep(file, mask_png(surface.mask_hw), jpeg(draw_overlay(surface.image_hwc_u8, surface.mask_hw)))
+        survey.pictures.keep(file, mask_png(surface.mask_hw), jpeg(draw_overlay(surface.image_hwc_u8, surface.mask_hw)))
         survey.append(
             Row(
                 file,

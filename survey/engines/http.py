@@ -7,12 +7,13 @@ from urllib.parse import urlencode
 import urllib3
 
 from inspection.examining import examine
-from inspection.rows import Status
+from inspection.rows import Row, Status
 from model.inference import headers
 from model.inference.errors import RequestError
 from model.inference.options import Options, Response
 from survey.engines import REFUSED, NotPredictedError, StoppedError, SurveyError
 from survey.outcome import Outcome, outcome
+from survey.task import Task
 
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
@@ -90,7 +91,11 @@ class HttpEngine:
                 pass
         raise SurveyError(f"{self.name} is not ready: {_message(answer)}")
 
+    def row(self, task: Task) -> Row:
+        return task.row(self.look)
+
     def look(self, photograph: bytes) -> Outcome:
+        """See `Task.row`. Raises NotPredictedError, SurveyError, StoppedError."""
         answer = self._ask(photograph)
         if answer.status != 200:
             raise NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from inspection.examining import examine_pixels
-from inspection.rows import Status
+from inspection.rows import Row, Status
 from model.inference.answer import predict
 from model.inference.errors import RequestError
 from model.inference.options import Options
@@ -12,6 +12,7 @@ from model.inference.photograph import Limits
 from survey.engines import REFUSED, NotPredictedError
 from survey.outcome import Outcome, outcome
 from survey.processes import Core, EndedError, Processes
+from survey.task import Task
 
 
 class LocalEngine:
@@ -25,7 +26,7 @@ class LocalEngine:
 
     def __init__(self, archive: Path, options: Options, n_processes: int, backend: str, stopping: threading.Event) -> None:
         self.name = str(archive)
-        self.n_at_once = n_processes + 1  # while they compute, another one is read, or its pictures are written
+        self.n_at_once = n_processes + 1  # the next one waits for whichever process is ready first
         self._options = options
         self._limits = Limits.from_environment()
         self._processes = Processes(archive, n_processes, backend, stopping)
@@ -33,21 +34,27 @@ class LocalEngine:
     def check(self) -> str:
         return f"{self._processes.card.version} on {self._processes.start()}"
 
-    def look(self, photograph: bytes) -> Outcome:
+    def row(self, task: Task) -> Row:
         try:
-            return self._processes.call(look, photograph, self._options, self._limits)
-        except RequestError as error:
-            raise NotPredictedError(Status.REFUSED if error.code.status in REFUSED else Status.FAILED, error.message) from error
-        except EndedError as error:
-            raise NotPredictedError(Status.FAILED, str(error)) from error
+            return self._processes.call(row, task, self._options, self._limits)
+        except (EndedError, RuntimeError) as error:
+            return task.failed(str(error))
 
     def close(self) -> None:
         self._processes.close()
 
 
+def row(core: Core, task: Task, options: Options, limits: Limits) -> Row:
+    """In one of the processes, which reads the photograph and writes its pictures, too."""
+    return task.row(lambda photograph: look(core, photograph, options, limits))
+
+
 def look(core: Core, photograph: bytes, options: Options, limits: Limits) -> Outcome:
-    """In one of the processes. Raises RequestError."""
-    seen = predict(core.segmenter, photograph, options, limits)
+    """Raises NotPredictedError."""
+    try:
+        seen = predict(core.segmenter, photograph, options, limits)
+    except RequestError as error:
+        raise NotPredictedError(Status.REFUSED if error.code.status in REFUSED else Status.FAILED, error.message) from error
     return outcome(
         examine_pixels(seen.image_hwc_u8, seen.prob_hw_u8, seen.threshold, seen.surface),
         crack_ratio=seen.crack_ratio,

@@ -8,17 +8,29 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from inspection.findings import Photograph
 from inspection.rows import Row, Status
+from inspection.taken import Taken
 from model.inference.encoding import mask_png
 from survey.folder import Survey
+from survey.sheet import ContactSheet
 from tests.conftest import ROOT
 from tests.photographs import jpeg, noise
 
 QUESTION = {"quality": "normal", "threshold": "of the model"}
+
+
+def written(survey: Survey, files: Iterable[str]) -> Path:
+    """The contact sheet."""
+    sheet = ContactSheet()
+    for row in survey.rows(files):
+        sheet.add(Photograph(row, None, Taken()))
+    return sheet.write(survey, "bridge", "")
 
 
 @pytest.mark.parametrize(
@@ -109,11 +121,11 @@ def test_what_is_noted_is_brought_to_disk_each_second_and_at_the_end(tmp_path: P
 @pytest.mark.parametrize("picture", ["mask", "overlay"])
 def test_a_picture_that_a_power_cut_left_empty_or_half_is_made_again(tmp_path: Path, picture: str, end: int) -> None:
     survey = Survey(tmp_path, QUESTION)
-    survey.keep("wall.jpg", mask_png(noise(64, 64)[..., 0] > 128), jpeg(noise(64, 64)))
-    assert survey.has_pictures("wall.jpg")
-    path = getattr(survey, picture)("wall.jpg")
+    survey.pictures.keep("wall.jpg", mask_png(noise(64, 64)[..., 0] > 128), jpeg(noise(64, 64)))
+    assert survey.pictures.has("wall.jpg")
+    path = getattr(survey.pictures, picture)("wall.jpg")
     path.write_bytes(path.read_bytes()[:end])
-    assert not survey.has_pictures("wall.jpg")
+    assert not survey.pictures.has("wall.jpg")
     survey.close()
 
 
@@ -122,7 +134,7 @@ def test_the_contact_sheet_ranks_by_score_and_what_has_none_by_its_share_at_the_
     figures = {"a": (0.5, 0.2), "b": (0.01, 0.9), "c": (0.3, None), "d": (0.9, None), "e": (0.0, 0.0), "f": (0.6, 0.2)}
     for file, (ratio, score) in figures.items():
         survey.append(Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=score))
-    sheet = survey.write_sheet(figures, "bridge", "").read_text()
+    sheet = written(survey, figures).read_text()
     survey.close()
     assert re.findall(r'data-file="(.)"', sheet) == ["b", "f", "a", "e", "d", "c"]
     assert re.findall(r"<b>(.*?)</b>", sheet) == ["0.900", "0.200", "0.200", "0.000", "no score", "no score"]

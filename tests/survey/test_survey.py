@@ -207,7 +207,7 @@ def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refu
     assert front.asked.total() == 6 + 4
     out = str(folder.parent / "strict")
     assert run(folder, front.url, "--threshold", "0.5", "--out", out)[0] == 1
-    assert '"threshold": 0.5' in (Path(out) / "cracks.jsonl").read_text()
+    assert '"threshold":0.5' in (Path(out) / "cracks.jsonl").read_text()
 
 
 def test_a_photograph_too_wide_for_a_jpeg_gets_a_smaller_overlay(sidecar: Sidecar, folder: Path) -> None:

@@ -1,14 +1,17 @@
-"""What a survey hands on, opened by the programs of others: GDAL, ezdxf, openpyxl, pycocotools."""
+"""What a survey hands on, opened by the programs of others: GDAL, geopandas, pyarrow, ezdxf, openpyxl, pycocotools."""
 
 import csv
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import ezdxf
+import geopandas
 import numpy as np
 import openpyxl
+import pyarrow.parquet
 import pyogrio.raw
 import pytest
 from pycocotools.coco import COCO
@@ -16,11 +19,13 @@ from pycocotools.coco import COCO
 from inspection.rows import Row, Status
 from model.inference import standards
 from model.synthetic import draw_surface
+from survey import workbook
 from survey.coco import crack_pixels, write_coco
 from survey.dxf import write_dxfs
 from survey.findings import Findings
-from survey.geojson import write_geojson
-from survey.tables import write_tables
+from survey.geojson import geojson
+from survey.parquet import parquet
+from survey.tables import tables
 from tests.surveyed import exif, surveyed
 
 NAMES = ("=1+1.jpg", "span 1/wall #1 <b>&amp;\n2.jpg", "-m\udcfcr.jpg", "plain.jpg")
@@ -34,6 +39,24 @@ def findings(tmp_path: Path) -> Iterator[Findings]:
     findings = surveyed(tmp_path, SURFACES, exifs=EXIFS, others={"@torn.jpg": TORN})
     yield findings
     findings.survey.close()
+
+
+def write_tables(findings: Findings, with_bom: bool) -> None:
+    with tables(findings, with_bom) as add:
+        for photograph in findings.photographs():
+            add(photograph)
+
+
+def write_geojson(findings: Findings) -> None:
+    with geojson(findings) as add:
+        for photograph in findings.photographs():
+            add(photograph)
+
+
+def write_parquet(findings: Findings) -> None:
+    with parquet(findings) as add:
+        for photograph in findings.photographs():
+            add(photograph)
 
 
 def of_cracks(findings: Findings) -> Counter[str]:
@@ -63,6 +86,16 @@ def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(fi
     header, *rows = workbook["cracks"].iter_rows(values_only=True)
     lengths = [row[header.index("length_mm")] for row in rows]
     assert lengths == [crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks]
+
+
+def test_a_table_too_long_for_a_workbook_gets_none_and_loses_the_one_before(
+    findings: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(findings, with_bom=False)
+    monkeypatch.setattr(workbook, "MAX_LINES", len(NAMES))
+    write_tables(findings, with_bom=False)
+    assert not (findings.survey.folder / "cracks.xlsx").exists()
+    assert len(read(findings.survey.folder / "photographs.csv")) == len(NAMES) + 1
 
 
 def test_a_table_has_no_scale_of_what_was_not_measured_and_no_column_without_a_figure(findings: Findings) -> None:
@@ -124,6 +157,42 @@ def test_gdal_reads_cracks_without_any_position(tmp_path: Path) -> None:
     meta, _, geometry, _ = pyogrio.raw.read(findings.survey.folder / "cracks.geojson")
     assert set(geometry.tolist()) == {None}
     assert not any(name.endswith("_mm") for name in meta["fields"])
+
+
+def test_geopandas_reads_the_places_of_photographs_and_cracks_and_pyarrow_all_figures(findings: Findings) -> None:
+    write_parquet(findings)
+    folder = findings.survey.folder
+    photographs = geopandas.read_parquet(folder / "photographs.parquet")
+    assert photographs.crs == "OGC:CRS84"
+    assert [place and (place.x, place.y) for place in photographs.geometry] == [
+        (-8.5412, 47.3701),
+        (151.75, -33.25),
+        None,
+        None,
+        None,
+    ]
+    assert photographs["file"].tolist()[2:] == ["-m\ufffdr.jpg", "plain.jpg", "@torn.jpg"]
+    assert photographs["width"].tolist()[:4] == [420] * 4
+    told = json.loads(pyarrow.parquet.read_metadata(folder / "cracks.parquet").metadata[b"geo"])
+    assert (told["version"], told["columns"]["geometry"]["bbox"]) == ("1.1.0", [-8.5412, -33.25, 151.75, 47.3701])
+    cracks = pyarrow.parquet.read_table(folder / "cracks.parquet").drop(["file", "geometry"]).to_pylist()
+    expected = [crack for photograph in findings.predicted() for crack in photograph.cracks]
+    assert cracks == expected
+    assert geopandas.read_parquet(folder / "cracks.parquet").geometry.notna().sum() == sum(
+        n for name, n in of_cracks(findings).items() if name in EXIFS
+    )
+
+
+def test_without_positions_parquet_has_none(tmp_path: Path) -> None:
+    findings = surveyed(tmp_path, {"wall.jpg": SURFACES[NAMES[0]]}, scale=None)
+    write_parquet(findings)
+    findings.survey.close()
+    for name in ("photographs", "cracks"):
+        table = pyarrow.parquet.read_table(findings.survey.folder / f"{name}.parquet")
+        assert table.num_rows >= 1
+        assert "geometry" not in table.column_names
+        with pytest.raises(ValueError, match="Missing geo metadata"):
+            geopandas.read_parquet(findings.survey.folder / f"{name}.parquet")
 
 
 def test_a_drawing_passes_ezdxfs_audit_and_is_in_millimetres_y_up(findings: Findings) -> None:

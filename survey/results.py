@@ -1,0 +1,73 @@
+"""What a survey hands on, written in one look at its journal: tables, map, contact sheet, and what is said at the end.
+
+Left to others: each of the forms (`tables`, `parquet`, `geojson`, `sheet`, `coco`, `dxf`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from inspection.findings import Photograph
+from inspection.rows import Status
+from survey import coco
+from survey.findings import Findings
+from survey.geojson import geojson
+from survey.sheet import ContactSheet
+from survey.tables import tables
+
+
+@dataclass
+class Tally:
+    """
+    Attributes:
+        counts: photographs by status.
+        versions: predicted photographs by the version of the model.
+        n_unmeasured: predicted by a version that told less.
+    """
+
+    counts: Counter[Status] = field(default_factory=Counter)
+    versions: Counter[str] = field(default_factory=Counter)
+    n_unmeasured: int = 0
+
+    def add(self, photograph: Photograph) -> None:
+        row = photograph.row
+        self.counts[row.status] += 1
+        if row.status is Status.PREDICTED:
+            self.versions[row.model_version] += 1
+            self.n_unmeasured += row.lines is None and not row.error
+
+    @property
+    def models(self) -> str:
+        one = len(self.versions) == 1
+        return ", ".join(version if one else f"{version} ({count})" for version, count in self.versions.items()) or "none"
+
+
+def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked: str) -> tuple[Tally, str, Path]:
+    """
+    Args:
+        with_bom: see `tables`.
+        also: of "coco" and "dxf".
+        asked: how, without the model.
+
+    Returns:
+        What there was, how it was asked with the model, the contact sheet.
+    """
+    tally, sheet = Tally(), ContactSheet()
+    from survey.parquet import parquet  # a third of a second
+
+    with ExitStack() as stack:
+        written = [tables(findings, with_bom), parquet(findings), geojson(findings)]
+        forms = [tally.add, sheet.add, *map(stack.enter_context, written)]
+        for photograph in findings.photographs():
+            for add in forms:
+                add(photograph)
+    if "coco" in also:
+        coco.write_coco(findings)
+    if "dxf" in also:
+        from survey.dxf import write_dxfs  # half a second, and it looks for all fonts of the machine
+
+        write_dxfs(findings)
+    asked = f"{asked}, model {tally.models}"
+    return tally, asked, sheet.write(findings.survey, findings.title, asked)

@@ -1,0 +1,78 @@
+"""A contact sheet with more photographs than one page takes, in a real Chromium."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+
+from inspection.findings import Photograph
+from inspection.rows import Row, Status
+from inspection.taken import Taken
+from survey.folder import Survey
+from survey.sheet import PER_PAGE, ContactSheet
+from tests.waiting import eventually
+
+QUESTION = {"quality": "normal", "threshold": "of the model"}
+ODD = f"south/{'ü' * 125} #1 100%.jpg"
+
+
+def write(folder: Path, files: Sequence[str]) -> Path:
+    """The first ones have the highest score."""
+    survey, sheet = Survey(folder, QUESTION), ContactSheet()
+    for number, file in enumerate(files):
+        ratio = (number % 1000) / 1000
+        row = Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=1 - number / len(files))
+        survey.append(row)
+        sheet.add(Photograph(row, None, Taken()))
+    path = sheet.write(survey, "bridge", "")
+    survey.close()
+    return path
+
+
+def test_its_pages_lead_to_each_other_and_its_filter_finds_what_is_on_any_of_them(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    files = [f"north/{number:04}.jpg" for number in range(PER_PAGE + 200)] + [ODD]
+    page = write(tmp_path, files)
+
+    def shown() -> list[str]:
+        files: list[str] = browser.execute_script("return [...document.querySelectorAll('figure')].map(each => each.dataset.file)")
+        return files
+
+    def overlay() -> str:
+        return str(browser.find_element(By.CSS_SELECTOR, "figure a").get_attribute("href"))
+
+    browser.get(page.as_uri())
+    assert shown() == files[:PER_PAGE]
+    linked = overlay()
+    browser.find_element(By.LINK_TEXT, "next").click()
+    eventually(lambda: shown() == files[PER_PAGE:])
+    assert "Page 2 of 2" in browser.find_element(By.TAG_NAME, "nav").text
+    assert overlay() == linked.replace("0000.jpg", "1000.jpg")
+
+    browser.find_element(By.ID, "name").send_keys("/0003")
+    eventually(lambda: shown() == [files[3]])
+    assert overlay() == linked.replace("0000.jpg", "0003.jpg")
+    browser.find_element(By.ID, "name").clear()
+    browser.find_element(By.ID, "name").send_keys("#1 100%")
+    eventually(lambda: shown() == [ODD])
+    assert overlay().startswith(linked.partition("/north")[0] + "/south/%C3%BC")
+    assert "~" in overlay()  # a name too long for a file
+    browser.find_element(By.ID, "name").clear()
+    browser.find_element(By.ID, "share").clear()
+    browser.find_element(By.ID, "share").send_keys("99.9")
+    eventually(lambda: shown() == [files[999]])
+    browser.find_element(By.ID, "share").clear()
+    browser.find_element(By.ID, "share").send_keys("0")
+    eventually(lambda: shown() == files[PER_PAGE:])
+
+
+def test_pages_of_a_larger_survey_before_it_are_removed(tmp_path: Path) -> None:
+    files = [str(number) for number in range(2 * PER_PAGE + 1)]
+    write(tmp_path, files)
+    assert sorted(path.name for path in (tmp_path / "sheet").iterdir()) == ["2.html", "3.html", "all.js"]
+    write(tmp_path, files[: PER_PAGE + 1])
+    assert sorted(path.name for path in (tmp_path / "sheet").iterdir()) == ["2.html", "all.js"]
+    write(tmp_path, files[:PER_PAGE])
+    assert not (tmp_path / "sheet").exists()
