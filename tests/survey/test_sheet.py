@@ -37,8 +37,7 @@ def test_its_pages_lead_to_each_other_and_its_filter_finds_what_is_on_any_of_the
     page = write(tmp_path, files)
 
     def shown() -> list[str]:
-        files: list[str] = browser.execute_script("return [...document.querySelectorAll('figure')].map(each => each.dataset.file)")
-        return files
+        return list(browser.execute_script("return [...document.querySelectorAll('figure')].map(each => each.dataset.file)"))
 
     def overlay() -> str:
         return str(browser.find_element(By.CSS_SELECTOR, "figure a").get_attribute("href"))
