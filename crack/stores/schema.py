@@ -27,6 +27,7 @@ def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[
     with engine.connect() as connection:
         if HEADS[part] in _versions(connection):
             return
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # otherwise it logs each of its plugins and steps
     # Imported where it is needed, which is once per store: it takes a third of a second.
     from alembic import command
     from alembic.config import Config
