@@ -1,1 +1,1 @@
-"""The one door for clients: predictions passed on to TorchServe, and feedback that nothing loses."""
+"""The API for clients: it passes predictions on to TorchServe, and stores feedback durably."""

@@ -15,20 +15,20 @@ from sidecar.settings import Settings
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack sidecar",
-        description="The door for clients, beside a running TorchServe. docs/configuration.md lists its settings.",
+        description="The API for clients, beside a running TorchServe. docs/configuration.md lists its settings.",
         epilog="examples:\n  crack sidecar\n  CRACK_SIDECAR_PORT=9000 CRACK_REVIEW=automatic crack sidecar\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    os.umask(0o077)  # photographs, masks and what is known of them are for no other user of this machine
+    os.umask(0o077)  # other users of this machine must not read photographs, masks or tables
     try:
         settings = Settings.from_environment()
         app = create_app(settings)
     except BlockingIOError as error:
         advice = "Stop it, or set CRACK_FEEDBACK_DIR and CRACK_INSPECTIONS_DIR."
         parser.exit(2, f"error: another sidecar has {error.filename} open. {advice}\n")
-    except StoreFullError as error:  # the same again may do, once somebody has made room
+    except StoreFullError as error:  # a later start may succeed, once somebody has made room
         parser.exit(1, f"error: {error}. The disk is full or cannot be written to. Make room there.\n")
     except OSError as error:
         parser.exit(1, f"error: {error}\n")

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: by API key, by a token, or, on this machine alone, by nothing."""
+"""Who sends a request, and whether they may: by API key, by token or, on this machine only, without either."""
 
 from collections.abc import Awaitable, Callable
 
@@ -14,7 +14,9 @@ _KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare 
 
 
 class Access:
-    """What routes depend on: `may_...` let in whoever has that right and has not sent too much, and give the caller."""
+    """Dependencies of routes: `may_...` accepts callers that have the right and have not sent too many requests, and returns
+    the caller.
+    """
 
     def __init__(self, keys: KeyRing, issuer: Issuer | None, rates: Rates) -> None:
         self._keys, self._issuer, self._rates = keys, issuer, rates
@@ -23,7 +25,7 @@ class Access:
         self.may_review = self._caller_with(Right.REVIEW)
 
     def check_keys(self) -> None:
-        """Raises RequestError, KEYS_UNAVAILABLE, where no key can be checked."""
+        """Raises RequestError, KEYS_UNAVAILABLE, if no key can be checked."""
         if self._keys.fault:
             raise RequestError(ErrorCode.KEYS_UNAVAILABLE, _KEYS_UNAVAILABLE)
 

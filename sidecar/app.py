@@ -1,4 +1,4 @@
-"""The sidecar, put together: its parts are made here, in the order in which they need each other, and closed in the end.
+"""Assembles the sidecar: creates its parts in the order in which they need each other, and closes them at the end.
 
 Left to others: the routes (`sidecar.routes`) and what they do.
 """
@@ -96,7 +96,7 @@ def create_app(settings: Settings) -> FastAPI:
         for part in (store, inspections, rates, decoding, reporting):
             part.close()
 
-    app = FastAPIOffline(  # has the scripts of /docs, which would otherwise come from another server
+    app = FastAPIOffline(  # serves the scripts of /docs, which would otherwise come from another server
         docs_url=None,
         redoc_url=None,
         servers=[{"url": "."}],  # where the description itself is, whatever prefix a proxy gave it
@@ -127,15 +127,15 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def _tighten(settings: Settings) -> None:
-    """Take what is in the stores from other users of this machine."""
+    """Close the stores to other users of this machine."""
     for folder in (settings.feedback_dir, settings.inspections_dir):
-        n_open = tighten(folder, but=settings.keys_path)  # which is refused instead, as others may have changed it
+        n_open = tighten(folder, but=settings.keys_path)  # which is rejected instead, because others may have changed it
         if n_open:
-            logger.warning("took %d files and folders in %s from other users of this machine", n_open, folder)
+            logger.warning("closed %d files and folders in %s to other users of this machine", n_open, folder)
 
 
 async def _announce(readiness: Readiness, settings: Settings) -> None:
-    """Say where to go, once that is of use."""
+    """Print the addresses, once the system can answer."""
     while True:
         with contextlib.suppress(RequestError):
             await readiness.check()

@@ -1,4 +1,4 @@
-"""Photographs and masks that are kept: decoded in other processes, and only so many megapixels at once."""
+"""Decodes photographs and masks for the stores, in other processes and a limited number of megapixels at once."""
 
 from collections.abc import Callable
 from functools import partial
@@ -20,7 +20,7 @@ class Decoding:
 
     Args:
         limits: of one photograph.
-        max_pixels_at_once: of all that are decoded, or wait for it.
+        max_pixels_at_once: of all that are being decoded or wait for it.
     """
 
     def __init__(self, limits: Limits, max_pixels_at_once: int) -> None:
@@ -30,7 +30,7 @@ class Decoding:
         self._n_pixels = 0
 
     async def call(self, size_hw: tuple[int, int], function: Callable[..., _Result], *arguments: object) -> _Result:
-        """What the function returns in another process. Raises RequestError: SERVER_BUSY, or as `Isolation.call` does."""
+        """The function's result, computed in another process. Raises RequestError: SERVER_BUSY, or as `Isolation.call` does."""
         n_pixels = size_hw[0] * size_hw[1]
         if self._n_pixels + n_pixels > self._max_pixels_at_once:
             raise RequestError(

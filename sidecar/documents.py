@@ -1,4 +1,4 @@
-"""What requests and answers look like, as OpenAPI tells it."""
+"""The forms of requests and answers, for the OpenAPI description."""
 
 from typing import Any, Literal
 
@@ -41,7 +41,7 @@ class Ready(BaseModel):
 
 
 class Model(BaseModel):
-    """The model that is served: `card` is its model card, `feedback` the number of photographs in each state."""
+    """The served model: `card` is its model card, `feedback` the number of photographs in each state."""
 
     name: str
     version: str
@@ -50,9 +50,9 @@ class Model(BaseModel):
 
 
 class Saved(BaseModel):
-    """What became of feedback: `reason` says why in words, `waiting` counts the photographs in each state. `own_mask_check` is
-    pending where the model was away, so that the mask could be its own: it is checked when the model is back, and not accepted
-    before.
+    """The state that the feedback got: `reason` says why in words, `waiting` counts the photographs in each state.
+    `own_mask_check` is pending where the model was away, so that the mask could be its own: it is checked when the model is
+    back, and not accepted before.
     """
 
     status: str
@@ -79,7 +79,9 @@ class FeedbackList(BaseModel):
 
 
 class Retraining(BaseModel):
-    """The newest retraining, the last ones with it, and how many more accepted labels start the next one by themselves."""
+    """The newest retraining, the latest ones including it, and the number of accepted labels that will start the next one
+    automatically.
+    """
 
     job: dict[str, Any] | None
     history: list[dict[str, Any]]
@@ -96,7 +98,7 @@ _LOOK_ALIKES = {
     "type": "string",
     "maxLength": MAX_LIST_CHARACTERS,
     "example": '[{"box": [12, 80, 420, 163], "kind": "joint"}]',
-    "description": "what looks like a crack and is none: a JSON list of boxes (left, top, right, bottom, in pixels of the "
+    "description": "what looks like a crack but is none: a JSON list of boxes (left, top, right, bottom, in pixels of the "
     f"upright photograph) and kinds ({', '.join(Kind)})",
 }
 _ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}
@@ -116,7 +118,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "mm_per_px": {
         **_ABOVE_0,
-        "description": "how large a pixel is on the surface; for millimetres in response=cracks and summary=cracks",
+        "description": "how large a pixel is on the surface; needed for millimetres in response=cracks and summary=cracks",
     },
     "distance_m": {
         **_ABOVE_0,

@@ -1,5 +1,5 @@
-"""What every request leaves behind: its count, its seconds and one line in the log; and what it is called: as the client says
-or, where that is no plain name, by an id that is made here. Routes find it in `request.state.request_id`.
+"""Counts every request, measures its time and logs one line about it; and gives it an id: the client's, or a new one if that
+is no plain name. Routes find it in `request.state.request_id`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from model.inference.headers import MODEL_VERSION, REQUEST_ID, REQUEST_ID_FORM
 from sidecar.metrics import Metrics
 
 logger = logging.getLogger("sidecar.requests")
-# Prometheus and whoever watches over processes ask for these every few seconds: only bad news is worth a line.
+# Prometheus and whoever watches over processes ask for these every few seconds: only failures are worth a line.
 _WATCHED = {"/metrics", "/ping", "/ready"}
 
 

@@ -1,10 +1,10 @@
-"""The feedback store: photographs, masks and tables, such that what was acknowledged survives a kill and a power cut.
+"""The feedback store: photographs, masks and tables. Everything that was acknowledged survives a kill and a power cut.
 
     images/<SHA-256 of the upload>.jpg|png    masks/<SHA-256 of the file>.png
 
 The tables (`crack.stores.feedback`), whose commits are synced, refer to a file only once that is on disk. A kill at any moment
-leaves at most files that no row knows; they are swept (`sidecar.files`). Left to others: what becomes of what was said
-(`sidecar.items`), HTTP, and who may do what (`sidecar.routes`).
+leaves at most files that no row knows; they are swept (`sidecar.files`). Left to others: how feedback changes an item
+(`sidecar.items`), HTTP, and permissions (`sidecar.routes`).
 """
 
 import hashlib
@@ -30,17 +30,17 @@ from sidecar.look_alikes import as_json, read_look_alikes
 logger = logging.getLogger("sidecar.feedback")
 
 _WHAT = "The feedback store"
-_FROM_EVENTS = ("revision", "sent_by")  # fields of an item that its events say
+_FROM_EVENTS = ("revision", "sent_by")  # fields of an item that are in its events, too
 _CHECKER = "the server"  # who checks masks
 
 
 class FeedbackStore:
-    """Opens the store in `folder`, made where it does not exist, and sweeps what a kill left behind.
+    """Opens the store in `folder`, creates it if it does not exist, and removes files that a kill left behind.
 
     Args:
         url: of the PostgreSQL that has its tables; empty: SQLite in the folder.
         quota_bytes: what images and masks together may take.
-        is_review_required: whether a label needs a reviewer's yes before it trains.
+        is_review_required: whether a reviewer must accept a label before it trains.
         is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
             those that are there already, once.
         reserved: from a photograph's SHA-256, perceptual hash and description to the original set that it is in, if any.
@@ -81,12 +81,12 @@ class FeedbackStore:
         self._database.close()
 
     def save(self, photograph: Photograph, submission: Submission, who: str, stored: bytes) -> Item:
-        """Keep what was said; returns when it would survive a power cut.
+        """Store feedback; returns once it would survive a power cut.
 
         The same photograph again is the same item: a mask supersedes the older one, a complaint without a mask reopens what
-        has none, and what says less than is known changes nothing; all of it stays in the item's history. What a reviewer
-        decided, a reviewer undoes: a newer mask for an accepted label is a proposal beside it. A mask that could be the model's
-        own lies beside all of that until `check`.
+        has none, and what says less than is known changes nothing; all of it stays in the item's history. Only a reviewer can
+        undo a reviewer's decision: a newer mask for an accepted label becomes a proposal beside it. A mask that could be the
+        model's own lies beside all of that until `check`.
 
         Args:
             stored: the photograph's file as it is to lie on disk.
@@ -154,7 +154,7 @@ class FeedbackStore:
         is_settled = item.state is state is State.ACCEPTED and is_reviewed
         is_known = state is item.state and bool(item.mask_file or item.unchecked_mask_file)
         if is_known and (label is None or (is_settled and mask_file == item.mask_file)):
-            return replace(item, look_alikes=look_alikes)  # what is known already says as much, or more
+            return replace(item, look_alikes=look_alikes)  # the item already holds as much, or more
         return replace(
             item,
             state=state,
@@ -188,7 +188,9 @@ class FeedbackStore:
             return [_item(row) for row in feedback.items(connection, states, limit, offset)]
 
     def n_waiting(self) -> int:
-        """Those that wait for a person: complaints without a mask, labels without a yes, newer masks for accepted labels."""
+        """The items that wait for a person: complaints without a mask, labels that nobody has accepted, newer masks for
+        accepted labels.
+        """
         with self._database.reading() as connection:
             return feedback.n_waiting(connection)
 
@@ -202,7 +204,7 @@ class FeedbackStore:
             return feedback.counts(connection)
 
     def n_bytes(self) -> int:
-        """What images and masks take on disk."""
+        """The bytes that images and masks take on disk."""
         return self._files.n_bytes()
 
     @property
@@ -210,11 +212,11 @@ class FeedbackStore:
         return self._files.quota_bytes
 
     def n_free_bytes(self) -> int:
-        """What is free on the disk that the files lie on."""
+        """The free bytes on the disk that holds the files."""
         return self._files.n_free_bytes()
 
     def oldest_waiting_at(self) -> str | None:
-        """When what was longest left alone of the items that wait for a person was touched; None where there is none."""
+        """When the longest untouched item that waits for a person last changed; None if no item waits."""
         with self._database.reading() as connection:
             return feedback.oldest_waiting_at(connection)
 
@@ -223,7 +225,7 @@ class FeedbackStore:
             return feedback.newest_label_at(connection)
 
     def read(self, file: str) -> bytes:
-        """One of an item's files. Raises RequestError, NOT_FOUND, where the item was deleted meanwhile."""
+        """One of an item's files. Raises RequestError, NOT_FOUND, if the item was deleted meanwhile."""
         try:
             return self._files.read(file)
         except FileNotFoundError as error:
@@ -239,10 +241,10 @@ class FeedbackStore:
         reason: str = "",
         mask: Mask | None = None,
     ) -> Item:
-        """A reviewer's yes or no; with a mask, the reviewer's own correction, which is accepted.
+        """A reviewer accepts or rejects; with a mask, the reviewer's own correction is accepted.
 
-        The decision is about the newest mask: a no to one that was proposed for an accepted label leaves the label as it is. A
-        mask that is not checked yet can be rejected, or replaced by the reviewer's own, and not be accepted.
+        The decision is about the newest mask: rejecting one that was proposed for an accepted label leaves the label as it is.
+        A mask that is not checked yet can be rejected, or replaced by the reviewer's own, but not accepted.
 
         Args:
             seen: the `etag` of the item that the reviewer looked at.
@@ -311,7 +313,7 @@ class FeedbackStore:
     # --- how it is kept
 
     def _drop_positions(self) -> None:
-        """Take out of the stored photographs what earlier versions, or CRACK_POSITION=kept, left in them."""
+        """Remove the positions that earlier versions, or CRACK_POSITION=kept, left in stored photographs."""
         with self._database.reading() as connection:
             if folders.has_no_positions(connection, self._database.part):
                 return
@@ -354,7 +356,7 @@ def _there(connection: Connection, item_id: str) -> Item:
 
 
 def _as_seen(connection: Connection, item_id: str, seen: str) -> Item:
-    """The item, if nothing has happened to it since it was seen."""
+    """The item, if it has not changed since `seen`."""
     item = _there(connection, item_id)
     if item.etag != seen:
         last = _events(connection, item_id)[-1]

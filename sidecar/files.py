@@ -1,8 +1,8 @@
-"""A store's folder of files that are there whole or not at all, whatever is killed and whenever the power fails.
+"""A store's folder of files, each complete or absent, even after a kill or a power cut.
 
 A file is written to `incoming/` and renamed to its place (`crack.files`), and a row refers to it only once it is on disk. Its
-name says its content. What no row refers to, because a kill came between, is swept: at the start where one process owns the
-store; where several share it, also each hour, by one of them, once it has lain for an hour.
+name is the hash of its content. Files that no row refers to, because of a kill in between, are removed: at the start if one
+process owns the store; if several share it, also every hour by one of them, once a file is an hour old.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ class DurableFiles:
 
     Args:
         sub_folders: names of those that are swept and counted.
-        quota_bytes: what they may take together.
-        what: they are, as clients are told, and `advice` what to do where the quota is reached.
+        quota_bytes: the most that they may take together.
+        what: what they are, for messages to clients; `advice`: what to do once the quota is reached.
 
     Raises:
         ValueError: folder and database don't belong together; a sentence.
@@ -64,7 +64,7 @@ class DurableFiles:
         power cut.
 
         Args:
-            n_bytes_beside: of the quota, taken by what lies elsewhere.
+            n_bytes_beside: counts towards the quota, but is stored elsewhere.
 
         Raises:
             RequestError: STORAGE_FULL, if that is more than the quota; nothing was written.
@@ -86,7 +86,7 @@ class DurableFiles:
             folders.add_bytes(connection, self._database.part, n_new)
 
     def replace(self, file: str, content: bytes) -> None:
-        """Write a file anew that is there: a kill leaves either the old one or the new one."""
+        """Replace an existing file: a kill leaves either the old one or the new one."""
         path = self._folder / file
         n_more = len(content) - path.stat().st_size
         self._write(path, content)
@@ -97,23 +97,23 @@ class DurableFiles:
         return (self._folder / file).read_bytes()
 
     def n_bytes(self) -> int:
-        """What they take on disk."""
+        """The bytes that they take on disk."""
         with self._database.reading() as connection:
             return folders.n_bytes(connection, self._database.part)
 
     def n_free_bytes(self) -> int:
-        """What is free on the disk that they lie on."""
+        """The free bytes on the disk that holds them."""
         return shutil.disk_usage(self._folder).free
 
     def released(self, connection: Connection, files: Collection[str]) -> set[str]:
-        """Those of `files` that no row refers to any more: after the transaction `remove` takes them away."""
+        """Those of `files` that no row refers to any more; call `remove` with them after the transaction."""
         gone = set(files) - folders.known_among(connection, self._database.part, files)
         sizes = [path.stat().st_size for path in (self._folder / file for file in gone) if path.is_file()]
         folders.add_bytes(connection, self._database.part, -sum(sizes))
         return gone
 
     def remove(self, files: Collection[str]) -> int:
-        """Those of `files` that no row refers to; how many there were."""
+        """Remove those of `files` that no row refers to; returns how many there were."""
         with self._database.writing() as connection:  # none is written meanwhile
             gone = set(files) - folders.known_among(connection, self._database.part, files)
             for file in gone:
@@ -121,10 +121,10 @@ class DurableFiles:
         return len(gone)
 
     def _begin(self) -> None:
-        """Remove what a kill left behind, count, and name in the log what rows refer to and isn't there."""
+        """Remove what a kill left behind, count the rest, and log the files that rows refer to but that are missing."""
         n_swept = self._sweep()
         if n_swept:
-            logger.warning("swept %d files that a kill had left behind in %s", n_swept, self._folder)
+            logger.warning("removed %d files that a kill had left behind in %s", n_swept, self._folder)
         with self._database.reading() as connection:
             known = folders.known(connection, self._database.part)
         paths = {file: self._folder / file for file in known}
@@ -169,10 +169,10 @@ class DurableFiles:
 
 @contextlib.contextmanager
 def full_disk_named(what: str) -> Iterator[None]:
-    """A disk that is full, or may not be written, as the error that clients can act on.
+    """Turns an error of a full or read-only disk into one that clients can act on.
 
     Args:
-        what: is written, such as "The feedback store".
+        what: the store that is written to, such as "The feedback store".
     """
     try:
         yield
@@ -187,9 +187,8 @@ def full_disk_named(what: str) -> Iterator[None]:
 
 
 def tighten(folder: Path, but: Path) -> int:
-    """Take a folder and what lies in it, `but` one file, from everybody except their owner; how much was open to others.
-
-    What belongs to somebody else stays as it is: of a mounted volume that may be the folder itself.
+    """Close a folder and its contents, `but` one file, to everybody except the owner; returns how many files and folders were
+    open. Those of another owner stay as they are: on a mounted volume that may be the folder itself.
     """
     n_open, folder, but = 0, folder.resolve(), but.resolve()
     for path in (folder, *folder.rglob("*")):

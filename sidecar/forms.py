@@ -1,4 +1,4 @@
-"""What a request to the sidecar brings: a photograph, a mask, and the fields beside them.
+"""Reads a request to the sidecar: a photograph, a mask, and the fields beside them.
 
 Left to others: how many bytes a body may have (`crack.bodies`), and what is in its pictures (`sidecar.labels`).
 """
@@ -14,7 +14,7 @@ from model.inference.photograph import MEGABYTE
 from sidecar.labels import Verdict
 from sidecar.multipart import File, Form, read_form
 
-FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # the fields and a mask beside a photograph of the largest size
+FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # for the fields and a mask beside the largest photograph
 MAX_FIELD_CHARACTERS = 2000
 MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
 _LISTS = ("look_alikes", "zones")
@@ -57,7 +57,7 @@ def file(form: Form, name: str) -> File:
 
 
 def seen(if_match: str | None) -> str:
-    """The ETag of what somebody looked at; `*` says nothing about that. Raises RequestError: PRECONDITION_REQUIRED."""
+    """The ETag of the state that somebody looked at; `*` doesn't name one. Raises RequestError: PRECONDITION_REQUIRED."""
     if if_match in (None, "", "*"):
         raise RequestError(
             ErrorCode.PRECONDITION_REQUIRED,
@@ -68,7 +68,7 @@ def seen(if_match: str | None) -> str:
 
 
 def file_name(form: Form, name: str) -> str | None:
-    """What a part's file is called, without its folders; none where it was sent without a name."""
+    """The name of a part's file, without folders; None if it was sent without one."""
     part = form.get(name)
     called = re.split(r"[/\\]", part.name)[-1] if isinstance(part, File) else ""
     return called.replace("\0", "")[:MAX_NAME_CHARACTERS] or None
@@ -87,7 +87,7 @@ def texts(form: Form) -> dict[str, str]:
 
 
 def read_verdict(text: str | None) -> Verdict | None:
-    """Raises RequestError, PARAMETER_INVALID, where it is none of those that there are."""
+    """Raises RequestError, PARAMETER_INVALID, if it is not one of them."""
     if not text:
         return None
     if text not in list(Verdict):

@@ -1,6 +1,7 @@
-"""A photograph of an inspection, from what the model answered to what is kept of it; and anew where a person changed its mask.
+"""Turns the model's answer about a photograph of an inspection into what is stored, and does it again when a person changes
+the mask.
 
-The functions that decode run in other processes (`sidecar.decoding`), as nobody vouches for what a client sends.
+The functions that decode run in other processes (`sidecar.decoding`), because a client's files can't be trusted.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ from sidecar.prediction import Prediction
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found in a photograph: fields of its row, and its file as it is kept, without where it was taken."""
+    """The findings in a photograph: fields of its row, and its file as it is stored, without position."""
 
     facts: dict[str, Any]
     stored: bytes
@@ -104,14 +105,14 @@ def new(inspection_id: str, name: str, image: bytes, options: Options, predictio
 
 
 def measured_anew(photograph: Kept, facts: dict[str, Any], mask: bytes | None) -> Kept:
-    """The scale stays what it is; only markers are looked for again."""
+    """The scale stays as it is; only markers are searched for again."""
     if not is_scaled_by_marker(photograph):
         facts = facts | {"scale": photograph.row.scale}
     return replace(photograph, row=replace(photograph.row, **facts), mask_file=mask_file(mask) if mask else None)
 
 
 def scales_of(photograph: Kept) -> Options:
-    """By which the photograph's cracks get a scale when they are measured: by its markers, where these tell it."""
+    """How the photograph's cracks get a scale: from its markers, if they give one."""
     return Options(marker_size_mm=photograph.marker_size_mm if is_scaled_by_marker(photograph) else None)
 
 

@@ -1,4 +1,4 @@
-"""The store of inspections: photographs with what was found and decided, kept as the feedback store keeps its own.
+"""The store of inspections: photographs with findings and decisions, stored as durably as feedback.
 
     images/<SHA-256>.jpg|png    levels/<SHA-256>.png    masks/<SHA-256>.png
 
@@ -39,7 +39,7 @@ _PAGES_BYTES = 4 * 4096  # of the index, which grows by whole pages
 
 @dataclass(frozen=True)
 class Head:
-    """What an inspection is about. `date`: as ISO 8601, or empty; `is_position_kept`: whether it tells where and when its
+    """The details of an inspection. `date`: as ISO 8601, or empty; `is_position_kept`: whether it keeps where and when its
     photographs were taken.
     """
 
@@ -100,7 +100,7 @@ class Kept:
 
     @property
     def etag(self) -> str:
-        """Stands for what somebody looked at before they changed it (RFC 9110, section 8.8.3)."""
+        """Identifies the state that somebody looked at before changing it (RFC 9110, section 8.8.3)."""
         return f'"{hashlib.sha256(f"{self.revision} {self.changed_at}".encode()).hexdigest()[:32]}"'
 
     def told(self, standard: Standard | None = None) -> Photograph:
@@ -109,7 +109,7 @@ class Kept:
 
 
 class InspectionStore:
-    """Opens the store in `folder`, made where it does not exist, and sweeps what a kill left behind.
+    """Opens the store in `folder`, creates it if it does not exist, and removes files that a kill left behind.
 
     Args:
         quota_bytes: what all inspections together may take; SQLite's index counts, too.
@@ -139,12 +139,12 @@ class InspectionStore:
         return self._files.quota_bytes
 
     def n_bytes(self) -> int:
-        """What files and index take on disk."""
+        """The bytes that files and index take on disk."""
         with self._database.reading() as connection:
             return self._files.n_bytes() + table.n_index_bytes(connection)
 
     def n_free_bytes(self) -> int:
-        """What is free on the disk that the store lies on."""
+        """The free bytes on the store's disk."""
         return self._files.n_free_bytes()
 
     # --- inspections
@@ -164,7 +164,7 @@ class InspectionStore:
             return _there(connection, inspection_id)
 
     def inspections(self, limit: int, offset: int) -> list[Inspection]:
-        """What was changed last comes first."""
+        """The most recently changed first."""
         with self._database.reading() as connection:
             return [_inspection(connection, row) for row in table.newest(connection, limit, offset)]
 
@@ -182,7 +182,7 @@ class InspectionStore:
             return _there(connection, inspection_id)
 
     def delete(self, inspection_id: str, who: str) -> None:
-        """With all that it holds. Raises RequestError: NOT_FOUND; STORAGE_FULL."""
+        """Delete an inspection and its contents. Raises RequestError: NOT_FOUND; STORAGE_FULL."""
         with full_disk_named(_WHAT):
             with self._database.writing() as connection:
                 n_photographs = _there(connection, inspection_id).n_photographs
@@ -193,7 +193,7 @@ class InspectionStore:
     # --- their photographs
 
     def add(self, photograph: Kept, contents: Mapping[str, bytes], who: str) -> Kept:
-        """Keep a photograph; returns when it would survive a power cut. One that is there already stays as it is.
+        """Store a photograph; returns once it would survive a power cut. One that is there already stays as it is.
 
         Args:
             photograph: gets another name where its inspection has a photograph of the same name.
@@ -234,10 +234,10 @@ class InspectionStore:
             return [kept(row) for row in table.photographs(connection, inspection_id, states, limit, offset)]
 
     def change_photograph(self, changed: Kept, seen: str, contents: Mapping[str, bytes], who: str) -> Kept:
-        """Put what became of a photograph in the place of what it was.
+        """Replace a photograph's state by a new one.
 
         Args:
-            seen: the `etag` of what its author looked at.
+            seen: the `etag` of the state that its author looked at.
             contents: new files by their names.
 
         Raises:
@@ -289,7 +289,7 @@ class InspectionStore:
         self._files.write(connection, contents, beside)
 
     def _forget(self, gone: Collection[str]) -> None:
-        """Of what was deleted nothing stays, in the files and in the index."""
+        """Nothing of deleted data stays, neither in the files nor in the index."""
         self._files.remove(gone)
         self._database.forget_deleted()
 

@@ -1,6 +1,5 @@
-"""OpenID Connect: who a bearer token names and what its scopes allow, checked by the keys that its issuer publishes.
-
-Nothing is asked of the issuer before the first token comes. Left to others: how somebody gets a token, and API keys
+"""OpenID Connect: whom a bearer token names and what its scopes allow, checked with the keys that its issuer publishes. The
+issuer gets no request before the first token arrives. Left to others: how somebody gets a token, and API keys
 (`sidecar.keys`).
 """
 
@@ -20,11 +19,11 @@ from sidecar.settings import Settings
 
 logger = logging.getLogger("sidecar.issuer")
 
-# Signed with the issuer's private key: a token without a signature, or with one by a shared secret, is none.
+# Signed with the issuer's private key: a token without a signature, or signed with a shared secret, is refused.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-KEYS_LIVE_S = 600  # a key that the issuer has withdrawn is good for no longer
-PAUSE_S = 5  # between two questions to the issuer, however many unknown keys tokens name
-LEEWAY_S = 30  # by which two clocks may differ
+KEYS_LIVE_S = 600  # a key that the issuer has withdrawn is accepted for no longer
+PAUSE_S = 5  # between two requests to the issuer, however many unknown keys tokens name
+LEEWAY_S = 30  # the most by which two clocks may differ
 MAX_NAME_CHARACTERS = 100
 _TIMEOUT = aiohttp.ClientTimeout(total=10, sock_connect=5, sock_read=5)
 
@@ -33,7 +32,7 @@ class Issuer:
     """One issuer of tokens.
 
     Args:
-        url: as it stands in each of its tokens.
+        url: as each of its tokens names it.
         audiences: each token must be for one of these.
         claim: where a token has its scopes: words in a text, or a list.
         scopes: which of them gives which right.
@@ -48,7 +47,7 @@ class Issuer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """None where no issuer is named. Raises ValueError, naming the variable, where one is no sensible value."""
+        """None if no issuer is set. Raises ValueError, naming the variable, if one is no sensible value."""
         if not settings.oidc_issuer:
             return None
         if not settings.oidc_audiences:
@@ -86,7 +85,7 @@ class Issuer:
         return frozenset(right for right, scope in self._scopes.items() if scope in granted)
 
     async def _key(self, key_id: str | None) -> jwt.PyJWK:
-        """Raises InvalidKeyError where the issuer publishes none of that name, RequestError where it does not say."""
+        """Raises InvalidKeyError if the issuer publishes no key of that name, RequestError if it does not answer."""
         if not self._is_known(key_id):
             async with self._lock:
                 if not self._is_known(key_id) and time.monotonic() >= self._silent_until:
@@ -96,7 +95,7 @@ class Issuer:
         if self._fault:
             raise RequestError(
                 ErrorCode.ISSUER_UNAVAILABLE,
-                "The issuer of tokens does not say by which keys it signs, so yours cannot be checked. Send it again later.",
+                "The issuer of tokens does not publish its keys, so your token cannot be checked. Send it again later.",
             )
         raise jwt.InvalidKeyError(f"it is signed by a key that the issuer does not publish, {key_id!r}")
 
@@ -104,7 +103,7 @@ class Issuer:
         return key_id in self._keys and time.monotonic() < self._keys_until
 
     async def _ask(self) -> None:
-        """What the issuer publishes now; where it fails, what is known still counts until its time is over."""
+        """The issuer's keys as published now; if that fails, the known ones count until they expire."""
         try:
             described = await self._get(f"{self._url.rstrip('/')}/.well-known/openid-configuration")
             if described["issuer"] != self._url:
@@ -115,7 +114,7 @@ class Issuer:
             logger.warning("no token of %s can be checked by its keys: %s", self._url, self._fault)
         else:
             self._keys = {key.key_id: key for key in published if key.public_key_use in (None, "sig")}
-            if len(self._keys) == 1:  # then a token need not name it
+            if len(self._keys) == 1:  # then a token need not name its key
                 self._keys |= {None: next(iter(self._keys.values()))}
             self._keys_until, self._fault = time.monotonic() + KEYS_LIVE_S, ""
         self._silent_until = time.monotonic() + PAUSE_S
@@ -140,7 +139,7 @@ def is_token(text: str) -> bool:
 
 
 def _name(claims: dict[str, Any]) -> str:
-    """As people call themselves, which is theirs to choose, and as the issuer does, which is not."""
+    """The name that people choose for themselves, and the id that the issuer gives them."""
     called = claims.get("preferred_username") or claims.get("name") or "user"
     shown, subject = ("".join(filter(str.isprintable, str(text)))[:MAX_NAME_CHARACTERS] for text in (called, claims["sub"]))
     return f"{shown} ({subject})"

@@ -1,7 +1,5 @@
-"""What is said of a photograph, and what becomes of it: submissions, items, their states and their history.
-
-Left to others: how it is kept, and what a reviewer may decide (`sidecar.feedback`); reading photographs and masks
-(`sidecar.labels`).
+"""Feedback about a photograph and its effects: submissions, items, their states and their history. Left to others: storage,
+and what a reviewer may decide (`sidecar.feedback`); reading photographs and masks (`sidecar.labels`).
 """
 
 import hashlib
@@ -22,20 +20,20 @@ OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a ma
 
 @dataclass(frozen=True)
 class Submission:
-    """What somebody says of one photograph. `mask`: the corrected one, if there is one; an empty one beside `no_crack`."""
+    """Somebody's feedback about one photograph. `mask`: the corrected one, if there is one; an empty one beside `no_crack`."""
 
     verdict: Verdict | None
     mask: Mask | None = None
     is_unchecked: bool = False  # whether the mask is the model's own is not known: the model did not answer
     is_models_own_mask: bool = False
     is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
-    is_drawn_unturned: bool = False  # as it seems by the model's own mask: a person has to look
+    is_drawn_unturned: bool = False  # judged by the model's own mask: a person has to look
     uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
     note: str | None = None
     name: str | None = None  # of the file that was sent
-    look_alikes: tuple[LookAlike, ...] = ()  # what was marked as no crack
+    look_alikes: tuple[LookAlike, ...] = ()  # the areas marked as no crack
 
     def __post_init__(self) -> None:
         """Raises RequestError, MASK_INVALID (crack beside `no_crack`, or none beside a verdict that speaks of one),
@@ -63,8 +61,8 @@ class Submission:
 
     @property
     def label(self) -> Mask | None:
-        """The mask to learn from, if what was said holds one: the model's own is none, unless somebody complains about that and
-        chose another threshold.
+        """The mask to learn from, if the feedback has one. The model's own mask is none, unless somebody complains about it
+        and chose another threshold.
         """
         is_own = self.is_models_own_mask and (self.verdict in _PRAISE or not self.is_cut_anew)
         return None if is_own else self.mask
@@ -110,7 +108,7 @@ class Item:
     name: str | None = None  # of the file that was sent
     look_alikes: tuple[LookAlike, ...] = ()  # marked by whoever sent the mask
     sent_by: str = ""  # who sent it first
-    revision: int = 0  # how many things have happened to it
+    revision: int = 0  # the number of its events
 
     @property
     def newest_mask_file(self) -> str | None:
@@ -130,14 +128,14 @@ class Item:
 
     @property
     def etag(self) -> str:
-        """Stands for what a reviewer decides about: the item's state, its masks and its revision (RFC 9110, section 8.8.3)."""
+        """Identifies what a reviewer decides about: the item's state, its masks and its revision (RFC 9110, section 8.8.3)."""
         seen = f"{self.state.value} {self.mask_file} {self.proposed_mask_file} {self.revision}"
         return f'"{hashlib.sha256(seen.encode()).hexdigest()[:32]}"'
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened to an item."""
+    """One event in an item's history."""
 
     at: str
     who: str
@@ -173,12 +171,12 @@ def with_unchecked(item: Item, said: Submission) -> Item:
 def state_after(
     submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None, *, is_reviewed: bool
 ) -> tuple[State, str]:
-    """What becomes of a photograph by what was said of it, and why.
+    """The new state of a photograph after feedback about it, and why.
 
     Args:
         known: the photograph's item as it was before, if there is one.
         reserved_for: the original set that it is in, if any.
-        is_reviewed: whether a label of this photograph needs a reviewer's yes.
+        is_reviewed: whether a reviewer must accept a label of this photograph.
     """
     if reserved_for:
         return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"

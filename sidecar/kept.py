@@ -1,6 +1,5 @@
-"""Predictions that are kept for a while, so that feedback about one needs no second inference.
-
-One is found by what the request was called and by the photograph's very bytes: it is what the person saw who speaks of it.
+"""Keeps predictions for a while, so that feedback about one needs no second inference. One is found by the request's id and
+the photograph's exact bytes, so it is the very answer that the person saw.
 """
 
 import hashlib

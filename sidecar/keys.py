@@ -1,8 +1,8 @@
 """API keys: who may predict, give feedback and review. `crack keys --help` makes and removes them.
 
-On disk lie names, rights and the SHA-256 of each key; a key has 256 random bits, so its hash tells nothing. The file is read
-again when it changes, so a removed key stops working at once. A marker beside the feedback store remembers that keys are
-required: a file of keys that is gone, empty, broken or open to others then lets nobody in.
+The file holds names, rights and the SHA-256 of each key; a key has 256 random bits, so its hash reveals nothing. The file is
+read again when it changes, so a removed key stops working at once. A marker beside the feedback store remembers that keys are
+required: if the file of keys is then missing, empty, damaged or open to others, nobody is let in.
 """
 
 import argparse
@@ -41,7 +41,7 @@ class Right(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody who may do something."""
+    """A client and its rights."""
 
     name: str
     rights: frozenset[Right]
@@ -51,18 +51,17 @@ LOCAL = Caller("local", frozenset(Right))
 
 
 class NoKeysError(ValueError):
-    """There is nothing to compare a key with. The message says what was found, and what to do."""
+    """No key can be checked. The message says what was found, and what to do."""
 
 
 class KeyRing:
-    """The keys of the file at `path`, which need not exist, and whether nobody comes in without one.
-
-    Keys are required once that file or the marker exists, or somebody said so, for as long as this object lives and beyond.
+    """The keys in the file at `path`, which need not exist, and whether keys are required. They are required once that file or
+    the marker exists, or the caller says so; this lasts beyond the life of this object.
 
     Args:
         marker: remembers that keys are required; by default beside `path`.
         is_required: requires keys from now on.
-        may_be_empty: whether it is no fault that there is no key, as people come in by other ways, too.
+        may_be_empty: whether having no key is fine, because people can log in another way.
 
     Raises:
         OSError: the marker cannot be written.
@@ -85,20 +84,21 @@ class KeyRing:
 
     @property
     def is_required(self) -> bool:
-        """Whether nobody may do anything without a key."""
+        """Whether every request needs a key."""
         with self._lock:
             self._refresh()
             return self._is_required
 
     @property
     def fault(self) -> str:
-        """Why no key can be checked, and what to do; empty where there is no such reason."""
+        """Why no key can be checked, and what to do; empty if keys can be checked."""
         with self._lock:
             self._refresh()
             return self._fault()
 
     def find(self, key: str) -> Caller | None:
-        """Whose key this is; each key of the file is compared, in a time that does not depend on how much of one is right.
+        """The owner of a key; it is compared with each key of the file, in a time that does not depend on how much of it is
+        right.
 
         Raises NoKeysError.
         """
@@ -113,7 +113,7 @@ class KeyRing:
         return found
 
     def add(self, name: str, rights: Sequence[Right], key: str | None = None) -> str:
-        """Make a key, shown this once, or enter one made elsewhere. Raises ValueError if the name is taken."""
+        """Make a key, which is shown only once, or enter one made elsewhere. Raises ValueError if the name is taken."""
         with self._alone():
             if name in self.names():
                 raise ValueError(f"{name!r} has a key already. Remove it first, or choose another name.")
@@ -129,7 +129,7 @@ class KeyRing:
             self._write({digest: caller for digest, caller in self._callers.items() if caller.name != name})
 
     def open(self) -> None:
-        """Require no keys any more, from the next start of the sidecar on. Raises ValueError where there still is one."""
+        """Stop requiring keys, from the sidecar's next start on. Raises ValueError if there still is one."""
         with self._alone():
             if self.names():
                 raise ValueError(f"There are keys for: {', '.join(self.names())}. Remove them first.")
@@ -149,7 +149,7 @@ class KeyRing:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """While no other process changes the file, either."""
+        """A lock: meanwhile no other process changes the file."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif options.command == "remove":
             ring.remove(options.name)
             if not ring.callers():
-                print("That was the last key. Nobody is let in until you add another; `open` requires none any more.")
+                print("That was the last key. Nobody is let in until you add another, or stop requiring keys: crack keys open.")
         elif options.command == "open":
             ring.open()
             print("No key is required any more, on this machine alone. Start the sidecar again.")

@@ -1,4 +1,4 @@
-"""What a correction consists of: a mask that fits its photograph, and the photograph without the place where it was taken."""
+"""The parts of a correction: a mask that fits its photograph, and the photograph without the position where it was taken."""
 
 import io
 import struct
@@ -29,7 +29,7 @@ _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"  # of version 1.1, w
 
 
 class Verdict(StrEnum):
-    """What a person says of a prediction."""
+    """A person's verdict on a prediction."""
 
     CORRECT = "correct"
     MISSED_CRACK = "missed_crack"
@@ -75,7 +75,7 @@ class Photograph:
         return "jpg" if self.data.startswith(JPEG_SIGNATURE) else "png"
 
     def stored(self, is_position_kept: bool) -> bytes:
-        """Its file as it is to lie on disk: what browsers show and what trains, with the very pixels that were decoded."""
+        """Its file as it is stored: for browsers and for training, with exactly the pixels that were decoded."""
         if self.png is not None:
             return self.png
         return self.data if is_position_kept else without_position(self.data)
@@ -120,7 +120,7 @@ class Mask:
 
 
 def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limits) -> tuple[Photograph, Mask | None]:
-    """A photograph and what was said to be its mask: `mask`, where that isn't empty, or no crack at all.
+    """A photograph and its corrected mask: `mask` if that isn't empty, otherwise no crack at all.
 
     Raises:
         RequestError: as `Photograph.read` and `Mask.read` do.
@@ -133,7 +133,7 @@ def read_label(image: bytes, mask: bytes, verdict: Verdict | None, limits: Limit
 
 @dataclass(frozen=True)
 class Comparison:
-    """A mask beside the model's probability.
+    """A mask compared with the model's probability.
 
     Attributes:
         is_models_own: nothing outside of it is as likely as anything inside: it was cut out of the probability.
@@ -204,7 +204,7 @@ def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
 
 
 def _jpeg_part(segment: bytes) -> bytes:
-    """What is kept of a segment: the picture, and by which formula decoders make RGB of it."""
+    """The parts of a segment that are kept: the picture, and the formula by which decoders make RGB of it."""
     if segment[1] in _JPEG_PICTURE:
         return segment
     if segment.startswith(b"\xff\xe0") and segment[4:9] == b"JFIF\0":

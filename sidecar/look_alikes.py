@@ -1,4 +1,4 @@
-"""Reads what a person leaves out of a photograph's figures, as it was sent: look-alikes, and zones."""
+"""Reads the boxes that a person sent with a photograph: look-alikes, and zones that count in no figure."""
 
 import json
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _Read = TypeVar("_Read")
 
 
 def read_look_alikes(text: str | None, size_hw: tuple[int, int]) -> tuple[LookAlike, ...]:
-    """Those of a photograph of this height and width; none where nothing was said.
+    """The look-alikes of a photograph of this height and width; none if the field is empty.
 
     Raises:
         RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph and their kinds.
@@ -24,7 +24,7 @@ def read_look_alikes(text: str | None, size_hw: tuple[int, int]) -> tuple[LookAl
 
 
 def read_zones(text: str | None, size_hw: tuple[int, int]) -> tuple[Box, ...]:
-    """Boxes that count in no figure of a photograph of this height and width; none where nothing was said.
+    """The zones of a photograph of this height and width, which count in no figure; none if the field is empty.
 
     Raises:
         RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph.

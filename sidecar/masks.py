@@ -1,6 +1,6 @@
-"""Which pixels a mask calls crack, as label tools write it: read where it can mean one thing alone, refused where it can't.
+"""Reads masks as label tools write them: accepted if they have only one possible meaning, otherwise refused.
 
-Of two colours, one of which is black or transparent, the other one is crack. Left to others: what is done with it (`labels`).
+Of two colours, one of which is black or transparent, the other one is crack. Left to others: the use of a mask (`labels`).
 """
 
 import io
@@ -85,8 +85,8 @@ def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
         if len(values) > 2:
             some = ", ".join(_named(value, image) for value in sorted(values)[:4])
             raise _mask_error(
-                f"The mask has {'more than two' if len(values) > 4 else len(values)} colours ({some}), {_EXPECTED}. Leave the "
-                "crack alone in it, and save it as PNG without smoothing; as a JPEG it always gets more."
+                f"The mask has {'more than two' if len(values) > 4 else len(values)} colours ({some}), {_EXPECTED}. Use only "
+                "two colours, and save it as PNG without smoothing; a JPEG always gets more colours."
             )
     dark = [value & _COLOUR == 0 for value in values]
     if len(values) == 1 and (dark[0] or values[0] in (_OPAQUE_WHITE, _WHITE_OF_16_BITS)):
@@ -101,7 +101,7 @@ def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
 
 
 def _is_palette_reversed(image: Image.Image, is_other: NDArray[np.bool_], *, is_crack_first: bool) -> bool:
-    """Whether the numbers of a palette's entries, by which label tools count their classes, say the opposite of its colours."""
+    """Whether a palette's indices, which label tools use as classes, contradict its colours."""
     if image.mode != "P":
         return False
     numbers = np.asarray(image).ravel()

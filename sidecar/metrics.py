@@ -1,4 +1,6 @@
-"""What Prometheus scrapes from the sidecar: requests, feedback and the stores, and what TorchServe does not tell of itself."""
+"""The metrics that Prometheus scrapes from the sidecar: requests, feedback, the stores, and facts about TorchServe that it
+does not publish itself.
+"""
 
 import logging
 import os
@@ -22,7 +24,7 @@ from sidecar.predictor import Served
 logger = logging.getLogger("sidecar.metrics")
 
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-SERVING_FILE = "serving.json"  # a promotion, or a rollback, is the moment at which it is written
+SERVING_FILE = "serving.json"  # it is written at a promotion or a rollback
 
 
 class Metrics:
@@ -53,12 +55,12 @@ class Metrics:
         self._registry.register(self._served)
 
     def count_feedback(self, said: Submission, state: State) -> None:
-        """A client names the version: what was not served while this process ran is counted as unknown."""
+        """The client names the version: one that was not served while this process ran is counted as unknown."""
         version = said.model_version if said.model_version in self._served.versions else "unknown"
         self._feedback.labels(said.verdict or "none", state.value, version).inc()
 
     def exposition(self, served: Served | None) -> bytes:
-        """Everything, in Prometheus's text format; `served`: as TorchServe says now, None where it does not."""
+        """All metrics, in Prometheus's text format; `served`: TorchServe's answer now, None if it does not answer."""
         self._served.update(served)
         return generate_latest(self._registry)
 
@@ -94,7 +96,7 @@ class _ServedCollector(Collector):
             waiting.add_metric([version], n_waiting)
         yield waiting
         since = GaugeMetricFamily(
-            "crack_served_since_timestamp_seconds", "When what is served was put into production", labels=["version"]
+            "crack_served_since_timestamp_seconds", "When the served model was put into production", labels=["version"]
         )
         since.add_metric([served.default], self._since)
         yield since
@@ -108,7 +110,7 @@ class _ServedCollector(Collector):
 
 
 def _since_and_reference(model_store: Path, archive: str) -> tuple[float, dict[str, dict[str, float]]]:
-    """Both are empty where the sidecar does not see TorchServe's model store."""
+    """Both are empty if the sidecar does not see TorchServe's model store."""
     serving = model_store / SERVING_FILE
     try:
         since = os.path.getmtime(serving if serving.is_file() else model_store / archive)
@@ -131,20 +133,20 @@ class _StoreCollector(Collector):
             items.add_metric([state.value], count)
         yield items
         for store, subject, held in (
-            (self._store, "feedback", "What photographs and masks take"),
-            (self._inspections, "inspections", "What all inspections take"),
+            (self._store, "feedback", "Bytes of photographs and masks"),
+            (self._inspections, "inspections", "Bytes of all inspections"),
         ):
             for name, what, value in (
                 ("store_bytes", held, store.n_bytes()),
-                ("quota_bytes", "What they may take", store.quota_bytes),
-                ("disk_free_bytes", "What is free on the disk that they lie on", store.n_free_bytes()),
+                ("quota_bytes", "Bytes that they may take", store.quota_bytes),
+                ("disk_free_bytes", "Free bytes on their disk", store.n_free_bytes()),
             ):
                 yield GaugeMetricFamily(f"crack_{subject}_{name}", what, value=value)
         for name, what, at in (
-            ("newest_label", "When the newest label came", self._store.newest_label_at()),
+            ("newest_label", "When the newest label arrived", self._store.newest_label_at()),
             (
                 "oldest_waiting",
-                "Since when the oldest that waits for a person was not touched",
+                "When the longest untouched item that waits for a person last changed",
                 self._store.oldest_waiting_at(),
             ),
         ):

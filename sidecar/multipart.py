@@ -1,7 +1,8 @@
-"""A form as it comes: its files stay in memory, in the pieces in which they came, and nothing copies them.
+"""Parses a multipart form while it arrives: files stay in memory in the pieces in which they arrived, and are never copied.
 
 Starlette's own parser copies each piece, writes what is longer than 1 MB to a file and reads it back. The grammar is
-python-multipart's, as Starlette's is. Left to others: how much may come (`crack.bodies`), and what is in it (`sidecar.forms`).
+python-multipart's, as Starlette's is. Left to others: the size of a body (`crack.bodies`), and the meaning of its parts
+(`sidecar.forms`).
 """
 
 from dataclasses import dataclass, field
@@ -13,12 +14,12 @@ from starlette.requests import Request
 
 MAX_FIELDS = 16
 MAX_TEXT_BYTES = 2**20
-LEAST_PIECE_BYTES = 4096  # smaller ones are put together: what is kept of each besides would be more than itself
+LEAST_PIECE_BYTES = 4096  # smaller ones are joined: an object for each would take more memory than its bytes
 
 
 @dataclass
 class File:
-    """A file of a request: what the client calls it, and its bytes."""
+    """A file of a request: its name, as the client sent it, and its bytes."""
 
     name: str = ""
     pieces: list[memoryview | bytearray] = field(default_factory=list)
@@ -37,7 +38,7 @@ class File:
 
 
 Form = dict[str, File | str]
-"""Parts by name; of those that are called the same, the last."""
+"""Parts by name; if several have the same name, the last one."""
 
 
 async def read_form(request: Request, max_files: int) -> Form:
@@ -71,7 +72,7 @@ async def read_form(request: Request, max_files: int) -> Form:
 
 
 class _Parts:
-    """What the parser finds, put together; pieces are given as the bytes that came and where in them they begin and end."""
+    """Collects what the parser finds; a piece is given as the bytes that arrived, with its start and end in them."""
 
     def __init__(self, max_files: int) -> None:
         self.form: Form = {}

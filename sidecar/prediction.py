@@ -1,4 +1,4 @@
-"""What TorchServe answered to a photograph, as the sidecar's clients get it."""
+"""TorchServe's answer to a photograph, as the sidecar's clients get it."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -36,7 +36,7 @@ class Prediction:
 
     @property
     def crack_score(self) -> float | None:
-        """None of an archive that was made before it was told."""
+        """None from an archive that was made before answers had it."""
         score = self.headers.get(headers.SCORE)
         return None if score is None else float(score)
 

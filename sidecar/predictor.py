@@ -1,4 +1,4 @@
-"""Predictions as the sidecar gives them: TorchServe's own errors in the form that clients know."""
+"""Asks TorchServe for predictions, and turns its own errors into the form that clients know."""
 
 import json
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ class Predictor:
         """Predict one photograph.
 
         Args:
-            request_id: by which the worker calls it, too.
+            request_id: the worker uses it, too.
             is_probe: it only asks whether there is an answer, and is not counted among those that drift is seen in.
 
         Raises:
@@ -98,7 +98,7 @@ class Predictor:
 
 
 def _is_own_error(answer: Answer) -> bool:
-    """Whether our handler made this error, or TorchServe itself."""
+    """Whether our handler made this error, not TorchServe itself."""
     try:
         return bool(json.loads(answer.body).get("status") == "error")
     except (AttributeError, ValueError):

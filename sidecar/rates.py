@@ -1,4 +1,4 @@
-"""How many requests a minute somebody may send: predictions, changes and reads are counted apart.
+"""Limits the requests per minute of each caller: predictions, changes and reads are counted separately.
 
 In memory, or in the database where several sidecars share one: then each counts what the others answered, too.
 """
@@ -24,7 +24,7 @@ _MINUTE_S = 60.0
 
 
 class RateLimitedError(RequestError):
-    """The next request is let in after `retry_after_s` seconds."""
+    """The next request is accepted after `retry_after_s` seconds."""
 
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(ErrorCode.RATE_LIMITED, message)
@@ -34,7 +34,7 @@ class RateLimitedError(RequestError):
 class Rates:
     """Counts the requests of each caller in the last 60 seconds, up to `per_minute` of each kind.
 
-    Whoever needs no key, as nobody but this machine's own users can come in, is not counted: they are many under one name.
+    Without keys nobody is counted: only users of this machine can send requests then, and they all have the same name.
 
     Args:
         url: of the PostgreSQL that has the store's tables, if it has.
@@ -65,7 +65,7 @@ class Rates:
             )
 
     def _count(self, name: str, kind: str) -> float:
-        """Seconds to wait; 0 where it is let in."""
+        """Seconds to wait; 0 if it is accepted."""
         if self._limiter.hit(self._limit, name, kind):
             return 0
         return max(1, self._limiter.get_window_stats(self._limit, name, kind).reset_time - time.time())

@@ -1,4 +1,4 @@
-"""Whether a photograph would be answered now: found out with a tiny one, seldom, however many ask."""
+"""Checks whether a photograph would be answered now, with a tiny one; seldom, however many clients ask."""
 
 import asyncio
 import io
@@ -9,13 +9,13 @@ from PIL import Image
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.predictor import Predictor
 
-FRESH_S = 3  # what was found out is told for so long
-TIMEOUT_S = 30  # in which a tiny photograph is answered, behind others
+FRESH_S = 3  # how long a result is reused
+TIMEOUT_S = 30  # the most that a tiny photograph may take, behind others
 _SIDE_PX = 32
 
 
 class Readiness:
-    """One probe at a time, and its outcome for all who ask meanwhile and soon after."""
+    """One probe at a time; everybody who asks meanwhile and soon after gets its result."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor

@@ -46,9 +46,7 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
                 faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
                 return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
             case HTTPException(status_code=404):
-                return answered(
-                    RequestError(ErrorCode.NOT_FOUND, "There is no such address. See /docs for those that there are.")
-                )
+                return answered(RequestError(ErrorCode.NOT_FOUND, "There is no such address. /docs lists all addresses."))
             case HTTPException(status_code=405, headers=headers):
                 allowed = (headers or {}).get("Allow", "")
                 message = f"This address takes {allowed or 'other methods'}. See /docs."

@@ -1,4 +1,4 @@
-"""The report of an inspection, made in a process of its own from what the store holds on disk.
+"""Makes the report of an inspection, in its own process, from the store on disk.
 
 Left to others: what a report says and looks like (`inspection.report`).
 """
@@ -33,7 +33,7 @@ _MAX_WAITING = 4
 
 
 class Reporting:
-    """Makes one report after the other, of inspections in the store in `folder`, whose tables may be in PostgreSQL at `url`."""
+    """Makes one report at a time, of inspections in the store in `folder`, whose tables may be in PostgreSQL at `url`."""
 
     def __init__(self, folder: Path, url: str = "") -> None:
         self._folder, self._url = folder, url

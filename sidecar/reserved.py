@@ -1,7 +1,6 @@
-"""The photographs of the original sets: found again in feedback, as they are or as copies, so that none trains that judges.
-
-Models are judged by some of them, and which ones a later recipe may choose anew. Left to others: what a copy is (`copies`), and
-what becomes of it (`feedback`).
+"""Finds the photographs of the original sets in feedback, unchanged or as copies, so that no photograph trains by which models
+are judged. Models are judged by some of them, and a later recipe may choose others. Left to others: what a copy is (`copies`),
+and what is done with it (`feedback`).
 """
 
 import csv
@@ -31,7 +30,7 @@ _PATIENCE_S = 20.0
 
 
 class _Known:
-    """What is known of the photographs, each by its number: of its file, and of its looks."""
+    """The known photographs, each by its number: hashes of its file and of its appearance."""
 
     def __init__(self, sha256: Sequence[str], hashes: NDArray[np.uint64], index: Index) -> None:
         self.numbers = {digest: number for number, digest in enumerate(sha256)}
@@ -91,7 +90,7 @@ class Reserved:
     def _fill(self, paths: Sequence[Path], key: str, cache_path: Path) -> None:
         try:
             self._known.set_result(_read(cache_path, key) or _describe(paths, key, cache_path))
-        except BaseException as error:  # else who asks would wait for ever
+        except BaseException as error:  # otherwise callers would wait for ever
             logger.exception("the photographs of the original sets cannot be described: no feedback is saved")
             self._known.set_exception(error)
 

@@ -46,7 +46,7 @@ class Settings(OfSeveralParts):
         alias="CRACK_INSPECTIONS_DIR", description="the store of [inspections](inspecting.md#inspections-kept-by-the-server)"
     )
     inspections_quota_gb: Positive = Field(
-        20, alias="CRACK_INSPECTIONS_QUOTA_GB", description="what that may take, its index included"
+        20, alias="CRACK_INSPECTIONS_QUOTA_GB", description="what it may take, including its index"
     )
     requests_per_minute: Count = Field(
         600,
@@ -56,14 +56,16 @@ class Settings(OfSeveralParts):
     review: Annotated[str, one_of("required", "automatic")] = Field(
         "required",
         alias="CRACK_REVIEW",
-        description="`required`, or `automatic`: labels that pass every check train without a reviewer's yes",
+        description="`required`, or `automatic`: labels that pass every check train without a review",
     )
     position: Annotated[str, one_of("dropped", "kept")] = Field(
         "dropped",
         alias="CRACK_POSITION",
         description="`dropped` or `kept`: where, when and by whom stored photographs were taken",
     )
-    oidc_claim: str = Field("scope", alias="CRACK_OIDC_CLAIM", description="what in a token names its [scopes](security.md)")
+    oidc_claim: str = Field(
+        "scope", alias="CRACK_OIDC_CLAIM", description="the claim in a token that names its [scopes](security.md)"
+    )
     oidc_scopes: str = Field(
         "predict=crack:predict,feedback=crack:feedback,review=crack:review",
         alias="CRACK_OIDC_SCOPES",

@@ -1,4 +1,1 @@
-"""The sidecar's routes, one module per resource: who may, what is asked, what is answered.
-
-The work is done by the modules that they import.
-"""
+"""The sidecar's routes, one module per resource: permissions, requests, answers. The modules that they import do the work."""

@@ -1,4 +1,4 @@
-"""`/save-for-retrain` and `/feedback`: what people say of predictions, and what reviewers decide about it."""
+"""`/save-for-retrain` and `/feedback`: people's feedback about predictions, and the decisions of reviewers."""
 
 import asyncio
 from dataclasses import asdict
@@ -28,7 +28,7 @@ from sidecar.predictor import Predictor
 MODEL_TIMEOUT_S = 30  # photographs of 100 megapixels take longer: their masks are compared later
 
 Seen = Annotated[
-    str | None, Header(description="the ETag that came with what you looked at; without it nothing is decided (428)")
+    str | None, Header(description="the ETag of the state that you looked at; without it nothing is decided (428)")
 ]
 
 
@@ -48,7 +48,7 @@ def feedback_routes(
 
     @router.post("/save-for-retrain", openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
-        """Keep a photograph with what is wrong, or right, about its mask. Answers once it would survive a power cut."""
+        """Store a photograph with feedback about its mask. Answers once both would survive a power cut."""
         form = await read_form(request, max_files=2)
         image, mask = file(form, "image").joined(), file(form, "mask").joined()
         fields, name = texts(form), file_name(form, "image")
@@ -94,7 +94,9 @@ def feedback_routes(
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> FeedbackList:
-        """What was sent, complaints without a mask first, then what the model was uncertain about; by default what waits."""
+        """List feedback: complaints without a mask first, then the photographs that the model was most uncertain about. By
+        default only what waits for a person.
+        """
         found = store.items(state or (), limit, offset)
         return FeedbackList(items=[_told(item) for item in found], counts=counts(), n_waiting=store.n_waiting())
 
@@ -125,7 +127,7 @@ def feedback_routes(
     async def review(
         item_id: str, request: Request, response: Response, caller: Annotated[Caller, access.may_review], if_match: Seen = None
     ) -> Feedback:
-        """Accept or reject a label, or replace it by a mask of your own, which is accepted."""
+        """Accept or reject a label, or replace it by your own mask, which is then accepted."""
         etag = seen(if_match)
         form = await read_form(request, max_files=1)
         mask, fields = file(form, "mask").joined(), texts(form)
@@ -148,8 +150,8 @@ def feedback_routes(
 
     @router.delete("/feedback/{item_id}")
     def delete(item_id: str, caller: Annotated[Caller, access.may_review], if_match: Seen = None) -> dict[str, str]:
-        """Forget a photograph, its masks and its history, from now on: what was learned from it, `crack retrain purge`
-        tells.
+        """Delete a photograph, its masks and its history. `crack retrain purge` removes it from past snapshots, too, and lists
+        the models that learned from it.
         """
         store.delete(item_id, caller.name, seen(if_match))
         return {"status": "deleted"}

@@ -1,4 +1,4 @@
-"""`/inspections`: photographs that belong together, their cracks, what was decided about them, and the report."""
+"""`/inspections`: photographs that belong together, their cracks, people's decisions, and the report."""
 
 import datetime
 import json
@@ -34,12 +34,12 @@ _UNNAMED = "photograph"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Seen = Annotated[
-    str | None, Header(description="the ETag that came with what you looked at; without it nothing is changed (428)")
+    str | None, Header(description="the ETag of the state that you looked at; without it nothing is changed (428)")
 ]
 
 
 class AboutInspection(BaseModel):
-    """What somebody says of an inspection."""
+    """The details of an inspection, as a client sends them."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
     structure: Text = ""
@@ -98,14 +98,14 @@ def inspection_routes(
 
     @router.post("")
     def create(about: Annotated[AboutInspection, Form()], caller: Annotated[Caller, access.may_predict]) -> Told:
-        """Begin an inspection. Its photographs tell where and when they were taken only with `position=kept`."""
+        """Begin an inspection. Only with `position=kept` does it keep where and when its photographs were taken."""
         return Told.of(store.create(about.head(), caller.name))
 
     @router.get("", dependencies=[access.may_predict])
     def list_inspections(
         limit: Annotated[int, Query(ge=1, le=500)] = 50, offset: Annotated[int, Query(ge=0, le=10**9)] = 0
     ) -> Inspections:
-        """Everybody's inspections; what was changed last comes first."""
+        """List all inspections, the most recently changed first."""
         found = store.inspections(limit, offset)
         return Inspections(items=[Told.of(each) for each in found], total=store.n_inspections())
 
@@ -116,12 +116,12 @@ def inspection_routes(
 
     @router.post("/{inspection_id}", dependencies=[access.may_predict])
     def change(inspection_id: str, about: Annotated[AboutInspection, Form()]) -> Told:
-        """Say anew what it is about; with `position=dropped`, where its photographs were taken is forgotten."""
+        """Change its details; `position=dropped` deletes where its photographs were taken."""
         return Told.of(store.change(inspection_id, about.head()))
 
     @router.delete("/{inspection_id}")
     def delete(inspection_id: str, caller: Annotated[Caller, access.may_review]) -> dict[str, str]:
-        """Forget an inspection with all that it holds."""
+        """Delete an inspection with all its contents."""
         store.delete(inspection_id, caller.name)
         return {"status": "deleted"}
 
@@ -129,7 +129,7 @@ def inspection_routes(
     async def add(
         inspection_id: str, request: Request, response: Response, caller: Annotated[Caller, access.may_predict]
     ) -> dict[str, Any]:
-        """Predict a photograph, measure its cracks and keep all of it. The same photograph again is the one that is there."""
+        """Predict a photograph, measure its cracks and store everything. Sending the same photograph again changes nothing."""
         inspection = await run_in_threadpool(store.get, inspection_id)
         pieces, fields = await read_image(request)
         image = b"".join(pieces)
@@ -159,7 +159,7 @@ def inspection_routes(
         limit: Annotated[int, Query(ge=1, le=500)] = 50,
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> Photographs:
-        """The photographs as they were added, with thumbnails, without their cracks."""
+        """List the photographs in the order in which they were added, with thumbnails, without their cracks."""
         found = store.photographs(inspection_id, state or (), limit, offset)
         total = store.get(inspection_id).n_photographs
         return Photographs(items=[_listed(each) for each in found], total=total)
@@ -193,8 +193,8 @@ def inspection_routes(
         caller: Annotated[Caller, access.may_predict],
         if_match: Seen = None,
     ) -> dict[str, Any]:
-        """Decide about a photograph, paint its mask, cut it at another threshold, give it a scale, say what counts as no crack
-        and in no figure; what is not sent stays.
+        """Decide about a photograph, replace its mask, choose another threshold, give it a scale, mark areas as no crack or as
+        ignored. Fields that are not sent stay as they are.
         """
         etag = seen(if_match)
         found = await run_in_threadpool(store.as_seen, inspection_id, photograph_id, etag)
@@ -230,7 +230,7 @@ def inspection_routes(
     def delete_photograph(
         inspection_id: str, photograph_id: str, caller: Annotated[Caller, access.may_review], if_match: Seen = None
     ) -> dict[str, str]:
-        """Forget one photograph of an inspection."""
+        """Delete one photograph of an inspection."""
         store.delete_photograph(inspection_id, photograph_id, seen(if_match), caller.name)
         return {"status": "deleted"}
 
@@ -264,7 +264,7 @@ def _answered(prediction: Prediction) -> Prediction:
 
 
 def _said(photograph: Kept, fields: dict[str, str]) -> Kept:
-    """The photograph with what the fields say of it; its mask and threshold are left to others. Raises RequestError."""
+    """The photograph, changed as the fields say, except for mask and threshold. Raises RequestError."""
     if "state" in fields:
         if fields["state"] not in list(Mark):
             raise RequestError(ErrorCode.PARAMETER_INVALID, f"state={fields['state']!r}: expected one of {', '.join(Mark)}.")
@@ -286,7 +286,7 @@ def _said(photograph: Kept, fields: dict[str, str]) -> Kept:
 
 
 def _threshold(photograph: Kept, fields: dict[str, str]) -> float:
-    """Empty is the model's own; not sent, it stays as it is. Raises RequestError."""
+    """Empty means the model's own; a field that is not sent changes nothing. Raises RequestError."""
     text = fields.get("threshold")
     if text is None:
         return photograph.row.threshold or photograph.model_threshold

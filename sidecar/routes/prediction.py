@@ -14,7 +14,9 @@ def prediction_routes(predictor: Predictor, access: Access) -> APIRouter:
 
     @router.post("/predict", openapi_extra=PREDICT_BODY, response_class=Response, dependencies=[access.may_predict])
     async def predict(request: Request) -> Response:
-        """The cracks of one photograph: as JSON, as a mask, as probability or drawn over the photograph."""
+        """Find the cracks of one photograph: the answer is JSON, a mask, the probability, or the photograph with its cracks
+        drawn.
+        """
         image, fields = await read_image(request)
         prediction = await predictor.predict(image, Options.parse(fields), request.state.request_id)
         return Response(prediction.body, prediction.status, prediction.headers)

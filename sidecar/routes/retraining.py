@@ -1,4 +1,4 @@
-"""`/retrain`: asking for a retraining, and what became of it."""
+"""`/retrain`: request a retraining, and follow it."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -16,7 +16,7 @@ N_RECENT_JOBS = 10
 
 
 def retraining_routes(jobs: Jobs, store: FeedbackStore, after_labels: int, access: Access) -> APIRouter:
-    """`after_labels`: accepted ones, after which a retraining starts by itself."""
+    """`after_labels`: the number of accepted labels after which a retraining starts automatically."""
     router = APIRouter(tags=["retraining"])
 
     def told() -> Retraining:
@@ -26,13 +26,13 @@ def retraining_routes(jobs: Jobs, store: FeedbackStore, after_labels: int, acces
 
     @router.post("/retrain", status_code=202)
     def ask_for_retraining(caller: Annotated[Caller, access.may_review]) -> Retraining:
-        """Queue a retraining; while one is queued or running, that one is answered."""
+        """Queue a retraining. While one is queued or running, the answer is about that one."""
         jobs.ask(caller.name)
         return told()
 
     @router.get("/retrain", dependencies=[access.may_predict])
     def get_retraining() -> Retraining:
-        """The newest retraining: its state, progress and, where it failed, why; and those before it."""
+        """The newest retraining: its state, its progress and, if it failed, why; and those before it."""
         return told()
 
     return router

@@ -45,18 +45,18 @@ def service_routes(
 
     @router.get("/ping")
     async def ping() -> dict[str, str]:
-        """Whether the sidecar itself runs."""
+        """Whether the sidecar itself is running."""
         return {"status": "ok"}
 
     @router.get("/ready")
     async def ready() -> Ready:
-        """200 only when a tiny prediction has succeeded in the last seconds, else 503."""
+        """200 only if a tiny prediction has succeeded in the last seconds, otherwise 503."""
         access.check_keys()
         return Ready(status="ready", model_version=await readiness.check())
 
     @router.get("/model", dependencies=[access.may_predict])
     async def model() -> Model:
-        """The version that is served, its card with its figures, and what has been learned since."""
+        """The served version, its card with its figures, and the feedback since."""
         served = await predictor.default()
         card = await run_in_threadpool(_read_card, model_store / served.archive)
         counts = await run_in_threadpool(store.counts)

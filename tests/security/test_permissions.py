@@ -52,7 +52,7 @@ def test_what_older_versions_left_open_is_taken_back_at_the_start(start_lone_sid
         path.chmod(0o755 if path.is_dir() else 0o644)
     sidecar.start()
     assert open_to_others(sidecar.folder) == []
-    assert "from other users of this machine" in sidecar.log_path.read_text()
+    assert "to other users of this machine" in sidecar.log_path.read_text()
     save(sidecar.url, 2)
 
 

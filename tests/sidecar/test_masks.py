@@ -72,7 +72,7 @@ def test_a_mask_of_one_colour_is_all_crack_or_none(level: int, is_crack: bool) -
 
 REFUSED = {
     "smoothed": (png(noise(40, 60)[..., 0]), r"more than two colours \(0, 1, 2, 3\), expected two.*without smoothing"),
-    "a JPEG": (jpeg(LEVELS), "more than two colours .* as a JPEG it always gets more"),
+    "a JPEG": (jpeg(LEVELS), "more than two colours .* a JPEG always gets more colours"),
     "three classes": (png(np.arange(2400).astype(np.uint8).reshape(40, 60) % 3), r"has 3 colours \(0, 1, 2\)"),
     "classes 1 and 2": (png(MASK.astype(np.uint8) + 1), "has 1 and 2, which can mean more than one thing.*Paint what is no"),
     "red on white": (png(in_colours((255, 255, 255), (200, 0, 30))), r"255 and \(200, 0, 30\), which can mean more"),
