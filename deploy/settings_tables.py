@@ -20,7 +20,7 @@ _BETWEEN = re.compile(r"(<!-- settings: .* -->\n).*(<!-- end of settings -->)", 
 
 
 def page() -> str:
-    """docs/configuration.md with the tables of now."""
+    """docs/configuration.md with the present tables."""
     tables = "\n".join(f"## {title}\n\n{_table(part)}" for title, part in PARTS.items())
     return _BETWEEN.sub(lambda found: f"{found[1]}\n{tables}\n{found[2]}", PAGE.read_text())
 

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    os.umask(0o077)  # uploads and what is shown of them are for no other user of this machine
+    os.umask(0o077)  # other users of this machine must not read uploads or results
     try:
         settings = PageSettings.from_environment()
         folder = OwnFolder("crack-page")

@@ -1,4 +1,4 @@
-"""The sidecar as the page uses it: one method a route, and one sentence for whatever goes wrong."""
+"""The page's client of the sidecar: one method per route, and one sentence for each failure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ MOST_LISTED = 500
 
 
 class BackendError(Exception):
-    """A sentence for the person in front of the page. `retry_after_s`: when to ask again, where the sidecar was only busy;
-    `status`: of its answer, where there was one.
+    """A sentence for the person who uses the page. `retry_after_s`: when to ask again, if the sidecar was only busy; `status`:
+    of its answer, if there was one.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None, status: int | None = None) -> None:
@@ -37,11 +37,11 @@ class Prediction:
     model_version: str
     request_id: str
     crack_score: float | None
-    """How sure the model is that there is a crack at all; None where its archive was made before that was told."""
+    """How sure the model is that there is a crack at all; None from an archive that was made before answers had it."""
 
 
 class Backend:
-    """Asks the sidecar at `url`; `key` gives the API key or the token of whoever is served now, None where there is neither."""
+    """Asks the sidecar at `url`; `key` returns the API key or the token of the current person, None if there is neither."""
 
     def __init__(self, url: str, key: Callable[[], str | None] = lambda: None) -> None:
         self._url = url.rstrip("/")
@@ -76,7 +76,7 @@ class Backend:
         return self._json("GET", f"/feedback/{item_id}")
 
     def review(self, item_id: str, etag: str, decision: str, mask_png: bytes | None = None) -> dict[str, Any]:
-        """`etag`: of the item that the reviewer saw; where something has happened to it since, the sidecar refuses."""
+        """`etag`: of the item that the reviewer saw; if it has changed since, the sidecar refuses."""
         files = {"mask": mask_png} if mask_png else {"decision": (None, decision)}
         seen = {"If-Match": etag}
         return self._json("POST", f"/feedback/{item_id}/review", files=files, data={"decision": decision}, headers=seen)
@@ -130,7 +130,7 @@ class Backend:
     def change_photograph(
         self, inspection_id: str, photograph_id: str, etag: str, fields: dict[str, str], mask_png: bytes | None
     ) -> dict[str, Any]:
-        """`etag`: of what was seen; where somebody has changed it since, the sidecar refuses."""
+        """`etag`: of the state that was seen; if somebody has changed it since, the sidecar refuses."""
         files: dict[str, Any] = {name: (None, text) for name, text in fields.items()}
         files |= {"mask": ("mask.png", mask_png)} if mask_png else {}
         route = f"/inspections/{inspection_id}/photographs/{photograph_id}"

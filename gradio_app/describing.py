@@ -1,4 +1,4 @@
-"""The served model in words: what it was measured on, what has been learned since, and what a retraining is."""
+"""Describes the served model in words: its measurements, the feedback since, and the retraining."""
 
 from typing import Any
 

@@ -1,6 +1,5 @@
-"""Inspections as the page's scripts ask for them: begun, listed, opened, added to, decided, reported and deleted.
-
-Left to others: the sidecar over HTTP (`backend`), what is on the screen (`browser/inspections.js`).
+"""What the page's scripts can do with inspections: begin, list, open, add to, decide, report and delete. Left to others: the
+sidecar over HTTP (`backend`), the screen (`browser/inspections.js`).
 """
 
 from collections.abc import Callable
@@ -44,11 +43,11 @@ class Inspections:
         )
 
     def list_inspections(self, _: Any = None) -> Answer:
-        """All of them, what was changed last first."""
+        """All of them, the most recently changed first."""
         return self._told(self._backend.inspections)
 
     def save_inspection(self, said: dict[str, Any]) -> Answer:
-        """Begin one, or, with its `id`, change what is said of it."""
+        """Begin one or, with its `id`, change its details."""
         fields = {name: str(said.get(name) or "") for name in FIELDS}
         return self._told(lambda: {"inspection": self._backend.save_inspection(said.get("id"), fields)})
 
@@ -75,7 +74,7 @@ class Inspections:
         return self._told(report)
 
     def add_photograph(self, said: dict[str, Any]) -> Answer:
-        """An uploaded photograph, predicted and kept."""
+        """Predict and store an uploaded photograph."""
 
         def add() -> Answer:
             image = self._uploaded(said["path"]).read_bytes()
@@ -99,7 +98,7 @@ class Inspections:
         return self._told(load)
 
     def change_photograph(self, said: dict[str, Any]) -> Answer:
-        """Keep what was decided; `mask` is an uploaded file, or empty where a painted one is dropped."""
+        """Store a decision; `mask` is an uploaded file, or empty to drop a painted one."""
 
         def change() -> Answer:
             fields = {name: str(said[name]) for name in _DECISIONS if name in said}

@@ -1,7 +1,5 @@
-"""Who uses the page, by an OpenID Connect issuer: authorization code with PKCE, sessions in memory, the way out.
-
-A browser holds a random word in a cookie; tokens stay here. Left to others: what somebody may, which the sidecar decides by
-their ID token.
+"""Login at an OpenID Connect issuer: authorization code with PKCE, sessions in memory, logout. A browser holds only a random
+word in a cookie; tokens stay here. Left to others: permissions, which the sidecar decides by the ID token.
 """
 
 import html
@@ -45,7 +43,7 @@ class Session:
     id_token: str
     token_ends_at: float
     refresh_token: str
-    """Empty where the issuer gives none: the session ends with its token."""
+    """Empty if the issuer gives none: the session ends with its token."""
     ends_at: float
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -71,7 +69,9 @@ class Login:
         self._sessions: dict[str, Session] = {}
 
     def guard(self, app: FastAPI, root_path: str, *, is_public: bool) -> None:
-        """Only who is logged in reaches `app`, whose paths begin with `root_path`; `is_public` where browsers come by https."""
+        """Only people who are logged in reach `app`, whose paths begin with `root_path`; `is_public`: whether browsers use
+        https.
+        """
         app.add_api_route(LOGIN, self._leave_for_the_issuer, include_in_schema=False)
         app.add_api_route(BACK, self._come_back, include_in_schema=False)
         app.add_api_route(LOGOUT, self._log_out, include_in_schema=False)
@@ -87,12 +87,12 @@ class Login:
         )
 
     def session(self, cookies: Mapping[str, str]) -> Session | None:
-        """Of whoever sends these cookies; None where nobody is logged in by them."""
+        """The session of these cookies; None if nobody is logged in with them."""
         session = self._sessions.get(cookies.get(COOKIE, ""))
         return session if session and time.time() < session.ends_at else None
 
     def token(self, cookies: Mapping[str, str]) -> str | None:
-        """The ID token of whoever sends these cookies, renewed where it would soon end."""
+        """The ID token of the session of these cookies, renewed if it would soon expire."""
         session = self.session(cookies)
         if session is None:
             return None
@@ -102,7 +102,7 @@ class Login:
         return session.id_token
 
     def _renew(self, session: Session) -> None:
-        """Where the issuer refuses, the session ends with the token that it has."""
+        """If the issuer refuses, the session ends with its present token."""
         form = {"grant_type": "refresh_token", "refresh_token": session.refresh_token, **self._client}
         try:
             answer = httpx2.post(self._issuer.server_metadata["token_endpoint"], data=form, auth=self._auth)
@@ -145,7 +145,7 @@ class Login:
         return answer
 
     async def _log_out(self, request: Request) -> Response:
-        """Here, and at the issuer where it has a way out."""
+        """Log out here, and at the issuer if it supports that."""
         session = self._sessions.pop(request.cookies.get(COOKIE, ""), None)
         answer: Response = _told("You are logged out.", 200, request)
         if session:
@@ -159,7 +159,7 @@ class Login:
 
 
 class Gate:
-    """ASGI middleware: people without a session are sent to log in, programs are told so."""
+    """ASGI middleware: people without a session are redirected to the login, programs get an error."""
 
     def __init__(self, app: ASGIApp, login: Login) -> None:
         self._app = app
@@ -175,7 +175,7 @@ class Gate:
         elif request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             await RedirectResponse(address, 303)(scope, receive, send)
         else:
-            message = f"Nobody is logged in, or not any more. Open {address} in a browser; with unsent work, in another tab."
+            message = f"You are not logged in, or the session has ended. Log in at {address}; with unsent work, in another tab."
             await refusal(401, "key_invalid", message)(scope, receive, send)
 
 

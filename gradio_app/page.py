@@ -1,6 +1,5 @@
-"""The page: tabs, what happens when a button is pressed, and what the scripts in `browser/` ask for.
-
-Left to others: the sidecar over HTTP (`backend`), decoding and measuring (`pictures`), everything on the screen (`browser/`).
+"""The page: its tabs, its buttons, and the methods that the scripts in `browser/` call. Left to others: the sidecar over HTTP
+(`backend`), decoding and measuring (`pictures`), everything on the screen (`browser/`).
 """
 
 import csv
@@ -69,9 +68,8 @@ _SHARED = (
 
 
 class Page:
-    """What the page does, over one backend; what it shows lies in `folder` for a day. Its scripts call these methods.
-
-    `root_path`: what the page's addresses begin with.
+    """The page's actions, over one backend; its results stay in `folder` for a day. Its scripts call these methods.
+    `root_path`: the path before the page's addresses.
     """
 
     def __init__(self, backend: Backend, folder: Path, limits: Limits = Limits(), root_path: str = "") -> None:  # noqa: B008
@@ -289,7 +287,7 @@ def build(page: Page, logout: str | None) -> gr.Blocks:
 
 
 def _model_tab(page: Page, tab: gr.Tab, others: Sequence[gr.Tab]) -> None:
-    """Within the tab's context. While it is open, and none of the others, it is brought up to date."""
+    """To be called within the tab's context. Only the open tab is kept up to date."""
     described = gr.Markdown("…")
     retrain = gr.Button("Retrain with the accepted labels", size="md", elem_id="retrain")
     with gr.Column(visible=False) as asked:
@@ -315,7 +313,7 @@ def _shown(is_asked: bool) -> tuple[gr.Button, gr.Column]:
 
 
 def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any], ...]) -> None:
-    """One tab's own part of the page, which its scripts draw; `calls` is what they may ask for."""
+    """One tab's part of the page, which its scripts draw; `calls` are the methods that they may call."""
     gr.HTML(
         value=None,
         html_template="",
@@ -334,7 +332,7 @@ def cookies() -> dict[str, str]:
 
 
 def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors) -> FastAPI:
-    """What a server serves; `login` is how people log in: at an issuer, or with the one name and its password."""
+    """The application; `login` is how people log in: at an issuer, or with one name and its password."""
     app = FastAPI(openapi_url=None)
 
     @app.get(PING)
@@ -396,7 +394,7 @@ def _path(file: Any) -> str | None:
 
 
 def _told(act: Callable[[], Any]) -> dict[str, Any]:
-    """What the viewer is answered: `ok`, and a sentence or what was asked for."""
+    """The answer to the viewer: `ok`, and a sentence or the result."""
     try:
         found = act()
     except (BackendError, RequestError) as error:

@@ -1,4 +1,4 @@
-"""What the page decodes, measures and draws: run in a process of its own, as nobody vouches for what a browser sends."""
+"""Decodes, measures and draws for the page, in a separate process, because files from a browser can't be trusted."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ THUMBNAIL_PX = 320
 
 
 class Found(NamedTuple):
-    """A photograph with what was found in it, as files."""
+    """A photograph and its results, as files."""
 
     photograph: bytes
     levels_png: bytes  # crack probability, one channel, 0..255

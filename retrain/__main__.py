@@ -1,4 +1,4 @@
-"""Retrain from the accepted corrections, and see or take back what a retraining did: `crack retrain --help`."""
+"""Retrain from the accepted corrections, look at past retrainings, or roll back: `crack retrain --help`."""
 
 import argparse
 import logging

@@ -1,4 +1,5 @@
-"""One retraining from beginning to end: snapshot, train, judge, archive, roll over; what serves, serves on meanwhile.
+"""One retraining from beginning to end: snapshot, train, judge, archive, roll over. The served model keeps answering
+meanwhile.
 
 Left to others: the steps themselves (`retrain.stages`), which files belong together (`retrain.workspace`), the record of each
 retraining (`retrain.tracking`), and TorchServe (`retrain.rollover`).
@@ -50,7 +51,7 @@ class Outcome(IntEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """How a retraining ended, a sentence about it, and, where models were judged, a table of both."""
+    """How a retraining ended, a sentence about it and, if models were judged, a table that compares them."""
 
     outcome: Outcome
     summary: str
@@ -63,10 +64,12 @@ class BusyError(RuntimeError):
 
 @contextmanager
 def alone(workspace: Path) -> Iterator[None]:
-    """Hold the workspace's lock, which ends with the process and its stages, however they end. Raises BusyError, OSError."""
+    """Hold the workspace's lock, which is released when the process and its stages end, however they end. Raises BusyError,
+    OSError.
+    """
     workspace.mkdir(0o700, parents=True, exist_ok=True)
     if workspace.stat().st_uid == os.geteuid():  # of a mounted volume it may be another's
-        workspace.chmod(0o700)  # it holds copies of the photographs, and older versions left them open
+        workspace.chmod(0o700)  # it holds copies of the photographs, which older versions left readable for others
     deadline = time.monotonic() + STAGES_END_S
     with (workspace / "lock").open("w") as lock:
         while True:
@@ -99,10 +102,11 @@ def retrain(
     """Run the whole cycle if there is something to learn.
 
     Args:
-        params_path: what `params` and `rules` were read from, copied into the workspace.
-        who: asks for it, where nobody did through the queue.
+        params_path: the file from which `params` and `rules` were read; it is copied into the workspace.
+        who: the person or program that asks, if nobody did so through the queue.
         is_forced: whatever the number of new labels.
-        is_small_gain_accepted: a person's yes to a challenger that too few held-out labels speak for.
+        is_small_gain_accepted: whether a person accepts a challenger although there are too few held-out labels to show a
+        gain.
 
     Raises:
         BusyError: another retraining runs.
@@ -134,7 +138,7 @@ def retrain(
 
 
 class _Job:
-    """Tells the queue, and through it the page, how far this retraining is."""
+    """Reports the progress of this retraining to the queue, where the page reads it."""
 
     def __init__(self, jobs: Jobs, number: int) -> None:
         self._jobs, self._number = jobs, number
@@ -219,9 +223,8 @@ def _run(
 
 
 def choose_start(champion: Path, released: Path) -> Path:
-    """The archive whose weights a training begins with: the champion's or, where these can't be trained, the released one's.
-
-    Raises ValueError where neither can.
+    """The archive whose weights a training begins with: the champion or, if its network can't be trained, the released one.
+    Raises ValueError if neither can.
     """
     cards = {path: read_card(path) for path in (champion, released)}
     for path, card in cards.items():
@@ -235,7 +238,7 @@ def choose_start(champion: Path, released: Path) -> Path:
 
 
 def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
-    """The first photographs of the gate set, on which what is served must agree with its archive."""
+    """The first photographs of the gate set, on which the served model must agree with its archive."""
     gate = read_parts(settings.data_dir, params.data).judging
     return [pair.image_path.read_bytes() for pair in gate[:N_GOLDEN]]
 
@@ -249,7 +252,7 @@ def _record(
     tags: dict[str, str],
     archive_hash: str | None,
 ) -> bool:
-    """Whether MLflow has it; what was refused before any training has nothing to record."""
+    """Whether MLflow has the record; a retraining that was refused before any training needs none."""
     if not verdict.figures:
         return tracking.send_waiting()
     challenger = checkpoint.newest(folder / stages.MODELS)

@@ -1,4 +1,4 @@
-"""Whether a challenger may take the champion's place: rules, each with what was measured and why it holds or doesn't.
+"""Decides whether a challenger may replace the champion: rules, each with its measurement and why it holds or doesn't.
 
 Both models answer the same photographs at their own thresholds, each by its float32 network in ONNX Runtime, so that a champion
 whose network is no longer trained can be judged, too. The gate set is cut by group from the original sets: neither of the two
@@ -36,7 +36,7 @@ from retrain.verdict import Interval, Rule, Verdict
 N_RESAMPLES = 2000
 N_EXCHANGES = 999
 N_TURNS = 5
-LARGEST_CHANCE = 0.05  # that labels exchanged between photographs would fit as well
+LARGEST_CHANCE = 0.05  # the largest accepted chance that labels exchanged between photographs fit as well
 Mask = NDArray[np.bool_]
 
 
@@ -87,7 +87,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a model finds on labelled photographs, by set.
+    """A model's results on labelled photographs, by set.
 
     `counts`: hits, false and missed pixels of each photograph, int64 (n, 3). `found` and `marked`: the cells of a grid in which
     the model and the label see crack, bool (n, 128, 128).
@@ -99,20 +99,20 @@ class Findings:
     marked: dict[str, Mask]
 
     def on(self, photographs: Mapping[str, NDArray[np.intp]]) -> "Findings":
-        """What it finds on some of them, given by their indices in each set; one may be given several times."""
+        """The results on some of them, given by their indices in each set; an index may occur several times."""
         counts = {name: self.counts[name][chosen] for name, chosen in photographs.items()}
         found = {name: self.found[name][chosen] for name, chosen in photographs.items()}
         marked = {name: self.marked[name][chosen] for name, chosen in photographs.items()}
         return Findings(self.version, counts, found, marked)
 
     def alarms(self) -> tuple[int, int]:
-        """Crack-free photographs with a false alarm, of all that are crack-free."""
+        """The number of crack-free photographs with a false alarm, and of all crack-free ones."""
         free = [counts[(counts[:, 0] + counts[:, 2]) == 0] for counts in self.counts.values()]
         return sum(int((counts[:, 1] >= MIN_ALARM_PX).sum()) for counts in free), sum(map(len, free))
 
 
 def slowdown(champion: Model, challenger: Model) -> float:
-    """How many times as long as the champion the challenger takes for a tile, measured in turns, the fastest of each."""
+    """The challenger's time for a tile as a multiple of the champion's, measured alternately; the fastest of each counts."""
     seconds = [(champion.seconds_for_a_tile(), challenger.seconds_for_a_tile()) for _ in range(N_TURNS)]
     before, after = np.min(seconds, axis=0)
     return float(after / before)
@@ -248,7 +248,7 @@ def _interval(counts_n_3: Counts, groups: Sequence[str]) -> Interval:
 def _compare(
     champion: Findings, challenger: Findings, groups: Mapping[str, Sequence[str]], names: Sequence[str]
 ) -> tuple[float, float]:
-    """The difference, and what it is not below with 95% certainty."""
+    """The difference, and its lower bound with 95% certainty."""
     one, other = ({name: model.counts[name] for name in names} for model in (champion, challenger))
     differences = paired_differences(one, other, {name: groups[name] for name in names}, N_RESAMPLES)
     difference = float(np.mean([figure(other[name]) - figure(one[name]) for name in names]))

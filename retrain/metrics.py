@@ -1,4 +1,6 @@
-"""What Prometheus scrapes from `crack retrain --watch`: read from jobs and the newest verdict, so no restart loses it."""
+"""The metrics that Prometheus scrapes from `crack retrain --watch`. They are read from the jobs and the newest verdict, so no
+restart loses them.
+"""
 
 import logging
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ logger = logging.getLogger("retrain.metrics")
 
 
 def serve(settings: Settings) -> None:
-    """Answer at the settings' address from a thread of its own. Raises ValueError where that cannot be listened on."""
+    """Serve them at the settings' address, in a thread. Raises ValueError if nothing can listen there."""
     registry = CollectorRegistry()
     registry.register(_RetrainCollector(settings))
     try:

@@ -1,4 +1,4 @@
-"""How far to go from the weights that a training began with to the trained ones.
+"""Chooses a blend between the weights that a training began with and the trained ones.
 
 On the straight line between a network and the same network trained further lie networks that keep more of what was known and
 take up less of what is new (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
@@ -33,8 +33,8 @@ def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[P
         start_path: what the training began with.
         found: by that model, on the photographs to choose on, `pairs`.
         most_alarms: as in `model.validation.choose_threshold`.
-        most: that may be lost of the mean F1 of the original sets; where each mixture loses more, the one nearest to the
-            start is taken, and the judge will have its say.
+        most: that may be lost of the mean F1 of the original sets; if each mixture loses more, the one nearest to the start is
+        taken, and the judge decides about it.
     """
     start, _ = checkpoint.load(start_path)
     trained, card = checkpoint.load(trained_path)
@@ -51,7 +51,7 @@ def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[P
         logger.info("%d%% of the way: validation %s, %+.4f on the original sets", 100 * share, choice, -lost)
         return lost > most
 
-    # Further from the start more is lost. The trained weights are asked about first: mostly they may be kept.
+    # The further from the start, the more is lost. The trained weights are tried first, as mostly they can be kept.
     if loses_too_much(share := SHARES[-1]):
         n_good = bisect.bisect_left(SHARES[1:-1], True, key=loses_too_much)
         share = SHARES[n_good]

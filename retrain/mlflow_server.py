@@ -1,7 +1,7 @@
 """MLflow's server: `crack mlflow`, in place of `mlflow server`, which it becomes.
 
-A new version of MLflow changes the records of an older one at its start: of those in SQLite a copy is kept. Those in another
-database are left to its keeper: `mlflow db upgrade URI`, after a backup.
+A new version of MLflow changes the records of an older one at its start: in SQLite they are copied first. For another database
+its operator does that: `mlflow db upgrade URI`, after a backup.
 """
 
 import os
@@ -53,7 +53,7 @@ def main() -> int:
                 f"error: {store}: MLflow's records cannot be written, or copied for a new version ({error}). Make room there."
             )
     metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{os.getuid()}-{port}")
-    shutil.rmtree(metrics, ignore_errors=True)  # of processes that have ended; another user's could not be removed
+    shutil.rmtree(metrics, ignore_errors=True)  # left by processes that have ended; another user's folder can't be removed
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     server += ["--uvicorn-opts", "--no-access-log"]  # Prometheus alone asks every five seconds
     os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])  # noqa: S606  # it is ours

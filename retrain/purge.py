@@ -1,4 +1,5 @@
-"""Take photographs out of all that past retrainings keep: their snapshots and reports, in DVC's cache and in every remote.
+"""Removes photographs from everything that past retrainings keep: their snapshots and reports, in DVC's cache and in every
+remote.
 
 A revision keeps its name, by which people and MLflow know it: in its place git shows a commit (`git replace`) whose `dvc.lock`
 refers to the same data without the photographs. `data/purged.json` says which are missing, and the stages say so, too. Weights
@@ -25,7 +26,7 @@ from retrain.verdict import PICTURES
 from retrain.workspace import Workspace
 
 Listing = dict[str, str]
-"""A folder as DVC keeps it: from the place of each file in it to the hash of its content."""
+"""A folder as DVC stores it: the path of each file in it, and the hash of its content."""
 
 
 @dataclass
@@ -56,7 +57,9 @@ class Revision:
         return str(self.out("snapshot", "data"))
 
     def replace(self, changed: dict[str, str]) -> bool:
-        """Let the outputs refer to other folders; what stages say they were made of stays true. Whether there was any."""
+        """Make the outputs refer to other folders; the dependencies of the stages are changed with them. Returns whether there
+        were any.
+        """
         found = [out for stage in self.lock["stages"].values() for out in stage["outs"] if out["md5"] in changed]
         for out in found:
             out["md5"] = changed[out["md5"]]
@@ -66,7 +69,7 @@ class Revision:
 
 
 class Objects:
-    """What DVC keeps under hashes for the workspace in `folder`: in its cache and in the remotes at these addresses."""
+    """The objects that DVC stores for the workspace in `folder`: in its cache and in the remotes at these addresses."""
 
     def __init__(self, folder: Path, remotes: Collection[str]) -> None:
         self._cache = Repo(str(folder)).cache.local
@@ -107,7 +110,7 @@ class Objects:
 
 
 def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[str]:
-    """Take the photographs with these ids out; sentences about the versions that learned from them.
+    """Remove the photographs with these ids; returns sentences about the versions that learned from them.
 
     Killed at any moment, the same call again ends it: a revision is replaced once all that it loses is gone.
 
@@ -177,7 +180,7 @@ def _masks(objects: Objects, listing: Listing, photographs: Collection[str]) -> 
 
 
 def _pictures(objects: Objects, listing: Listing, ids: Sequence[str]) -> tuple[str, ...]:
-    """How the names begin of the pictures that show them in the report: it shows the first that were held out."""
+    """The beginnings of the names of the report's pictures that show them: the report shows the first held-out ones."""
     held_out = [row["image"] for row in _rows(objects, listing) if row["split"] == HELD_OUT][:N_PICTURES]
     return tuple(f"{PICTURES}/{number:02d} " for number, image in enumerate(held_out) if PurePosixPath(image).stem in ids)
 

@@ -1,4 +1,4 @@
-"""TorchServe, as a roll-over talks to it: each replica's management and predictions, and which replicas there are.
+"""The replicas of TorchServe, for a roll-over: which there are, and the management and predictions of each.
 
 Left to others: which archive they are to serve, and when a roll-over counts (`retrain.rollover`).
 """
@@ -30,14 +30,14 @@ _Told = TypeVar("_Told")
 
 
 class RollOverError(RuntimeError):
-    """The archive did not go into production; what was served before is served still. The message says why."""
+    """The archive did not go into production, and the former model is still served. The message says why."""
 
 
 @dataclass(frozen=True)
 class Replica:
     """One TorchServe: its management of the one model, and its predictions by version.
 
-    Methods raise RollOverError where it does not answer, or refuses.
+    Methods raise RollOverError if it does not answer, or refuses.
     """
 
     management_url: str
@@ -47,7 +47,9 @@ class Replica:
         return f"TorchServe at {self.management_url}"
 
     def check_reads(self, model_store: Path) -> None:
-        """Raise RollOverError unless it loads archives from this very folder, by one that is there and nowhere else."""
+        """Raise RollOverError unless it loads archives from this very folder; an archive that exists only there is used to
+        find out.
+        """
         name = f"ours-{uuid.uuid4().hex}"
         archive = model_store / PROMOTED.format(version=name)  # which `settle` removes, should a kill leave it
         model = {"modelName": name, "modelVersion": "1", "handler": "nothing.py"}
@@ -82,7 +84,7 @@ class Replica:
         return self._ask(lambda torchserve: torchserve.version(version)).n_waiting
 
     def register(self, archive_name: str, n_workers: int) -> None:
-        """Load an archive of the model store beside what is served; returns when its workers can predict."""
+        """Load another archive of the model store; returns when its workers can predict."""
         self._ask(lambda torchserve: torchserve.register(archive_name, n_workers))
 
     def set_default(self, version: str) -> None:
@@ -111,13 +113,13 @@ class Replica:
 
 
 class ModelServer:
-    """What stands behind the two URLs: each address that the management's name has is a replica, with the ports of the URLs."""
+    """The servers behind the two URLs: each address of the management's host name is a replica, with the ports of the URLs."""
 
     def __init__(self, management_url: str, inference_url: str) -> None:
         self._management_url, self._inference_url = management_url, inference_url
 
     def replicas(self) -> list[Replica]:
-        """Those that there are now, at least one. Raises RollOverError where the name has no address."""
+        """The current replicas, at least one. Raises RollOverError if the name has no address."""
         name = urlsplit(self._management_url).hostname or ""
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
@@ -125,7 +127,7 @@ class ModelServer:
             raise RollOverError(
                 f"{self._management_url}: {name!r} has no address ({error}), so no TorchServe is up."
             ) from error
-        family = min(kind for kind, *_ in found)  # where a replica has an IPv4 address and an IPv6 one, it counts once
+        family = min(kind for kind, *_ in found)  # a replica with both an IPv4 and an IPv6 address counts once
         addresses = sorted({str(address[0]) for kind, _, _, _, address in found if kind == family})
         return [Replica(_at(self._management_url, each), _at(self._inference_url, each)) for each in addresses]
 

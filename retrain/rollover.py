@@ -1,4 +1,4 @@
-"""Put an archive into production without losing a request, and take it back: at one TorchServe, or at every replica of it.
+"""Puts an archive into production without losing a request, and rolls back: at one TorchServe, or at all its replicas.
 
 What is served, and what was before it, stands in `model_store/serving.json`, by which TorchServe also starts. Writing it is the
 moment at which a roll-over counts: killed before, it never was, and `settle` removes what it left; killed after, `settle`
@@ -38,7 +38,7 @@ LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on p
 
 @dataclass(frozen=True)
 class Serving:
-    """Names of archives in the model store: what is served, and what was served before it."""
+    """The names of archives in the model store: the served one, and the one before it."""
 
     default: str = RELEASED
     previous: str | None = None
@@ -56,7 +56,7 @@ class Serving:
 def roll_over(
     archive_path: Path, expected_hash: str, model_store: Path, server: ModelServer, golden: Sequence[bytes], drain_s: float
 ) -> None:
-    """Serve an archive in place of what is served, which stays as the way back.
+    """Serve an archive in place of the present one, which is kept for a rollback.
 
     Args:
         archive_path: anywhere; it is copied.
@@ -80,7 +80,7 @@ def roll_over(
 
 
 def roll_back(model_store: Path, server: ModelServer, golden: Sequence[bytes], drain_s: float) -> str:
-    """Serve again what was served before; returns its version. Raises RollOverError as `roll_over` does."""
+    """Serve the former archive again; returns its version. Raises RollOverError as `roll_over` does."""
     before = Serving.read(model_store)
     if before.previous is None or not (model_store / before.previous).is_file():
         raise RollOverError("Nothing was served before, so there is no way back.")
@@ -138,7 +138,7 @@ def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) 
 
 
 def served_versions(model_store: Path) -> tuple[str, str | None]:
-    """The version that is served and the one that was before it. Raises RollOverError where an archive is missing."""
+    """The served version and the one before it. Raises RollOverError if an archive is missing."""
     serving = Serving.read(model_store)
     previous = read_card(model_store / serving.previous).version if serving.previous else None
     return read_card(model_store / serving.default).version, previous
@@ -180,7 +180,9 @@ def _serve(
 
 
 def _load_everywhere(archive_path: Path, version: str, server: ModelServer, golden: Sequence[bytes]) -> None:
-    """At each replica that there is in the end; one whose address is gone when it fails was taken away, and isn't missed."""
+    """Act on every replica, including those that appear meanwhile; if one fails and its address has disappeared, it is
+    ignored.
+    """
     expected = _network_answers(archive_path, golden)
     loaded: set[Replica] = set()
     while waiting := [replica for replica in server.replicas() if replica not in loaded]:
@@ -232,7 +234,9 @@ def _switch(replica: Replica, archive_name: str, version: str) -> list[str]:
 
 
 def _drain(replica: Replica, version: str) -> list[str]:
-    """Wait until nothing waits for any other version. Raises RollOverError where that never comes: the version stays loaded."""
+    """Wait until no request waits for any other version. Raises RollOverError if that takes too long: the version stays
+    loaded.
+    """
     deadline = time.monotonic() + LONGEST_WAIT_S
     for other in replica.versions() - {version}:
         while n_pending := replica.n_pending(other):

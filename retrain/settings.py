@@ -1,4 +1,4 @@
-"""Where things are and what a retraining may do: from the environment, and from the section `retrain` of params.yaml."""
+"""The job's settings: places from the environment, and the rules of a retraining from the section `retrain` of params.yaml."""
 
 from pathlib import Path
 from typing import Annotated, Self

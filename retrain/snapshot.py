@@ -1,8 +1,9 @@
-"""What a retraining learns from and is judged by, copied at one moment: the original sets, and the accepted corrections.
+"""The data that a retraining learns from and is judged by, copied at one moment: the original sets, and the accepted
+corrections.
 
 The corrections become one more set, `feedback`, in the form of the others (`model.dataset`). Its split `held-out` is never
-learned from: near copies stay on one side, and what a retraining has ever learned from, which the snapshots hand on, never
-comes back to it.
+learned from: near copies stay on one side, and a label that a retraining has learned from never returns to it; the snapshots
+pass this on.
 """
 
 import csv
@@ -54,7 +55,7 @@ class Snapshot:
 
 
 def read_labels(feedback_dir: Path, store_url: str = "") -> list[Label]:
-    """The accepted corrections; none where there is no store. The sidecar may be writing meanwhile."""
+    """The accepted corrections; none if there is no store. The sidecar may be writing meanwhile."""
     if not store_url and not (feedback_dir / SQLITE_FILES[Part.FEEDBACK]).is_file():
         return []
     with closing(Database(Part.FEEDBACK, feedback_dir, store_url)) as database, database.reading() as connection:
@@ -70,7 +71,7 @@ def take_snapshot(
         FileNotFoundError: a set is not in `data_dir`.
     """
     building = out_dir.with_name(out_dir.name + UNFINISHED)
-    if (building / FACTS_FILE).is_file():  # killed before it had taken the place of the former, which may be gone in part
+    if (building / FACTS_FILE).is_file():  # left by a kill before it replaced the former one, which may be partly gone
         _replace(out_dir, building)
     elif building.exists():
         shutil.rmtree(building)
@@ -149,7 +150,7 @@ def _copy_labels(feedback_dir: Path, store_url: str, target: Path) -> list[Label
 
 
 def _copy_set(source: Path, target: Path) -> None:
-    """The content alone: what may not be written in the original may be replaced in the copy."""
+    """Copy the content without permissions: a read-only original must not make the copy read-only."""
     for folder in ("images", "masks"):
         (target / folder).mkdir(parents=True)
         for path in (source / folder).iterdir():
@@ -158,7 +159,7 @@ def _copy_set(source: Path, target: Path) -> None:
 
 
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:
-    """Ids of as many labels as a claim of gain needs, but not more than a share of them, by whole groups, of which none was
+    """The ids of as many labels as a claim of gain needs, but at most a share of all, by whole groups, without any that was
     `learned`.
     """
     known = {label.group for label in labels if label.id in learned}

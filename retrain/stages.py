@@ -1,8 +1,7 @@
-"""The steps of one retraining as DVC runs them, each in the workspace's folder: `python -m retrain.stages train`.
-
-They know files alone: `data/`, `champion.mar` and `start.mar`, whose weights a training begins with (the snapshot), `models/`
-(the challenger), `report/` (the verdict) and `challenger.mar`. Left to others: when they run (`retrain.cycle`), and their order
-and what each depends on (`dvc.yaml`).
+"""The steps of one retraining, which DVC runs in the workspace's folder: `python -m retrain.stages train`. They work only with
+files: `data/`, `champion.mar` and `start.mar`, whose weights a training begins with (the snapshot), `models/` (the
+challenger), `report/` (the verdict) and `challenger.mar`. Left to others: when they run (`retrain.cycle`), and their order and
+what each depends on (`dvc.yaml`).
 """
 
 import argparse
@@ -41,7 +40,7 @@ from retrain.workspace import JOB_PID, REASON_FILE
 DATA, CHAMPION, START = map(Path, ("data", "champion.mar", "start.mar"))
 MODELS, REPORT, ARCHIVE = map(Path, ("models", "report", "challenger.mar"))
 PARAMS = Path("params.yaml")
-PROGRESS = 0.05, 0.6  # of the whole retraining, from the training's beginning to its end
+PROGRESS = 0.05, 0.6  # of the training, within the whole retraining
 N_PICTURES = 6
 CRACK_FREE_FEEDBACK = f"{FEEDBACK} without crack"
 ACCEPTED = "CRACK_SMALL_GAIN_ACCEPTED"  # a person's yes, for one run
@@ -127,7 +126,7 @@ def read_gate(data_dir: Path, data: DataParams, champion: ModelCard) -> tuple[li
 
 
 def began_with(champion: ModelCard, start: ModelCard) -> str:
-    """A sentence about the weights that a training begins with, empty where they are the champion's."""
+    """A sentence about the weights that a training begins with; empty if they are the champion's."""
     if start.version == champion.version:
         return ""
     return (
@@ -142,7 +141,7 @@ def archive() -> None:
 
 
 def _with_and_without_crack(pairs: Sequence[Pair]) -> list[Pair]:
-    """Each kind as a set of its own: found cracks and spared walls are two figures, neither of which may pay for the other."""
+    """Each kind as its own set: found cracks and false alarms are two figures, and neither may make up for the other."""
     return [pair if pair.read().mask_hw.any() else replace(pair, set_name=CRACK_FREE_FEEDBACK) for pair in pairs]
 
 
@@ -168,7 +167,7 @@ def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
 
 
 def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams, *, is_accepted: bool) -> Verdict | None:
-    """A verdict before any training, where labels call more of a photograph crack than cracks can be, or none of them any.
+    """A verdict before any training, if labels call too much of a photograph crack, or if no label shows a crack.
 
     Args:
         is_accepted: whether a person said yes to labels none of which shows a crack.

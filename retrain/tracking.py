@@ -1,6 +1,6 @@
-"""The record of every training in MLflow, and its registry of models: the one door to it.
+"""Records every training in MLflow and in its model registry; only this module uses MLflow.
 
-MLflow being away stops nothing: what could not be recorded waits in the folder `unrecorded/` and goes there with the next one.
+If MLflow is away, nothing stops: the record waits in the folder `unrecorded/` and is sent with the next one.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow reports to its maker from the moment of its import
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # MLflow sends telemetry from the moment of its import
 
 import mlflow
 from mlflow.entities.model_registry import ModelVersion
@@ -36,13 +36,13 @@ INTERVAL = "_interval"  # ends the name of a figure's interval in a card
 VERSION_TAG, NOTE_TAG = "version", "mlflow.note.content"
 RECORD_FILE, CARD_FILE, FILES = "record.json", "card.json", "files"
 
-# A server that is away should cost seconds, not the minutes of MLflow's own patience.
+# An absent server should cost seconds, not the minutes of MLflow's default timeouts.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 
 class Tracking:
-    """Records in the MLflow server at `url`; the workspace in `folder` holds what waits for it."""
+    """The records in the MLflow server at `url`; waiting records are in the workspace, `folder`."""
 
     def __init__(self, url: str, folder: Path) -> None:
         ask_without_proxy(url)
@@ -51,7 +51,7 @@ class Tracking:
         self._waiting = folder / "unrecorded"
 
     def record(self, card: ModelCard, figures: Mapping[str, float], tags: Mapping[str, str], files: Mapping[str, Path]) -> bool:
-        """Keep a training on disk, then send it and all that waits to MLflow; whether that is all there now.
+        """Store a training's record on disk, then send it and all that wait to MLflow; returns whether MLflow has all of them.
 
         Args:
             card: of the model that came out of it, with its parameters and curves.
@@ -87,7 +87,7 @@ class Tracking:
         return True
 
     def remove(self, revision: str, places: Sequence[str]) -> None:
-        """Remove files from the record of a retraining, also where that waits. Raises ConnectionError if MLflow is away."""
+        """Remove files from the record of a retraining, even if it still waits. Raises ConnectionError if MLflow is away."""
         for record in self._waiting.glob(f"*/{RECORD_FILE}"):
             if json.loads(record.read_text())["tags"].get("revision") == revision:
                 for place in places:
@@ -118,7 +118,7 @@ class Tracking:
             logger.warning("MLflow at %s did not take the aliases (%s)", self._url, _first_line(error))
 
     def has(self, version: str) -> bool | None:
-        """Whether MLflow has a model of this version; None where it is away."""
+        """Whether MLflow has a model of this version; None if MLflow is away."""
         try:
             return any(found.tags[VERSION_TAG] == version for found in self._registered())
         except MlflowException as error:
@@ -151,7 +151,7 @@ class Tracking:
         self._client.set_terminated(run)
 
     def _is_sent(self, experiment_id: str, version: str, outcome: str) -> bool:
-        """Whether this record is there whole; half of one, which a kill left, is removed."""
+        """Whether MLflow has this record complete; an incomplete one, left by a kill, is removed."""
         of_version = f"tags.`mlflow.runName` = '{version}' AND tags.outcome = '{outcome}'"
         for run in self._client.search_runs([experiment_id], of_version):
             if run.info.status == "FINISHED":
@@ -176,7 +176,7 @@ class Tracking:
 
 
 def introduce(tracking: Tracking, model_store: Path) -> bool:
-    """Let what is served be seen in an MLflow that has never heard of it, as the champion; whether MLflow has it.
+    """Record the served model as the champion in an MLflow that doesn't know it yet; returns whether MLflow has it.
 
     Raises:
         OSError: the workspace cannot be written.
@@ -190,7 +190,7 @@ def introduce(tracking: Tracking, model_store: Path) -> bool:
 
 
 def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
-    """Record the archive that is served as the champion; whether MLflow has it.
+    """Record the served archive as the champion; returns whether MLflow has it.
 
     Args:
         previous: the version that was served before it.
@@ -202,8 +202,8 @@ def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
 
 
 def _figures(card: ModelCard) -> dict[str, float]:
-    """The card's numbers, by names that MLflow takes; an interval has two. Left out are what the curves show already, and what
-    drift is measured against.
+    """The card's numbers, under names that MLflow accepts; an interval has two. The curves' numbers and the reference for
+    drift are left out.
     """
     figures: dict[str, float] = {}
     told = {name: of_set for name, of_set in card.figures.items() if name not in ("validation", "reference")}

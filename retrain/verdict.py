@@ -1,4 +1,4 @@
-"""What was decided about a challenger and why, to read back and to look at."""
+"""The decision about a challenger and its reasons, as JSON and as a page."""
 
 import html
 import json
@@ -12,7 +12,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Rule:
-    """One condition of a promotion, in words that say what was measured."""
+    """One condition of a promotion; `found` says in words what was measured."""
 
     name: str
     holds: bool

@@ -23,7 +23,7 @@ FAULTS = (BusyError, OSError, ValueError)
 
 
 def watch(settings: Settings, params_path: Path) -> Never:
-    """Look every few seconds whether there are enough new labels, or somebody asked."""
+    """Check every few seconds whether there are enough new labels, or somebody has asked."""
     logger.info("waiting for %d new labels, or for somebody to ask", settings.retrain_after_labels)
     watcher, told = Watcher(settings, params_path), ""
     while True:
@@ -39,7 +39,7 @@ def watch(settings: Settings, params_path: Path) -> Never:
 
 
 def introduced(settings: Settings) -> bool:
-    """Whether MLflow shows what is served. Nothing that hinders it hinders a retraining."""
+    """Whether MLflow shows the served model. A failure here does not stop a retraining."""
     try:
         return introduce(Tracking(settings.mlflow_url, settings.workspace), settings.model_store)
     except (OSError, RollOverError) as error:
@@ -71,8 +71,8 @@ class Watcher:
             self._introduce_pause_s = min(2 * self._introduce_pause_s, RETRY_S)
 
     def look(self) -> None:
-        """Retrain if it is due. What was not promoted is not tried again until there is something new, what failed is after a
-        pause that doubles, or when somebody asks anew.
+        """Retrain if it is due. After a model that was not promoted, it waits for new labels; after a failure, for a pause
+        that doubles, or until somebody asks again.
         """
         jobs = Jobs(self._settings.feedback_dir, self._settings.store_url)
         if not self._is_swept:

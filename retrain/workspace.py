@@ -31,7 +31,7 @@ _REMOTE = 'remote "storage"'  # a section of DVC's configuration
 _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
-# A user's signing keys and hooks, and who owns a mounted folder, are no business of the job's own repository.
+# The job's own repository ignores the user's signing keys and hooks, and the owner of a mounted folder.
 _OWN_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
 _OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 
@@ -41,7 +41,7 @@ class WorkspaceError(RuntimeError):
 
 
 class Workspace:
-    """The repository in `folder`, made where there is none.
+    """The repository in `folder`, created if there is none.
 
     Args:
         remote: where DVC pushes: a folder, or an address that DVC knows.
@@ -62,21 +62,21 @@ class Workspace:
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
 
     def clean(self) -> list[str]:
-        """Take back what a killed retraining left; sentences about it."""
+        """Clean up after a killed retraining; returns sentences about it."""
         said = []
         for lock in (self.folder / ".git").rglob("*.lock"):
             lock.unlink()
         held = self.folder / ".dvc" / "tmp" / "rwlock"  # names processes by numbers that are others' by now
         if held.is_file() and held.read_text().strip() != "{}":
             held.unlink()
-            said.append("Took away a lock on the workspace's files that an ended retraining had left.")
+            said.append("Removed a lock on the workspace's files, left by a retraining that has ended.")
         if self.revision() is not None and self._git("status", "--porcelain"):
             self._git("reset", "--hard", "--quiet")
-            said.append("Took back what an unfinished retraining had changed in the workspace.")
+            said.append("Undid the changes of an unfinished retraining in the workspace.")
         return said
 
     def prepare(self, params: Path) -> None:
-        """Put the remote, the recipe and the stages of this version of the program in place."""
+        """Write the remote, the recipe and the stages of this program version into the workspace."""
         config = ConfigObj(encoding="utf-8")  # as DVC reads it; `dvc remote add` fails where a folder's name isn't ASCII
         config["core"] = {"analytics": "false", "remote": "storage"}
         config[_REMOTE] = {"url": self._remote}
@@ -114,7 +114,7 @@ class Workspace:
         return str(next(out["md5"] for out in outs if out["path"] == "data"))
 
     def commit(self, message: str) -> str:
-        """Push to the remote and commit what there is; the revision."""
+        """Push to the remote and commit everything; returns the revision."""
         self._dvc("push", "--quiet")
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message", message)
@@ -134,7 +134,7 @@ class Workspace:
         return {self._remote, *(str(ConfigObj(config)[_REMOTE]["url"]) for config in configs)}
 
     def replace_lock(self, revision: str, lock: str) -> None:
-        """Let git show another `dvc.lock` in a commit, which keeps its name."""
+        """Make git show another `dvc.lock` in a commit, which keeps its name."""
         with tempfile.TemporaryDirectory() as scratch:
             content, index = Path(scratch, "content"), {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
             content.write_text(lock)
@@ -171,7 +171,7 @@ class Workspace:
         # Where a hook of the user's repository started the job, git's variables name that one.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         if not shutil.which(command[0], path=search_path):
-            raise WorkspaceError(f"{command[0]} was not found, which the retrain job keeps its record with. Install it.")
+            raise WorkspaceError(f"{command[0]} was not found, which the retrain job needs for its records. Install it.")
         finished = subprocess.run(
             command,
             cwd=self.folder,
@@ -180,7 +180,7 @@ class Workspace:
             stderr=None if is_shown else subprocess.PIPE,
             text=True,
             check=False,
-            close_fds=False,  # what is inheritable is the job's lock: it is held until the last stage has ended
+            close_fds=False,  # stages inherit the job's lock: it is held until the last of them has ended
         )
         if finished.returncode != 0:
             said = (finished.stderr or "").strip().splitlines()[-5:]
@@ -196,6 +196,6 @@ def _code() -> str:
 
 
 def _dvc_places(folder: Path) -> dict[str, str]:
-    """Its caches, locks and settings in the workspace: a user's or a system's may be read-only, or say otherwise."""
+    """Keep DVC's caches, locks and settings in the workspace: those of the user or the system may be read-only, or differ."""
     places = {"DVC_SITE_CACHE_DIR": "site", "DVC_GLOBAL_CONFIG_DIR": "none", "DVC_SYSTEM_CONFIG_DIR": "none"}
     return {name: str(folder / ".dvc" / "tmp" / place) for name, place in places.items()}

@@ -1,4 +1,5 @@
-"""Before the services of docker-compose.yml: the released model into the model store, and secrets where there are none yet.
+"""Runs before the services of docker-compose.yml: copies the released model into the model store, and creates the secrets that
+are missing.
 
 Each `docker compose up` runs it. What is there stays, secrets that were put there beforehand among it; only the released model
 gives way to a newer release. Killed at any point, it finishes the next time.
@@ -26,7 +27,7 @@ LEAST_CHARACTERS = 16
 
 
 def seed(model_store: Path) -> None:
-    """Copy the released archive there unless it is there."""
+    """Copy the released archive to `model_store` unless it is there."""
     target = model_store / RELEASED.name
     if target.is_file() and filecmp.cmp(RELEASED, target, shallow=False):
         return
@@ -36,7 +37,7 @@ def seed(model_store: Path) -> None:
 
 
 def secret(path: Path, mode: int) -> str:
-    """The secret in a file, made where there is none. Raises ValueError if it is too short to be one."""
+    """The secret in a file, created if there is none. Raises ValueError if it is too short."""
     if not path.exists():
         write_whole(path, secrets.token_urlsafe(32).encode(), mode)
         logger.info("made %s", path)
@@ -47,7 +48,7 @@ def secret(path: Path, mode: int) -> str:
 
 
 def let_page_in(ring: KeyRing, key: str) -> None:
-    """Enter the page's key among those that the sidecar knows, in place of a former one."""
+    """Add the page's key to the sidecar's keys, in place of a former one."""
     if ring.find(key) is not None:
         return
     if PAGE in ring.names():
