@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from retrain.workspace import CODE_FILE, Workspace
+from retrain.workspace import CODE_FILE, Workspace, WorkspaceError
 from tests.conftest import ROOT
 
 
@@ -56,6 +56,12 @@ def test_a_users_git_settings_are_not_the_jobs(workspace: Workspace, tmp_path: P
     (workspace.folder / "params.yaml").write_text("changed: true\n")
     former = workspace.revision()
     assert workspace.commit("another") == workspace.revision() != former
+
+
+def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WorkspaceError, match="git was not found"):
+        Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
 
 
 @pytest.mark.parametrize("left", ['{"data": {"write": {"pid": 1, "cmd": "dvc repro"}}}', ""])
