@@ -1,1 +1,3 @@
-"""Photographs by the folder: asked of a running sidecar, measured, and told in tables and pictures."""
+"""Surveys folders of photographs: finds cracks with a running sidecar or locally, measures them, and writes tables and
+pictures.
+"""

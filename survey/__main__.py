@@ -1,7 +1,7 @@
 """Survey a folder of photographs, or an orthomosaic: `crack survey --help`.
 
-Each photograph is looked at once, however often the survey is killed and begun again: what was answered stands in the journal
-of the survey's folder (`folder`). By whom is told by `--engine`: a running sidecar, or this machine by itself.
+Each photograph is examined once, however often the survey is killed and started again: its answers are in the journal in the
+survey's folder (`folder`). `--engine` chooses a running sidecar, or this machine alone.
 """
 
 import argparse
@@ -59,7 +59,9 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
     """As `survey_folder`."""
     needless = [f"--{name.replace('_', '-')}" for name in NOT_OF_MOSAICS if getattr(chosen, name)]
     if needless:
-        raise SurveyError(f"{', '.join(needless)}: not for a mosaic, which has its scale and its place itself. Leave it out.")
+        raise SurveyError(
+            f"{', '.join(needless)}: not for a mosaic, whose file already holds scale and position. Leave it out."
+        )
     if chosen.engine == "http" or chosen.quality != Quality.NORMAL:
         raise SurveyError(f"{chosen.source} is one file: expected --engine local and --quality normal for it. Leave both out.")
     try:
@@ -78,7 +80,7 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
 
 
 def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
-    """What `main` was asked for; the exit code. Raises what `main` catches."""
+    """Do what `main` was asked for; returns the exit code. Raises what `main` catches."""
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     folder = chosen.source.resolve()
@@ -113,7 +115,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
             print(f"{len(others)} left out, as {PHOTOGRAPHS} tells: {', '.join(islice(others, 5))}")
         changed = [file for file in remaining if surveyor.is_changed(file)]
         if changed:
-            print(f"{len(changed)} have changed since they were asked about, and are again: {', '.join(changed[:5])}")
+            print(f"{len(changed)} have changed since they were examined, and are examined again: {', '.join(changed[:5])}")
         reason = None
         if remaining:
             print(f"{engine.name} answers by model {engine.check()}.", flush=True)
@@ -138,7 +140,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
         survey.close()
     print(f"{', '.join(f'{tally.counts[status]} {status}' for status in Status if tally.counts[status])}; {asked}.")
     if len(tally.versions) > 1:
-        print("The model was changed between: their shares of crack need not compare.")
+        print("The model changed meanwhile: shares of crack may not be comparable between them.")
     if tally.n_unmeasured:
         print(
             f"{tally.n_unmeasured} were answered by an older version, which told less of their cracks: for all of it, choose "
@@ -157,7 +159,7 @@ def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, sto
     if chosen.engine != "local":
         key = chosen.key_file.read_text(encoding="utf-8-sig").strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
         return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
-    from survey.engines.local import LocalEngine  # a runtime and POSIX, which a client of a server needs none of
+    from survey.engines.local import LocalEngine  # a runtime and POSIX, which a client of a server doesn't need
     from survey.processes import default_n
 
     archive = chosen.archive or model_store / served(model_store)

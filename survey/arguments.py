@@ -23,7 +23,7 @@ NOT_OF_MOSAICS = ("mm_per_px", *SCALES, "standard", "exposure", "exif", "also", 
 def make_parser(url: str) -> argparse.ArgumentParser:
     """
     Args:
-        url: of the sidecar that is asked where none is named.
+        url: the sidecar's default address.
     """
     parser = argparse.ArgumentParser(
         prog="crack survey",

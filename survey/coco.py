@@ -21,7 +21,7 @@ _CRACK = 1
 
 
 def write_coco(findings: Findings) -> None:
-    """Each predicted photograph, also without a crack; each crack that was measured is an annotation."""
+    """All predicted photographs, those without cracks too; each measured crack is an annotation."""
     with findings.survey.whole(NAME) as path, path.open("w", encoding="utf-8") as file:
         file.write(f'{{"categories": [{{"id": {_CRACK}, "name": "crack"}}],\n"images": [')
         _write_items(file, _images(findings))

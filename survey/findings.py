@@ -1,6 +1,5 @@
-"""What a survey found, photograph by photograph, as every way out of its folder tells it.
-
-Left to others: where it is kept (`folder`), and the forms it goes out in (`tables`, `geojson`, `dxf`, `coco`, `report`).
+"""A survey's findings, photograph by photograph, for all output formats. Left to others: storage (`folder`), and the formats
+(`tables`, `geojson`, `dxf`, `coco`, `report`).
 """
 
 import hashlib
@@ -26,12 +25,12 @@ ABOUT = "survey.json"
 
 @dataclass(frozen=True)
 class About:
-    """What a survey was told; `survey.json` keeps it for the report.
+    """A survey's options, kept in `survey.json` for the report.
 
     Attributes:
         photographs: their folder.
         scale: one that was given for all of them.
-        with_exif: whether to tell when and where a photograph was taken.
+        with_exif: whether to write when and where a photograph was taken.
         standard: by which the bands of cracks with a scale are told.
     """
 
@@ -111,7 +110,7 @@ class Findings:
         return map(self._photograph, self.survey.rows(self.files))
 
     def find(self, file: str) -> Photograph:
-        """Raises KeyError for one that the journal doesn't know."""
+        """Raises KeyError if the journal doesn't know it."""
         row = self.survey.find(file)
         if row is None:
             raise KeyError(file)
@@ -121,7 +120,7 @@ class Findings:
         return (photograph for photograph in self.photographs() if photograph.row.status is Status.PREDICTED)
 
     def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
-        """The photograph as it was when it was surveyed; where there is no such any more, the survey's overlay, and False."""
+        """The photograph as it was surveyed, and True; if it has changed or is gone, the survey's overlay, and False."""
         row = self.find(file).row
         try:
             data = (self.about.photographs / file).read_bytes()

@@ -26,7 +26,7 @@ from survey.pictures import INCOMING, Pictures
 
 JOURNAL = "cracks.jsonl"
 _HELD_BYTE = 2**40
-_SYNC_S = 1.0  # as much as a power cut may cost: each line by itself would wait for the disk
+_SYNC_S = 1.0  # the most that a power cut may cost; syncing each line would wait for the disk
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network shares answer
 
 
@@ -47,7 +47,7 @@ class Survey:
         self.folder = folder
         self.pictures = Pictures(folder)
         self.question: dict[str, Any] = question or {}
-        folder.mkdir(0o700, parents=True, exist_ok=True)  # whoever wants to show it opens it; the journal stays closed
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0
         self._numbers = itertools.count()
@@ -81,14 +81,14 @@ class Survey:
         return Row(**fields | {"status": Status(fields["status"])})
 
     def rows(self, files: Iterable[str]) -> Iterator[Row]:
-        """What the journal says of those of `files` that it knows, in their order."""
+        """The journal's rows for those of `files` that it knows, in their order."""
         for file in files:
             row = self.find(file)
             if row is not None:
                 yield row
 
     def append(self, row: Row) -> None:
-        """Note what became of a photograph whose pictures are in place; where it was refused, earlier ones are removed."""
+        """Note the result of a photograph whose pictures are in place; if it was refused, earlier pictures are removed."""
         if row.status is Status.REFUSED:
             self.pictures.remove(row.file)
         self._offsets[row.file] = self._append(vars(row))
@@ -177,7 +177,7 @@ def _written(entry: dict[str, Any]) -> bytes:
 
 
 def is_about_all(error: OSError) -> bool:
-    """Whether it would meet any other photograph too: the disk is full, broken, or may not be written."""
+    """Whether the error concerns all photographs: the disk is full, broken or read-only."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
@@ -219,5 +219,6 @@ def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any
     if found != expected:
         told = [", ".join(f"{name} {value}" for name, value in question.items()) for question in (found, expected)]
         raise ValueError(
-            f"{folder} holds a survey with {told[0]}; this one has {told[1]}. Ask as before, or choose another folder by --out."
+            f"{folder} holds a survey with {told[0]}; this one has {told[1]}. "
+            "Use the same options as before, or choose another folder by --out."
         )

@@ -1,7 +1,7 @@
 """The inference core of an archive in processes of this machine; they answer calls from any number of threads.
 
-A process that is ended in the middle of a call, by the kernel for want of memory or by anybody, costs that call another try in
-a new process, and no other call anything. Left to others: what is called (`engines.local`, `mosaic`).
+If a process is ended in the middle of a call, for example by the kernel because memory is short, that call is tried again in a
+new process; other calls are not affected. Left to others: what is called (`engines.local`, `mosaic`).
 """
 
 import multiprocessing
@@ -47,7 +47,7 @@ class Core:
 
 
 class EndedError(Exception):
-    """The processes of all tries were ended, or took too long; a sentence."""
+    """The processes of all tries were ended, or took too long; the message is a sentence."""
 
 
 def default_n() -> int:
@@ -92,7 +92,7 @@ class Processes:
             process, backend = self._start()
             self._wanted = tuple(backend)
         except (EOFError, OSError) as error:
-            raise SurveyError("The process that loads the model ended; what it said is above.") from error
+            raise SurveyError("The process that loads the model ended; its output is above.") from error
         finally:
             self._free.put(process)
         return backend
@@ -136,7 +136,7 @@ class Processes:
             if error is not None:
                 raise error
             return result  # type: ignore[no-any-return]
-        raise EndedError(f"Its process {ended}, in {N_TRIES} tries. Is there memory enough? Fewer at a time need less.")
+        raise EndedError(f"Its process {ended}, in {N_TRIES} tries. Memory may be short: a smaller --concurrency needs less.")
 
     def in_order(self, calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
         """What functions give that `call` once each, in their order; as many are under way as keep all processes busy."""
@@ -209,7 +209,7 @@ def _unpack(archive: Path, folder: Path) -> ModelCard:
 
 
 def _serve(connection: "Connection[Any, Any]", folder: Path, wanted: Sequence[str], n_threads: int) -> None:
-    """What such a process does until the one that started it ends: answer one call after the other."""
+    """The work of such a process, until its parent ends: answer one call after the other."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     model_card = ModelCard.read(folder / card.FILE_NAME)
     backend, run, _ = runtime.choose(folder, model_card, n_threads, runtime=wanted[0], precision=wanted[1])

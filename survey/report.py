@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs: Path | None = None) -> list[Path]:
-    """Both forms; the paths written.
+    """Write both files; returns their paths.
 
     Args:
         folder: of a survey.

@@ -1,4 +1,4 @@
-"""How a survey ends before its end: Ctrl-C, the exit codes, and the sentence that says how to go on."""
+"""How a survey stops early: Ctrl-C, the exit codes, and the sentence that says how to continue."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ DONE, SOME_MISSING, NOT_POSSIBLE, INTERRUPTED = 0, 1, 2, 130
 
 @contextmanager
 def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
-    """Ctrl-C, and what containers are stopped with, set `stopping`; another Ctrl-C ends the process where it stands."""
+    """Ctrl-C and SIGTERM set `stopping`; another Ctrl-C ends the process at once."""
 
     def stop(*_: object) -> None:
         if stopping.is_set():

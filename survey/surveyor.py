@@ -65,7 +65,7 @@ class Surveyor:
         return not self._is_other(row) and (row.status is Status.REFUSED or self.survey.pictures.has(file))
 
     def is_changed(self, file: str) -> bool:
-        """Whether the file has other bytes than those that were asked about."""
+        """Whether the file has other bytes than when it was examined."""
         row = self.survey.find(file)
         return row is not None and self._is_other(row)
 
@@ -79,10 +79,10 @@ class Surveyor:
 
 
 def ask_all(surveyor: Surveyor, files: Sequence[str], bar: "tqdm[Any]") -> str | None:
-    """Ask for each photograph and note what became of it, until all are, or `surveyor.stopping` is set.
+    """Examine each photograph and note the result, until all are done, or `surveyor.stopping` is set.
 
     Returns:
-        Why it makes no sense to go on, where that is so.
+        Why it makes no sense to go on; None otherwise.
     """
     remaining, under_way = iter(files), set[Future[Row]]()
     concurrency = surveyor.engine.n_at_once

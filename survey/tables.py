@@ -34,7 +34,7 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
     A table with more than `workbook.MAX_LINES` gets no workbook, and loses an earlier one.
 
     Args:
-        with_bom: begin the CSVs by a byte order mark, for programs that take UTF-8 without one for another encoding.
+        with_bom: begin the CSVs with a byte order mark, for programs that otherwise don't recognise UTF-8.
     """
     of_cracks, of_photographs = crack_columns(findings), photograph_columns(findings)
     survey = findings.survey

@@ -6,11 +6,11 @@ uses it (`surveyor`), the journal and the folder (`folder`).
 
 from inspection.rows import Status
 
-REFUSED = (400, 413, 415, 422)  # an error's status that is about this photograph; any other 4xx is about all of them
+REFUSED = (400, 413, 415, 422)  # error statuses that concern this photograph only; any other 4xx concerns all of them
 
 
 class NotPredictedError(Exception):
-    """A photograph that has no mask, and what its row says of it."""
+    """A photograph without a mask; the reason for its row."""
 
     def __init__(self, status: Status, sentence: str) -> None:
         super().__init__(sentence)
@@ -19,8 +19,8 @@ class NotPredictedError(Exception):
 
 
 class SurveyError(Exception):
-    """Why no photograph can be predicted any more, in a sentence."""
+    """No photograph can be predicted any more; a sentence says why."""
 
 
 class StoppedError(Exception):
-    """Somebody wants the survey to stop; this photograph was not answered."""
+    """Somebody stopped the survey; this photograph was not answered."""

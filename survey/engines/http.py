@@ -1,4 +1,4 @@
-"""The engine that asks a running sidecar, and waits where it is away or busy: the surveyor's side of `POST /predict`."""
+"""The engine that uses a running sidecar, and waits while it is away or busy: the client side of `POST /predict`."""
 
 import threading
 from typing import Any, Self
@@ -41,7 +41,7 @@ class HttpEngine:
     """Asks the sidecar at `url`, from any number of threads.
 
     Args:
-        key: an API key, where the sidecar wants one.
+        key: an API key, if the sidecar requires one.
         options: what each photograph's cracks and scale are found by.
         n_at_once: photographs under way at a time.
         n_retries: how often a photograph is sent again while the server is away or busy.
@@ -54,7 +54,7 @@ class HttpEngine:
         self.name = url
         self.n_at_once = n_at_once
         self._options = options
-        # Cracks are measured here, from the same answer; of the marker's paper the server calls nothing crack.
+        # Cracks are measured here, from the same answer; the server calls nothing on a marker's paper crack.
         asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
         self._predict_url = f"{url}/predict?{urlencode(asked_for.fields())}"
         self._n_retries = n_retries
@@ -76,7 +76,7 @@ class HttpEngine:
         self._pool = urllib3.PoolManager(headers=sent, timeout=_TIMEOUT)
 
     def check(self) -> str:
-        """The version of the model that is served. Raises SurveyError where there is none."""
+        """The served version of the model. Raises SurveyError if there is none."""
         patience = self._patience.new(total=min(self._n_retries, _N_RETRIES_AT_START))
         try:
             answer = self._pool.request("GET", f"{self.name}/ready", retries=patience, redirect=False)

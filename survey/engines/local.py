@@ -16,7 +16,7 @@ from survey.task import Task
 
 
 class LocalEngine:
-    """Looks at photographs within the limits of the environment, as a server would.
+    """Examines photographs within the limits of the environment, as a server would.
 
     Args:
         archive, backend, stopping: as `Processes` has them.

@@ -105,7 +105,7 @@ class Raster:
         path, crs = self.path, self.crs
         if crs is None:
             raise SurveyError(
-                f"{path} has no coordinate reference system, so nothing can be told in metres. Name it: gdal_edit.py -a_srs "
+                f"{path} has no coordinate reference system, so nothing can be measured in metres. Set it: gdal_edit.py -a_srs "
                 "EPSG:25832 FILE.tif. A photograph belongs into a folder, which is surveyed as such."
             )
         across, down = (

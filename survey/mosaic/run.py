@@ -1,6 +1,5 @@
-"""A mosaic from its file to its mask and cracks, gone on with where it was stopped.
-
-`mosaic.json` says what was asked; what is finished so far lies in a folder beside it, which is gone at the end.
+"""Surveys a mosaic, from its file to its mask and cracks, and continues where it was stopped. `mosaic.json` holds the options;
+intermediate results are in a folder beside it, which is removed at the end.
 """
 
 import json
@@ -57,7 +56,7 @@ def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend:
     stopping = threading.Event()
     former = _read(out)
     if backend == AUTO and former:
-        backend = str(former["asked"]["backend"])  # another one's tiles would differ from those that are there
+        backend = str(former["asked"]["backend"])  # with another model, new tiles would differ from those that are there
     processes = Processes(archive, n_processes, backend, stopping)
     try:
         card = processes.card

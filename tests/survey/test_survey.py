@@ -196,7 +196,7 @@ def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refu
     code, said = run(folder, front.url)
     assert code == 1
     assert "7 photographs, 3 of them done" in said
-    assert "2 have changed since they were asked about, and are again: 0.jpg, 4.jpg" in said
+    assert "2 have changed since they were examined, and are examined again: 0.jpg, 4.jpg" in said
     assert front.asked.total() == 6 + 4
     assert table(folder)["0.jpg"]["crack_ratio"] == before["1.jpg"]["crack_ratio"]
     assert sorted(path.name[0] for path in (results(folder) / "masks").iterdir()) == ["0", "1", "2", "3", "5", "n"]
