@@ -34,6 +34,7 @@ COMMANDS = {
     ),
     "page": Command("gradio_app.__main__", "page", _RUN, "Start the web page, beside a running sidecar."),
     "mlflow": Command("retrain.mlflow_server", "mlflow", _RUN, "Start MLflow's server, which keeps the record of trainings."),
+    "store": Command("crack.stores.moving", "sidecar", _RUN, "Move the stores' tables from SQLite into PostgreSQL."),
     "keys": Command("sidecar.keys", "sidecar", _RUN, "Make, list and remove API keys."),
     "survey": Command("survey.__main__", "survey", _INSPECT, "Find the cracks in a folder of photographs or an orthomosaic."),
     "report": Command("survey.report", "survey", _INSPECT, "Turn a survey's folder into a report, as a page and as PDF."),

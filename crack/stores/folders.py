@@ -71,8 +71,8 @@ def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collect
         return
     if (folder / SQLITE_FILES[part]).exists():
         raise ValueError(
-            f"{folder} holds a store whose tables are in SQLite ({SQLITE_FILES[part]}). Unset CRACK_STORE_URL, or name an "
-            "empty folder."
+            f"{folder} holds a store whose tables are in SQLite ({SQLITE_FILES[part]}). Run crack store move, unset "
+            "CRACK_STORE_URL, or name an empty folder."
         )
     if known_id is not None:
         raise ValueError(

@@ -171,7 +171,7 @@ def test_requests_to_all_of_them_are_counted_together(tmp_path: Path, postgresql
 
 def test_a_folder_with_a_store_in_sqlite_is_refused(tmp_path: Path, opened: Opened) -> None:
     FeedbackStore(tmp_path, quota_bytes=10**9, is_review_required=True).close()
-    with pytest.raises(ValueError, match=r"index\.sqlite3.*Unset CRACK_STORE_URL, or name an empty folder"):
+    with pytest.raises(ValueError, match=r"index\.sqlite3.*crack store move, unset CRACK_STORE_URL, or name an empty folder"):
         opened()
 
 
