@@ -5,7 +5,9 @@ python-multipart's, as Starlette's is. Left to others: the size of a body (`crac
 (`sidecar.forms`).
 """
 
+import re
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,6 +17,9 @@ from starlette.requests import Request
 MAX_FIELDS = 16
 MAX_TEXT_BYTES = 2**20
 LEAST_PIECE_BYTES = 4096  # smaller ones are joined: an object for each would take more memory than its bytes
+# What some clients send for a name that isn't ASCII (RFC 5987), and the parser leaves out.
+_ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*[\w-]+'[^;']*'([^;\s]*)", re.IGNORECASE)
+_FILES = (b"image/", b"application/octet-stream")  # others send a file without any name
 
 
 @dataclass
@@ -77,13 +82,13 @@ class _Parts:
     def __init__(self, max_files: int) -> None:
         self.form: Form = {}
         self._n_left = {"files": max_files, "fields": MAX_FIELDS}
-        self._header_name = self._header_value = self._disposition = b""
+        self._header_name = self._header_value = self._disposition = self._kind = b""
         self._name = ""
         self._file: File | None = None
         self._text = bytearray()
 
     def begin(self) -> None:
-        self._disposition, self._file, self._text = b"", None, bytearray()
+        self._disposition, self._kind, self._file, self._text = b"", b"", None, bytearray()
 
     def add_to_header_name(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -94,6 +99,8 @@ class _Parts:
     def end_header(self) -> None:
         if self._header_name.lower() == b"content-disposition":
             self._disposition = self._header_value
+        elif self._header_name.lower() == b"content-type":
+            self._kind = self._header_value.strip().lower()
         self._header_name = self._header_value = b""
 
     def end_headers(self) -> None:
@@ -101,7 +108,10 @@ class _Parts:
         if b"name" not in parameters:
             raise HTTPException(400, 'The Content-Disposition header field "name" must be provided.')
         self._name = _decoded(parameters[b"name"])
-        self._file = File(_decoded(parameters[b"filename"])) if b"filename" in parameters else None
+        encoded = _ENCODED_NAME.search(self._disposition)
+        called = unquote_to_bytes(encoded[1]) if encoded else parameters.get(b"filename")
+        if called is not None or self._kind.startswith(_FILES):
+            self._file = File(_decoded(called or b""))
         kind = "fields" if self._file is None else "files"
         self._n_left[kind] -= 1
         if self._n_left[kind] < 0:

@@ -66,6 +66,25 @@ def test_an_empty_file_has_no_pieces() -> None:
     assert image.pieces == []
 
 
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"; filename*=UTF-8''Br%C3%BCcke%207.jpg\r\n", "Brücke 7.jpg"),  # older requests of Python
+        (b"; filename=\"Br_cke.jpg\"; filename*=utf-8'de'Br%C3%BCcke.jpg\r\nContent-Type: image/jpeg\r\n", "Brücke.jpg"),
+        (b"\r\nContent-Type: image/jpeg\r\n", ""),  # FormData with a buffer
+        (b"\r\nContent-Type: application/octet-stream\r\n", ""),
+    ],
+)
+def test_a_file_may_have_its_name_as_older_clients_write_it_or_none(head: bytes, name: str) -> None:
+    form = read([b'--B\r\nContent-Disposition: form-data; name="image"', head, b"\r\npixels", END])
+    assert form == {"image": File(name, [bytearray(b"pixels")])}
+
+
+def test_a_field_may_declare_that_it_is_text() -> None:
+    body = text("note", "ü").replace(b"\r\n\r\n", b"\r\nContent-Type: text/plain; charset=UTF-8\r\n\r\n")
+    assert read([body + END[2:]]) == {"note": "ü"}
+
+
 def test_of_parts_that_are_called_the_same_the_last_counts() -> None:
     assert read([text("note", "a") + text("note", "ü") + END[2:]]) == {"note": "ü"}
 
