@@ -146,7 +146,8 @@ class FeedbackStore:
         """What becomes of an item by what was said; `is_new`: nothing was said of its photograph before."""
         label, known = said.label, None if is_new else item
         was_reviewed = feedback.was_reviewed(connection, item.id)
-        is_reviewed = self._is_review_required or was_reviewed or said.is_cut_anew or said.is_drawn_unturned
+        is_doubtful = said.is_cut_anew or said.is_drawn_unturned or said.is_mostly_crack
+        is_reviewed = self._is_review_required or was_reviewed or is_doubtful
         state, reason = state_after(said, label is not None, known, reserved_for, is_reviewed=is_reviewed)
         # Where nothing is said of where cracks are, what was marked before still is.
         look_alikes = said.look_alikes or (item.look_alikes if label is None else ())

@@ -15,6 +15,9 @@ _PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was
 MODELS_OWN = "its newest mask is the model's own, which nothing is learned from"
 _UNCHECKED = "waits until the model answers again, as it could be the model's own"
 _UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"
+_MOSTLY_CRACK = (
+    ": more than half of the photograph is called crack. If the crack is black in it, send it with the colours exchanged"
+)
 OF_A_CRACK = (Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN)  # a mask beside them shows one
 
 
@@ -28,6 +31,7 @@ class Submission:
     is_models_own_mask: bool = False
     is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
     is_drawn_unturned: bool = False  # judged by the model's own mask: a person has to look
+    is_mostly_crack: bool = False  # a person has to look here too
     uncertainty: float | None = None  # of the model about this photograph, 0 to 1
     request_id: str | None = None
     model_version: str | None = None
@@ -56,6 +60,7 @@ class Submission:
             is_models_own_mask=found.is_models_own,
             is_cut_anew=found.is_models_own and not found.is_unchanged,
             is_drawn_unturned=found.is_drawn_unturned,
+            is_mostly_crack=found.is_mostly_crack,
             uncertainty=found.uncertainty,
         )
 
@@ -181,7 +186,7 @@ def state_after(
     if reserved_for:
         return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
     if has_label:
-        doubt = _UNTURNED if submission.is_drawn_unturned else ""
+        doubt = _UNTURNED if submission.is_drawn_unturned else _MOSTLY_CRACK if submission.is_mostly_crack else ""
         if not is_reviewed:
             return State.ACCEPTED, "passed every check; review is automatic"
         if known and known.state is State.ACCEPTED:

@@ -139,12 +139,14 @@ class Comparison:
         is_models_own: nothing outside of it is as likely as anything inside: it was cut out of the probability.
         is_unchanged: it was cut at the served threshold.
         is_drawn_unturned: it fits far better if it was drawn on the photograph before that was turned upright.
+        is_mostly_crack: more than half of the photograph: it may be turned over, with the crack in black.
         uncertainty: of the model about the photograph, 0 to 1.
     """
 
     is_models_own: bool
     is_unchanged: bool
     is_drawn_unturned: bool
+    is_mostly_crack: bool
     uncertainty: float
 
 
@@ -166,7 +168,9 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
         if turned_hw is not None and turned_hw.shape == mask_hw.shape:
             fit, turned_fit = float(prob_hw_u8[mask_hw].mean()), float(prob_hw_u8[turned_hw].mean())
             is_drawn_unturned = turned_fit > max(_FAR_BETTER * fit, _SURE_LEVEL)
-    return Comparison(is_models_own, is_unchanged, is_drawn_unturned, round(1 - confidence(prob_hw_u8), 4))
+    is_mostly_crack = mask is not None and 2 * mask.n_crack_px > prob_hw_u8.size
+    uncertainty = round(1 - confidence(prob_hw_u8), 4)
+    return Comparison(is_models_own, is_unchanged, is_drawn_unturned, is_mostly_crack, uncertainty)
 
 
 def read_and_compare(

@@ -9,18 +9,19 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
 from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from model.inference import tiff
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import Format, UnsupportedError, recognise
-from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, damaged, decode, read_size
-from model.inference.structure import picture
+from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, damaged, decode, eight_bits, read_size, turn_upright
+from model.inference.structure import picture, webp_picture
 
 _EXPECTED = "expected two colours: black where there is no crack, another one where there is"
 _OPAQUE_WHITE, _WHITE_OF_16_BITS = 0xFFFFFFFF, 0xFFFF
 _COLOUR = 0x00FFFFFF  # of a pixel: blue, green, red; above them its opacity
-_SIXTEEN_BITS = 16
-_COLOUR_TYPE_GREY, _COLOUR_TYPE_RGB = 0, 2
 _BAND_PX = 2**20
 
 
@@ -46,15 +47,24 @@ def read_mask(data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> ND
 
 
 def _read(data: bytes, size_hw: tuple[int, int], orientation: int) -> NDArray[np.bool_]:
-    is_png = recognise(data) is Format.PNG
-    image = PngImageFile(io.BytesIO(picture(data)[0])) if is_png else None
-    _check_size((image.height, image.width) if image else read_size(data, NO_LIMITS), size_hw, orientation)
-    depth, colour_type = data[24], data[25]
-    if image is None or (depth == _SIXTEEN_BITS and colour_type == _COLOUR_TYPE_RGB):
-        return _crack_in(Image.fromarray(decode(data)))
-    if depth == _SIXTEEN_BITS and colour_type != _COLOUR_TYPE_GREY:
-        raise UnsupportedError("a PNG of 16 bits with opacity", "")
-    return _crack_in(image)
+    format_ = recognise(data)
+    if format_ is Format.PNG:
+        needed, _ = picture(data)
+        image = PngImageFile(io.BytesIO(needed))
+        _check_size((image.height, image.width), size_hw, orientation)
+        return _crack_in(eight_bits(image, needed))
+    described = tiff.read(data) if format_ is Format.TIFF else None
+    _check_size(read_size(data, NO_LIMITS), size_hw, orientation)
+    if described and described.is_turned_over:
+        raise _mask_error(
+            f"The mask is a TIFF in which 0 is white, which can mean more than one thing, {_EXPECTED}. Paint what is no crack "
+            "black (0), what is crack white (255), and save it as PNG in grey."
+        )
+    if described:
+        return _crack_in(Image.fromarray(turn_upright(described.decode(with_opacity=True), described.orientation)))
+    if format_ is Format.WEBP:
+        return _crack_in(WebPImageFile(io.BytesIO(webp_picture(data)[0])))
+    return _crack_in(BmpImageFile(io.BytesIO(data)) if format_ is Format.BMP else Image.fromarray(decode(data)))
 
 
 def _check_size(found_hw: tuple[int, int], size_hw: tuple[int, int], orientation: int) -> None:

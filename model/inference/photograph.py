@@ -218,7 +218,7 @@ def _find(data: bytes) -> _Found:
         case Format.PNG:
             needed, orientation = picture(data)
             image = PngImageFile(io.BytesIO(needed))
-            return _Found((image.height, image.width), orientation, lambda: _decode_png(image, needed))
+            return _Found((image.height, image.width), orientation, lambda: _to_rgb(eight_bits(image, needed)))
         case Format.WEBP:
             needed, (width, height) = webp_picture(data)
             return _Found((height, width), 1, lambda: _to_rgb(WebPImageFile(io.BytesIO(needed))))
@@ -267,14 +267,18 @@ def turn_upright(image: NDArray[_Pixels], orientation: int) -> NDArray[_Pixels]:
     return np.ascontiguousarray(np.rot90(image, n_quarter_turns))
 
 
-def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:
-    """Of 16 bits Pillow gives the upper eight; where the colours of these are nearly black, the lower ones are decoded too."""
+def eight_bits(image: PngImageFile, needed: bytes) -> Image.Image:
+    """Of 16 bits Pillow gives the upper eight; where the colours of these are nearly black, the lower ones are decoded too.
+
+    Args:
+        image: opened from the bytes `needed`.
+    """
     rawmode = str(image.tile[0].args) if image.tile else ""
     if rawmode not in _LOWER_OF:
-        return _to_rgb(image)
+        return image
     upper = np.asarray(image)
     if upper[..., :3].max() > _UPPER_OF_14_BITS:
-        return _to_rgb(image)
+        return image
     again = PngImageFile(io.BytesIO(needed))
     again.tile = [again.tile[0]._replace(args=_LOWER_OF[rawmode])]
     lower = np.asarray(again)
@@ -282,7 +286,7 @@ def _decode_png(image: PngImageFile, needed: bytes) -> NDArray[np.uint8]:
         lower = lower[..., [1, 1, 1, 3]]
     samples = upper.astype(np.uint16) << 8 | lower
     parts = [part for part in (samples[..., :3], samples[..., 3:]) if part.size]  # colours, opacity
-    return _to_rgb(Image.fromarray(np.dstack([stretched(part, used_white(int(part.max()))) for part in parts])))
+    return Image.fromarray(np.dstack([stretched(part, used_white(int(part.max()))) for part in parts]))
 
 
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -73,24 +73,28 @@ class Tiff:
         """Of all samples, unpacked."""
         return self.width * self.height * self.n_samples * max(8, self.bits) // 8
 
-    def decode(self) -> NDArray[np.uint8]:
+    def decode(self, *, with_opacity: bool = False) -> NDArray[np.uint8]:
         """uint8 (height, width, 3), not turned, on white where it is transparent; 16 bits stretched by those that are used.
+
+        Args:
+            with_opacity: (height, width, 4) instead, colours as they are stored and their opacity.
 
         Raises:
             ValueError, OSError: it is torn.
         """
         whites = self._whites()
-        image_hwc_u8 = np.empty((self.height, self.width, 3), np.uint8)
+        image_hwc_u8 = np.empty((self.height, self.width, 4 if with_opacity else 3), np.uint8)
+        shown = self._rgba if with_opacity else self._rgb
         if self.n_planes == 1:
             for _, top, left, band in self._bands():
-                image_hwc_u8[top : top + band.shape[0], left : left + band.shape[1]] = self._rgb(band, whites)
+                image_hwc_u8[top : top + band.shape[0], left : left + band.shape[1]] = shown(band, whites)
             return image_hwc_u8
         whole = np.empty((self.height, self.width, self.n_planes), np.uint16 if self.bits == 16 else np.uint8)
         for plane, top, left, band in self._bands():
             whole[top : top + band.shape[0], left : left + band.shape[1], plane] = band[..., 0]
         n_rows = max(1, _BAND_PX // self.width)
         for top in range(0, self.height, n_rows):
-            image_hwc_u8[top : top + n_rows] = self._rgb(whole[top : top + n_rows], whites)
+            image_hwc_u8[top : top + n_rows] = shown(whole[top : top + n_rows], whites)
         return image_hwc_u8
 
     def _whites(self) -> tuple[int, int]:
@@ -106,23 +110,39 @@ class Tiff:
         return white, full if is_used_in_full else used_white(int(most[n_colours]))
 
     @property
+    def is_turned_over(self) -> bool:
+        """Whether 0 is white."""
+        return self.photometric == _WHITE_IS_ZERO
+
+    @property
     def _n_colours(self) -> int:
         return 3 if self.photometric == _RGB else 1
 
     def _rgb(self, band: NDArray[Any], whites: tuple[int, int]) -> NDArray[np.uint8]:
+        colours = self._colours(band, whites[0])
+        if self.opacity:
+            alpha = self._alpha(band, whites[1]).astype(np.uint32)
+            shown = colours.astype(np.uint32) * (255 if self.opacity == 1 else alpha) + 255 * (255 - alpha)
+            colours = np.minimum((shown + 127) // 255, 255).astype(np.uint8)
+        return np.broadcast_to(colours, (*colours.shape[:2], 3))
+
+    def _rgba(self, band: NDArray[Any], whites: tuple[int, int]) -> NDArray[np.uint8]:
+        rgba = np.full((*band.shape[:2], 4), 255, np.uint8)
+        rgba[..., :3] = self._colours(band, whites[0])
+        if self.opacity:
+            rgba[..., 3:] = self._alpha(band, whites[1])
+        return rgba
+
+    def _colours(self, band: NDArray[Any], white: int) -> NDArray[np.uint8]:
         if self.photometric == _INDEXED:
             entries = np.array(self.palette, np.uint16).reshape(3, -1).T
             levels = entries >> (0 if entries.max() < 256 else 8)  # of 16 bits; some programs write 8
             return np.take(levels.astype(np.uint8), band[..., 0], axis=0)
-        n_colours = self._n_colours
-        colours = stretched(band[..., :n_colours], whites[0])
-        if self.photometric == _WHITE_IS_ZERO:
-            colours = 255 - colours
-        if self.opacity:
-            alpha = stretched(band[..., n_colours : n_colours + 1], whites[1]).astype(np.uint32)
-            shown = colours.astype(np.uint32) * (255 if self.opacity == 1 else alpha) + 255 * (255 - alpha)
-            colours = np.minimum((shown + 127) // 255, 255).astype(np.uint8)
-        return np.broadcast_to(colours, (*colours.shape[:2], 3))
+        colours = stretched(band[..., : self._n_colours], white)
+        return 255 - colours if self.is_turned_over else colours
+
+    def _alpha(self, band: NDArray[Any], white: int) -> NDArray[np.uint8]:
+        return stretched(band[..., self._n_colours : self._n_colours + 1], white)
 
     def _bands(self) -> Iterator[tuple[int, int, int, NDArray[Any]]]:
         """Plane, top, left and samples (height, width, samples) of parts of the picture; what reaches over its edge is cut."""

@@ -27,8 +27,8 @@ from tests.waiting import PATIENCE_S, eventually
 SURFACE = draw_surface(seed=1, size_hw=(96, 128), is_cracked=True)
 PHOTOGRAPH = Photograph.read(png(SURFACE.image_hwc_u8))
 MASK, OTHER = SURFACE.mask_hw, ~SURFACE.mask_hw
-PAINTED = Comparison(is_models_own=False, is_unchanged=False, is_drawn_unturned=False, uncertainty=0.2)
-MODELS_OWN = Comparison(is_models_own=True, is_unchanged=True, is_drawn_unturned=False, uncertainty=0.2)
+PAINTED = Comparison(is_models_own=False, is_unchanged=False, is_drawn_unturned=False, is_mostly_crack=False, uncertainty=0.2)
+MODELS_OWN = Comparison(is_models_own=True, is_unchanged=True, is_drawn_unturned=False, is_mostly_crack=False, uncertainty=0.2)
 
 
 @pytest.fixture(params=[True, False], ids=["reviewed", "automatic"])

@@ -124,6 +124,14 @@ def test_a_mask_that_seems_to_lie_in_the_wrong_place_waits_for_a_person_who_is_t
     store.close()
 
 
+def test_a_mask_that_calls_most_of_the_photograph_crack_waits_for_a_person_who_is_told_why(opened: Opened) -> None:
+    store = opened(is_review_required=False)
+    item = send(store, None, ~MASK, is_mostly_crack=True)
+    assert item.state is State.LABELLED
+    assert "more than half of the photograph is called crack. If the crack is black" in item.reason
+    store.close()
+
+
 @pytest.mark.parametrize("verdict", [Verdict.MISSED_CRACK, Verdict.TOO_THICK, Verdict.TOO_THIN])
 def test_a_mask_without_a_crack_is_no_label_of_a_crack(store: FeedbackStore, verdict: Verdict) -> None:
     with pytest.raises(RequestError, match=f"{verdict}, but the mask holds no crack. Paint the crack, or"):

@@ -62,6 +62,14 @@ def test_a_mask_that_was_drawn_before_the_photograph_was_turned_upright_is_notic
     assert not compare(Mask.of(upright_hw), probability_png, 0.5, orientation).is_drawn_unturned
 
 
+def test_a_mask_of_which_most_is_crack_is_noticed() -> None:
+    mask_hw = np.zeros((40, 60), np.bool_)
+    mask_hw[20, 5:50] = True
+    probability_png = png(mask_hw.astype(np.uint8) * 200 + 10)
+    assert compare(Mask.of(~mask_hw), probability_png, 0.5).is_mostly_crack
+    assert not compare(Mask.of(mask_hw), probability_png, 0.5).is_mostly_crack
+
+
 def test_where_there_is_no_mask_to_compare_the_models_uncertainty_is_told() -> None:
     assert compare(None, png(np.full((40, 60), 128, np.uint8)), 0.5).uncertainty > 0.9
     assert compare(Mask.empty((40, 60)), png(np.zeros((40, 60), np.uint8)), 0.5).uncertainty == 0

@@ -2,9 +2,10 @@
 
 import io
 
-import cv2
 import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
@@ -17,7 +18,7 @@ MASK[0, 0] = False
 LEVELS = MASK.astype(np.uint8) * 255
 
 
-def in_colours(no_crack: tuple[int, ...], crack: tuple[int, ...]) -> np.ndarray:
+def in_colours(no_crack: tuple[int, ...], crack: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.where(MASK[..., None], np.array(crack, np.uint8), np.array(no_crack, np.uint8))
 
 
@@ -28,6 +29,17 @@ def of_palette(entries: list[int], n_crack: int = 1) -> Image.Image:
     return image
 
 
+def layer(crack: tuple[int, int, int]) -> NDArray[np.uint8]:
+    return in_colours((0, 0, 0, 0), (*crack, 255))
+
+
+def tifffile_of(image: NDArray[np.generic], **options: object) -> bytes:
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, image, **options)
+    return buffer.getvalue()
+
+
+LAYER = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
 WITH_ONE_MEANING = {
     "0 and 255": png(LEVELS),
     "as it is stored": encode_mask(MASK),
@@ -48,6 +60,11 @@ WITH_ONE_MEANING = {
     "a palette with a transparent entry": png(of_palette([255, 255, 255, 128, 0, 0]), transparency=0),
     "TIFF": tiff(LEVELS),
     "TIFF, 0 and 1": tiff(MASK.astype(np.uint8), compression="tiff_lzw"),
+    "16 bits with opacity": sixteen_bit_png(np.dstack([MASK.astype(np.uint16) * 65535, np.full(MASK.shape, 65535, np.uint16)])),
+    "a layer of paint in 16 bits": sixteen_bit_png(layer((255, 0, 64)).astype(np.uint16) * 257),
+    "a layer of white paint, as TIFF": tifffile_of(layer((255, 255, 255)), **LAYER),
+    "a layer of red paint, as TIFF": tifffile_of(layer((200, 0, 30)), compression="zlib", **LAYER),
+    "a layer of white paint, as WebP": webp(layer((255, 255, 255)), lossless=True, exact=True),
     "BMP": bmp(LEVELS),
     "WebP": webp(in_colours((0, 0, 0), (255, 255, 255)), lossless=True),
 }
@@ -79,10 +96,13 @@ REFUSED = {
     "black on nothing": (png(in_colours((0, 0, 0, 0), (0, 0, 0, 255))), "transparent and 0, which can mean more"),
     "a palette the other way round": (png(of_palette([255, 255, 255, 0, 0, 0])), "255 and 0, which can mean more"),
     "one class alone": (png(np.ones((40, 60), np.uint8)), "has 1, which can mean more than one thing"),
-    "16 bits with opacity": (
-        cv2.imencode(".png", np.full((40, 60, 4), 65535, np.uint16))[1].tobytes(),
-        "a PNG of 16 bits with opacity, expected two colours.*Save it as PNG of 8 bits",
+    "ImageJ's TIFF, crack 255 shown black": (
+        tifffile_of(LEVELS, photometric="miniswhite"),
+        "a TIFF in which 0 is white, which can mean",
     ),
+    "a BMP's palette the other way round": (bmp(of_palette([255, 255, 255, 0, 0, 0])), "255 and 0, which can mean more"),
+    "a TIFF of a layer in black": (tifffile_of(layer((0, 0, 0)), **LAYER), "transparent and 0, which can mean more"),
+    "a TIFF of numbers with a point": (tifffile_of(MASK.astype(np.float32)), "expected two colours.*Save it as PNG of 8 bits"),
     "another size": (encode_mask(MASK[:39]), "60 x 39 pixels, expected the upright photograph's 60 x 40. Do not scale"),
     "turned": (encode_mask(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40. Do not scale or turn it"),
     "torn": (encode_mask(MASK)[:90], "cannot be decoded"),
