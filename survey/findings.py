@@ -51,7 +51,7 @@ class About:
 
     @classmethod
     def load(cls, folder: Path) -> "About":
-        """Of a survey's folder. Raises ValueError where there is none that can be read, OSError."""
+        """The options of a survey's folder. Raises ValueError if they can't be read, OSError."""
         path = folder / ABOUT
         try:
             fields = json.loads(path.read_text(encoding="utf-8"))

@@ -1,7 +1,7 @@
 """`photographs.parquet` and `cracks.parquet`: the tables with their types, for programs that read millions of lines.
 
-Where positions are told they are GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0/): `geometry` is the place of the
-camera, as WKB, in longitude and latitude (OGC:CRS84, which the format takes where nothing is said).
+With positions they are GeoParquet 1.1 (https://geoparquet.org/releases/v1.1.0/): `geometry` is the place of the camera, as
+WKB, in longitude and latitude (OGC:CRS84, the format's default).
 """
 
 import json

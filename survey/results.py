@@ -1,4 +1,4 @@
-"""What a survey hands on, written in one look at its journal: tables, map, contact sheet, and what is said at the end.
+"""Writes a survey's results in one pass over its journal: tables, map, contact sheet, and the summary at the end.
 
 Left to others: each of the forms (`tables`, `parquet`, `geojson`, `sheet`, `coco`, `dxf`).
 """
@@ -24,7 +24,7 @@ class Tally:
     Attributes:
         counts: photographs by status.
         versions: predicted photographs by the version of the model.
-        n_unmeasured: predicted by a version that told less.
+        n_unmeasured: predicted by a version that measured less.
     """
 
     counts: Counter[Status] = field(default_factory=Counter)

@@ -1,6 +1,5 @@
-"""Where a survey's photographs come from: which there are, and the bytes of each.
-
-Left to others: what becomes of them (`task`, `surveyor`).
+"""Where a survey's photographs come from: their list, and the bytes of each. Left to others: examining them (`task`,
+`surveyor`).
 """
 
 import os
@@ -35,8 +34,7 @@ class FolderSource:
         """The photographs, sorted, by their names or else by their first bytes; and all else that lies there, with the reason
         why it is left out.
 
-        Hidden files, what Windows puts beside them, `out` and the folders of other surveys are nobody's photographs, and no
-        reason.
+        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over.
         """
         found: list[str] = []
         others: dict[str, str] = {}
@@ -66,7 +64,7 @@ class FolderSource:
 
 
 def _no_photograph(path: Path) -> str:
-    """Why it is none; empty where it is one, or is called like one."""
+    """Why it is no photograph; empty if it is one, or has a photograph's suffix."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

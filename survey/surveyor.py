@@ -1,7 +1,6 @@
-"""A survey's photographs, any number at a time: which of them still need a look, and the journal of what became of each.
-
-Left to others: what looks at them (`engines`), how one becomes a row (`task`), what the folder holds (`folder`), and the
-command line (`__main__`).
+"""A survey's photographs, any number at a time: which of them must still be examined, and the journal of their results. Left
+to others: the model (`engines`), how one becomes a row (`task`), the folder's contents (`folder`), and the command line
+(`__main__`).
 """
 
 import hashlib
@@ -33,13 +32,13 @@ class Engine(Protocol):
     n_at_once: int
 
     def check(self) -> str:
-        """Get ready; the version of the model. Raises SurveyError where it can't."""
+        """Get ready; returns the version of the model. Raises SurveyError if it can't."""
 
     def row(self, task: Task) -> Row:
-        """What became of a photograph, whose pictures are in place; from any number of threads. Raises as `Task.row` does."""
+        """A photograph's row, once its pictures are in place; called from any number of threads. Raises as `Task.row` does."""
 
     def close(self) -> None:
-        """No photograph is under way any more, and none follows."""
+        """Close: no photograph is being examined any more, and none follows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Surveyor:
     stopping: threading.Event
 
     def predict(self, file: str) -> Row:
-        """Raises StoppedError where nothing was asked, and what `Engine.row` does."""
+        """Raises StoppedError if the photograph was not examined, and what `Engine.row` raises."""
         if self.stopping.is_set():
             raise StoppedError
         return self.engine.row(Task(self.source, self.survey.pictures, file))

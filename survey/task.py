@@ -1,4 +1,4 @@
-"""From a photograph's file to its row and its pictures, wherever that is done: a thread, a process, another machine."""
+"""Examines one photograph, from its file to its row and pictures, in a thread, a process or on another machine."""
 
 import hashlib
 import time
@@ -22,7 +22,7 @@ class Task:
     file: str
 
     def row(self, look: Callable[[bytes], Outcome]) -> Row:
-        """Look, and keep the pictures; what is wrong with this photograph alone becomes its row's error.
+        """Examine it and store the pictures; an error that concerns this photograph alone goes into its row.
 
         Args:
             look: as `Engine.look`.
@@ -35,7 +35,7 @@ class Task:
             return self._row(look)
         except (StoppedError, SurveyError):
             raise
-        except Exception as error:  # one photograph must not end the survey of all others, whatever it hit
+        except Exception as error:  # one photograph must not end the survey of all others, whatever the error
             if isinstance(error, OSError):
                 if is_about_all(error):
                     raise
