@@ -42,7 +42,7 @@ COMMANDS = {
         "survey.markers", "survey", _INSPECT, "Draw markers to print: a marker in a photograph gives its scale."
     ),
     "train": Command("model.train", "train", _LEARN, "Train the network on photographs and masks."),
-    "average": Command("model.average", "train", _LEARN, "Write the mean of two checkpoints."),
+    "average": Command("model.average", "train", _LEARN, "Write a weighted mean of two checkpoints."),
     "evaluate": Command("model.evaluate", "train", _LEARN, "Measure a model against labelled photographs."),
     "export": Command("export.__main__", "train", _LEARN, "Turn a checkpoint into the archive that TorchServe serves."),
     "retrain": Command("retrain.__main__", "retrain", _LEARN, "Retrain from accepted corrections, judge, roll over or back."),

@@ -1,4 +1,4 @@
-"""The mean of two networks of one lineage, as a checkpoint: `crack average --help`.
+"""A weighted mean of two networks of one lineage, as a checkpoint: `crack average --help`.
 
 Between the weights of two stages lies a network that is often better than both (Wortsman et al., Model Soups, ICML 2022). Its
 threshold is chosen anew on the choosing part.
@@ -23,8 +23,8 @@ from model.validation import validate
 logger = logging.getLogger("model.average")
 
 
-def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path) -> Path:
-    """Write the mean of two checkpoints, of which the later began with the former; returns its path.
+def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path, share: float = 0.5) -> Path:
+    """Write the mean of two checkpoints, of which the later began with the former and weighs `share`; returns its path.
 
     Raises ValueError if it did not: then photographs that one has learned from could choose for the other.
     """
@@ -32,7 +32,7 @@ def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path) 
     parent = card.training["parent"]
     if not parent or parent["version"] != former_card.version:
         raise ValueError(f"{later_path} began with {parent and parent['version']}, expected version {former_card.version}.")
-    network = between(former, later, 0.5)
+    network = between(former, later, share)
     parts = read_parts(data_dir, Params.model_validate(card.training["params"]).data)
     photographs = read_photographs(parts.choosing, "reading validation")
     choice = validate(Segmenter(card, checkpoint.as_run(checkpoint.rounded(network))), photographs)
@@ -47,7 +47,7 @@ def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path) 
             card,
             version=version,
             threshold=choice.threshold,
-            training={**card.training, "mean_of": [former_card.version, card.version]},
+            training={**card.training, "mean_of": {former_card.version: 1 - share, card.version: share}},
             figures={"validation": {**figures, "n_photographs": len(parts.choosing)}},
         ),
     )
@@ -66,18 +66,22 @@ def between(start: AttentionUNet, end: AttentionUNet, share: float) -> Attention
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack average",
-        description="Write the mean of two checkpoints, of which the later began with the former.",
-        epilog="example:\n  crack average models/3-wider-labels/*.pth models/*.pth --out models\n",
+        description="Write a weighted mean of two checkpoints, of which the later began with the former.",
+        epilog="examples:\n  crack average models/3-wider-labels/*.pth models/*.pth --out models\n"
+        "  crack average former.pth later.pth --share 0.75\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
     parser.add_argument("former", type=Path, help="a .pth file")
     parser.add_argument("later", type=Path, help="a .pth file that was trained from it")
+    parser.add_argument("--share", type=float, default=0.5, help="the later one's weight, 0 to 1 (default: 0.5)")
     parser.add_argument("--out", type=Path, default=Path("models"), help="where the checkpoint is written (default: models)")
     options = parser.parse_args(arguments)
+    if not 0 <= options.share <= 1:
+        parser.error(f"--share {options.share}: expected a number from 0 to 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        average(options.former, options.later, options.data, options.out)
+        average(options.former, options.later, options.data, options.out, options.share)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     return 0
