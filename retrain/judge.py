@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from export.archive import unpack
@@ -25,6 +24,7 @@ from model import checkpoint
 from model.dataset import Pair
 from model.inference import runtime
 from model.inference.answer import crack_grid
+from model.inference.encoding import jpeg
 from model.inference.overlay import draw_overlay
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter, threshold_level
@@ -188,9 +188,8 @@ def draw_comparison(champion: Model, challenger: Model, pairs: Sequence[Pair], f
         photograph = pair.read()
         masks = [photograph.mask_hw, *(model.mask(photograph.image_hwc_u8) for model in (champion, challenger))]
         overlays = [draw_overlay(photograph.image_hwc_u8, mask_hw) for mask_hw in masks]
-        Image.fromarray(np.concatenate(overlays, axis=1)).save(
-            folder / f"{number:02d} label, champion, challenger.jpg", quality=85
-        )
+        beside = jpeg(np.concatenate(overlays, axis=1), 85)
+        (folder / f"{number:02d} label, champion, challenger.jpg").write_bytes(beside)
 
 
 def figure(counts_n_3: Counts) -> float:

@@ -45,9 +45,9 @@ async def keep_checking(store: FeedbackStore, predictor: Predictor, readiness: R
 
 
 async def _check(item: Item, store: FeedbackStore, predictor: Predictor, decoding: Decoding) -> None:
-    image, mask_png = [await run_in_threadpool(store.read, file) for file in (item.image_file, item.newest_mask_file or "")]
+    image, mask = [await run_in_threadpool(store.read, file) for file in (item.image_file, item.newest_mask_file or "")]
     served, size_hw = await predictor.probability(image), (item.height, item.width)
-    mask, found = await decoding.call(size_hw, read_and_compare, image, mask_png, size_hw, served.body, served.threshold)
-    checked = await run_in_threadpool(store.check, item, mask, found)
+    read, found = await decoding.call(size_hw, read_and_compare, image, mask, size_hw, served.body, served.threshold)
+    checked = await run_in_threadpool(store.check, item, read, found)
     if checked:
         logger.info("checked the mask of item=%s: %s", checked.id, checked.reason)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
-from model.inference.encoding import png
+from model.inference.encoding import mask_png, png
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
@@ -98,10 +98,10 @@ class Mask:
     bits: bytes
 
     @classmethod
-    def of(cls, mask_hw: NDArray[np.bool_], png: bytes = b"") -> "Mask":
-        """`png`: its file, where that is there already."""
+    def of(cls, mask_hw: NDArray[np.bool_], file: bytes = b"") -> "Mask":
+        """`file`: its PNG, where that is there already."""
         height, width = mask_hw.shape
-        return cls(png or encode_mask(mask_hw), (height, width), int(mask_hw.sum()), np.packbits(mask_hw).tobytes())
+        return cls(file or mask_png(mask_hw), (height, width), int(mask_hw.sum()), np.packbits(mask_hw).tobytes())
 
     @classmethod
     def read(cls, data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> "Mask":
@@ -174,14 +174,14 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
 
 
 def read_and_compare(
-    image: bytes, mask_png: bytes, size_hw: tuple[int, int], probability_png: bytes, threshold: float
+    image: bytes, stored_mask: bytes, size_hw: tuple[int, int], probability_png: bytes, threshold: float
 ) -> tuple[Mask, Comparison]:
     """Of a photograph and a mask as they are stored: the mask, and as `compare` says.
 
     Raises:
         RequestError: as `read_mask` does.
     """
-    mask = Mask.of(read_mask(mask_png, size_hw), mask_png)
+    mask = Mask.of(read_mask(stored_mask, size_hw), stored_mask)
     return mask, compare(mask, probability_png, threshold, read_orientation(image))
 
 
@@ -198,13 +198,6 @@ def without_position(data: bytes) -> bytes:
         return needed[:at] + _png_turn(orientation) + needed[at:]
     start, *parts = (_jpeg_part(needed[segment.start : segment.end]) for segment in jpeg_segments(needed))
     return start + _jpeg_turn(orientation) + b"".join(parts)
-
-
-def encode_mask(mask_hw: NDArray[np.bool_]) -> bytes:
-    """The mask as it is stored: equal masks give equal bytes."""
-    buffer = io.BytesIO()
-    Image.fromarray(mask_hw.astype(np.uint8) * 255).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def _jpeg_part(segment: bytes) -> bytes:

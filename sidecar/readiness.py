@@ -1,11 +1,11 @@
 """Checks whether a photograph would be answered now, with a tiny one; seldom, however many clients ask."""
 
 import asyncio
-import io
 import time
 
-from PIL import Image
+import numpy as np
 
+from model.inference.encoding import png
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.predictor import Predictor
 
@@ -19,7 +19,7 @@ class Readiness:
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
-        self._photograph = _grey_png(_SIDE_PX)
+        self._photograph = png(np.full((_SIDE_PX, _SIDE_PX), 128, np.uint8))
         self._lock = asyncio.Lock()
         self._fresh_until = 0.0
         self._found: str | RequestError = ""
@@ -48,9 +48,3 @@ class Readiness:
         if prediction.status != 200:
             return RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
         return prediction.model_version
-
-
-def _grey_png(side_px: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("L", (side_px, side_px), 128).save(buffer, "PNG")
-    return buffer.getvalue()

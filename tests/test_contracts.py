@@ -54,3 +54,39 @@ def test_parts_of_ours_ask_torchserve_by_one_client() -> None:
         if any(lies_in(name, library) for name in imported_names(path) for library in libraries)
     }
     assert askers == {"crack/torchserve.py", "crack/neighbours.py", "sidecar/issuer.py"}
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """All calls of methods and of functions of modules, by their last name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield node.func.attr, node
+
+
+def encodes(name: str, call: ast.Call) -> bool:
+    """Whether a call makes the file of a picture, by Pillow or by OpenCV."""
+    is_picture = any(isinstance(each, ast.Constant) and each.value in ("PNG", "JPEG") for each in call.args)
+    has_quality = any(each.arg in ("quality", "compress_level") for each in call.keywords)
+    return name in ("imencode", "imwrite") or (name == "save" and (is_picture or has_quality))
+
+
+def test_files_are_brought_to_disk_in_one_module() -> None:
+    found = {
+        str(path.relative_to(REPOSITORY))
+        for folder in FOLDERS
+        for path in sources(folder)
+        if any(name in ("fsync", "fdatasync") for name, _ in calls(path))
+    }
+    # A journal, which grows and is not replaced, and what torch writes while it trains.
+    assert found - {"survey/folder.py", "model/checkpoint.py"} == {"crack/files.py"}
+
+
+def test_pictures_are_encoded_in_one_module() -> None:
+    found = {
+        str(path.relative_to(REPOSITORY))
+        for folder in FOLDERS
+        for path in sources(folder)
+        if any(encodes(name, call) for name, call in calls(path))
+    }
+    # Training's own: drawn sets as cameras write them, what is kept in memory by OpenCV's quicker encoder, a report's figures.
+    assert found - {"model/synthetic.py", "model/dataset.py", "model/report.py"} == {"model/inference/encoding.py"}

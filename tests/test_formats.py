@@ -8,9 +8,9 @@ import requests
 from PIL import Image
 
 from handler.serve import Server
+from model.inference.encoding import mask_png
 from model.inference.photograph import decode
 from model.synthetic import draw_surface
-from sidecar.labels import encode_mask
 from tests.heif_files import grid, heif, hevc, turned
 from tests.photographs import ORIENTATION_TAG, avif, bmp, sixteen_bit_png, tiff, webp
 from tests.sidecars import Sidecar, StartSidecar
@@ -54,7 +54,7 @@ def test_feedback_on_each_format_is_stored_as_the_pixels_that_were_decoded(kind:
     upright = decode(FILES[kind])
     mask_hw = np.zeros(upright.shape[:2], np.bool_)
     mask_hw[20:24, 10:90] = True
-    form = {"image": FILES[kind], "mask": encode_mask(mask_hw)}
+    form = {"image": FILES[kind], "mask": mask_png(mask_hw)}
     saved = requests.post(f"{sidecar.url}/save-for-retrain", files=form, timeout=PATIENCE_S).json()
     assert saved["status"] == "saved", saved
     stored = requests.get(f"{sidecar.url}/feedback/{saved['id']}/image", timeout=PATIENCE_S)

@@ -19,9 +19,9 @@ from PIL import Image
 
 from crack.stores.states import State
 from handler.serve import Server
+from model.inference.encoding import mask_png
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
-from sidecar.labels import encode_mask
 from sidecar.masks import read_mask
 from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
@@ -30,7 +30,7 @@ from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
 SURFACE = draw_surface(seed=5, size_hw=(96, 128))
-PHOTOGRAPH, MASK = png(SURFACE.image_hwc_u8), encode_mask(SURFACE.mask_hw)
+PHOTOGRAPH, MASK = png(SURFACE.image_hwc_u8), mask_png(SURFACE.mask_hw)
 
 
 def post(sidecar: Sidecar, route: str, key: str = "", headers: dict[str, str] | None = None, **parts: Any) -> requests.Response:
@@ -155,9 +155,9 @@ def test_the_accepted_mask_can_be_looked_at_beside_a_newer_one(sidecar: Sidecar)
     route = f"/feedback/{item_id}"
     assert_refused(get(sidecar, f"{route}/accepted-mask"), 404, "not_found")
     post(sidecar, f"{route}/review", headers=look(sidecar, item_id), decision="accept")
-    post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=encode_mask(~SURFACE.mask_hw))
+    post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=mask_png(~SURFACE.mask_hw))
     assert get(sidecar, f"{route}/accepted-mask").content == MASK
-    assert get(sidecar, f"{route}/mask").content == encode_mask(~SURFACE.mask_hw)
+    assert get(sidecar, f"{route}/mask").content == mask_png(~SURFACE.mask_hw)
 
 
 def test_what_was_marked_as_no_crack_goes_along_with_a_correction(sidecar: Sidecar) -> None:
@@ -187,7 +187,7 @@ def test_the_models_own_mask_is_not_learned_from_whatever_its_threshold(sidecar:
     painted = np.asarray(Image.open(io.BytesIO(mask))) > 0
     assert painted.any()  # an empty one says that there is no crack, which is a label whoever drew it
     painted = painted ^ (np.arange(128) < 3)  # a stroke with the brush
-    assert post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=encode_mask(painted)).json()["state"] == "labelled"
+    assert post(sidecar, "/save-for-retrain", image=PHOTOGRAPH, mask=mask_png(painted)).json()["state"] == "labelled"
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_the_models_own_mask_is_not_learned_from_whatever_its_threshold(sidecar:
         ({"image": PHOTOGRAPH, "verdict": "meh"}, 400, "parameter_invalid"),
         ({"image": PHOTOGRAPH, "verdict": "other", "note": "x" * 3000}, 400, "parameter_invalid"),
         ({"image": b"text", "verdict": "correct"}, 415, "image_unsupported"),
-        ({"image": PHOTOGRAPH, "mask": encode_mask(SURFACE.mask_hw.T)}, 422, "mask_invalid"),
+        ({"image": PHOTOGRAPH, "mask": mask_png(SURFACE.mask_hw.T)}, 422, "mask_invalid"),
         ({"image": PHOTOGRAPH, "mask": PHOTOGRAPH}, 422, "mask_invalid"),
         ({"image": PHOTOGRAPH, "mask": MASK, "verdict": "no_crack"}, 422, "mask_invalid"),
     ],

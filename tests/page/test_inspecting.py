@@ -11,9 +11,9 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from model.inference.encoding import mask_png
 from model.inference.photograph import decode
 from model.synthetic import draw_surface
-from sidecar.labels import encode_mask
 from tests.heif_files import heif, hevc, turned
 from tests.page.conftest import SIZE_HW
 from tests.pages import ServedPage, draw, eventually, move_to, one, open_tab, painted, press, says, upload
@@ -142,7 +142,7 @@ def test_without_the_sidecar_the_page_says_so(
 
 
 def test_the_model_tab_speaks_in_words_of_the_set_and_the_labels(browser: Browser, sidecar: Sidecar) -> None:
-    files = {"image": png(SURFACE.image_hwc_u8), "mask": encode_mask(SURFACE.mask_hw)}
+    files = {"image": png(SURFACE.image_hwc_u8), "mask": mask_png(SURFACE.mask_hw)}
     requests.post(f"{sidecar.url}/save-for-retrain", files=files, timeout=PATIENCE_S).raise_for_status()
     open_tab(browser, "Model")
     text = eventually(lambda: "waiting for a review" in one(browser, "body").text and one(browser, "body").text)

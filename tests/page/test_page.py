@@ -12,9 +12,9 @@ from gradio_client import Client, handle_file
 
 from gradio_app.backend import Backend
 from gradio_app.page import Page
+from model.inference.encoding import mask_png
 from model.inference.segmenter import threshold_level
 from model.synthetic import draw_surface
-from sidecar.labels import encode_mask
 from tests.page.conftest import SIZE_HW
 from tests.photographs import png
 from tests.sidecars import Sidecar
@@ -27,7 +27,7 @@ SURFACE = draw_surface(seed=5, size_hw=SIZE_HW)
 def test_a_correction_is_saved_through_gradio_client(page_url: str, sidecar: Sidecar, tmp_path: Path) -> None:
     path, mask_path = tmp_path / "wall.png", tmp_path / "mask.png"
     path.write_bytes(png(SURFACE.image_hwc_u8))
-    mask_path.write_bytes(encode_mask(~SURFACE.mask_hw))
+    mask_path.write_bytes(mask_png(~SURFACE.mask_hw))
     client = Client(page_url, verbose=False)
     saved = client.predict(handle_file(path), handle_file(mask_path), "other", "", "", "", api_name="/correct")
     assert saved["ok"], saved

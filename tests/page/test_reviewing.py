@@ -10,7 +10,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from sidecar.labels import encode_mask
+from model.inference.encoding import mask_png
 from sidecar.masks import read_mask
 from tests.front import Front
 from tests.page.conftest import SIZE_HW
@@ -25,7 +25,7 @@ REVIEW = "#review-viewer"
 
 
 def send(sidecar: Sidecar, path: Path, verdict: str, mask: np.ndarray | None = None) -> str:
-    files = {"image": (path.name, path.read_bytes())} | ({"mask": ("m", encode_mask(mask))} if mask is not None else {})
+    files = {"image": (path.name, path.read_bytes())} | ({"mask": ("m", mask_png(mask))} if mask is not None else {})
     answer = requests.post(f"{sidecar.url}/save-for-retrain", files=files, data={"verdict": verdict}, timeout=PATIENCE_S)
     answer.raise_for_status()
     return str(answer.json()["id"])

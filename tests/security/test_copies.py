@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from benchmarks.near_copies import VARIANTS, Image, read
+from model.inference.encoding import mask_png
 from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
 from sidecar.copies import Description, Index
-from sidecar.labels import Photograph, encode_mask
+from sidecar.labels import Photograph
 from sidecar.reserved import LEAST_AGREEING, Reserved
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
@@ -28,7 +29,7 @@ def write_set(folder: Path, split: str = "train") -> Path:
     for number, surface in enumerate(SURFACES):
         name = f"{number}.png"
         (folder / "walls" / "images" / name).write_bytes(png(surface.image_hwc_u8))
-        (folder / "walls" / "masks" / name).write_bytes(encode_mask(surface.mask_hw))
+        (folder / "walls" / "masks" / name).write_bytes(mask_png(surface.mask_hw))
         lines.append(f"{name},{name},{split},g{number}")
     (folder / "walls" / "split.csv").write_text("\n".join(lines) + "\n")
     return folder
@@ -79,13 +80,13 @@ def test_copies_of_real_photographs_are_found_and_others_are_not(data_dir: Path)
 def test_photographs_that_models_learn_from_are_quarantined_too(start_sidecar: StartSidecar, tmp_path: Path) -> None:
     sidecar = start_sidecar(CRACK_DATA_DIR=str(write_set(tmp_path / "data")), CRACK_REVIEW="automatic")
     surface = SURFACES[3]
-    shifted = encode_mask(np.roll(surface.mask_hw, 9, axis=1))
+    shifted = mask_png(np.roll(surface.mask_hw, 9, axis=1))
     for image in (png(surface.image_hwc_u8), jpeg(255 - surface.image_hwc_u8[::-1], quality=70)):
         saved = post(sidecar, "/save-for-retrain", image=image, mask=shifted).json()
         assert saved["state"] == "quarantined"
         assert saved["reason"].startswith("lies in walls/train (3.png)")
     other = FOREIGN[0]
-    saved = post(sidecar, "/save-for-retrain", image=png(other.image_hwc_u8), mask=encode_mask(other.mask_hw)).json()
+    saved = post(sidecar, "/save-for-retrain", image=png(other.image_hwc_u8), mask=mask_png(other.mask_hw)).json()
     assert saved["state"] == "accepted"
 
 

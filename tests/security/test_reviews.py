@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import requests
 
+from model.inference.encoding import mask_png
 from model.synthetic import draw_surface
 from retrain.snapshot import read_labels
 from sidecar.keys import KeyRing, Right
-from sidecar.labels import encode_mask
 from tests.photographs import png
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
 
 SURFACE = draw_surface(seed=5, size_hw=(96, 128))
-PHOTOGRAPH, MASK, OTHER_MASK = png(SURFACE.image_hwc_u8), encode_mask(SURFACE.mask_hw), encode_mask(~SURFACE.mask_hw)
+PHOTOGRAPH, MASK, OTHER_MASK = png(SURFACE.image_hwc_u8), mask_png(SURFACE.mask_hw), mask_png(~SURFACE.mask_hw)
 
 
 class Person:
@@ -112,7 +112,7 @@ def test_no_later_save_takes_an_accepted_label_back(people: tuple[Person, Person
     (waiting,) = eve.ask("GET", "/feedback").json()["items"]  # the newest of the masks that were proposed
     assert waiting["id"] == item_id
     proposed = eve.ask("GET", f"/feedback/{item_id}/mask")
-    assert proposed.content == encode_mask(np.zeros((96, 128), np.bool_))
+    assert proposed.content == mask_png(np.zeros((96, 128), np.bool_))
     assert proposed.headers["ETag"] == waiting["etag"]
     refused = eve.decide(item_id, waiting["etag"], decision="reject").json()["item"]
     assert (refused["state"], refused["reason"]) == ("accepted", "stays accepted without the newer mask: rejected by eve")

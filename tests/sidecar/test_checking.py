@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from crack.stores.states import State
 from handler.serve import Server
+from model.inference.encoding import mask_png
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
 from retrain.snapshot import read_labels
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, Submission
-from sidecar.labels import Comparison, Mask, Photograph, Verdict, encode_mask
+from sidecar.labels import Comparison, Mask, Photograph, Verdict
 from tests.front import Front
 from tests.photographs import png
 from tests.ports import free_ports
@@ -184,7 +185,7 @@ def test_what_came_while_torchserve_was_away_is_checked_when_it_is_back_though_t
     models = requests.post(url, files={"image": photographs[0], "response": (None, "mask")}, timeout=PATIENCE_S).content
     saved = [
         post(sidecar, "/save-for-retrain", image=image, mask=mask, verdict="too_thin").json()
-        for image, mask in zip(photographs, (models, encode_mask(drawn[1].mask_hw)), strict=True)
+        for image, mask in zip(photographs, (models, mask_png(drawn[1].mask_hw)), strict=True)
     ]
     assert {(each["status"], each["state"], each["own_mask_check"]) for each in saved} == {("saved", "labelled", "pending")}
     ids = [each["id"] for each in saved]

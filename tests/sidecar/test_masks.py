@@ -8,8 +8,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.inference.encoding import mask_png
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.labels import encode_mask
 from sidecar.masks import read_mask
 from tests.photographs import bmp, jpeg, noise, png, sixteen_bit_png, tiff, webp
 
@@ -42,7 +42,7 @@ def tifffile_of(image: NDArray[np.generic], **options: object) -> bytes:
 LAYER = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
 WITH_ONE_MEANING = {
     "0 and 255": png(LEVELS),
-    "as it is stored": encode_mask(MASK),
+    "as it is stored": mask_png(MASK),
     "one bit": png(Image.fromarray(MASK)),
     "0 and 1": png(MASK.astype(np.uint8)),
     "0 and a class": png(MASK.astype(np.uint8) * 7),
@@ -103,9 +103,9 @@ REFUSED = {
     "a BMP's palette the other way round": (bmp(of_palette([255, 255, 255, 0, 0, 0])), "255 and 0, which can mean more"),
     "a TIFF of a layer in black": (tifffile_of(layer((0, 0, 0)), **LAYER), "transparent and 0, which can mean more"),
     "a TIFF of numbers with a point": (tifffile_of(MASK.astype(np.float32)), "expected two colours.*Save it as PNG of 8 bits"),
-    "another size": (encode_mask(MASK[:39]), "60 x 39 pixels, expected the upright photograph's 60 x 40. Do not scale"),
-    "turned": (encode_mask(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40. Do not scale or turn it"),
-    "torn": (encode_mask(MASK)[:90], "cannot be decoded"),
+    "another size": (mask_png(MASK[:39]), "60 x 39 pixels, expected the upright photograph's 60 x 40. Do not scale"),
+    "turned": (mask_png(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40. Do not scale or turn it"),
+    "torn": (mask_png(MASK)[:90], "cannot be decoded"),
     "a PDF": (b"%PDF-1.7", "The mask is a PDF, expected two colours"),
 }
 
@@ -120,4 +120,4 @@ def test_what_could_mean_more_than_one_thing_is_refused_with_what_to_do(kind: st
 
 def test_a_mask_of_the_photograph_as_it_is_stored_is_told_so() -> None:
     with pytest.raises(RequestError, match="fits the photograph as it is stored, before it is turned upright"):
-        read_mask(encode_mask(MASK.T), (40, 60), orientation=6)
+        read_mask(mask_png(MASK.T), (40, 60), orientation=6)
