@@ -23,9 +23,11 @@ from tests.waiting import PATIENCE_S
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OWN = [name for name, service in SERVICES.items() if "build" in service]
+CONFIGURED = ["prometheus", "grafana"]  # others' images, with what is in monitoring/
+OWN = [name for name, service in SERVICES.items() if "build" in service and name not in CONFIGURED]
 RUNNING = [name for name in SERVICES if name != "init"]
-DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in OWN}
+DOCKERFILES = {name: ROOT / SERVICES[name]["build"]["dockerfile"] for name in [*OWN, *CONFIGURED]}
+OF_OTHERS = r"docker\.io/[\w-]+/[\w-]+:v?\d+\.\d+\.\d+"
 EXTRAS = {"torchserve": "serve", "sidecar": "sidecar", "gradio": "page", "retrain": "retrain", "mlflow": "mlflow"}  # of images
 SERVER = {"httptools", "uvloop"}  # uvicorn's
 STORES = {"psycopg", "psycopg-binary"}  # by SQLAlchemy
@@ -144,7 +146,19 @@ def test_networks_are_apart_in_podman_too() -> None:
 
 @pytest.mark.parametrize("name", [name for name, service in SERVICES.items() if "image" in service])
 def test_images_of_others_are_pinned(name: str) -> None:
-    assert re.fullmatch(r"docker\.io/[\w-]+/[\w-]+:v?\d+\.\d+\.\d+", SERVICES[name]["image"])
+    assert re.fullmatch(OF_OTHERS, SERVICES[name]["image"])
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_the_user_of_anothers_image_reads_what_is_put_into_it(name: str) -> None:
+    (_, image), *copies = instructions(DOCKERFILES[name])
+    assert re.fullmatch(OF_OTHERS, image)
+    for word, mode, source, _ in copies:
+        assert (word, mode) == ("COPY", "--chmod=755")
+        assert (ROOT / source).exists(), source
+        assert f"!{'/'.join(Path(source).parts[:2])}" in (ROOT / ".dockerignore").read_text().splitlines()
+    targets = {target for volume in SERVICES[name]["volumes"] for target in volume.split(":")[-2:]}
+    assert not {str(path) for _, _, _, put in copies for path in (Path(put), *Path(put).parents)} & targets
 
 
 @pytest.mark.parametrize("name", SERVICES)
