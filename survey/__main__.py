@@ -29,7 +29,7 @@ from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
 from survey.folder import Survey
 from survey.results import write_results
-from survey.sources import FolderSource
+from survey.sources import open_source
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
-        survey = survey_mosaic if chosen.source.is_file() else survey_folder
+        is_mosaic = len(chosen.sources) == 1 and os.path.isfile(chosen.sources[0])
+        survey = survey_mosaic if is_mosaic else survey_photographs
         return survey(chosen, Path(places["CRACK_MODEL_STORE"]))
     except (SurveyError, RequestError, ValueError, OSError) as error:
         parser.exit(NOT_POSSIBLE, f"error: {error}\n")
@@ -56,14 +57,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
-    """As `survey_folder`."""
+    """As `survey_photographs`."""
     needless = [f"--{name.replace('_', '-')}" for name in NOT_OF_MOSAICS if getattr(chosen, name)]
     if needless:
         raise SurveyError(
             f"{', '.join(needless)}: not for a mosaic, whose file already holds scale and position. Leave it out."
         )
     if chosen.engine == "http" or chosen.quality != Quality.NORMAL:
-        raise SurveyError(f"{chosen.source} is one file: expected --engine local and --quality normal for it. Leave both out.")
+        raise SurveyError(
+            f"{chosen.sources[0]} is one file: expected --engine local and --quality normal for it. Leave both out."
+        )
     try:
         from survey.mosaic.run import survey_mosaic as run  # rasterio and pyogrio, which nothing else here needs
     except ImportError as error:
@@ -73,27 +76,24 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
     from survey.processes import default_n
 
     options = Options.parse({} if chosen.threshold is None else {"threshold": chosen.threshold})
-    source = chosen.source.resolve()
+    source = Path(chosen.sources[0]).resolve()
     out = chosen.out.resolve() if chosen.out else source.with_name(f"{source.stem}-cracks")
     archive = chosen.archive or model_store / served(model_store)
     return run(source, out, archive, chosen.concurrency or default_n(), chosen.backend, options.threshold)
 
 
-def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
+def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     """Do what `main` was asked for; returns the exit code. Raises what `main` catches."""
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
-    folder = chosen.source.resolve()
-    if not folder.is_dir():
-        raise SurveyError(f"{chosen.source}: expected a folder of photographs, or an orthomosaic.")
-    out = chosen.out.resolve() if chosen.out else folder.with_name(f"{folder.name}-cracks")
-    if out == folder:
+    source = open_source(chosen.sources)
+    out = chosen.out.resolve() if chosen.out else source.results
+    if str(out) == str(source):
         raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
-    source = FolderSource(folder)
     files, others = source.photographs(out)
     if not files:
         found = "; ".join(f"{name}: {reason}" for name, reason in islice(others.items(), 3)) or "it is empty"
-        raise SurveyError(f"{folder} holds no photograph ({found}).")
+        raise SurveyError(f"{source} holds no photograph ({found}).")
     all_files, stopping = sorted([*files, *others]), threading.Event()
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
     question |= {name: value for name in SCALES if (value := getattr(options, name)) is not None}
@@ -109,7 +109,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
     try:
         surveyor = Surveyor(source, survey, engine, stopping)
         remaining = [file for file in files if not surveyor.is_answered(file)]
-        print(f"{folder}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
+        print(f"{source}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
         if others:
             survey.leave_out(others)
             print(f"{len(others)} left out, as {PHOTOGRAPHS} tells: {', '.join(islice(others, 5))}")
@@ -130,7 +130,7 @@ def survey_folder(chosen: argparse.Namespace, model_store: Path) -> int:
             with progress as bar, stopped_by_signals(stopping):
                 reason = ask_all(surveyor, remaining, bar)
         given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
-        about = About(folder, given_scale, chosen.exif, options.judged_by())
+        about = About(source, given_scale, chosen.exif, options.judged_by())
         about.save(survey)
         asked = f"quality {question['quality']}, threshold {question['threshold']}"
         tally, asked, sheet = write_results(Findings(survey, about, all_files), chosen.bom, chosen.also, asked)

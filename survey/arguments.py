@@ -39,6 +39,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  crack survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
         "  crack survey photographs --engine local\n"
         "  crack survey deck.tif\n"
+        "  crack survey s3://agency/bridge-7 --engine local --out bridge-7\n"
         "  crack survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
         "  crack survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  crack survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
@@ -48,14 +49,17 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  2    the survey cannot start or continue: wrong usage, no server, no right, no space\n"
         "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        fromfile_prefix_chars="@",
     )
     parser.add_argument(
-        "source",
-        type=Path,
+        "sources",
+        nargs="+",
         metavar="SOURCE",
-        help="a folder of photographs, or an orthomosaic (GeoTIFF); nothing in it is changed",
+        help="a folder of photographs, an orthomosaic (GeoTIFF), or several photographs or patterns such as 'pier-3/*.jpg'; "
+        "each may be a URL (s3://, gs://, az://, https://: pip install '.[cloud]'), or @FILE, a file with one of them in each "
+        "line. Nothing in it is changed",
     )
-    parser.add_argument("--out", type=Path, help="folder of the results (default: SOURCE-cracks)")
+    parser.add_argument("--out", type=_folder, help="folder of the results, on this machine (default: SOURCE-cracks)")
     parser.add_argument(
         "--engine",
         choices=("http", "local"),
@@ -120,6 +124,15 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         help=f"http: further tries while the server is away or busy, up to {LONGEST_WAIT_S} s apart (default: %(default)s)",
     )
     return parser
+
+
+def _folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: expected a folder of this machine, as a journal is appended to and locked. Copy the results when the "
+            "survey has ended, or mount the store."
+        )
+    return Path(text)
 
 
 def _ways_out(text: str) -> tuple[str, ...]:

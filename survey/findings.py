@@ -19,6 +19,7 @@ from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
 from model.inference.photograph import decode
 from survey.folder import Survey
+from survey.sources import Source, saved_source
 
 ABOUT = "survey.json"
 
@@ -28,13 +29,13 @@ class About:
     """A survey's options, kept in `survey.json` for the report.
 
     Attributes:
-        photographs: their folder.
+        photographs: where they are.
         scale: one that was given for all of them.
         with_exif: whether to write when and where a photograph was taken.
         standard: by which the bands of cracks with a scale are told.
     """
 
-    photographs: Path
+    photographs: Source
     scale: Scale | None
     with_exif: bool
     standard: standards.Standard | None = None
@@ -57,7 +58,7 @@ class About:
             fields = json.loads(path.read_text(encoding="utf-8"))
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
             standard = standards.find(*fields["standard"]) if fields.get("standard") else None
-            return cls(Path(fields["photographs"]), scale, fields["with_exif"], standard)
+            return cls(saved_source(fields["photographs"]), scale, fields["with_exif"], standard)
         except (ValueError, KeyError, TypeError, RequestError) as error:
             raise ValueError(
                 f"{path} is none of a survey's ({error!r}). Run the survey again; it asks nothing twice."
@@ -123,7 +124,7 @@ class Findings:
         """The photograph as it was surveyed, and True; if it has changed or is gone, the survey's overlay, and False."""
         row = self.find(file).row
         try:
-            data = (self.about.photographs / file).read_bytes()
+            data = self.about.photographs.read(file)[0]
             if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256:
                 return decode(data), True
         except (OSError, RequestError):
@@ -136,6 +137,6 @@ class Findings:
 
     def _taken(self, file: str) -> Taken:
         try:
-            return read_taken((self.about.photographs / file).read_bytes())
+            return read_taken(self.about.photographs.read(file)[0])
         except OSError:
             return Taken()

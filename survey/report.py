@@ -2,7 +2,6 @@
 
 import argparse
 import io
-import os
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from inspection.report.writing import PAGE, PDF, compose
 from survey.findings import About, Findings
 from survey.folder import JOURNAL, Survey
+from survey.sources import FolderSource
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")
@@ -66,13 +66,13 @@ def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs:
     if not (folder / JOURNAL).is_file():
         raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which crack survey names as Results.")
     about = About.load(folder)
-    about = replace(about, photographs=photographs or about.photographs)
+    if photographs is not None:
+        about = replace(about, photographs=FolderSource(photographs))
     survey = Survey(folder, None)
     try:
-        files, gone = survey.files(), []
-        if about.photographs.is_dir():
-            gone = [file for file in files if not os.path.lexists(about.photographs / file)]
-            files = sorted(set(files) - set(gone))
+        files = survey.files()
+        gone = about.photographs.gone(files)
+        files = sorted(set(files) - set(gone))
         written = compose(Findings(survey, about, files), given, n_pages, gone)
         for name, content in written.items():
             with survey.whole(name) as path:

@@ -1,41 +1,129 @@
-"""Where a survey's photographs come from: their list, and the bytes of each. Left to others: examining them (`task`,
-`surveyor`).
+"""Where a survey's photographs come from: their list, and the bytes of each.
+
+A folder of this machine, some of its files, or what fsspec reads by a URL (`remote`). Left to others: examining them
+(`task`, `surveyor`).
 """
 
+import glob
 import os
 import stat
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from survey.folder import JOURNAL
 
-_FIRST_BYTES = 4096  # by which a file is known
+FIRST_BYTES = 4096  # by which a file is known
+_LINK = "A link to a folder is not followed. Survey that folder."
 _OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # Windows puts them into any folder
+GLOB = frozenset("*?[")
+Found = tuple[list[str], dict[str, str]]
+
+
+class Source(Protocol):
+    """Names of files are below it, with /. It can be sent to another process."""
+
+    @property
+    def name(self) -> str:
+        """What the photographs are called together."""
+
+    @property
+    def results(self) -> Path:
+        """The folder of results where none is named."""
+
+    def read(self, file: str) -> tuple[bytes, int]:
+        """A file's bytes, and when it was changed (ns). Raises OSError."""
+
+    def state(self, file: str) -> tuple[int, int]:
+        """A file's size, and when it was changed (ns). Raises OSError."""
+
+    def photographs(self, out: Path) -> Found:
+        """The photographs, sorted, by their names or else by their first bytes; and all else that is there, with the reason why
+        it is left out.
+
+        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over. Raises OSError where it can't be read at all.
+        """
+
+    def gone(self, files: Iterable[str]) -> list[str]:
+        """Those that are known not to be there any more."""
+
+
+def open_source(names: Sequence[str]) -> Source:
+    """A folder; or files and patterns of files; or a URL of a folder, or URLs of files and patterns.
+
+    Raises:
+        ValueError: a sentence.
+    """
+    if any("://" in name for name in names):
+        from survey.remote import open_url  # fsspec
+
+        return open_url(names)
+    if len(names) == 1 and Path(names[0]).is_dir():
+        return FolderSource(Path(names[0]).resolve())
+    paths: list[str] = []
+    for name in names:
+        paths += [name] if os.path.lexists(name) or not GLOB & set(name) else sorted(glob.glob(name, recursive=True))
+    files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
+    missing = [path for path in files if not os.path.isfile(path)]
+    if missing or not files:
+        raise ValueError(f"{(missing or names)[0]}: expected a folder of photographs, photographs, or an orthomosaic.")
+    folder = os.path.commonpath([os.path.dirname(path) for path in files])
+    return FolderSource(Path(folder), tuple(sorted({Path(path).relative_to(folder).as_posix() for path in files})))
+
+
+def saved_source(text: str) -> Source:
+    """The one whose `str` this is, without what was chosen of it."""
+    if "://" in text:
+        from survey.remote import UrlSource
+
+        return UrlSource(text)
+    return FolderSource(Path(text))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder is nobody's photograph, by the last part of its path."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder of this machine, and its sub-folders. Names of files are below it, with /."""
+    """A folder of this machine, and its sub-folders.
+
+    Attributes:
+        only: the files of it that are meant; all where none is named.
+    """
 
     folder: Path
+    only: tuple[str, ...] = ()
+
+    def __reduce__(self) -> "tuple[type[FolderSource], tuple[Path]]":
+        return FolderSource, (self.folder,)  # another process is told one of them at a time
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def results(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}-cracks")
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
     def read(self, file: str) -> tuple[bytes, int]:
-        """A file's bytes, and when it was changed (ns). Raises OSError."""
         mtime_ns = self.state(file)[1]  # before: what is changed while it is read is read again by the next survey
         return (self.folder / file).read_bytes(), mtime_ns
 
     def state(self, file: str) -> tuple[int, int]:
-        """A file's size, and when it was changed (ns). Raises OSError."""
         status = (self.folder / file).stat()
         return status.st_size, status.st_mtime_ns
 
-    def photographs(self, out: Path) -> tuple[list[str], dict[str, str]]:
-        """The photographs, sorted, by their names or else by their first bytes; and all else that lies there, with the reason
-        why it is left out.
-
-        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over.
-        """
+    def photographs(self, out: Path) -> Found:
+        if self.only:
+            reasons = {name: reason for name in self.only if (reason := _no_photograph(self.folder / name))}
+            return [name for name in self.only if name not in reasons], reasons
         found: list[str] = []
         others: dict[str, str] = {}
 
@@ -54,13 +142,16 @@ class FolderSource:
             others |= {
                 f"{name(Path(current, each))}/": "A link to a folder is not followed. Survey that folder." for each in links
             }
-            for path in (Path(current, each) for each in files if not each.startswith(".") and each.lower() not in _OF_SYSTEMS):
+            for path in (Path(current, each) for each in files if not is_hidden(each)):
                 reason = _no_photograph(path)
                 if reason:
                     others[name(path)] = reason
                 else:
                     found.append(name(path))
         return sorted(found), dict(sorted(others.items()))
+
+    def gone(self, files: Iterable[str]) -> list[str]:
+        return [file for file in files if not os.path.lexists(self.folder / file)] if self.folder.is_dir() else []
 
 
 def _no_photograph(path: Path) -> str:
@@ -74,7 +165,7 @@ def _no_photograph(path: Path) -> str:
         if path.suffix.lower() in SUFFIXES:
             return ""
         with path.open("rb") as file:
-            recognise(file.read(_FIRST_BYTES))
+            recognise(file.read(FIRST_BYTES))
     except OSError as error:
         return f"The file cannot be read ({error.strerror})."
     except UnsupportedError as error:

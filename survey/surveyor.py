@@ -17,7 +17,7 @@ from tqdm import tqdm
 from inspection.rows import FINAL, Row, Status
 from survey.engines import StoppedError, SurveyError
 from survey.folder import Survey
-from survey.sources import FolderSource
+from survey.sources import Source
 from survey.task import Task
 
 
@@ -45,7 +45,7 @@ class Engine(Protocol):
 class Surveyor:
     """Takes one photograph after the other to its row, from any number of threads."""
 
-    source: FolderSource
+    source: Source
     survey: Survey
     engine: Engine
     stopping: threading.Event
@@ -70,7 +70,7 @@ class Surveyor:
 
     def _is_other(self, row: Row) -> bool:
         try:
-            if self.source.state(row.file) == (row.n_bytes, row.mtime_ns):
+            if row.mtime_ns and self.source.state(row.file) == (row.n_bytes, row.mtime_ns):
                 return False
             return hashlib.sha256(self.source.read(row.file)[0]).hexdigest() != row.sha256
         except OSError:

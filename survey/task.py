@@ -10,14 +10,14 @@ from survey.engines import NotPredictedError, StoppedError, SurveyError
 from survey.folder import is_about_all
 from survey.outcome import Outcome
 from survey.pictures import Pictures
-from survey.sources import FolderSource
+from survey.sources import Source
 
 
 @dataclass(frozen=True)
 class Task:
     """One photograph to look at. It can be sent to another process."""
 
-    source: FolderSource
+    source: Source
     pictures: Pictures
     file: str
 
@@ -49,7 +49,7 @@ class Task:
         try:
             photograph, mtime_ns = self.source.read(self.file)
         except OSError as error:
-            return self.failed(f"The file cannot be read ({error.strerror}).")
+            return self.failed(f"The file cannot be read ({error.strerror or error}).")
         identity = (len(photograph), mtime_ns, hashlib.sha256(photograph).hexdigest())
         started = time.monotonic()
         try:

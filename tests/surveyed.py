@@ -16,6 +16,7 @@ from model.inference.overlay import draw_overlay
 from model.synthetic import Surface
 from survey.findings import About, Findings
 from survey.folder import Survey
+from survey.sources import FolderSource
 from tests.photographs import jpeg
 
 SCALE = Scale(0.2, ScaleSource.GIVEN)
@@ -76,6 +77,6 @@ def surveyed(
     for file, row in (others or {}).items():
         (photographs / file).write_bytes(b"torn")
         survey.append(row)
-    about = About(photographs, scale, bool(exifs))
+    about = About(FolderSource(photographs), scale, bool(exifs))
     about.save(survey)
     return Findings(survey, about, [*surfaces, *(others or {})])

@@ -9,7 +9,7 @@ from tests.conftest import ROOT
 from tests.waiting import PATIENCE_S
 
 
-def begin(source: Path, out: Path, *options: str) -> "subprocess.Popen[str]":
+def begin(source: Path | str, out: Path | str, *options: str) -> "subprocess.Popen[str]":
     """In a session of its own, so that a signal can reach all of its processes, as Ctrl-C does."""
     return subprocess.Popen(
         [sys.executable, "-m", "crack", "survey", str(source), "--out", str(out), *options],

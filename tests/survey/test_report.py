@@ -151,8 +151,9 @@ def test_with_a_standard_each_finding_has_its_band_and_the_cover_the_standard(fi
 
 
 def test_a_photograph_that_is_gone_is_left_out_and_one_that_has_changed_is_shown_as_it_was(findings: Findings) -> None:
-    (findings.about.photographs / ODD).unlink()
-    (findings.about.photographs / "plain.jpg").write_bytes(jpeg(np.zeros((90, 90, 3), np.uint8)))
+    photographs = findings.survey.folder.with_name("photographs")
+    (photographs / ODD).unlink()
+    (photographs / "plain.jpg").write_bytes(jpeg(np.zeros((90, 90, 3), np.uint8)))
     _, pdf = write_report(findings.survey.folder, {}, 100)
     told = pages(pdf)
     assert not any("#strong" in page for page in told[:-1])

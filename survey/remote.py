@@ -1,0 +1,167 @@
+"""Photographs behind a URL, read by fsspec: `s3://`, `gs://`, `az://`, `https://` and what else it knows. Nothing is copied:
+each is read once, where it is looked at.
+"""
+
+import datetime
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+
+from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
+from survey.folder import JOURNAL
+from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden
+
+_WAITS_S = (1, 2, 4, 8, 16, 30)  # between tries, while a store is away
+_CHANGED = ("LastModified", "last_modified", "mtime", "updated")  # as the stores call it
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class UrlSource:
+    """What is below a URL. Its keys are where the store's own programs have them, as in AWS_PROFILE.
+
+    Attributes:
+        root: without / at its end.
+        patterns: of the files that are meant, as URLs; all below the root where none is named.
+    """
+
+    root: str
+    patterns: tuple[str, ...] = ()
+    _states: dict[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)  # as they were listed
+
+    def __reduce__(self) -> "tuple[type[UrlSource], tuple[str]]":
+        return UrlSource, (self.root,)  # another process is told one of its files at a time
+
+    def __str__(self) -> str:
+        return self.root
+
+    @property
+    def name(self) -> str:
+        return self.root.rpartition("/")[2]
+
+    @property
+    def results(self) -> Path:
+        return Path(f"{self.name}-cracks").resolve()
+
+    def read(self, file: str) -> tuple[bytes, int]:
+        url = f"{self.root}/{file}"
+        store, path = _opened(url)
+        mtime_ns = 0
+        with suppress(Exception):  # what it is known by then are its bytes
+            mtime_ns = _state(store.info(path))[1]
+        return _tried(partial(store.cat_file, path), url), mtime_ns
+
+    def state(self, file: str) -> tuple[int, int]:
+        found = self._states.get(file)
+        if found is None:
+            store, path = _opened(f"{self.root}/{file}")
+            found = _state(_tried(partial(store.info, path), f"{self.root}/{file}"))
+        return found
+
+    def photographs(self, out: Path) -> Found:
+        store, root = _opened(self.root)
+        entries: dict[str, Mapping[str, Any]] = {}
+        for pattern in self.patterns or (self.root,):
+            path = _opened(pattern)[1]
+            look = partial(store.find, path, detail=True)
+            if self.patterns:
+                look = partial(store.glob, path, detail=True) if GLOB & set(path) else partial(_one, store, path)
+            entries |= _tried(look, pattern)
+        files = {path.removeprefix(root).lstrip("/"): entry for path, entry in entries.items() if entry["type"] == "file"}
+        surveys = tuple(f"{name.removesuffix(JOURNAL)}" for name in files if name.rpartition("/")[2] == JOURNAL)
+        found: list[str] = []
+        others: dict[str, str] = {}
+        for name in sorted(files):
+            if any(map(is_hidden, name.split("/"))) or (surveys and name.startswith(surveys)):
+                continue
+            self._states[name] = _state(files[name])
+            reason = self._no_photograph(name)
+            if reason:
+                others[name] = reason
+            else:
+                found.append(name)
+        return found, others
+
+    def gone(self, files: Iterable[str]) -> list[str]:
+        return []  # to know it would cost a request for each
+
+    def _no_photograph(self, name: str) -> str:
+        if self._states[name][0] == 0:
+            return "It is empty. Copy it from the camera or the card again."
+        if name.lower().endswith(tuple(SUFFIXES)):
+            return ""
+        store, path = _opened(f"{self.root}/{name}")
+        try:
+            recognise(_tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name))
+        except OSError as error:
+            return f"The file cannot be read ({error.strerror or error})."
+        except UnsupportedError as error:
+            return f"It is {error.found}, no photograph ({EXPECTED}). {error.advice}"
+        return ""
+
+
+def open_url(names: Sequence[str]) -> UrlSource:
+    """Of one folder, or of files and patterns, all of one store. Raises ValueError."""
+    schemes = {name.partition("://")[0] if "://" in name else "" for name in names}
+    if len(schemes) > 1:
+        raise ValueError(f"{names[0]} and {names[-1]} are of different places. Survey them one after the other.")
+    urls = [name.rstrip("/") for name in names]
+    store, path = _opened(urls[0])
+    is_folder = len(urls) == 1 and not GLOB & set(urls[0])
+    try:
+        if is_folder and not _tried(partial(store.isfile, path), urls[0]):
+            return UrlSource(urls[0])
+    except OSError as error:
+        raise ValueError(f"{urls[0]} cannot be read ({error}).") from error
+    scheme = schemes.pop()
+    parts = [url.partition("://")[2].split("/")[:-1] for url in urls]
+    common: list[str] = []
+    for same in zip(*parts, strict=False):
+        if len(set(same)) > 1 or GLOB & set(same[0]):
+            break
+        common.append(same[0])
+    if not common:
+        raise ValueError(f"{urls[0]} and {urls[-1]} have no folder in common. Survey them one after the other.")
+    return UrlSource(f"{scheme}://{'/'.join(common)}", tuple(urls))
+
+
+def _one(store: Any, path: str) -> dict[str, Any]:
+    return {path: store.info(path)}
+
+
+def _opened(url: str) -> tuple[Any, str]:
+    """The store, and the path in it. Raises ValueError where there is no such store, or its package isn't installed."""
+    try:
+        store, path = fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise ValueError(f"{url} needs a package that isn't there ({error}). Run: pip install '.[cloud]'") from error
+    return store, path
+
+
+def _tried(call: Callable[[], _T], what: str) -> _T:
+    """What a call gives, tried again while the store is away. Raises OSError."""
+    for wait_s in (*_WAITS_S, None):
+        try:
+            return call()
+        except (FileNotFoundError, PermissionError, IsADirectoryError):
+            raise
+        except Exception as error:  # each store has its own
+            if wait_s is None:
+                raise OSError(f"{what}: {error}") from error
+        time.sleep(wait_s)
+    raise AssertionError("The last try returns or raises.")
+
+
+def _state(entry: Mapping[str, Any]) -> tuple[int, int]:
+    """Size, and time of the last change in ns; 0 where a store doesn't tell it, so that a file is known by its bytes."""
+    changed = next((entry[name] for name in _CHANGED if entry.get(name) is not None), 0)
+    if isinstance(changed, str):
+        changed = datetime.datetime.fromisoformat(changed)
+    seconds = changed.timestamp() if isinstance(changed, datetime.datetime) else float(changed)
+    return int(entry.get("size") or 0), int(seconds * 1e9)

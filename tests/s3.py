@@ -1,0 +1,31 @@
+"""A server that speaks S3, whose keys are in the environment as AWS's would be."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+BUCKET = "photographs"
+
+
+@contextmanager
+def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Its address; it has an empty bucket."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
+    settings = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    for name, value in {**settings, "AWS_ENDPOINT_URL": url}.items():
+        monkeypatch.setenv(name, value)
+    boto3.client("s3").create_bucket(Bucket=BUCKET)
+    yield url
+    server.stop()
+
+
+def put(files: Mapping[str, bytes]) -> None:
+    client = boto3.client("s3")
+    for name, content in files.items():
+        client.put_object(Bucket=BUCKET, Key=name, Body=content)

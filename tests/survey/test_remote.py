@@ -1,0 +1,129 @@
+"""Photographs in a store: a real S3 server (moto's), a real HTTP server; and lists and patterns of files."""
+
+import csv
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from model.synthetic import draw_surface
+from survey import remote
+from survey.sources import open_source
+from tests.photographs import jpeg
+from tests.s3 import BUCKET, put, s3_server
+from tests.surveys import begin, end
+
+PHOTOGRAPHS = {f"pier {number}/wall.jpg": jpeg(draw_surface(number, (96, 160)).image_hwc_u8) for number in range(3)}
+OTHERS = {
+    "notes.txt": b"Pier 3\n",
+    "empty.jpg": b"",
+    ".hidden.jpg": b"none",
+    "old/cracks.jsonl": b"{}",
+    "old/masks/a.png": b"none",
+}
+LOCAL = ("--engine", "local", "--backend", "onnxruntime int8", "--concurrency", "1")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with s3_server(monkeypatch):
+        put({f"bridge/{name}": content for name, content in (PHOTOGRAPHS | OTHERS).items()})
+        yield f"s3://{BUCKET}/bridge"
+
+
+def rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "photographs.csv").open(newline="") as file:
+        return {row["file"]: row for row in csv.DictReader(file)}
+
+
+def test_a_bucket_is_surveyed_as_a_folder_is_and_gone_on_with_where_something_is_new(bucket: str, tmp_path: Path) -> None:
+    folder = tmp_path / "bridge"
+    for name, content in (PHOTOGRAPHS | OTHERS).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    code, said = end(begin(folder, tmp_path / "here", *LOCAL))
+    assert code == 1, said
+    code, said = end(begin(bucket, tmp_path / "there", *LOCAL))
+    assert code == 1, said
+    assert "3 predicted, 2 left out" in said
+    here, there = rows(tmp_path / "here"), rows(tmp_path / "there")
+    for row in (*here.values(), *there.values()):
+        del row["seconds"]
+    assert there == here
+    for name in PHOTOGRAPHS:
+        for picture in (f"masks/{name}.png", f"overlays/{name}.jpg"):
+            assert (tmp_path / "there" / picture).read_bytes() == (tmp_path / "here" / picture).read_bytes()
+    put({"bridge/new.jpg": PHOTOGRAPHS["pier 0/wall.jpg"], "bridge/pier 1/wall.jpg": PHOTOGRAPHS["pier 2/wall.jpg"]})
+    code, said = end(begin(bucket, tmp_path / "there", *LOCAL))
+    assert "4 photographs, 2 of them done" in said
+    assert "1 have changed since they were asked about, and are again: pier 1/wall.jpg" in said
+    assert "4 predicted, 2 left out" in said
+
+
+def test_files_and_patterns_of_a_bucket_are_those_and_no_others(bucket: str, tmp_path: Path) -> None:
+    source = open_source([f"{bucket}/pier 2/wall.jpg", f"{bucket}/pier [01]/*.jpg"])
+    assert str(source) == bucket
+    assert source.photographs(tmp_path) == (sorted(PHOTOGRAPHS), {})
+    (one,) = open_source([f"{bucket}/pier 2/wall.jpg"]).photographs(tmp_path)[0]
+    assert one == "wall.jpg"
+
+
+def test_files_and_patterns_of_a_folder_are_those_and_no_others(tmp_path: Path) -> None:
+    for name, content in (PHOTOGRAPHS | OTHERS).items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    source = open_source([str(tmp_path / "pier 2" / "wall.jpg"), f"{tmp_path}/pier [01]/*.jpg", str(tmp_path / "notes.txt")])
+    files, others = source.photographs(tmp_path / "out")
+    assert (str(source), files, list(others)) == (str(tmp_path), sorted(PHOTOGRAPHS), ["notes.txt"])
+    with pytest.raises(ValueError, match=r"gone\.jpg: expected a folder of photographs, photographs, or an orthomosaic"):
+        open_source([str(tmp_path / "notes.txt"), str(tmp_path / "gone.jpg")])
+
+
+class Shaky(BaseHTTPRequestHandler):
+    """Away at first."""
+
+    refusals = 0
+
+    def do_GET(self) -> None:
+        content = PHOTOGRAPHS["pier 0/wall.jpg"]
+        if Shaky.refusals:
+            Shaky.refusals -= 1
+            self.send_error(503)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "_WAITS_S", (0, 0, 0, 0))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shaky) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        source = remote.UrlSource(f"http://127.0.0.1:{server.server_port}")
+        Shaky.refusals = 3
+        assert source.read("wall.jpg")[0] == PHOTOGRAPHS["pier 0/wall.jpg"]
+        Shaky.refusals = 100
+        with pytest.raises(OSError, match=r"wall\.jpg: 503"):
+            source.read("wall.jpg")
+        server.shutdown()
+
+
+def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(ValueError, match=r"gs://bridge/7 needs a package that isn't there .* pip install '\.\[cloud\]'"):
+        open_source(["gs://bridge/7"])
+
+
+def test_results_in_a_bucket_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    code, said = end(begin(tmp_path, "s3://bucket/out"))
+    assert (code, "'s3://bucket/out': expected a folder of this machine" in said) == (2, True)
