@@ -370,6 +370,8 @@ def test_torchserves_probes_tell_a_ready_worker_from_none(lone_server: Server) -
 
 
 def test_the_arithmetic_of_its_page_is_right() -> None:
-    program, printed = re.findall(r"```(?:python)?\n(.*?)```", (ROOT / "docs" / "operations" / "scaling.md").read_text(), re.S)
-    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert finished.stdout == printed
+    blocks = re.findall(r"```(?:python)?\n(.*?)```", (ROOT / "docs" / "operations" / "scaling.md").read_text(), re.S)
+    assert len(blocks) == 4
+    for program, printed in zip(blocks[::2], blocks[1::2], strict=True):
+        finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert finished.stdout == printed
