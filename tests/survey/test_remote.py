@@ -59,7 +59,7 @@ def test_a_bucket_is_surveyed_as_a_folder_is_and_gone_on_with_where_something_is
     put({"bridge/new.jpg": PHOTOGRAPHS["pier 0/wall.jpg"], "bridge/pier 1/wall.jpg": PHOTOGRAPHS["pier 2/wall.jpg"]})
     code, said = end(begin(bucket, tmp_path / "there", *LOCAL))
     assert "4 photographs, 2 of them done" in said
-    assert "1 have changed since they were asked about, and are again: pier 1/wall.jpg" in said
+    assert "1 have changed since they were examined, and are examined again: pier 1/wall.jpg" in said
     assert "4 predicted, 2 left out" in said
 
 
