@@ -43,7 +43,9 @@ class Source(Protocol):
         """The photographs, sorted, by their names or else by their first bytes; and all else that is there, with the reason why
         it is left out.
 
-        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over. Raises OSError where it can't be read at all.
+        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over.
+
+        Raises OSError where it can't be read at all.
         """
 
     def gone(self, files: Iterable[str]) -> list[str]:
