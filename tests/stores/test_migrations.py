@@ -135,7 +135,7 @@ def test_a_store_of_a_later_version_is_refused_with_what_to_do(tmp_path: Path) -
         index.execute("UPDATE alembic_version SET version_num = 'feedback_99'")
         index.commit()
     with pytest.raises(
-        ValueError, match=r"later version of this program \(feedback_99.*Install that version, or restore a backup"
+        ValueError, match=r"later version of this program \(feedback_99.*Install that version, or restore an earlier backup"
     ):
         opened(tmp_path)
 
