@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import requests
@@ -122,36 +123,53 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
         server.wait()
 
 
-def test_what_is_purged_is_nowhere_and_each_past_revision_names_it(past: Past) -> None:
+class Purged(NamedTuple):
+    """What was purged, one label that was learned from and one that was held out, and what was told."""
+
+    learned: str
+    held_out: str
+    contents: list[bytes]
+    n_files_before: int
+    told: list[str]
+
+
+@pytest.fixture(scope="module")
+def purged(past: Past) -> Purged:
     first = {label.id for label in read_labels(past.feedback)} & set(list(past.contents)[:8])
     learned = next(each for each in past.split("train") if each in first)
     held_out = past.split(HELD_OUT)[0]
     contents = [past.contents[learned], past.contents[held_out], f"shows {held_out}".encode()]
     n_before = len(past.files_with(*contents))
-    assert n_before >= 8  # in the folder, the cache, both remotes and MLflow
-
-    told = purge(past.workspace, past.tracking, [learned, held_out])
-
-    assert past.files_with(*contents) == []
-    assert f"Version {VERSIONS[0]} learned from {learned}." in told
-    assert f"Version {VERSIONS[1]} began with the weights of version {VERSIONS[0]}, which did." in told
-    assert purge(past.workspace, past.tracking, [learned, held_out]) == told  # there is nothing left to do
-    for revision in past.revisions:
-        clone = past.checked_out(revision)
-        pulled = dvc(clone, "pull")
-        assert pulled.returncode == 0, pulled.stderr
-        missing = json.loads((clone / "data" / "purged.json").read_text())
-        assert f"{FEEDBACK}/images/{learned}.png" in missing
-        assert not (clone / "data" / missing[0]).exists()
-        assert len(list((clone / "data" / FEEDBACK / "images").iterdir())) == 8 * (1 + past.revisions.index(revision)) - len(
-            missing
-        )
-        assert (clone / "models" / "model.pth").is_file()
-        repeated = dvc(clone, "repro")
-        assert repeated.returncode != 0
-        assert f"This snapshot lacks what was purged: {', '.join(missing)}." in repeated.stderr
+    return Purged(learned, held_out, contents, n_before, purge(past.workspace, past.tracking, [learned, held_out]))
 
 
+def test_what_is_purged_is_nowhere(past: Past, purged: Purged) -> None:
+    assert purged.n_files_before >= 8  # in the folder, the cache, both remotes and MLflow
+    assert past.files_with(*purged.contents) == []
+
+
+def test_what_was_learned_from_it_is_told_however_often_it_is_purged(past: Past, purged: Purged) -> None:
+    assert f"Version {VERSIONS[0]} learned from {purged.learned}." in purged.told
+    assert f"Version {VERSIONS[1]} began with the weights of version {VERSIONS[0]}, which did." in purged.told
+    assert purge(past.workspace, past.tracking, [purged.learned, purged.held_out]) == purged.told
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_past_revision_names_what_it_lacks_and_is_not_repeated_without_it(past: Past, purged: Purged, number: int) -> None:
+    clone = past.checked_out(past.revisions[number])
+    pulled = dvc(clone, "pull")
+    assert pulled.returncode == 0, pulled.stderr
+    missing = json.loads((clone / "data" / "purged.json").read_text())
+    assert f"{FEEDBACK}/images/{purged.learned}.png" in missing
+    assert not (clone / "data" / missing[0]).exists()
+    assert len(list((clone / "data" / FEEDBACK / "images").iterdir())) == 8 * (1 + number) - len(missing)
+    assert (clone / "models" / "model.pth").is_file()
+    repeated = dvc(clone, "repro")
+    assert repeated.returncode != 0
+    assert f"This snapshot lacks what was purged: {', '.join(missing)}." in repeated.stderr
+
+
+@pytest.mark.usefixtures("purged")
 def test_the_next_retraining_is_kept_as_ever(past: Past) -> None:
     revision = past.retrain(2, past.folder / "second")
     clone = past.checked_out(revision)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pypdfium2
@@ -36,8 +37,12 @@ STRUCTURE = "Bridge <b>7</b> #strong[x] $x$ \\ @a"
 
 @pytest.fixture
 def findings(tmp_path: Path) -> Findings:
+    return found(tmp_path)
+
+
+def found(folder: Path) -> Findings:
     exifs = {ODD: exif(47.3701, -8.5412), "plain.jpg": exif(47.3712, -8.5399)}
-    findings = surveyed(tmp_path, SURFACES, exifs=exifs, others={"torn.jpg": TORN, "walk.mov": FILM})
+    findings = surveyed(folder, SURFACES, exifs=exifs, others={"torn.jpg": TORN, "walk.mov": FILM})
     findings.survey.close()
     return findings
 
@@ -54,23 +59,42 @@ def n_cracks(findings: Findings) -> int:
     return sum(len(json.loads(line).get("cracks") or ()) for line in journal)
 
 
-def test_the_pdf_has_a_cover_the_summary_a_page_for_each_finding_and_what_was_left_out(findings: Findings) -> None:
+class Told(NamedTuple):
+    """A report's pages as text, and how many cracks its survey has."""
+
+    pages: list[str]
+    n_cracks: int
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    findings = found(tmp_path_factory.mktemp("survey"))
     given = {"structure": STRUCTURE, "date": "2026-05-01", "inspector": "M. Weber", "element": "", "client": "Road authority"}
     _, pdf = write_report(findings.survey.folder, given, 100)
-    told = pages(pdf)
-    n = n_cracks(findings)
-    assert len(told) == 1 + 1 + n + 1
+    return Told(pages(pdf), n_cracks(findings))
+
+
+def test_the_cover_names_what_was_said_of_the_inspection_and_nothing_that_was_not(told: Told) -> None:
     for words in (STRUCTURE, "Date of inspection 2026-05-01", "Inspector M. Weber", "Client Road authority", "20260501-000000"):
-        assert words in told[0]
-    assert "0.2 mm per pixel, as given" in told[0]
-    assert "Element" not in told[0]
-    assert f"Cracks {n}" in told[1]
-    assert "Where the photographs were taken" in told[1]
-    assert all(f"Finding {number}" in page for number, page in enumerate(told[2:-1], 1))
-    assert '#strong[x] $y$ <b>&amp; \\ "' in told[2]
-    assert "torn.jpg It is torn or corrupt." in told[-1]
-    assert "walk.mov It is a film." in told[-1]
-    assert "Photographs 4" in told[1]
+        assert words in told.pages[0]
+    assert "0.2 mm per pixel, as given" in told.pages[0]
+    assert "Element" not in told.pages[0]
+
+
+def test_the_summary_counts_and_shows_where_photographs_were_taken(told: Told) -> None:
+    for words in (f"Cracks {told.n_cracks}", "Photographs 4", "Where the photographs were taken"):
+        assert words in told.pages[1]
+
+
+def test_each_finding_has_a_page(told: Told) -> None:
+    assert len(told.pages) == 1 + 1 + told.n_cracks + 1
+    assert all(f"Finding {number}" in page for number, page in enumerate(told.pages[2:-1], 1))
+    assert '#strong[x] $y$ <b>&amp; \\ "' in told.pages[2]
+
+
+def test_the_last_page_says_what_was_left_out_and_why(told: Told) -> None:
+    for words in ("torn.jpg It is torn or corrupt.", "walk.mov It is a film."):
+        assert words in told.pages[-1]
 
 
 def test_findings_past_the_bound_are_in_a_table(findings: Findings) -> None:
