@@ -3,7 +3,8 @@
 By http: from its start to the finished contact sheet, beside a client that sends the same photographs and throws the masks
 away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local:
 beside the inference core in as many processes, on the same backend, making the same mask, overlay, thumbnail and measurements
-of the same photographs, all in memory. Limits are without their start; the local survey's is measured on one photograph.
+of the same photographs, all in memory. Limits are without their start; the local survey's is that of
+a survey with one photograph for each process.
 """
 
 import argparse
@@ -98,18 +99,20 @@ def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier:
 
 def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None:
     paths = sorted(folder.iterdir())
-    single = work / "single"
-    single.mkdir()
-    shutil.copy(paths[0], single)
+    few = work / "few"  # one for each process, so that all of them start
+    few.mkdir()
+    for path in paths[: options.concurrency]:
+        shutil.copy(path, few)
     print("| photographs a second | the core alone | survey | ratio | ms of processor each | survey | ratio | its start, s |")
     print(f"|{'---|' * 8}")
     for number in range(options.rounds):
         core = core_alone(paths, options.backend, options.concurrency)
-        start = local_survey(single, work / f"single-{number}", options.backend, options.concurrency)
+        start = local_survey(few, work / f"few-{number}", options.backend, options.concurrency)
         whole = local_survey(folder, work / f"out-{number}", options.backend, options.concurrency)
-        most, rate = len(paths) / core.wall_s, (len(paths) - 1) / (whole.wall_s - start.wall_s)
+        n_more = len(paths) - options.concurrency
+        most, rate = len(paths) / core.wall_s, n_more / (whole.wall_s - start.wall_s)
         least_ms = 1000 * core.processor_s / len(paths)
-        each_ms = 1000 * (whole.processor_s - start.processor_s) / (len(paths) - 1)
+        each_ms = 1000 * (whole.processor_s - start.processor_s) / n_more
         told = f"{most:.1f} | {rate:.1f} | {rate / most:.2f} | {least_ms:.1f} | {each_ms:.1f} | {least_ms / each_ms:.2f}"
         print(f"| round {number + 1} | {told} | {start.wall_s:.1f} |", flush=True)
 
