@@ -153,7 +153,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    with path.open(newline="") as lines:
+    with path.open(newline="", encoding="utf-8-sig") as lines:  # as Excel's "CSV UTF-8" is, too
         rows = csv.DictReader(lines)
         if rows.fieldnames != list(columns):
             raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")

@@ -91,7 +91,7 @@ class Evaluation:
         if self.auroc is not None:
             self._draw_alarms(folder / "alarms.png")
         ranking = self._ranking()
-        with (folder / "photographs.csv").open("w", newline="") as file:
+        with (folder / "photographs.csv").open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["set", "image", "f1", "precision", "recall", "iou", "crack_score"])
             for index, scores in ranking:

@@ -101,7 +101,7 @@ def write_data_set(folder: Path, n_surfaces: int, seed: int, size_hw: Size) -> N
         Image.fromarray(surface.image_hwc_u8).save(folder / "images" / f"{group}.jpg", quality=JPEG_QUALITY)
         Image.fromarray(surface.mask_hw.astype(np.uint8) * 255).save(folder / "masks" / f"{group}.png")
         rows.append((f"{group}.jpg", f"{group}.png", "test" if i % 5 == 4 else "train", group))
-    with split_csv.open("w", newline="") as file:  # last, so that an interrupted folder is no data set
+    with split_csv.open("w", newline="", encoding="utf-8") as file:  # last, so that an interrupted folder is no data set
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 

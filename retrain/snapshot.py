@@ -87,7 +87,7 @@ def take_snapshot(
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
     (building / LEARNED_FILE).write_text(json.dumps(sorted(learned)) + "\n")
-    with (building / FEEDBACK / "split.csv").open("w", newline="") as file:
+    with (building / FEEDBACK / "split.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "mask", "split", "group"])
         for label in labels:
@@ -103,7 +103,7 @@ def take_snapshot(
 
 
 def _write_look_alikes(labels: Sequence[Label], path: Path) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(LOOK_ALIKES_COLUMNS)
         for label in labels:

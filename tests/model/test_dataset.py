@@ -61,6 +61,13 @@ def test_a_split_without_pairs_is_named(data_folder: Path) -> None:
         read_pairs(data_folder, ["synthetic"], "val")
 
 
+def test_an_index_that_excel_saved_as_csv_utf_8_is_read(data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(data_folder, tmp_path, dirs_exist_ok=True)
+    index = tmp_path / "synthetic/split.csv"
+    index.write_text(index.read_text(), encoding="utf-8-sig")
+    assert len(read_pairs(tmp_path, ["synthetic"], "test")) == 2
+
+
 def test_an_index_with_other_columns_is_refused(tmp_path: Path) -> None:
     (tmp_path / "walls").mkdir()
     (tmp_path / "walls" / "split.csv").write_text("photo,mask\na.jpg,a.png\n")
