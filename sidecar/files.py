@@ -73,7 +73,7 @@ class DurableFiles:
         new = contents.keys() - folders.known_among(connection, self._database.part, contents)
         n_new = sum(len(contents[file]) for file in new)
         n_held = folders.n_bytes(connection, self._database.part) + n_bytes_beside
-        if n_new and n_held + n_new > self.quota_bytes:
+        if (n_new or n_bytes_beside) and n_held + n_new > self.quota_bytes:
             raise RequestError(
                 ErrorCode.STORAGE_FULL,
                 f"{self._what} holds {n_held / 1e6:.1f} MB of at most {self.quota_bytes / 1e6:.1f}, and this is "
