@@ -77,9 +77,10 @@ def test_threshold_undo_and_no_crack_work_without_another_prediction(
 ) -> None:
     path = tmp_path / "wall.png"
     path.write_bytes(png(SURFACE.image_hwc_u8))
+    n_before = n_predictions(sidecar)
     upload(browser, path)
     says(browser, "#inspect-viewer", "% crack")
-    n_predictions_before = n_predictions(sidecar)
+    eventually(lambda: n_predictions(sidecar) == n_before + 1)  # it is counted once its answer is gone
     before = painted(browser, "#inspect-viewer")
     move_to(browser, "#inspect-viewer .threshold", 5)
     lower = painted(browser, "#inspect-viewer")
@@ -94,7 +95,7 @@ def test_threshold_undo_and_no_crack_work_without_another_prediction(
     says(browser, "#inspect-viewer", "Saved")
     (item,) = requests.get(f"{sidecar.url}/feedback", timeout=PATIENCE_S).json()["items"]
     assert item["verdict"] == "no_crack"
-    assert n_predictions(sidecar) == n_predictions_before
+    assert n_predictions(sidecar) == n_before + 1
 
 
 def n_predictions(sidecar: Sidecar) -> float:

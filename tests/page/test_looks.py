@@ -115,12 +115,12 @@ def test_what_lies_in_an_ignored_box_is_in_no_figure_until_the_box_is_taken_away
     status = says(browser, "#inspect-viewer", f"{100 * left_out:.1f} % of them left out")
     assert f" {100 * share:.2f} % crack" in status
     eventually(lambda: measured(browser) != whole)
-    half = measured(browser)
     assert np.array_equal(painted(browser), mask_hw)
 
     line = packed_line(browser, tmp_path)
     assert float(line["left_out_ratio"]) == pytest.approx(left_out, abs=1e-5)
     assert float(line["crack_ratio"]) == pytest.approx(share, abs=1e-5)
+    half = measured(browser)  # by now that of the whole box, and not of what was drawn of it at first
     browser.refresh()
     says(browser, "#inspect-viewer", "of them left out")
     assert measured(browser) == half

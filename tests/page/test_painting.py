@@ -151,7 +151,7 @@ def test_two_fingers_zoom_and_pan_even_while_painting_and_paint_nothing(browser:
     touch("touchStart", (-30, 0))
     touch("touchMove", (30, 10))
     touch("touchEnd")
-    assert not np.array_equal(painted(browser), before)
+    eventually(lambda: not np.array_equal(painted(browser), before))
 
 
 def test_the_brush_grows_by_a_key_and_is_seen_under_the_pointer(browser: Browser, walls: list[Path]) -> None:
