@@ -67,10 +67,10 @@ def open_source(names: Sequence[str]) -> Source:
     paths: list[str] = []
     for name in names:
         paths += [name] if os.path.lexists(name) or not GLOB & set(name) else sorted(glob.glob(name, recursive=True))
-    files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
-    missing = [path for path in files if not os.path.isfile(path)]
-    if missing or not files:
+    missing = [path for path in paths if not os.path.isfile(path)]
+    if missing or not paths:
         raise ValueError(f"{(missing or names)[0]}: expected a folder of photographs, photographs, or an orthomosaic.")
+    files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
     return FolderSource(Path(folder), tuple(sorted({Path(path).relative_to(folder).as_posix() for path in files})))
 
