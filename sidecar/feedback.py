@@ -23,7 +23,7 @@ from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description
 from sidecar.files import DurableFiles, full_disk_named
-from sidecar.items import MODELS_OWN, OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, state_after, with_unchecked
+from sidecar.items import MODELS_OWN, OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, with_submission, with_unchecked
 from sidecar.labels import Comparison, Mask, Photograph, Verdict, without_position
 from sidecar.look_alikes import as_json, read_look_alikes
 
@@ -107,7 +107,10 @@ class FeedbackStore:
             if is_unchecked and not reserved_for:
                 item = replace(with_unchecked(item, submission), unchecked_mask_file=mask_file)
             else:
-                item = self._after(connection, item, submission, reserved_for, is_new=known is None)
+                needs_review = self._needs_review(connection, item_id)
+                item = with_submission(
+                    item, submission, mask_file, reserved_for, is_new=known is None, needs_review=needs_review
+                )
             self._files.write(connection, contents)
             return _put(connection, item, _event(item, who, feedback.SAVED, submission, mask_file), is_new=known is None)
 
@@ -136,41 +139,16 @@ class FeedbackStore:
                 note=sent.note,
                 look_alikes=now.look_alikes,
             ).checked(found)
-            checked = self._after(connection, now.without_unchecked(), said, None, is_new=False)
+            mask_file = item.unchecked_mask_file if said.label else None
+            needs_review = self._needs_review(connection, item.id)
+            checked = with_submission(now.without_unchecked(), said, mask_file, None, is_new=False, needs_review=needs_review)
             if said.label is None:
                 checked = replace(checked, reason=MODELS_OWN)
-            mask_file = item.unchecked_mask_file if said.label else None
             return _put(connection, checked, _event(checked, _CHECKER, feedback.CHECKED, said, mask_file), is_new=False)
 
-    def _after(self, connection: Connection, item: Item, said: Submission, reserved_for: str | None, *, is_new: bool) -> Item:
-        """What becomes of an item by what was said; `is_new`: nothing was said of its photograph before."""
-        label, known = said.label, None if is_new else item
-        was_reviewed = feedback.was_reviewed(connection, item.id)
-        is_doubtful = said.is_cut_anew or said.is_drawn_unturned or said.is_mostly_crack
-        is_reviewed = self._is_review_required or was_reviewed or is_doubtful
-        state, reason = state_after(said, label is not None, known, reserved_for, is_reviewed=is_reviewed)
-        # Where nothing is said of where cracks are, what was marked before still is.
-        look_alikes = said.look_alikes or (item.look_alikes if label is None else ())
-        mask_file = _mask_file(label) if label else None
-        is_settled = item.state is state is State.ACCEPTED and is_reviewed
-        is_known = state is item.state and bool(item.mask_file or item.unchecked_mask_file)
-        if is_known and (label is None or (is_settled and mask_file == item.mask_file)):
-            return replace(item, look_alikes=look_alikes)  # the item already holds as much, or more
-        return replace(
-            item,
-            state=state,
-            reason=reason,
-            verdict=said.verdict,
-            mask_file=item.mask_file if is_settled else mask_file,
-            proposed_mask_file=mask_file if is_settled else None,
-            unchecked_mask_file=item.unchecked_mask_file if label is None else None,
-            uncertainty=said.uncertainty,
-            request_id=said.request_id,
-            model_version=said.model_version,
-            note=said.note,
-            name=said.name or item.name,
-            look_alikes=look_alikes,
-        )
+    def _needs_review(self, connection: Connection, item_id: str) -> bool:
+        """Whether a reviewer must accept what is said of this photograph: always, or as a reviewer decided about it before."""
+        return self._is_review_required or feedback.was_reviewed(connection, item_id)
 
     def find(self, item_id: str) -> Item | None:
         with self._database.reading() as connection:

@@ -65,6 +65,11 @@ class Submission:
         )
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether a person has to look, even where review is automatic."""
+        return self.is_cut_anew or self.is_drawn_unturned or self.is_mostly_crack
+
+    @property
     def label(self) -> Mask | None:
         """The mask to learn from, if the feedback has one. The model's own mask is none, unless somebody complains about it
         and chose another threshold.
@@ -173,7 +178,43 @@ def with_unchecked(item: Item, said: Submission) -> Item:
     )
 
 
-def state_after(
+def with_submission(
+    item: Item, said: Submission, mask_file: str | None, reserved_for: str | None, *, is_new: bool, needs_review: bool
+) -> Item:
+    """An item after feedback about its photograph.
+
+    Args:
+        mask_file: of `said.label`, if there is one.
+        reserved_for: the original set that the photograph is in, if any.
+        is_new: nothing was said of its photograph before.
+        needs_review: whether a reviewer must accept a label of it, even one that nothing speaks against.
+    """
+    is_reviewed = needs_review or said.is_doubtful
+    state, reason = _state_after(said, mask_file is not None, None if is_new else item, reserved_for, is_reviewed=is_reviewed)
+    # Where nothing is said of where cracks are, what was marked before still is.
+    look_alikes = said.look_alikes or (item.look_alikes if mask_file is None else ())
+    is_settled = item.state is state is State.ACCEPTED and is_reviewed
+    is_known = state is item.state and bool(item.mask_file or item.unchecked_mask_file)
+    if is_known and (mask_file is None or (is_settled and mask_file == item.mask_file)):
+        return replace(item, look_alikes=look_alikes)  # the item already holds as much, or more
+    return replace(
+        item,
+        state=state,
+        reason=reason,
+        verdict=said.verdict,
+        mask_file=item.mask_file if is_settled else mask_file,
+        proposed_mask_file=mask_file if is_settled else None,
+        unchecked_mask_file=item.unchecked_mask_file if mask_file is None else None,
+        uncertainty=said.uncertainty,
+        request_id=said.request_id,
+        model_version=said.model_version,
+        note=said.note,
+        name=said.name or item.name,
+        look_alikes=look_alikes,
+    )
+
+
+def _state_after(
     submission: Submission, has_label: bool, known: Item | None, reserved_for: str | None, *, is_reviewed: bool
 ) -> tuple[State, str]:
     """The new state of a photograph after feedback about it, and why.
