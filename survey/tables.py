@@ -5,6 +5,7 @@ OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); in the wo
 """
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from model.inference.millimetres import in_mm
 from survey import workbook
 from survey.findings import Findings
 from survey.folder import Survey
-from survey.workbook import Sheet
+from survey.workbook import Workbook
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
@@ -41,8 +42,10 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
     with ExitStack() as stack:
         add_crack = stack.enter_context(_csv(survey, CRACKS, of_cracks, with_bom))
         add_photograph = stack.enter_context(_csv(survey, PHOTOGRAPHS, of_photographs, with_bom))
+        scratch = stack.enter_context(survey.scratch())
+        book = Workbook(scratch)
         sheets = [
-            Sheet(name.removesuffix(".csv"), stack.enter_context(survey.scratch()), columns)
+            book.sheet(name.removesuffix(".csv"), columns)
             for name, columns in ((CRACKS, of_cracks), (PHOTOGRAPHS, of_photographs))
         ]
 
@@ -57,13 +60,12 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
                     sheets[0].add(line)
 
         yield add
-        for sheet in sheets:
-            sheet.close()
+        book.close()
         if max(sheet.n_lines for sheet in sheets) > workbook.MAX_LINES:
             (survey.folder / WORKBOOK).unlink(missing_ok=True)
         else:
             with survey.whole(WORKBOOK) as path:
-                workbook.write(path, sheets)
+                shutil.copyfile(scratch, path)
 
 
 @contextmanager
