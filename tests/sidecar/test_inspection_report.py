@@ -33,7 +33,7 @@ def inspection(sidecar: Sidecar) -> str:
     url = f"{sidecar.url}/inspections"
     begun = requests.post(url, data=HEAD | {"position": "kept"}, timeout=PATIENCE_S).json()
     for number, decided in enumerate(({"state": "confirmed", "mm_per_px": "0.2"}, {"state": "rejected"}, {}), 1):
-        photograph = jpeg(draw_surface(2 + number, (240, 320)).image_hwc_u8, exif=exif(47.37 + number / 1000, 8.54))
+        photograph = jpeg(draw_surface(3 + number, (240, 320)).image_hwc_u8, exif=exif(47.37 + number / 1000, 8.54))
         files = {"image": (f"wall-{number}.jpg", photograph)}
         added = requests.post(f"{url}/{begun['id']}/photographs", files=files, timeout=PATIENCE_S).json()
         fields, seen = {name: (None, value) for name, value in decided.items()}, {"If-Match": added["etag"]}
