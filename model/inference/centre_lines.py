@@ -79,17 +79,18 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
     is_passed = degree != 2
     is_end = is_passed.tolist()
     order = array("q")  # the pixels of one line after the other
+    pass_by = order.append
     begins: list[int] = []
 
     def walk(start: int, first: int) -> tuple[int, int]:
         """Its last step, seen from its end."""
         begins.append(len(order))
-        order.append(start)
+        pass_by(start)
         previous, current = start, first
         while not is_end[current]:
-            order.append(current)
+            pass_by(current)
             previous, current = current, both[current] - previous
-        order.append(current)
+        pass_by(current)
         return current, previous
 
     last_steps: set[tuple[int, int]] = set()  # a line is walked once, from one of its ends

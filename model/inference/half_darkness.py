@@ -55,7 +55,7 @@ def _crossing(dark: Seen, across: Seen, peak: Index, level: Float, side: int) ->
     for step in range(n_across - 1, -1, -1) if side > 0 else range(n_across):
         is_below = dark[step] < level32
         is_below &= (peak16 < step) if side > 0 else (peak16 > step)
-        outer[is_below] = step
+        np.copyto(outer, step, where=is_below)
     is_there = outer >= 0
     outer = np.maximum(outer, 0).astype(np.int64)
     inner = np.clip(outer - side, 0, n_across - 1)

@@ -7,11 +7,14 @@ pass that sees one paints it too wide. So a reduced pass adds what is at least s
 
 from collections.abc import Callable
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 Plane = NDArray[np.uint8]
+
+cv2.setNumThreads(1)  # other workers need the other cores
 
 
 def predict_scales(
@@ -40,27 +43,11 @@ def passes(size_hw: tuple[int, ...], factors: tuple[int, ...], least_px: int) ->
 
 
 def what_is_wide(reduced_hw_u8: Plane, factor: int, size_hw: tuple[int, ...], wide_px: int) -> Plane:
-    """What a pass over the photograph reduced by `factor` adds at its own size, `size_hw`: what is wide in the reduced one."""
-    height, width = size_hw
-    enlarged = Image.fromarray(_opened(reduced_hw_u8, wide_px)).resize(
-        (width, height), Image.Resampling.BILINEAR, box=(0, 0, width / factor, height / factor)
-    )
-    return np.asarray(enlarged)
+    """What a pass over the photograph reduced by `factor` adds at its own size, `size_hw`: what is wide in the reduced one.
 
-
-def _opened(plane_hw: Plane, side_px: int) -> Plane:
-    """Grey opening by a square (Serra 1982): what is narrower than `side_px` is gone, what is wider keeps its shape."""
-    eroded = _over_square(plane_hw, side_px, np.minimum, 255)
-    return _over_square(eroded, side_px, np.maximum, 0)
-
-
-def _over_square(plane_hw: Plane, side_px: int, extreme: np.ufunc, beyond: int) -> Plane:
-    """The smallest or largest value in the square around each pixel; `beyond` the edge there is nothing to count."""
-    reach = side_px // 2
-    for _ in range(2):  # rows, then columns
-        padded = np.pad(plane_hw, ((reach, reach), (0, 0)), constant_values=beyond)
-        found = padded[: len(plane_hw)]
-        for shift in range(1, side_px):
-            found = extreme(found, padded[shift : shift + len(plane_hw)])
-        plane_hw = found.T
-    return plane_hw
+    A grey opening by a square (Serra 1982) takes away what is narrower than `wide_px` and keeps the shape of what is wider.
+    """
+    wide = cv2.morphologyEx(reduced_hw_u8, cv2.MORPH_OPEN, np.ones((wide_px, wide_px), np.uint8))
+    height, width = wide.shape
+    enlarged = cv2.resize(wide, (width * factor, height * factor), interpolation=cv2.INTER_LINEAR_EXACT)
+    return np.asarray(enlarged[: size_hw[0], : size_hw[1]], np.uint8)
