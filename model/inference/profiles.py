@@ -20,7 +20,7 @@ from model.inference.smooth_lines import Lines
 
 STEP_PX = 2  # along the line
 _FINE_PX = 0.5  # across it
-_VALUES = 2**18  # that are looked at together: places along the lines by steps across them
+_VALUES = 2**19  # that are looked at together: places along the lines by steps across them
 _PART_PX = 2**14  # of the picture, a side
 _WINDOW = 8  # profiles that are averaged: 16 px of the line
 _VALUE_EVERY = 2  # profiles

@@ -19,7 +19,7 @@ MAX_FILL = 0.25  # ... and so is one that fills more of its diagonal's square: i
 _BITS, _ONE, _LAST = 64, np.uint64(1), np.uint64(63)
 _ALL = ~np.uint64(0)
 _OUTER = _ONE | _ONE << _LAST  # a word's leftmost and its rightmost pixel
-_AT_ONCE = 4096  # words: what is asked of them stays in the processor's cache
+_AT_ONCE = 8192  # words: what is asked of them stays in the processor's cache
 
 
 @dataclass(frozen=True)
