@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 VARIABLE = "CRACK_INSTANCE"
 N_INSTANCES = 5  # with more, the sidecar of one would have the port of another's page
 STEP = 100

@@ -6,7 +6,7 @@ Left to others: what a token allows (`sidecar.issuer`) and how people log in (`g
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from crack.instance import LOOPBACK
 
 
 def issuer_url(environment: Mapping[str, str]) -> str:

@@ -108,8 +108,8 @@ def create_app(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
     for routes in (
+        prediction_routes(predictor, access),  # looked through first
         service_routes(TITLE, predictor, readiness, store, metrics, settings.model_store, access),
-        prediction_routes(predictor, access),
         feedback_routes(store, predictor, decoding, metrics, limits, settings.is_position_kept, access),
         inspection_routes(inspections, reporting, predictor, decoding, limits, access),
         retraining_routes(jobs, store, settings.retrain_after_labels, access),

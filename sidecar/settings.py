@@ -8,7 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from crack.doors import Doors
-from crack.issuer import LOOPBACK, issuer_url, page_client
+from crack.instance import LOOPBACK
+from crack.issuer import issuer_url, page_client
 from crack.settings import GIGABYTE, Count, OfSeveralParts, Port, Positive, Reader, one_of
 from model.inference.photograph import MEGABYTE, MEGAPIXEL, Limits
 from sidecar import keys

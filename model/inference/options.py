@@ -5,7 +5,7 @@ Left to others: what is answered (`answer`), and how fields arrive (the doors).
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -80,7 +80,7 @@ class Options:
 
     def fields(self) -> dict[str, str]:
         """As texts that `parse` reads; what is left to its default isn't there."""
-        named = {name: value for name, value in asdict(self).items() if value is not None}
+        named = {name: value for name, value in vars(self).items() if value is not None}
         return {name: value if isinstance(value, str) else repr(value) for name, value in named.items()}
 
     def scale(self, size_hw: tuple[int, ...]) -> Scale | None:
