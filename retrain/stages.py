@@ -22,7 +22,6 @@ import psutil
 
 from crack.stores.jobs import Jobs
 from export.archive import ArchiveError
-from export.build import export
 from model import checkpoint
 from model.dataset import Pair, learned_by, read_pairs, read_parts
 from model.inference.card import ModelCard
@@ -137,6 +136,8 @@ def began_with(champion: ModelCard, start: ModelCard) -> str:
 
 def archive() -> None:
     """Export the challenger, check its parity, and pack it."""
+    from export.build import export  # NNCF, whose import takes a second that no other stage should wait for
+
     export(checkpoint.newest(MODELS), DATA, ARCHIVE, read_params(PARAMS).export)
 
 
