@@ -1,7 +1,7 @@
 """Survey a folder of photographs, or an orthomosaic: `crack survey --help`.
 
 Each photograph is examined once, however often the survey is killed and started again: its answers are in the journal in the
-survey's folder (`folder`). `--engine` chooses a running sidecar, or this machine alone.
+survey's folder (`folder`). `--engine` chooses a running sidecar, this machine alone, or a cluster.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
         raise SurveyError(
             f"{', '.join(needless)}: not for a mosaic, whose file already holds scale and position. Leave it out."
         )
-    if chosen.engine == "http" or chosen.quality != Quality.NORMAL:
+    if chosen.engine in ("http", "ray") or chosen.quality != Quality.NORMAL:
         raise SurveyError(
             f"{chosen.sources[0]} is one file: expected --engine local and --quality normal for it. Leave both out."
         )
@@ -156,13 +156,21 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
 
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
-    if chosen.engine != "local":
+    if chosen.engine not in ("local", "ray"):
         key = chosen.key_file.read_text(encoding="utf-8-sig").strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
         return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
+    archive = chosen.archive or model_store / served(model_store)
+    if chosen.engine == "ray":
+        try:
+            from survey.engines.ray import RayEngine
+        except ImportError as error:
+            raise SurveyError(
+                f"--engine ray needs the package ray ({error}). In the project's folder run: pip install '.[ray]'"
+            ) from error
+        return RayEngine(archive, options, chosen.concurrency, chosen.backend, stopping)
     from survey.engines.local import LocalEngine  # a runtime and POSIX, which a client of a server doesn't need
     from survey.processes import default_n
 
-    archive = chosen.archive or model_store / served(model_store)
     return LocalEngine(archive, options, chosen.concurrency or default_n(), chosen.backend, stopping)
 
 

@@ -40,6 +40,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  crack survey photographs --engine local\n"
         "  crack survey deck.tif\n"
         "  crack survey s3://agency/bridge-7 --engine local --out bridge-7\n"
+        "  RAY_ADDRESS=10.0.0.1:6379 crack survey s3://agency/bridge-7 --engine ray --out /mnt/shared/bridge-7\n"
         "  crack survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
         "  crack survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  crack survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
@@ -62,9 +63,10 @@ def make_parser(url: str) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=_folder, help="folder of the results, on this machine (default: SOURCE-cracks)")
     parser.add_argument(
         "--engine",
-        choices=("http", "local"),
-        help="where the model runs. http: at a running sidecar; local: in processes on this machine, without a server "
-        "(default: http; for a mosaic local)",
+        choices=("http", "local", "ray"),
+        help="where the model runs. http: at a running sidecar; local: in processes on this machine, without a server; ray: on "
+        "the Ray cluster that RAY_ADDRESS names, else on a Ray that is started here (pip install '.[ray]') (default: http; for "
+        "a mosaic local)",
     )
     parser.add_argument(
         "--url",
@@ -72,12 +74,15 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         help="address of the sidecar, or of a load balancer before several (default: BACKEND_URL, now %(default)s)",
     )
     parser.add_argument("--key-file", type=Path, help="file with the API key (default: the key in CRACK_API_KEY)")
-    parser.add_argument("--archive", type=Path, help="local: the model's archive (default: the served one in the model store)")
+    parser.add_argument(
+        "--archive", type=Path, help="local, ray: the model's archive (default: the served one in the model store)"
+    )
     parser.add_argument(
         "--backend",
         default="auto",
         metavar="'RUNTIME PRECISION'",
-        help="local: the runtime and precision, such as 'openvino int8' (default: the fastest on this machine)",
+        help="local, ray: the runtime and precision, such as 'openvino int8' (default: the fastest on this machine, or on the "
+        "cluster's first node, and then the same on all)",
     )
     parser.add_argument("--quality", choices=list(Quality), default=Quality.NORMAL, help="high takes eight times as long")
     parser.add_argument("--threshold", help="lowest probability at which a pixel counts as crack (default: the model's own)")
@@ -115,7 +120,8 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         type=_positive,
         help="photographs at the same time. http: twice the number of the servers' processors keeps them busy; each takes 14 "
         "bytes of memory per pixel here (default: 4). local: number of processes (default: one per processor, fewer if "
-        "there is less than 1.5 GB of memory for each)",
+        "there is less than 1.5 GB of memory for each). ray: number of actors, each on one processor with 1.5 GB (default: as "
+        "many as the cluster takes)",
     )
     parser.add_argument(
         "--retries",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -32,7 +33,7 @@ from survey.engines import StoppedError, SurveyError
 
 N_TRIES = 3
 LONGEST_S = 600.0  # of a call, as TorchServe has it
-_PROCESS_BYTES = 1.5e9  # its peak at 50 megapixels
+PROCESS_BYTES = 1.5e9  # its peak at 50 megapixels
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -45,6 +46,13 @@ class Core:
     segmenter: Segmenter
     backend: Backend
 
+    @classmethod
+    def load(cls, folder: Path, wanted: Sequence[str], n_threads: int) -> "Core":
+        """Of an archive unpacked into `folder`, by a runtime and a precision, either of which may be `auto`."""
+        model_card = ModelCard.read(folder / card.FILE_NAME)
+        backend, run, _ = runtime.choose(folder, model_card, n_threads, runtime=wanted[0], precision=wanted[1])
+        return cls(Segmenter(model_card, run), backend)
+
 
 class EndedError(Exception):
     """The processes of all tries were ended, or took too long; the message is a sentence."""
@@ -52,7 +60,7 @@ class EndedError(Exception):
 
 def default_n() -> int:
     """A process for each processor, fewer where memory is short."""
-    return max(1, min(n_usable_cores(), int(usable_memory_bytes() // _PROCESS_BYTES)))
+    return max(1, min(n_usable_cores(), int(usable_memory_bytes() // PROCESS_BYTES)))
 
 
 class Processes:
@@ -69,14 +77,11 @@ class Processes:
 
     def __init__(self, archive: Path, n: int, backend: str, stopping: threading.Event) -> None:
         self._n_threads = max(1, n_usable_cores() // n)
-        self._wanted = (backend, backend) if backend == runtime.AUTO else tuple(backend.split())
         self._stopping = stopping
         self._folder = OwnFolder("crack-survey")
         try:
-            self.card = _unpack(archive, self._folder.path)
-            if backend != runtime.AUTO and self._wanted not in self.card.backends:
-                possible = ", ".join(map(repr, map(str, self.card.backends)))
-                raise SurveyError(f"--backend {backend!r}: expected {runtime.AUTO!r}, or of this archive's {possible}.")
+            self.card = unpack(archive, self._folder.path)
+            self._wanted = parse_backend(backend, self.card)
         except BaseException:
             self._folder.remove()
             raise
@@ -197,7 +202,8 @@ def _without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
 
-def _unpack(archive: Path, folder: Path) -> ModelCard:
+def unpack(archive: Path | BytesIO, folder: Path) -> ModelCard:
+    """What it computes with, and its card. Raises SurveyError."""
     try:
         with zipfile.ZipFile(archive) as packed:
             for name in (card.FILE_NAME, *{runtime.file_name(backend) for backend in runtime.BACKENDS}):
@@ -208,13 +214,22 @@ def _unpack(archive: Path, folder: Path) -> ModelCard:
         raise SurveyError(f"{archive} is no archive of a model ({error}). Name one by --archive.") from error
 
 
+def parse_backend(text: str, model_card: ModelCard) -> tuple[str, ...]:
+    """Runtime and precision. Raises SurveyError where the archive has no such backend."""
+    if text == runtime.AUTO:
+        return (text, text)
+    wanted = tuple(text.split())
+    if wanted not in model_card.backends:
+        possible = ", ".join(map(repr, map(str, model_card.backends)))
+        raise SurveyError(f"--backend {text!r}: expected {runtime.AUTO!r}, or of this archive's {possible}.")
+    return wanted
+
+
 def _serve(connection: "Connection[Any, Any]", folder: Path, wanted: Sequence[str], n_threads: int) -> None:
     """The work of such a process, until its parent ends: answer one call after the other."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    model_card = ModelCard.read(folder / card.FILE_NAME)
-    backend, run, _ = runtime.choose(folder, model_card, n_threads, runtime=wanted[0], precision=wanted[1])
-    core = Core(Segmenter(model_card, run), backend)
-    connection.send(backend)
+    core = Core.load(folder, wanted, n_threads)
+    connection.send(core.backend)
     while True:
         try:
             function, arguments, named = connection.recv()

@@ -1,24 +1,21 @@
-"""A survey's photographs, any number at a time: which of them must still be examined, and the journal of their results. Left
-to others: the model (`engines`), how one becomes a row (`task`), the folder's contents (`folder`), and the command line
-(`__main__`).
+"""A survey's photographs: which of them must still be examined, and the journal of their results. Left to others: the model
+(`engines`), how one becomes a row (`task`), the folder's contents (`folder`), and the command line (`__main__`).
 """
 
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
 from inspection.rows import FINAL, Row, Status
-from survey.engines import StoppedError, SurveyError
+from survey.engines import SurveyError
 from survey.folder import Survey
 from survey.sources import Source
-from survey.task import Task
+from survey.task import Tasks
 
 
 class Engine(Protocol):
@@ -34,8 +31,10 @@ class Engine(Protocol):
     def check(self) -> str:
         """Get ready; returns the version of the model. Raises SurveyError if it can't."""
 
-    def row(self, task: Task) -> Row:
-        """A photograph's row, once its pictures are in place; called from any number of threads. Raises as `Task.row` does."""
+    def rows(self, tasks: Tasks) -> Iterator[Row]:
+        """One row for each photograph once its pictures are in place, in any order. When the survey is stopped, the rows end
+        with those of the photographs under way. Raises, after these, what `Task.row` does.
+        """
 
     def close(self) -> None:
         """Close: no photograph is being examined any more, and none follows."""
@@ -43,18 +42,12 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class Surveyor:
-    """Takes one photograph after the other to its row, from any number of threads."""
+    """Which photographs have their answer in the journal."""
 
     source: Source
     survey: Survey
     engine: Engine
     stopping: threading.Event
-
-    def predict(self, file: str) -> Row:
-        """Raises StoppedError if the photograph was not examined, and what `Engine.row` raises."""
-        if self.stopping.is_set():
-            raise StoppedError
-        return self.engine.row(Task(self.source, self.survey.pictures, file))
 
     def is_answered(self, file: str) -> bool:
         """Whether the journal has the answer to this file as it is, and its pictures are there."""
@@ -83,33 +76,20 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], bar: "tqdm[Any]") -> str |
     Returns:
         Why it makes no sense to go on; None otherwise.
     """
-    remaining, under_way = iter(files), set[Future[Row]]()
-    concurrency = surveyor.engine.n_at_once
-    latest: deque[Status] = deque(maxlen=max(concurrency, 3))
+    engine, survey = surveyor.engine, surveyor.survey
+    latest: deque[Status] = deque(maxlen=max(engine.n_at_once, 3))
     reason: str | None = None
-    with ThreadPoolExecutor(concurrency) as pool:
-        while True:
-            if not surveyor.stopping.is_set():
-                under_way |= {
-                    pool.submit(surveyor.predict, file) for file in islice(remaining, 2 * concurrency - len(under_way))
-                }
-            if not under_way:
-                return reason
-            answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-            for future in answered:
-                try:
-                    row = future.result()
-                    surveyor.survey.append(row)
-                except StoppedError:
-                    continue
-                except (SurveyError, OSError) as error:
-                    reason = reason or str(error)
-                    surveyor.stopping.set()
-                    continue
-                latest.append(row.status)
-                bar.update()
-                if row.error:
-                    bar.write(f"{row.file}: {row.error}")
-                if len(latest) == latest.maxlen and set(latest) == {Status.UNANSWERED}:
-                    reason = reason or f"{surveyor.engine.name} has answered none of the last {len(latest)} photographs."
-                    surveyor.stopping.set()
+    try:
+        for row in engine.rows(Tasks(surveyor.source, survey.pictures, files)):
+            survey.append(row)
+            latest.append(row.status)
+            bar.update()
+            if row.error:
+                bar.write(f"{row.file}: {row.error}")
+            if len(latest) == latest.maxlen and set(latest) == {Status.UNANSWERED}:
+                reason = reason or f"{engine.name} has answered none of the last {len(latest)} photographs."
+                surveyor.stopping.set()
+    except (SurveyError, OSError) as error:
+        reason = reason or str(error)
+        surveyor.stopping.set()
+    return reason

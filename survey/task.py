@@ -1,9 +1,14 @@
-"""Examines one photograph, from its file to its row and pictures, in a thread, a process or on another machine."""
+"""Examines one photograph, from its file to its row and pictures, in a thread, a process or on another machine; and some at a
+time in threads.
+"""
 
 import hashlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 
 from inspection.rows import Row, Status
 from survey.engines import NotPredictedError, StoppedError, SurveyError
@@ -60,3 +65,44 @@ class Task:
         seconds = round(time.monotonic() - started, 3)
         self.pictures.keep(self.file, seen.mask_png, seen.overlay_jpeg)
         return Row(self.file, Status.PREDICTED, *identity, seconds=seconds, **seen.facts)
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """The photographs to look at."""
+
+    source: Source
+    pictures: Pictures
+    files: Sequence[str]
+
+    def __iter__(self) -> Iterator[Task]:
+        return (Task(self.source, self.pictures, file) for file in self.files)
+
+
+def in_threads(row: Callable[[Task], Row], tasks: Iterator[Task], n_at_once: int, stopping: threading.Event) -> Iterator[Row]:
+    """As `Engine.rows`, by a function that takes a task to its row."""
+
+    def row_unless_stopped(task: Task) -> Row:
+        if stopping.is_set():
+            raise StoppedError
+        return row(task)
+
+    under_way = set[Future[Row]]()
+    failure: Exception | None = None
+    with ThreadPoolExecutor(n_at_once) as pool:
+        while True:
+            if not stopping.is_set():
+                under_way |= {pool.submit(row_unless_stopped, task) for task in islice(tasks, 2 * n_at_once - len(under_way))}
+            if not under_way:
+                break
+            answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in answered:
+                try:
+                    yield future.result()
+                except StoppedError:
+                    continue
+                except (SurveyError, OSError) as error:
+                    failure = failure or error
+                    stopping.set()
+    if failure is not None:
+        raise failure

@@ -34,6 +34,7 @@ DOORS = {
     "mlflow": "retrain",
     "gradio": "gradio_app",
     "pyogrio": "survey/mosaic",
+    "ray": "survey/engines",
 }
 
 FOLDERS = [folder for folder in ALLOWED if (REPOSITORY / folder).is_dir()]

@@ -1,7 +1,7 @@
 """What looks at a survey's photographs, and how that may fail.
 
-`http` asks a running sidecar, `local` computes in processes of this machine. Left to others: what an engine is for the one that
-uses it (`surveyor`), the journal and the folder (`folder`).
+`http` asks a running sidecar, `local` computes in processes of this machine, `ray` in actors of a cluster. Left to others: what
+an engine is for the one that uses it (`surveyor`), the journal and the folder (`folder`).
 """
 
 from inspection.rows import Status

@@ -1,6 +1,7 @@
 """The engine that uses a running sidecar, and waits while it is away or busy: the client side of `POST /predict`."""
 
 import threading
+from collections.abc import Iterator
 from typing import Any, Self
 from urllib.parse import urlencode
 
@@ -13,7 +14,7 @@ from model.inference.errors import RequestError
 from model.inference.options import Options, Response
 from survey.engines import REFUSED, NotPredictedError, StoppedError, SurveyError
 from survey.outcome import Outcome, outcome
-from survey.task import Task
+from survey.task import Task, Tasks, in_threads
 
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
@@ -53,6 +54,7 @@ class HttpEngine:
     ) -> None:
         self.name = url
         self.n_at_once = n_at_once
+        self._stopping = stopping
         self._options = options
         # Cracks are measured here, from the same answer; the server calls nothing on a marker's paper crack.
         asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
@@ -91,8 +93,8 @@ class HttpEngine:
                 pass
         raise SurveyError(f"{self.name} is not ready: {_message(answer)}")
 
-    def row(self, task: Task) -> Row:
-        return task.row(self.look)
+    def rows(self, tasks: Tasks) -> Iterator[Row]:
+        return in_threads(self._row, iter(tasks), self.n_at_once, self._stopping)
 
     def look(self, photograph: bytes) -> Outcome:
         """See `Task.row`. Raises NotPredictedError, SurveyError, StoppedError."""
@@ -112,6 +114,9 @@ class HttpEngine:
 
     def close(self) -> None:
         self._pool.clear()
+
+    def _row(self, task: Task) -> Row:
+        return task.row(self.look)
 
     def _ask(self, photograph: bytes) -> urllib3.BaseHTTPResponse:
         """The answer: 200, or an error about this photograph."""

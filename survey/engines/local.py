@@ -1,6 +1,7 @@
 """The engine without a server: the inference core of an archive, in processes on this machine's cores (`processes`)."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from inspection.examining import examine_pixels
@@ -12,7 +13,7 @@ from model.inference.photograph import Limits
 from survey.engines import REFUSED, NotPredictedError
 from survey.outcome import Outcome, outcome
 from survey.processes import Core, EndedError, Processes
-from survey.task import Task
+from survey.task import Task, Tasks, in_threads
 
 
 class LocalEngine:
@@ -28,20 +29,24 @@ class LocalEngine:
         self.name = str(archive)
         self.n_at_once = n_processes + 1  # the next one waits for whichever process is ready first
         self._options = options
+        self._stopping = stopping
         self._limits = Limits.from_environment()
         self._processes = Processes(archive, n_processes, backend, stopping)
 
     def check(self) -> str:
         return f"{self._processes.card.version} on {self._processes.start()}"
 
-    def row(self, task: Task) -> Row:
+    def rows(self, tasks: Tasks) -> Iterator[Row]:
+        return in_threads(self._row, iter(tasks), self.n_at_once, self._stopping)
+
+    def close(self) -> None:
+        self._processes.close()
+
+    def _row(self, task: Task) -> Row:
         try:
             return self._processes.call(row, task, self._options, self._limits)
         except (EndedError, RuntimeError) as error:
             return task.failed(str(error))
-
-    def close(self) -> None:
-        self._processes.close()
 
 
 def row(core: Core, task: Task, options: Options, limits: Limits) -> Row:
