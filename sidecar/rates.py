@@ -1,15 +1,14 @@
 """Limits the requests per minute of each caller: predictions, changes and reads are counted separately.
 
-In memory, or in the database where several sidecars share one: then each counts what the others answered, too.
+In memory, or in the database where several sidecars share one: then each counts what the others answered, too. A clock that is
+set back makes nobody wait longer.
 """
 
 import math
 import time
+from collections import defaultdict, deque
 from pathlib import Path
 
-from limits import RateLimitItemPerMinute
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -42,8 +41,7 @@ class Rates:
 
     def __init__(self, per_minute: int, folder: Path, url: str = "") -> None:
         self._per_minute = per_minute
-        self._limit = RateLimitItemPerMinute(per_minute)
-        self._limiter = MovingWindowRateLimiter(MemoryStorage())
+        self._counted: defaultdict[tuple[str, str], deque[float]] = defaultdict(deque)  # when, by the monotonic clock
         self._database = Database(Part.REQUESTS, folder, url) if url else None
 
     def close(self) -> None:
@@ -66,9 +64,13 @@ class Rates:
 
     def _count(self, name: str, kind: str) -> float:
         """Seconds to wait; 0 if it is accepted."""
-        if self._limiter.hit(self._limit, name, kind):
+        now, counted = time.monotonic(), self._counted[name, kind]
+        while counted and counted[0] <= now - _MINUTE_S:
+            counted.popleft()
+        if len(counted) < self._per_minute:
+            counted.append(now)
             return 0
-        return max(1, self._limiter.get_window_stats(self._limit, name, kind).reset_time - time.time())
+        return counted[0] + _MINUTE_S - now
 
     def _count_together(self, database: Database, name: str, kind: str) -> float:
         with database.counting() as connection:

@@ -2,7 +2,7 @@
 allowed (`sidecar.rates`).
 """
 
-from sqlalchemy import Connection, delete, extract, func, insert, select
+from sqlalchemy import Connection, delete, extract, func, insert, or_, select
 
 from crack.stores.tables import REQUESTS
 
@@ -16,7 +16,9 @@ def count(connection: Connection, key: str, n_most: int, window_s: float) -> flo
     # Those of a key one after the other. A power cut may take the newest, which does no harm: nobody waits for the disk.
     turn = func.pg_advisory_xact_lock(func.hashtextextended(key, 0))
     connection.execute(select(turn, func.set_config("synchronous_commit", "off", True)))
-    connection.execute(delete(REQUESTS).where(REQUESTS.c.key == key, REQUESTS.c.at <= _NOW - window_s))
+    # What is later than now was counted before the clock was set back.
+    is_past = or_(REQUESTS.c.at <= _NOW - window_s, REQUESTS.c.at > _NOW)
+    connection.execute(delete(REQUESTS).where(REQUESTS.c.key == key, is_past))
     found = select(func.count(), _NOW - func.min(REQUESTS.c.at)).where(REQUESTS.c.key == key)
     n_counted, first_s = connection.execute(found).one()
     if n_counted >= n_most:

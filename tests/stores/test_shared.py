@@ -7,6 +7,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 import requests
 from PIL import Image
+from sqlalchemy import insert
 from starlette.requests import Request
 
 from crack.settings import read_store_url
@@ -22,7 +24,7 @@ from crack.stores.database import POSTGRESQL_FILE, Database
 from crack.stores.faults import StoreAwayError
 from crack.stores.jobs import Jobs
 from crack.stores.states import State
-from crack.stores.tables import Part
+from crack.stores.tables import REQUESTS, Part
 from model.inference.errors import ErrorCode, RequestError
 from retrain.snapshot import read_labels
 from sidecar.feedback import FeedbackStore
@@ -164,6 +166,16 @@ def test_requests_to_all_of_them_are_counted_together(tmp_path: Path, postgresql
     ask(other, "crew-7", "POST")
     one.close()
     other.close()
+
+
+def test_requests_counted_before_the_databases_clock_was_set_back_hold_up_nobody(tmp_path: Path, postgresql: str) -> None:
+    rates = Rates(2, tmp_path, postgresql)
+    database = Database(Part.REQUESTS, tmp_path, postgresql)
+    with database.counting() as connection:
+        connection.execute(insert(REQUESTS), [{"key": "reads crew-7", "at": time.time() + later} for later in (3600, 3601)])
+    ask(rates, "crew-7")
+    database.close()
+    rates.close()
 
 
 # Folder and database belong together
