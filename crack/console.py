@@ -3,6 +3,7 @@ imported only when it is called, so each runs without the packages of the others
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -68,7 +69,7 @@ class _PassedOn(TyperCommand):
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
-    """Run a command; its exit code, 2 where packages are missing."""
+    """Run a command; its exit code, 2 where packages are missing or cannot be loaded."""
     command = COMMANDS[name]
     sys.argv = [f"crack {name}", *arguments]
     try:
@@ -78,6 +79,13 @@ def run(name: str, arguments: Sequence[str]) -> int:
             raise
         advice = f"In the project's folder run: pip install '.[{command.extra}]'"
         print(f"error: crack {name} needs the package {error.name}, which is not installed. {advice}", file=sys.stderr)
+        return 2
+    except ImportError as error:
+        elsewhere = os.environ.get("PYTHONPATH")
+        if not elsewhere:
+            raise
+        advice = f"PYTHONPATH={elsewhere!r} is searched before the program's own packages: unset it."
+        print(f"error: crack {name} cannot load its packages ({error}). {advice}", file=sys.stderr)
         return 2
     return int(main())
 

@@ -1,5 +1,6 @@
 """The command `crack`: one tree of help, and each command with its own options, exit codes and packages."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,15 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it() -> N
     assert done.returncode == 2
     assert "crack train needs the package torch, which is not installed." in done.stderr
     assert "pip install '.[train]'" in done.stderr
+
+
+def test_packages_of_another_python_that_come_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "numpy.py").write_text("raise ImportError('compiled for Python 3.10')")
+    elsewhere = f"{tmp_path}{os.pathsep}{ROOT}"
+    monkeypatch.setenv("PYTHONPATH", elsewhere)
+    done = python("-c", "import sys; from crack.console import run; sys.exit(run('survey', []))", folder=tmp_path)
+    assert done.returncode == 2
+    assert f"PYTHONPATH={elsewhere!r} is searched before the program's own packages: unset it." in done.stderr
 
 
 @pytest.mark.parametrize(("module", "name"), [("sidecar.keys", "keys"), ("survey", "survey"), ("sidecar.batch", "survey")])
