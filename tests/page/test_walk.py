@@ -7,10 +7,12 @@ with interactive systems", Communications of the ACM 23, 1980): the hand's and t
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import requests
+from numpy.typing import NDArray
 from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
@@ -72,10 +74,10 @@ class Hand:
         self.counts[what] += n
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixty photographs of drawn surfaces, of which twelve have a crack."""
-    folder = tmp_path / "pier-3"
+    folder = tmp_path_factory.mktemp("walk") / "pier-3"
     folder.mkdir()
     for number in range(N_PHOTOGRAPHS):
         surface = draw_surface(7000 + number, SIZE_HW, is_cracked=number % (N_PHOTOGRAPHS // N_CRACKED) == 0)
@@ -109,10 +111,30 @@ def all_saved(browser: Browser) -> None:
     eventually(lambda: one(browser, "#inspect-viewer .saved").text == "All saved.")
 
 
-def test_sixty_photographs_become_a_report_in_a_few_minutes_of_work(
-    browser: Browser, folder: Path, sidecar: Sidecar, tmp_path: Path
-) -> None:
-    downloads = tmp_path / "downloads"
+class Walk(NamedTuple):
+    """What an inspector saw on the way: texts of the gallery, names of photographs, what was painted on them."""
+
+    ranked: list[str]
+    worst: list[str]
+    n_px_of_the_alarm: tuple[int, int]
+    saved: list[str]
+    back: list[str]
+    traced: NDArray[np.bool_]
+    reloaded: str
+    title: str
+    scale: str
+    painted: NDArray[np.bool_]
+    n_by_state: dict[str, int]
+    report: str
+    n_findings: int
+
+
+@pytest.fixture(scope="module")
+def walk(chrome: Browser, page_url: str, folder: Path, sidecar: Sidecar, tmp_path_factory: pytest.TempPathFactory) -> Walk:
+    """From sixty photographs to the report: the scale by ruler, an alarm deleted, a crack traced, the other three confirmed."""
+    browser, downloads = chrome, tmp_path_factory.mktemp("downloads")
+    browser.set_window_size(1400, 1100)
+    browser.get(page_url)
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     hand, begun = Hand(browser), time.monotonic()
     one(browser, "#inspect-viewer .hint")
@@ -124,9 +146,7 @@ def test_sixty_photographs_become_a_report_in_a_few_minutes_of_work(
     hand.drop(folder)
     eventually(lambda: one(browser, ".progress").text == f"{N_PHOTOGRAPHS} of {N_PHOTOGRAPHS} done")
 
-    scores = [float(text.split("score ")[1].split(",")[0]) for text in gallery(browser)]
-    assert len(scores) == N_PHOTOGRAPHS
-    assert scores == sorted(scores, reverse=True)
+    ranked = gallery(browser)
     hand.press("#inspect-viewer .gallery button")
     worst = [shown(browser)]
 
@@ -138,22 +158,22 @@ def test_sixty_photographs_become_a_report_in_a_few_minutes_of_work(
 
     hand.strike("j")  # an alarm is deleted
     worst.append(shown(browser, *worst))
-    before = painted(browser)
+    n_alarm = int(painted(browser).sum())
     hand.strike("n")
     hand.strike(Keys.DELETE)
     eventually(lambda: "corrected by you" in one(browser, "#inspect-viewer .status").text)
-    assert painted(browser).sum() < before.sum()
+    n_after_alarm = int(painted(browser).sum())
     hand.press("#inspect-viewer .send")
     says(browser, "#inspect-viewer", "Saved: ")
 
     hand.strike("j")  # a crack is traced
     worst.append(shown(browser, *worst))
-    before = painted(browser)
+    n_untraced = int(painted(browser).sum())
     hand.strike("t")
     for place in ((30, 40), (110, 70), (200, 60)):
         hand.click_photograph(*place)
     hand.strike(Keys.ENTER)
-    eventually(lambda: painted(browser).sum() > before.sum())
+    eventually(lambda: painted(browser).sum() > n_untraced)
     traced = painted(browser)
     hand.strike("p")
     hand.press("#inspect-viewer .send")
@@ -164,32 +184,76 @@ def test_sixty_photographs_become_a_report_in_a_few_minutes_of_work(
         hand.strike("c")
         says(browser, "#inspect-viewer", "Saved: the prediction was called correct")
     all_saved(browser)
-    assert [text.split(": ")[0] for text in gallery(browser)[:N_WORST]] == worst
 
-    hand.strike("k")
-    assert shown(browser, worst[4]) == worst[3]
-    hand.strike("k")
-    assert shown(browser, worst[3]) == worst[2]
-    told = gallery(browser)
+    saved, back = gallery(browser), []
+    for place in (4, 3):
+        hand.strike("k")
+        back.append(shown(browser, worst[place]))
     browser.refresh()  # F5
     hand._use("keyboard", "keys", DECIDE_S + KEY_S)
-    eventually(lambda: gallery(browser) == told)
-    assert shown(browser) == worst[2]
-    assert np.array_equal(painted(browser), traced)
-    assert one(browser, "#inspect-viewer .title").text == "Spring"
-    assert one(browser, ".findings .scale-source").text.startswith("By ruler: 50 mm are 200 px.")
+    eventually(lambda: gallery(browser) == saved)
+    reloaded = shown(browser)
+    title, scale = (one(browser, selector).text for selector in ("#inspect-viewer .title", ".findings .scale-source"))
+    again = painted(browser)
 
     all_saved(browser)
     hand.press("#inspect-viewer .report")
     report = downloaded(downloads, "*.html")
     script_s = time.monotonic() - begun
     (found,) = requests.get(f"{sidecar.url}/inspections", timeout=PATIENCE_S).json()["items"]
-    assert found["n_by_state"] == {"unseen": N_PHOTOGRAPHS - 4, "confirmed": 2, "corrected": 2, "rejected": 0}
     browser.get(report.as_uri())
-    text = one(browser, "body").text
-    assert "Bridge 7" in text
-    assert "2 corrected" in text
-    assert "0.25 mm per pixel, as given" in text
-    assert f"Photographs {N_PHOTOGRAPHS}\n" in text
-    assert browser.find_elements(By.CSS_SELECTOR, "section.finding")
     print(f"{dict(hand.counts)}, {hand.seconds / 60:.1f} min by the keystroke-level model, script {script_s:.0f} s")
+    return Walk(
+        ranked,
+        worst,
+        (n_alarm, n_after_alarm),
+        saved,
+        back,
+        traced,
+        reloaded,
+        title,
+        scale,
+        again,
+        found["n_by_state"],
+        report=one(browser, "body").text,
+        n_findings=len(browser.find_elements(By.CSS_SELECTOR, "section.finding")),
+    )
+
+
+def test_sixty_photographs_are_ranked_by_their_scores(walk: Walk) -> None:
+    scores = [float(text.split("score ")[1].split(",")[0]) for text in walk.ranked]
+    assert len(scores) == N_PHOTOGRAPHS
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_an_alarm_that_is_deleted_is_painted_no_more(walk: Walk) -> None:
+    before, after = walk.n_px_of_the_alarm
+    assert after < before
+
+
+def test_the_next_photographs_are_those_of_the_gallery_and_the_way_back_is_the_same(walk: Walk) -> None:
+    assert [text.split(": ")[0] for text in walk.saved[:N_WORST]] == walk.worst
+    assert walk.back == [walk.worst[3], walk.worst[2]]
+
+
+def test_a_reload_shows_the_same_photograph_with_the_crack_that_was_traced(walk: Walk) -> None:
+    assert walk.reloaded == walk.worst[2]
+    assert np.array_equal(walk.painted, walk.traced)
+
+
+def test_a_reload_keeps_the_inspection_and_its_scale(walk: Walk) -> None:
+    assert walk.title == "Spring"
+    assert walk.scale.startswith("By ruler: 50 mm are 200 px.")
+
+
+def test_the_sidecar_has_each_photographs_state(walk: Walk) -> None:
+    assert walk.n_by_state == {"unseen": N_PHOTOGRAPHS - 4, "confirmed": 2, "corrected": 2, "rejected": 0}
+
+
+@pytest.mark.parametrize("words", ["Bridge 7", "2 corrected", "0.25 mm per pixel, as given", f"Photographs {N_PHOTOGRAPHS}\n"])
+def test_the_report_says_what_was_inspected_and_how(walk: Walk, words: str) -> None:
+    assert words in walk.report
+
+
+def test_the_report_has_findings(walk: Walk) -> None:
+    assert walk.n_findings

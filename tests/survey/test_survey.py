@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
+from handler.serve import Server
 from inspection.examining import thumbnail
 from model.inference.boxes import box
 from model.inference.markers import DICTIONARY, SINGLE
@@ -115,77 +117,127 @@ def noted_lines(folder: Path) -> list[bytes]:
     return journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
 
 
-def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(sidecar: Sidecar, front: Front, tmp_path: Path) -> None:
-    """Those that were under way at the kill are asked about again, one for each of its connections."""
+OTHERS = {
+    "wall.png": png(SURFACES[0]),
+    "wall.jpg": jpeg(SURFACES[0]),
+    "wall #1 100% <b>.JPEG": jpeg(SURFACES[1]),
+    os.fsdecode(b"m\xfcr.jpg"): jpeg(SURFACES[2]),
+    "upright.jpg": with_orientation(SURFACES[3], 6),
+    "torn.jpg": jpeg(SURFACES[4])[:2000],
+}
+NORTH = {f"span 1/north/{number}.jpg": jpeg(SURFACES[number % N_SURFACES], quality=80 + number) for number in range(12)}
+PHOTOGRAPHS = NORTH | OTHERS
+PREDICTED = sorted(PHOTOGRAPHS.keys() - {"torn.jpg"})
+
+
+class Resumed(NamedTuple):
+    """A survey that was killed and gone on with, and what the sidecar was asked about until its end and in the run after."""
+
+    folder: Path
+    url: str
+    under_way: Counter[bytes]
+    code: int
+    said: str
+    asked: Counter[bytes]
+    sheet: bytes
+    code_of_next: int
+    asked_by_next: Counter[bytes]
+    sheet_of_next: bytes
+
+
+@pytest.fixture(scope="module")
+def resumed(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Resumed]:
+    """Its folder also holds a note and a hidden file; it was killed while the last line of its journal was being written."""
+    tmp_path = tmp_path_factory.mktemp("killed")
     folder = tmp_path / "survey"
     (folder / "span 1" / "north").mkdir(parents=True)
-    names = [f"span 1/north/{number}.jpg" for number in range(12)]
-    for number, name in enumerate(names):
-        (folder / name).write_bytes(jpeg(SURFACES[number % N_SURFACES], quality=80 + number))
-    others = {
-        "wall.png": png(SURFACES[0]),
-        "wall.jpg": jpeg(SURFACES[0]),
-        "wall #1 100% <b>.JPEG": jpeg(SURFACES[1]),
-        os.fsdecode(b"m\xfcr.jpg"): jpeg(SURFACES[2]),
-        "upright.jpg": with_orientation(SURFACES[3], 6),
-        "torn.jpg": jpeg(SURFACES[4])[:2000],
-        "notes.txt": b"none",
-        ".hidden.jpg": b"none",
-    }
-    for name, content in others.items():
+    for name, content in {**PHOTOGRAPHS, "notes.txt": b"none", ".hidden.jpg": b"none"}.items():
         (folder / name).write_bytes(content)
-    surveyed = sorted([*names, *(name for name in others if name not in ("notes.txt", ".hidden.jpg"))])
-    told = sorted([*surveyed, "notes.txt"])
-
-    front.n_let_through = 8
-    process = begin(folder, front.url)
-    eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 1 + 8)
-    process.kill()
-    end(process)
-    under_way = front.asked - Counter((folder / json.loads(line)["file"]).read_bytes() for line in noted_lines(folder))
-    assert under_way.total() == 2
-    front.n_let_through = 10**9
-    with (results(folder) / "cracks.jsonl").open("ab") as journal:
-        journal.write(b'{"file": "span 1/nor')
-
-    code, said = run(folder, front.url)
-    assert code == 1
-    assert "18 photographs, 8 of them done" in said
-    assert "1 left out, as photographs.csv tells: notes.txt" in said
-    assert "17 predicted, 1 refused, 1 left out" in said
-    each_once = Counter((folder / name).read_bytes() for name in surveyed)
-    assert front.asked == each_once + under_way
-
-    rows = table(folder)
-    assert list(rows) == told
-    assert rows["torn.jpg"]["status"] == "refused"
-    assert "cut short or damaged" in rows["torn.jpg"]["error"]
-    assert (rows["upright.jpg"]["width"], rows["upright.jpg"]["height"]) == ("96", "160")
-    pictures = {
-        kind: sorted(path.relative_to(results(folder) / kind).as_posix() for path in (results(folder) / kind).rglob("*.*"))
-        for kind in ("masks", "overlays")
-    }
-    predicted = [name for name in surveyed if name != "torn.jpg"]
-    assert pictures == {
-        "masks": sorted(f"{name}.png" for name in predicted),
-        "overlays": sorted(f"{name}.jpg" for name in predicted),
-    }
-    for name in ("span 1/north/3.jpg", "upright.jpg", "wall.png"):
-        photograph = (folder / name).read_bytes()
-        for kind, suffix in (("mask", "png"), ("overlay", "jpg")):
-            answer = requests.post(f"{sidecar.url}/predict?response={kind}", data=photograph, timeout=PATIENCE_S)
-            assert (results(folder) / f"{kind}s" / f"{name}.{suffix}").read_bytes() == answer.content
-        assert rows[name]["crack_ratio"] == str(float(answer.headers["X-Crack-Ratio"]))
-        assert rows[name]["crack_score"] == str(float(answer.headers["X-Crack-Score"]))
-        assert rows[name]["model_version"] == answer.headers["X-Crack-Model-Version"]
-
-    sheet = (results(folder) / "index.html").read_bytes()
-    code, said = run(folder, front.url)
-    assert (code, front.asked) == (1, each_once + under_way)
-    assert (results(folder) / "index.html").read_bytes() == sheet
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "sidecar.log", server.inference_url, server.management_url)
+    with Front(sidecar.url) as front:
+        with front.holding(n_let_through=8):
+            process = begin(folder, front.url)
+            eventually(lambda: front.n_held == 2 and len(noted_lines(folder)) == 1 + 8)
+            process.kill()
+            end(process)
+            noted = Counter((folder / json.loads(line)["file"]).read_bytes() for line in noted_lines(folder))
+            under_way = front.asked - noted
+        with (results(folder) / "cracks.jsonl").open("ab") as journal:
+            journal.write(b'{"file": "span 1/nor')
+        code, said = run(folder, front.url)
+        asked, sheet = front.asked.copy(), (results(folder) / "index.html").read_bytes()
+        code_of_next, _ = run(folder, front.url)
+        yield Resumed(
+            folder,
+            sidecar.url,
+            under_way,
+            code,
+            said,
+            asked,
+            sheet,
+            code_of_next,
+            front.asked.copy(),
+            (results(folder) / "index.html").read_bytes(),
+        )
+        front.shutdown()
+    sidecar.stop()
 
 
-def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refused(front: Front, folder: Path) -> None:
+def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(resumed: Resumed) -> None:
+    """Those that were under way at the kill are asked about again, one for each of its connections."""
+    assert resumed.under_way.total() == 2
+    assert resumed.asked == Counter(PHOTOGRAPHS.values()) + resumed.under_way
+
+
+def test_a_survey_that_is_gone_on_with_says_what_was_done_and_what_it_did(resumed: Resumed) -> None:
+    assert "18 photographs, 8 of them done" in resumed.said
+    assert "17 predicted, 1 refused, 1 left out" in resumed.said
+
+
+def test_a_survey_names_what_it_leaves_out_and_its_exit_code_says_so(resumed: Resumed) -> None:
+    assert resumed.code == 1
+    assert "1 left out, as photographs.csv tells: notes.txt" in resumed.said
+
+
+def test_the_table_has_a_row_for_each_file_that_is_not_hidden(resumed: Resumed) -> None:
+    assert list(table(resumed.folder)) == sorted([*PHOTOGRAPHS, "notes.txt"])
+
+
+def test_a_torn_photograph_is_refused_with_the_reason(resumed: Resumed) -> None:
+    row = table(resumed.folder)["torn.jpg"]
+    assert row["status"] == "refused"
+    assert "cut short or damaged" in row["error"]
+
+
+def test_the_size_of_a_turned_photograph_is_that_of_the_upright_one(resumed: Resumed) -> None:
+    row = table(resumed.folder)["upright.jpg"]
+    assert (row["width"], row["height"]) == ("96", "160")
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("masks", "png"), ("overlays", "jpg")])
+def test_each_predicted_photograph_has_its_pictures(resumed: Resumed, kind: str, suffix: str) -> None:
+    pictures = results(resumed.folder) / kind
+    found = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.*"))
+    assert found == sorted(f"{name}.{suffix}" for name in PREDICTED)
+
+
+@pytest.mark.parametrize("name", ["span 1/north/3.jpg", "upright.jpg", "wall.png"])
+@pytest.mark.parametrize(("kind", "suffix"), [("mask", "png"), ("overlay", "jpg")])
+def test_pictures_and_figures_are_those_that_the_sidecar_answers(resumed: Resumed, kind: str, suffix: str, name: str) -> None:
+    answer = requests.post(f"{resumed.url}/predict?response={kind}", data=PHOTOGRAPHS[name], timeout=PATIENCE_S)
+    row = table(resumed.folder)[name]
+    assert (results(resumed.folder) / f"{kind}s" / f"{name}.{suffix}").read_bytes() == answer.content
+    assert row["crack_ratio"] == str(float(answer.headers["X-Crack-Ratio"]))
+    assert row["crack_score"] == str(float(answer.headers["X-Crack-Score"]))
+    assert row["model_version"] == answer.headers["X-Crack-Model-Version"]
+
+
+def test_a_survey_that_is_done_asks_about_nothing_again_and_leaves_its_sheet(resumed: Resumed) -> None:
+    assert (resumed.code_of_next, resumed.asked_by_next) == (1, resumed.asked)
+    assert resumed.sheet_of_next == resumed.sheet
+
+
+def test_what_has_changed_or_is_missing_is_examined_again_and_nothing_else(front: Front, folder: Path) -> None:
     assert run(folder, front.url)[0] == 0
     before = table(folder)
     (folder / "0.jpg").write_bytes(jpeg(SURFACES[1]))
@@ -201,13 +253,16 @@ def test_a_changed_photograph_is_asked_about_again_and_another_threshold_is_refu
     assert table(folder)["0.jpg"]["crack_ratio"] == before["1.jpg"]["crack_ratio"]
     assert sorted(path.name[0] for path in (results(folder) / "masks").iterdir()) == ["0", "1", "2", "3", "5", "n"]
 
-    code, said = run(folder, front.url, "--threshold", "0.5")
+
+def test_another_threshold_is_refused_as_figures_of_two_cannot_be_compared(resumed: Resumed) -> None:
+    code, said = run(resumed.folder, resumed.url, "--threshold", "0.5")
     assert code == 2
     assert "holds a survey with quality normal, threshold of the model; this one has quality normal, threshold 0.5" in said
-    assert front.asked.total() == 6 + 4
-    out = str(folder.parent / "strict")
-    assert run(folder, front.url, "--threshold", "0.5", "--out", out)[0] == 1
-    assert '"threshold":0.5' in (Path(out) / "cracks.jsonl").read_text()
+
+
+def test_a_survey_with_another_threshold_may_have_another_folder(resumed: Resumed, tmp_path: Path) -> None:
+    assert run(resumed.folder, resumed.url, "--threshold", "0.5", "--out", str(tmp_path / "strict"))[0] == 1
+    assert '"threshold":0.5' in (tmp_path / "strict" / "cracks.jsonl").read_text()
 
 
 def test_a_photograph_too_wide_for_a_jpeg_gets_a_smaller_overlay(sidecar: Sidecar, folder: Path) -> None:
