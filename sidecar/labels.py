@@ -17,7 +17,7 @@ from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recog
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
 from model.inference.segmenter import threshold_level
-from model.inference.structure import jpeg_segments, picture, png_chunks
+from model.inference.structure import picture_parts
 from sidecar.copies import Description
 from sidecar.masks import read_mask
 
@@ -192,21 +192,22 @@ def without_position(data: bytes) -> bytes:
     Raises:
         ValueError: it is no JPEG or PNG that `photograph.decode` reads.
     """
-    needed, orientation = picture(data)
-    if needed.startswith(PNG_SIGNATURE):
-        at = next(png_chunks(needed)).end  # behind IHDR
-        return needed[:at] + _png_turn(orientation) + needed[at:]
-    start, *parts = (_jpeg_part(needed[segment.start : segment.end]) for segment in jpeg_segments(needed))
-    return start + _jpeg_turn(orientation) + b"".join(parts)
+    parts, orientation = picture_parts(data)
+    if data.startswith(PNG_SIGNATURE):
+        signature, header, *others = parts
+        return b"".join((signature, header, _png_turn(orientation), *others))
+    start, *others = parts
+    return b"".join((start, _jpeg_turn(orientation), *map(_jpeg_part, others)))
 
 
-def _jpeg_part(segment: bytes) -> bytes:
+def _jpeg_part(segment: memoryview) -> bytes | memoryview:
     """The parts of a segment that are kept: the picture, and the formula by which decoders make RGB of it."""
     if segment[1] in _JPEG_PICTURE:
         return segment
-    if segment.startswith(b"\xff\xe0") and segment[4:9] == b"JFIF\0":
+    begin = bytes(segment[:9])
+    if begin.startswith(b"\xff\xe0") and begin.endswith(b"JFIF\0"):
         return _JFIF
-    if segment.startswith(b"\xff\xee") and segment[4:9] == b"Adobe":
+    if begin.startswith(b"\xff\xee") and begin.endswith(b"Adobe"):
         return b"\xff\xee\x00\x0eAdobe" + segment[9:16]
     return b""
 

@@ -107,6 +107,15 @@ def png_chunks(data: bytes) -> Iterator[Chunk]:
 def picture(data: bytes) -> tuple[bytes, int]:
     """The same picture in a file without all that isn't needed to decode it, and its EXIF orientation, 1 to 8.
 
+    `data` and errors are as those of `picture_parts`.
+    """
+    parts, orientation = picture_parts(data)
+    return b"".join(parts), orientation
+
+
+def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
+    """The segments of a JPEG that are needed to decode it, or a PNG's signature and such chunks; and the EXIF orientation.
+
     Args:
         data: a JPEG or PNG file by its signature.
 
@@ -136,7 +145,7 @@ def picture(data: bytes) -> tuple[bytes, int]:
                 kept.append(view[segment.start : segment.end])
             elif orientation == 1 and data.startswith(b"Exif\0\0", segment.start + 4):
                 orientation = read_orientation(data[segment.start + 10 : segment.end])
-    return b"".join(kept), orientation
+    return kept, orientation
 
 
 def exif_block(data: bytes) -> bytes:
