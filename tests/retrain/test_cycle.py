@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -225,33 +225,94 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
         running.stop()
 
 
-def test_a_retraining_from_nothing_to_do_to_production_and_back(system: System) -> None:
-    adopted = system.run("adopt")
-    assert adopted.returncode == 0, adopted.stderr
-    assert system.run().returncode == 4
+class Retraining(NamedTuple):
+    """What was seen as a fresh system got labels, as their model went into production, and as the one before came back."""
 
-    system.label(PROMOTED)
-    plan = system.run("--dry-run")
-    assert f"{N_LABELS} labels are accepted" in plan.stdout
-    done = system.run("--force", "--yes")
-    assert done.returncode == 0, done.stdout + done.stderr
-    second = system.version()
-    assert second != system.first
-    assert f"Version {second} is in production" in done.stdout
-    assert system.job()["state"] == "promoted"
+    adopted: "subprocess.CompletedProcess[str]"
+    without_labels: "subprocess.CompletedProcess[str]"
+    plan: str
+    done: "subprocess.CompletedProcess[str]"
+    version: str
+    job: dict[str, Any]
+    commit: str
+    pictures: list[Path]
+    aliases: dict[str, str]
+    back: "subprocess.CompletedProcess[str]"
+    version_back: str
+    aliases_back: dict[str, str]
+    status: str
+    history: str
+
+
+@pytest.fixture(scope="module")
+def retraining(system: System) -> Retraining:
     workspace = system.folder / "retrain_workspace"
-    log = subprocess.run(["git", "log", "-1", "--format=%B"], cwd=workspace, capture_output=True, text=True, check=True).stdout
-    assert log.startswith(f"{second}: promoted")
-    assert (workspace / "report" / "pictures").is_dir()
-    aliases = system.aliases()
-    assert (int(aliases["previous"]), int(aliases["champion"])) == (1, 2)
+    adopted, without_labels = system.run("adopt"), system.run()
+    system.label(PROMOTED)
+    plan, done = system.run("--dry-run").stdout, system.run("--force", "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    log = ["git", "log", "-1", "--format=%B"]
+    return Retraining(
+        adopted,
+        without_labels,
+        plan,
+        done,
+        version=system.version(),
+        job=system.job(),
+        commit=subprocess.run(log, cwd=workspace, capture_output=True, text=True, check=True).stdout,
+        pictures=list((workspace / "report" / "pictures").iterdir()),
+        aliases=system.aliases(),
+        back=system.run("rollback"),
+        version_back=system.version(),
+        aliases_back=system.aliases(),
+        status=system.run("status").stdout,
+        history=system.run("history").stdout,
+    )
 
-    back = system.run("rollback")
-    assert back.returncode == 0, back.stderr
-    assert system.version() == system.first
-    assert system.aliases() == {**aliases, "champion": aliases["previous"], "previous": aliases["champion"]}
-    assert second in system.run("status").stdout
-    assert "promoted" in system.run("history").stdout
+
+def test_the_served_model_is_adopted(retraining: Retraining) -> None:
+    assert retraining.adopted.returncode == 0, retraining.adopted.stderr
+
+
+def test_without_labels_there_is_nothing_to_do(retraining: Retraining) -> None:
+    assert retraining.without_labels.returncode == 4
+
+
+def test_a_plan_says_how_many_labels_are_accepted(retraining: Retraining) -> None:
+    assert f"{N_LABELS} labels are accepted" in retraining.plan
+
+
+def test_a_better_model_goes_into_production(system: System, retraining: Retraining) -> None:
+    assert retraining.version != system.first
+    assert f"Version {retraining.version} is in production" in retraining.done.stdout
+
+
+def test_the_sidecar_says_what_became_of_a_retraining(retraining: Retraining) -> None:
+    assert retraining.job["state"] == "promoted"
+
+
+def test_its_commit_says_which_version_was_promoted_and_has_pictures(retraining: Retraining) -> None:
+    assert retraining.commit.startswith(f"{retraining.version}: promoted")
+    assert retraining.pictures
+
+
+def test_the_registry_calls_the_new_version_champion_and_the_one_before_previous(retraining: Retraining) -> None:
+    assert (int(retraining.aliases["previous"]), int(retraining.aliases["champion"])) == (1, 2)
+
+
+def test_a_rollback_brings_the_version_before_back(system: System, retraining: Retraining) -> None:
+    assert retraining.back.returncode == 0, retraining.back.stderr
+    assert retraining.version_back == system.first
+
+
+def test_a_rollback_exchanges_the_names_in_the_registry(retraining: Retraining) -> None:
+    before, after = retraining.aliases, retraining.aliases_back
+    assert after == {**before, "champion": before["previous"], "previous": before["champion"]}
+
+
+def test_status_and_history_tell_of_a_version_that_was_rolled_back(retraining: Retraining) -> None:
+    assert retraining.version in retraining.status
+    assert "promoted" in retraining.history
 
 
 def test_inverted_masks_are_not_learned_from_and_said_to_be_so(system: System) -> None:
@@ -276,6 +337,7 @@ def test_empty_masks_are_not_learned_from_and_said_to_be_so(system: System) -> N
     assert system.version() == before
 
 
+@pytest.mark.usefixtures("retraining")  # whose model is promoted
 def test_a_clone_of_the_workspace_brings_back_data_and_models_and_repeats_the_figures(system: System) -> None:
     """A threaded sum's order may differ, so the same training gives nearly the same figures."""
     workspace, clone = system.folder / "retrain_workspace", system.folder / "clone"
