@@ -1,8 +1,7 @@
 """Writes files that are complete or absent, even after a kill or a power cut; everything that writes such files uses this
 module.
 
-Left to others: code in a model's archive, which may not import this (`model.inference`); checkpoints, which torch writes; and
-a survey's pictures, which are made again if they are missing.
+Left to others: a survey's journal, which grows (`survey.folder`), and its pictures, which are made again if they are missing.
 """
 
 import os

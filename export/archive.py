@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from crack.files import whole
 from model.inference import card, runtime
 
 _ROOT = Path(__file__).parent.parent
@@ -20,7 +21,7 @@ class ArchiveError(RuntimeError):
 
 
 def write_archive(networks_dir: Path, model_card: card.ModelCard, archive_path: Path) -> None:
-    """Pack everything that a worker needs but Python packages; `archive_path` is replaced in one step.
+    """Pack everything that a worker needs but Python packages; `archive_path` is replaced as `crack.files` does.
 
     Args:
         networks_dir: holds the network's files; those that the card's backends read are packed.
@@ -36,7 +37,7 @@ def write_archive(networks_dir: Path, model_card: card.ModelCard, archive_path: 
         shutil.copy(_ROOT / "model" / "__init__.py", content / "model")
         for name in _network_files(model_card):
             shutil.copy(networks_dir / name, content)
-        model_card.write(content / card.FILE_NAME)
+        (content / card.FILE_NAME).write_bytes(model_card.to_json())
         command = [
             sys.executable,
             "-m",
@@ -53,7 +54,8 @@ def write_archive(networks_dir: Path, model_card: card.ModelCard, archive_path: 
         packed = Path(work, archive_path.name)
         if finished.returncode != 0 or not packed.is_file():
             raise ArchiveError(f"torch-model-archiver failed with status {finished.returncode}: {finished.stderr.strip()}")
-        packed.replace(archive_path)
+        with packed.open("rb") as made, whole(archive_path) as archive:
+            shutil.copyfileobj(made, archive)
 
 
 def repack(archive_path: Path) -> card.ModelCard:

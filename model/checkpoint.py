@@ -5,7 +5,6 @@ are those of what is kept.
 """
 
 import copy
-import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from crack import files
 from model.attention_unet import AttentionUNet
 from model.inference import card as model_card
 from model.inference import runtime
@@ -30,12 +30,8 @@ REFERENCE = Backend("onnxruntime", "fp32")  # whose file holds the weights unrou
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:
     """Save so that a kill or a power cut leaves either the old file or the new one, never half of one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with files.whole(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def rounded(network: nn.Module) -> nn.Module:
@@ -47,7 +43,7 @@ def rounded(network: nn.Module) -> nn.Module:
 
 def save(path: Path, network: AttentionUNet, card: ModelCard) -> None:
     """Write the weights, and the card beside them."""
-    card.write(path.with_suffix(".json"))
+    files.write_whole(path.with_suffix(".json"), card.to_json())
     write_whole(path, _kept(network))
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from crack.files import write_whole
 from crack.neighbours import session
 from model import checkpoint
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
@@ -160,7 +161,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{name}, {model}\n\n{figures.to_markdown()}\nreport: {page}")
     if options.record and card is not None:
         card = ModelCard.read(path.with_suffix(".json"))  # another evaluation may have recorded meanwhile
-        replace(card, figures={**card.figures, name: figures.to_dict()}).write(path.with_suffix(".json"))
+        card = replace(card, figures={**card.figures, name: figures.to_dict()})
+        write_whole(path.with_suffix(".json"), card.to_json())
         logger.info("recorded in %s", path.with_suffix(".json"))
     return 0
 

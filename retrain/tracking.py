@@ -20,6 +20,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from crack.files import write_whole
 from crack.neighbours import ask_without_proxy
 from crack.serving import served
 from crack.stores.states import JobState
@@ -66,8 +67,8 @@ class Tracking:
             target = folder / FILES / place
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copytree(path, target) if path.is_dir() else shutil.copy(path, target)
-        card.write(folder / CARD_FILE)
-        (folder / RECORD_FILE).write_text(json.dumps({"figures": dict(figures), "tags": dict(tags)}))
+        write_whole(folder / CARD_FILE, card.to_json())
+        write_whole(folder / RECORD_FILE, json.dumps({"figures": dict(figures), "tags": dict(tags)}).encode())
         return self.send_waiting()
 
     def send_waiting(self) -> bool:

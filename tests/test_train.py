@@ -341,7 +341,7 @@ def test_a_fast_machine_takes_the_steps_of_the_recipe(surfaces: Path, tiny_param
 def test_a_former_archive_is_refused_for_training_with_what_to_do(tmp_path: Path) -> None:
     architecture = {"name": "Attention U-Net (Oktay et al. 2018)", "width": 24, "depth": 4, "n_parameters": 3023573}
     path = tmp_path / "attention_unet_20260101-000000.pth"
-    replace(CARD, architecture=architecture).write(path.with_suffix(".json"))
+    path.with_suffix(".json").write_bytes(replace(CARD, architecture=architecture).to_json())
     checkpoint.write_whole(path, {})
     with pytest.raises(ValueError, match=r"20260101-000000 .* first releases, .* not trained any more\. Begin with"):
         checkpoint.load(path)

@@ -67,10 +67,9 @@ class ModelCard:
                 "expected tiles of at least three overlaps and five strides, and a multiple of the stride."
             )
 
-    def write(self, path: Path) -> None:
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(asdict(self), indent=2) + "\n")
-        temporary.replace(path)
+    def to_json(self) -> bytes:
+        """What `parse` reads."""
+        return f"{json.dumps(asdict(self), indent=2)}\n".encode()
 
     @classmethod
     def read(cls, path: Path) -> "ModelCard":

@@ -78,7 +78,7 @@ class Past:
             (at / name).write_text(f"{name} {number}")
         former = {"version": VERSIONS[0], "training": {"parent": None}} if number else None
         card = replace(CARD, version=VERSIONS[number], training={**CARD.training, "parent": former})
-        card.write(at / "models" / "model.json")
+        (at / "models" / "model.json").write_bytes(card.to_json())
         for k, pair in enumerate(read_pairs(at / "data", [FEEDBACK], HELD_OUT)):
             (at / "report" / "pictures" / f"{k:02d} label, champion, challenger.jpg").write_text(
                 f"shows {pair.image_path.stem}"
