@@ -1,4 +1,4 @@
-"""How long the end of a very large survey takes, and how much memory: resume, tables, contact sheet and its filter.
+"""How long the end of a very large survey takes, and how much memory: resume, tables, contact sheet and its filter, report.
 
 A few drawn photographs are surveyed; their rows are repeated under new names until there are `--n`, each with a file of its own
 and a mask and an overlay (links to the few). Then `crack survey` goes on with that survey: it finds nothing to do, and writes
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -25,6 +26,34 @@ SIZE_HW = (384, 544)
 N_DRAWN = 40
 LINKS = 10_000  # to one file: file systems have a limit
 PER_FOLDER = 10_000
+OPEN = "import sys; from pathlib import Path; from survey.folder import Survey; Survey(Path(sys.argv[1]), None).close()"
+
+
+class Cost(NamedTuple):
+    """Of a command. `first_s`: until it has printed its first line."""
+
+    first_s: float
+    wall_s: float
+    processor_s: float
+    memory_gb: float
+
+    def __str__(self) -> str:
+        return f"{self.wall_s:.0f} s, {self.processor_s:.0f} s of the processor, {self.memory_gb:.2f} GB at most"
+
+
+def cost(*command: str) -> Cost:
+    """Of a command of Python's; its start is part of it."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    if process.stdout is None:
+        raise RuntimeError("The command has no output.")
+    told = process.stdout.readline()
+    first_s = time.perf_counter() - started
+    told += process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise RuntimeError(f"{command} ended with {status}: {told}")
+    return Cost(first_s, time.perf_counter() - started, used.ru_utime + used.ru_stime, used.ru_maxrss / 1e6)
 
 
 def prepare(work: Path, n: int) -> tuple[Path, Path]:
@@ -63,21 +92,11 @@ def prepare(work: Path, n: int) -> tuple[Path, Path]:
 
 
 def measure(source: Path, out: Path) -> None:
-    """Print what `crack survey` takes that finds each photograph answered."""
-    started = time.perf_counter()
-    command = [sys.executable, "-m", "crack", "survey", str(source), "--out", str(out), "--engine", "local"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    if process.stdout is None:
-        raise RuntimeError("The survey has no output.")
-    first = process.stdout.readline()
-    resumed_s = time.perf_counter() - started
-    rest = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise RuntimeError(f"crack survey ended with {status}: {first}{rest}")
-    whole_s = time.perf_counter() - started
-    print(f"until it knows what is left: {resumed_s:.0f} s; tables and sheet: {whole_s - resumed_s:.0f} s;", end=" ")
-    print(f"{used.ru_utime + used.ru_stime:.0f} s of the processor; {used.ru_maxrss / 1e6:.2f} GB at most")
+    """Print what opening the journal takes, `crack survey` that finds each photograph answered, and `crack report`."""
+    print(f"opening the journal: {cost('-c', OPEN, str(out))}", flush=True)
+    whole = cost("-m", "crack", "survey", str(source), "--out", str(out), "--engine", "local")
+    print(f"survey: {whole}; {whole.first_s:.0f} s of it until it knows what is left", flush=True)
+    print(f"report: {cost('-m', 'crack', 'report', str(out))}", flush=True)
     for path in sorted(out.iterdir()):
         if path.is_file():
             print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB")
@@ -104,7 +123,9 @@ def look(out: Path, n: int) -> None:
             while "found" not in browser.execute_script("return document.getElementById('count').textContent"):
                 time.sleep(0.02)
             times.append(time.perf_counter() - started)
-        print(f"contact sheet in Chromium: opened in {opened_s:.1f} s, first filter {times[0]:.1f} s, next {times[1]:.2f} s")
+        heap_mb = browser.execute_script("return performance.memory.usedJSHeapSize") / 1e6
+        print(f"contact sheet in Chromium: opened in {opened_s:.1f} s, first filter {times[0]:.1f} s,", end=" ")
+        print(f"next {times[1]:.2f} s; {heap_mb:.0f} MB of JavaScript")
 
 
 def main() -> None:

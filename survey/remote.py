@@ -52,10 +52,11 @@ class UrlSource:
     def read(self, file: str) -> tuple[bytes, int]:
         url = f"{self.root}/{file}"
         store, path = _opened(url)
-        mtime_ns = 0
-        with suppress(Exception):  # what it is known by then are its bytes
-            mtime_ns = _state(store.info(path))[1]
-        return _tried(partial(store.cat_file, path), url), mtime_ns
+        mtime_ns = self._states[file][1] if file in self._states else 0
+        if not mtime_ns:
+            with suppress(Exception):  # what it is known by then are its bytes
+                mtime_ns = _state(store.info(path))[1]
+        return _tried(partial(store.cat_file, path, start=0), url), mtime_ns  # not from 0, S3's would ask for the size first
 
     def state(self, file: str) -> tuple[int, int]:
         found = self._states.get(file)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 BUCKET = "photographs"
 
@@ -21,6 +22,7 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in {**settings, "AWS_ENDPOINT_URL": url}.items():
         monkeypatch.setenv(name, value)
     boto3.client("s3").create_bucket(Bucket=BUCKET)
+    S3FileSystem.clear_instance_cache()  # of an earlier server
     yield url
     server.stop()
 

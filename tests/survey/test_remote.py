@@ -1,6 +1,8 @@
 """Photographs in a store: a real S3 server (moto's), a real HTTP server; and lists and patterns of files."""
 
 import csv
+import logging
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -80,6 +82,22 @@ def test_files_and_patterns_of_a_folder_are_those_and_no_others(tmp_path: Path) 
     assert (str(source), files, list(others)) == (str(tmp_path), sorted(PHOTOGRAPHS), ["notes.txt"])
     with pytest.raises(ValueError, match=r"gone\.jpg: expected a folder of photographs, photographs, or an orthomosaic"):
         open_source([str(tmp_path / "notes.txt"), str(tmp_path / "gone.jpg")])
+
+
+def test_a_photograph_of_a_bucket_is_asked_for_once_and_its_time_too_unless_it_is_listed(
+    bucket: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="werkzeug")
+
+    def asked(source: remote.UrlSource) -> list[str]:
+        caplog.clear()
+        assert source.read("pier 1/wall.jpg")[0] == PHOTOGRAPHS["pier 1/wall.jpg"]
+        return re.findall(r"(HEAD|GET) /", caplog.text)
+
+    listed = remote.UrlSource(bucket)
+    assert asked(listed) == ["HEAD", "GET"]
+    listed.photographs(tmp_path)
+    assert asked(listed) == ["GET"]
 
 
 class Shaky(BaseHTTPRequestHandler):
