@@ -4,7 +4,7 @@ each is read once, where it is looked at.
 
 import datetime
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,21 +67,17 @@ class UrlSource:
 
     def photographs(self, out: Path) -> Found:
         store, root = _opened(self.root)
-        entries: dict[str, Mapping[str, Any]] = {}
+        states: dict[str, tuple[int, int]] = {}
         for pattern in self.patterns or (self.root,):
-            path = _opened(pattern)[1]
-            look = partial(store.find, path, detail=True)
-            if self.patterns:
-                look = partial(store.glob, path, detail=True) if GLOB & set(path) else partial(_one, store, path)
-            entries |= _tried(look, pattern)
-        files = {path.removeprefix(root).lstrip("/"): entry for path, entry in entries.items() if entry["type"] == "file"}
-        surveys = tuple(f"{name.removesuffix(JOURNAL)}" for name in files if name.rpartition("/")[2] == JOURNAL)
+            for path, state in _below(store, root) if not self.patterns else _matching(store, _opened(pattern)[1], pattern):
+                states[path.removeprefix(root).lstrip("/")] = state
+        surveys = tuple(f"{name.removesuffix(JOURNAL)}" for name in states if name.rpartition("/")[2] == JOURNAL)
         found: list[str] = []
         others: dict[str, str] = {}
-        for name in sorted(files):
+        for name in sorted(states):
             if any(map(is_hidden, name.split("/"))) or (surveys and name.startswith(surveys)):
                 continue
-            self._states[name] = _state(files[name])
+            self._states[name] = states.pop(name)
             reason = self._no_photograph(name)
             if reason:
                 others[name] = reason
@@ -132,8 +128,32 @@ def open_url(names: Sequence[str]) -> UrlSource:
     return UrlSource(f"{scheme}://{'/'.join(common)}", tuple(urls))
 
 
-def _one(store: Any, path: str) -> dict[str, Any]:
-    return {path: store.info(path)}
+def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Files and their states. One folder at a time is in memory: what a store tells of a file takes 1.4 KB, its state 0.3."""
+    folders, seen = [root], {root}
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = _tried(partial(store.ls, folder, detail=True), folder)
+        except FileNotFoundError:
+            continue
+        for entry in entries:
+            path = entry["name"].rstrip("/")
+            if entry["type"] == "file":
+                yield entry["name"], _state(entry)
+            elif path not in seen:
+                seen.add(path)
+                folders.append(path)
+        store.invalidate_cache()
+
+
+def _matching(store: Any, path: str, pattern: str) -> Iterator[tuple[str, tuple[int, int]]]:
+    """As `_below`, of a file or a pattern."""
+    is_glob = bool(GLOB & set(path))
+    found = _tried(partial(store.glob if is_glob else store.info, path, **{"detail": True} if is_glob else {}), pattern)
+    for each, entry in found.items() if is_glob else [(path, found)]:
+        if entry["type"] == "file":
+            yield each, _state(entry)
 
 
 def _opened(url: str) -> tuple[Any, str]:
