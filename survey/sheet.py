@@ -2,7 +2,8 @@
 
 Ranked by `crack_score`, the highest first; after them what has none, by its share of crack; then what was not predicted, with
 the reason. Filtering reaches all photographs: with further pages their names and shares are in `sheet/all.js`, which is loaded
-when somebody filters.
+when somebody filters. Photographs after the first ones show their overlays in place of thumbnails: to read a million of these
+from the journal by rank would take an hour.
 """
 
 import math
@@ -22,6 +23,7 @@ from survey.pictures import mask_name, overlay_name
 
 NAME, PAGES = "index.html", "sheet"
 PER_PAGE = 1000  # with some 8 KB each a phone still opens it
+_N_THUMBNAILS = 50 * PER_PAGE
 _MAX_MISSING = 1000  # all are in photographs.csv
 
 
@@ -86,9 +88,17 @@ class ContactSheet:
         return survey.folder / NAME
 
     def _rows(self, survey: Survey, page: int) -> Iterator[dict[str, object]]:
-        ranked = self._ranked[(page - 1) * PER_PAGE : page * PER_PAGE]
-        for row in survey.rows(file for _, _, file in ranked):
-            yield {"row": row, "mask": _link(mask_name(row.file)), "overlay": _link(overlay_name(row.file))}
+        first = (page - 1) * PER_PAGE
+        for number, (rank, share, file) in enumerate(self._ranked[first : first + PER_PAGE], first):
+            row = survey.find(file) if number < _N_THUMBNAILS else None
+            yield {
+                "file": file,
+                "score": None if rank == math.inf else -rank,
+                "share": -share,
+                "thumbnail": row.thumbnail if row else None,
+                "mask": _link(mask_name(file)),
+                "overlay": _link(overlay_name(file)),
+            }
 
     def _all(self) -> dict[str, object]:
         """By rank: names, shares and scores, and links of those whose names don't give them."""

@@ -14,7 +14,6 @@ from inspection.findings import Photograph
 from inspection.rows import Status
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
-from survey import workbook
 from survey.findings import Findings
 from survey.folder import Survey
 from survey.workbook import Workbook
@@ -61,7 +60,7 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
 
         yield add
         book.close()
-        if max(sheet.n_lines for sheet in sheets) > workbook.MAX_LINES:
+        if book.is_full:
             (survey.folder / WORKBOOK).unlink(missing_ok=True)
         else:
             with survey.whole(WORKBOOK) as path:

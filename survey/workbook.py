@@ -13,9 +13,14 @@ _MAX_CHARACTERS = 32_767  # of a cell
 
 
 class Workbook:
-    """A workbook that lies at `path` once it is closed."""
+    """A workbook that lies at `path` once it is closed.
+
+    Attributes:
+        is_full: a sheet got more than `MAX_LINES`; nothing is written any more.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.is_full = False
         options = {"constant_memory": True, "tmpdir": str(path.parent), "strings_to_formulas": False, "strings_to_urls": False}
         self._book = xlsxwriter.Workbook(str(path), options)
         self._bold = self._book.add_format({"bold": True})
@@ -26,22 +31,24 @@ class Workbook:
         for number, column in enumerate(columns):
             sheet.set_column(number, number, 40 if column == "file" else max(10, len(column) + 2))
             sheet.write_string(0, number, column, self._bold)
-        return Sheet(sheet)
+        return Sheet(self, sheet)
 
     def close(self) -> None:
         self._book.close()
 
 
 class Sheet:
-    """One table. `n_lines`: below its header."""
+    """One table."""
 
-    def __init__(self, sheet: Any) -> None:
-        self.n_lines = 0
+    def __init__(self, book: Workbook, sheet: Any) -> None:
+        self._book = book
         self._sheet = sheet
+        self._n_lines = 0
 
     def add(self, line: Sequence[Any]) -> None:
-        """Numbers, texts and None; nothing any more beyond `MAX_LINES`."""
-        self.n_lines += 1
-        if self.n_lines <= MAX_LINES:
+        """Numbers, texts and None."""
+        self._n_lines += 1
+        self._book.is_full |= self._n_lines > MAX_LINES
+        if not self._book.is_full:
             texts = (printable(value)[:_MAX_CHARACTERS] if isinstance(value, str) else value for value in line)
-            self._sheet.write_row(self.n_lines, 0, texts)
+            self._sheet.write_row(self._n_lines, 0, texts)

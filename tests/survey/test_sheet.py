@@ -1,14 +1,17 @@
 """A contact sheet with more photographs than one page takes, in a real Chromium."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from inspection.findings import Photograph
 from inspection.rows import Row, Status
 from inspection.taken import Taken
+from survey import sheet as sheets
 from survey.folder import Survey
 from survey.sheet import PER_PAGE, ContactSheet
 from tests.waiting import eventually
@@ -22,7 +25,8 @@ def write(folder: Path, files: Sequence[str]) -> Path:
     survey, sheet = Survey(folder, QUESTION), ContactSheet()
     for number, file in enumerate(files):
         ratio = (number % 1000) / 1000
-        row = Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=1 - number / len(files))
+        score = 1 - number / len(files)
+        row = Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=score, thumbnail="THUMBNAIL")
         survey.append(row)
         sheet.add(Photograph(row, None, Taken()))
     path = sheet.write(survey, "bridge", "")
@@ -75,3 +79,14 @@ def test_pages_of_a_larger_survey_before_it_are_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "sheet").iterdir()) == ["2.html", "all.js"]
     write(tmp_path, files[:PER_PAGE])
     assert not (tmp_path / "sheet").exists()
+
+
+def test_photographs_far_behind_show_their_overlays_in_place_of_thumbnails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sheets, "_N_THUMBNAILS", PER_PAGE)
+    files = [f"{number:04}.jpg" for number in range(PER_PAGE + 1)]
+    page = write(tmp_path, files)
+    first, second = (re.findall('<img src="([^"]+)"', path.read_text()) for path in (page, tmp_path / "sheet" / "2.html"))
+    assert set(first) == {"data:image/jpeg;base64,THUMBNAIL"}
+    assert second == [f"../overlays/{files[-1]}.jpg"]
