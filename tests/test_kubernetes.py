@@ -13,7 +13,9 @@ import pytest
 import requests
 import yaml
 
+from deploy.lock import direct
 from handler.serve import Server
+from tests import kuberay
 from tests.conftest import ROOT, start_server
 from tests.waiting import PATIENCE_S, eventually
 
@@ -24,6 +26,7 @@ VALUES = "prometheus-adapter.yaml"  # of a chart; no resource
 # Lists that a patch merges by this key, as Kubernetes does; others it replaces.
 MERGE_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
 NAME = "app.kubernetes.io/name"
+COMPONENT = "app.kubernetes.io/component"  # of a Ray cluster's pods, whose name is KubeRay's own
 
 Resource = dict[str, Any]
 
@@ -58,6 +61,21 @@ def merged(base: Resource, patch: Resource) -> Resource:
     return result
 
 
+def patched(resource: Resource, operations: list[Resource]) -> None:
+    """By JSON patch (RFC 6902), as far as the components need it: Kubernetes can't merge lists of others' kinds."""
+    for operation in operations:
+        *way, last = operation["path"].strip("/").split("/")
+        parent: Any = resource
+        for name in way:
+            parent = parent[name]
+        if last == "-":
+            parent.append(operation["value"])
+        else:
+            assert operation["op"] == "replace"
+            assert last in parent
+            parent[last] = operation["value"]
+
+
 def build(folder: str, *components: str) -> list[Resource]:
     """What `kubectl apply -k` would send."""
     resources = [resource for file in kustomization(folder)["resources"] for resource in read(FOLDER / folder / file)]
@@ -65,19 +83,24 @@ def build(folder: str, *components: str) -> list[Resource]:
         contents = kustomization(component)
         for patch in contents.get("patches", []):
             (change,) = read(FOLDER / component / patch["path"])
-            change["metadata"].pop("namespace")
+            wanted = patch.get("target") or {"kind": change["kind"], "name": change["metadata"]["name"]}
             (place,) = (
                 number
                 for number, resource in enumerate(resources)
-                if (resource["kind"], resource["metadata"]["name"]) == (change["kind"], change["metadata"]["name"])
+                if (resource["kind"], resource["metadata"]["name"]) == (wanted["kind"], wanted["name"])
             )
-            resources[place] = merged(resources[place], change)
+            if isinstance(change, list):
+                patched(resources[place], change)
+            else:
+                change["metadata"].pop("namespace")
+                resources[place] = merged(resources[place], change)
         resources += [resource for file in contents.get("resources", []) for resource in read(FOLDER / component / file)]
     return resources
 
 
 BASE = build("base")
-BUILDS = {"base": BASE, "base and components": build("base", *COMPONENTS), "train": build("train")}
+BUILDS = {"base": BASE, "base and components": build("base", *COMPONENTS), "train": build("train"), "ray": build("ray")}
+BUILDS["ray and cards"] = build("ray", "ray-gpu")
 ALL = [(f"{name}: {each['kind']} {each['metadata']['name']}", each) for name, found in BUILDS.items() for each in found]
 
 
@@ -93,12 +116,16 @@ def named(resources: list[Resource], kind: str, name: str) -> Resource:
 def templates(resources: list[Resource]) -> list[Resource]:
     """Of all pods that are started."""
     found = [each["spec"]["template"] for each in of_kind(resources, "Deployment", "Job")]
-    return found + [each["spec"]["jobTemplate"]["spec"]["template"] for each in of_kind(resources, "CronJob")]
+    found += [each["spec"]["jobTemplate"]["spec"]["template"] for each in of_kind(resources, "CronJob")]
+    return found + [pod for each in of_kind(resources, "RayJob") for pod in kuberay.pods(each)]
 
 
-PODS = [
-    (f"{build}: {pod['metadata']['labels'][NAME]}", pod["spec"]) for build, all_ in BUILDS.items() for pod in templates(all_)
-]
+def label(pod: Resource) -> str:
+    labels = pod["metadata"]["labels"]
+    return str(labels.get(NAME) or labels[COMPONENT])
+
+
+PODS = [(f"{build}: {label(pod)}", pod["spec"]) for build, all_ in BUILDS.items() for pod in templates(all_)]
 EVERY_POD = pytest.mark.parametrize("pod", [pod for _, pod in PODS], ids=[name for name, _ in PODS])
 
 
@@ -108,10 +135,16 @@ def containers(pod: Resource) -> list[Resource]:
 
 @pytest.mark.parametrize("resource", [each for _, each in ALL], ids=[name for name, _ in ALL])
 def test_it_is_what_the_api_accepts(resource: Resource) -> None:
-    kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+    if resource["kind"] != "RayJob":
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+        return
+    assert kuberay.faults(resource) == []
+    for pod in kuberay.pods(resource):
+        template = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": label(pod)}, "template": pod}
+        kubernetes_validate.validate(template, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("folder", ["base", "train", *COMPONENTS])
+@pytest.mark.parametrize("folder", ["base", "train", "ray", "ray-gpu", *COMPONENTS])
 def test_a_kustomization_lists_each_file_beside_it(folder: str) -> None:
     contents = kustomization(folder)
     listed = [*contents.get("resources", []), *(patch["path"] for patch in contents.get("patches", []))]
@@ -119,7 +152,7 @@ def test_a_kustomization_lists_each_file_beside_it(folder: str) -> None:
     assert sorted(listed) == sorted(there)
 
 
-@pytest.mark.parametrize("folder", ["base", "train"])
+@pytest.mark.parametrize("folder", ["base", "train", "ray"])
 def test_each_image_can_be_named_in_the_kustomization(folder: str) -> None:
     used = {container["image"] for pod in templates(build(folder)) for container in containers(pod["spec"])}
     assert used == {image["name"] for image in kustomization(folder)["images"]}
@@ -335,6 +368,71 @@ def test_the_autoscaler_asks_for_what_the_adapter_computes_from_what_torchserve_
     published = yaml.safe_load((ROOT / "handler" / "metrics.yaml").read_text())["ts_metrics"]["counter"]
     asked = set(re.findall(r"ts_\w+", rule["metricsQuery"] + rule["seriesQuery"]))
     assert asked <= {metric["name"] for metric in published}
+
+
+def ray_job(build: str = "ray") -> Resource:
+    return dict(named(BUILDS[build], "RayJob", "survey")["spec"])
+
+
+def test_a_wrong_field_of_a_ray_job_is_noticed() -> None:
+    spec = {**ray_job(), "backoffLimits": 1, "submissionMode": "Http", "ttlSecondsAfterFinished": "600"}
+    found = kuberay.faults({"apiVersion": "ray.io/v1", "kind": "RayJob", "spec": spec})
+    assert [fault.split(":")[0] for fault in found] == [
+        ".spec.submissionMode",
+        ".spec.ttlSecondsAfterFinished",
+        ".spec.backoffLimits",
+    ]
+
+
+@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 0), (2, 1), (130, 1)])
+def test_only_a_survey_that_could_not_go_on_is_tried_again(code: int, expected: int, tmp_path: Path) -> None:
+    (tmp_path / "crack").write_text(f"#!/bin/sh\nexit {code}\n")
+    (tmp_path / "crack").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    for build in ("ray", "ray and cards"):
+        entrypoint = ["sh", "-c", ray_job(build)["entrypoint"]]
+        assert subprocess.run(entrypoint, env=environment, check=False).returncode == expected
+    assert ray_job()["backoffLimit"] > 0
+
+
+def test_workers_may_vanish_and_the_head_may_not() -> None:
+    head, *workers = kuberay.pods({"spec": ray_job()})
+    (term,) = head["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    refused = {each["key"]: each["values"] for each in term["matchExpressions"] if each["operator"] == "NotIn"}
+    assert "tolerations" not in head["spec"]
+    for worker in workers:
+        preferred = worker["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+        wanted = [expression for each in preferred for expression in each["preference"]["matchExpressions"]]
+        assert {each["key"]: each["values"] for each in wanted} == refused
+        assert all(each["effect"] == "NoSchedule" for each in worker["spec"]["tolerations"])
+
+
+def test_a_survey_ends_with_its_cluster_and_grows_no_further_than_told() -> None:
+    spec = ray_job("ray and cards")
+    assert spec["shutdownAfterJobFinishes"]
+    for group in spec["rayClusterSpec"]["workerGroupSpecs"]:
+        assert 0 <= group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+def test_a_surveys_image_has_the_version_of_ray_that_its_manifest_names() -> None:
+    (ray,) = (each for each in direct("ray") if each.name == "ray")
+    assert str(ray.specifier) == f"=={ray_job()['rayClusterSpec']['rayVersion']}"
+
+
+def test_cards_are_for_nodes_that_have_them_and_their_own_image() -> None:
+    (*_, group) = ray_job("ray and cards")["rayClusterSpec"]["workerGroupSpecs"]
+    (container,) = group["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert [image["name"] for image in kustomization("ray-gpu")["images"]] == [container["image"]]
+
+
+def test_the_autoscaler_alone_gets_a_token_for_the_api() -> None:
+    head, *_ = kuberay.pods({"spec": ray_job()})
+    (token,) = (each["name"] for each in head["spec"]["volumes"] if "projected" in each)
+    mounting = [
+        each["name"] for each in head["spec"]["containers"] if token in {mount["name"] for mount in each["volumeMounts"]}
+    ]
+    assert mounting == ["autoscaler"]
 
 
 @pytest.fixture(scope="module")
