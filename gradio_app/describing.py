@@ -53,5 +53,5 @@ def _counted(n: int, what: str) -> str:
 
 def _retraining_line(job: dict[str, Any]) -> str:
     state = f"{job['progress']:.0%}" if job["state"] == JobState.RUNNING else job["state"].replace("_", " ")
-    asked = f"{job['asked_at'][:16].replace('T', ' ')}, asked for by {job['asked_by']}"
+    asked = f"{job['asked_at'][:16].replace('T', ' ')} UTC, asked for by {job['asked_by']}"
     return f"Retraining {job['id']} ({asked}), **{state}**: {job['message']}"

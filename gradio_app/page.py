@@ -7,10 +7,11 @@ import functools
 import io
 import json
 import logging
+import re
 import time
 import uuid
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from gradio_app.describing import RETRAINING_IN_WORDS, describe
 from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
+from inspection.findings import printable
 from inspection.left_out import Box
+from inspection.spreadsheets import as_text
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
 from model.inference.isolation import Isolation
@@ -52,6 +55,7 @@ COLUMNS = [
 ]
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
+_NOT_IN_NAMES, _MAX_NAME_BYTES = re.compile(r'[<>:"/\\|?*]'), 200  # Windows has no such names; most systems take 255 bytes
 _BROWSER = Path(__file__).parent / "browser"
 _SHARED = (
     "reasons.js",
@@ -124,14 +128,14 @@ class Page:
         def pack() -> dict[str, Any]:
             path = self.folder / f"{uuid.uuid4().hex}.zip"
             table = io.StringIO()
-            lines = csv.DictWriter(table, COLUMNS, extrasaction="ignore", lineterminator="\n")
-            lines.writeheader()
+            lines = csv.writer(table, lineterminator="\n")
+            lines.writerow(COLUMNS)
             with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
                 for number, photograph in enumerate(said, start=1):
                     if photograph.get("problem"):
-                        lines.writerow(photograph)
+                        lines.writerow(_line(photograph))
                         continue
-                    name = f"{number:03d}-{Path(photograph['name']).stem}"
+                    name = f"{number:03d}-{_file_name(Path(photograph['name']).stem)}"
                     found = self._found(photograph | {"image": photograph["image_path"], "levels": photograph["levels_path"]})
                     mask, overlay, share, left_out = self._isolation.call(mask_and_overlay, found, self.limits)
                     packed.writestr(f"masks/{name}.png", mask)
@@ -139,8 +143,8 @@ class Page:
                     is_models_own = found.level == threshold_level(photograph["threshold"])
                     threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
                     facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
-                    lines.writerow(photograph | facts | {"left_out_ratio": round(left_out, 6)})
-                packed.writestr("photographs.csv", table.getvalue())
+                    lines.writerow(_line(photograph | facts | {"left_out_ratio": round(left_out, 6)}))
+                packed.writestr("photographs.csv", table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
             return {"url": self._url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
 
         return _told(pack)
@@ -381,6 +385,16 @@ def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
         return page.save_correction(said | {"request_id": request_id, "model_version": model_version})
 
     return correct
+
+
+def _line(photograph: Mapping[str, Any]) -> list[Any]:
+    """Of the ZIP's table."""
+    return [as_text(photograph.get(column, "")) for column in COLUMNS]
+
+
+def _file_name(text: str) -> str:
+    """The text as a part of a file's name that every system can unpack."""
+    return printable(_NOT_IN_NAMES.sub("_", text)).encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _box(said: Any) -> Box:

@@ -1,7 +1,6 @@
 """`photographs.csv` and `cracks.csv`, a line for each, and both in `cracks.xlsx`.
 
-Spreadsheets run a cell that begins with =, +, - or @ as a formula. In the CSVs such a text gets an apostrophe before it, as
-OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection); in the workbook each text is marked as one.
+No text becomes a formula: in the CSVs by an apostrophe before it, in the workbook because each text is marked as one.
 """
 
 import csv
@@ -12,6 +11,7 @@ from typing import Any
 
 from inspection.findings import Photograph
 from inspection.rows import Status
+from inspection.spreadsheets import as_text
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
 from survey.findings import Findings
@@ -24,7 +24,6 @@ _SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
 _EXIF_COLUMNS = ("taken_at", "latitude", "longitude")
 _MARKER_COLUMNS = ("scale_uncertainty_ratio", "mm_per_px")
 _BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain")
-_FORMULA = tuple("=+-@\t\r\uff1d\uff0b\uff0d\uff20")  # the last four are the first four at full width
 
 
 @contextmanager
@@ -73,7 +72,7 @@ def _csv(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> I
     with survey.whole(name) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(columns)
-        yield lambda line: lines.writerow(map(_csv_cell, line))
+        yield lambda line: lines.writerow(map(as_text, line))
 
 
 def photograph_columns(findings: Findings) -> Sequence[str]:
@@ -117,7 +116,3 @@ def flat(crack: Mapping[str, Any]) -> dict[str, Any]:
 def _told(value: Any) -> Any:
     """Places and boxes as numbers with a space between."""
     return " ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _csv_cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

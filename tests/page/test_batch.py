@@ -30,7 +30,8 @@ def packed(browser: Browser, downloads: Path) -> tuple[dict[str, dict[str, str]]
     former = set(downloads.glob("*.zip"))
     press(browser, ".pack")
     with zipfile.ZipFile(downloaded(downloads, "*.zip", former)) as archive:
-        lines = {line["name"]: line for line in csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))}
+        table = io.StringIO(archive.read("photographs.csv").decode("utf-8-sig"))
+        lines = {line["name"]: line for line in csv.DictReader(table)}
         masks = {
             Path(name).stem[4:]: np.asarray(Image.open(io.BytesIO(archive.read(name)))) > 0
             for name in archive.namelist()
@@ -62,11 +63,12 @@ def test_one_press_gives_the_zip_of_this_batch_as_it_is_on_the_screen(
 
     press(browser, "#inspect-viewer .paint-mode")
     draw(browser, (-100, -40), (150, 20))
-    (downloads / "another.jpg").write_bytes(walls[0].read_bytes())
-    upload(browser, downloads / "another.jpg")
+    (downloads / "=1+1: ?.jpg").write_bytes(walls[0].read_bytes())
+    upload(browser, downloads / "=1+1: ?.jpg")
     eventually(lambda: one(browser, ".progress").text == "4 of 5 done, 1 failed")
     lines, masks = packed(browser, downloads)
-    assert len(lines) == 5
+    assert lines.keys() == {"'=1+1: ?.jpg", *(path.name for path in (*walls, torn))}
+    assert "=1+1_ _" in masks
     assert np.array_equal(masks[Path(shown(browser)).stem], painted(browser))
     assert lines[shown(browser)]["is_corrected"] == "True"
 

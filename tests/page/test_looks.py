@@ -144,5 +144,5 @@ def test_another_tool_takes_the_place_of_the_box(browser: Browser, wall: Path) -
 def packed_line(browser: Browser, downloads: Path) -> dict[str, Any]:
     press(browser, "#inspect-viewer .pack")
     with zipfile.ZipFile(downloaded(downloads, "*.zip")) as archive:
-        (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))
+        (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode("utf-8-sig")))
     return line

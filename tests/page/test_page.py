@@ -52,7 +52,7 @@ def packed_line(page: Page, path: Path, photograph: bytes) -> dict[str, str]:
     level = threshold_level(result["threshold"])
     packed = page.pack_photographs([{**result, "name": path.name, "level": level, "mask": None}])
     with zipfile.ZipFile(packed["url"].partition("=")[2]) as archive:
-        (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode()))
+        (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode("utf-8-sig")))
     return line
 
 
