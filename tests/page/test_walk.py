@@ -147,8 +147,9 @@ def walk(chrome: Browser, page_url: str, folder: Path, sidecar: Sidecar, tmp_pat
     eventually(lambda: one(browser, ".progress").text == f"{N_PHOTOGRAPHS} of {N_PHOTOGRAPHS} done")
 
     ranked = gallery(browser)
+    _, *others = (text.split(": ")[0] for text in ranked)
     hand.press("#inspect-viewer .gallery button")
-    worst = [shown(browser)]
+    worst = [shown(browser, *others)]  # until the next frame, the gallery names the photograph that came first
 
     hand.strike("l")  # the scale, by ruler, for all
     hand.drag((20, 180), (220, 180))
