@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from urllib3.util import parse_url
@@ -76,6 +77,10 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
     from survey.processes import default_n
 
     options = Options.parse({} if chosen.threshold is None else {"threshold": chosen.threshold})
+    if isinstance(chosen.out, str):
+        raise SurveyError(
+            f"--out {chosen.out}: expected a folder of this machine for a mosaic. Copy the results when it has ended."
+        )
     source = Path(chosen.sources[0]).resolve()
     out = chosen.out.resolve() if chosen.out else source.with_name(f"{source.stem}-cracks")
     archive = chosen.archive or model_store / served(model_store)
@@ -87,7 +92,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     source = open_source(chosen.sources)
-    out = chosen.out.resolve() if chosen.out else source.results
+    out = chosen.out if isinstance(chosen.out, str) else chosen.out.resolve() if chosen.out else source.results
     if str(out) == str(source):
         raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
     files, others = source.photographs(out)
@@ -98,7 +103,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
     question |= {name: value for name in SCALES if (value := getattr(options, name)) is not None}
     try:
-        survey = Survey(out, question)
+        survey = _open(out, question)
     except BlockingIOError as error:
         raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
     try:
@@ -153,6 +158,14 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
         return INTERRUPTED
     return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
+
+
+def _open(out: Path | str, question: dict[str, Any]) -> Survey:
+    if isinstance(out, Path):
+        return Survey(out, question)
+    from survey.store import StoreSurvey  # fsspec
+
+    return StoreSurvey(out, question)
 
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:

@@ -17,6 +17,7 @@ SCALES = {
     "sensor_width_mm": "the longer side of the camera's sensor",
     "marker_size_mm": "side of the printed markers in the photographs (crack markers), instead of --mm-per-px",
 }
+_STORES = ("s3", "gs", "az")
 NOT_OF_MOSAICS = ("mm_per_px", *SCALES, "standard", "exposure", "exif", "also", "bom", "key_file")
 
 
@@ -40,7 +41,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  crack survey photographs --engine local\n"
         "  crack survey deck.tif\n"
         "  crack survey s3://agency/bridge-7 --engine local --out bridge-7\n"
-        "  RAY_ADDRESS=10.0.0.1:6379 crack survey s3://agency/bridge-7 --engine ray --out /mnt/shared/bridge-7\n"
+        "  RAY_ADDRESS=10.0.0.1:6379 crack survey s3://agency/bridge-7 --engine ray --out s3://agency/bridge-7-cracks\n"
         "  crack survey photographs --mm-per-px 0.2 --exif --also dxf,coco\n"
         "  crack survey photographs --mm-per-px 0.2 --standard aci-224r-01 --exposure humidity\n"
         "  crack survey photographs --url https://cracks.example --key-file crew-7.key --concurrency 32\n\n"
@@ -60,7 +61,11 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "each may be a URL (s3://, gs://, az://, https://: pip install '.[cloud]'), or @FILE, a file with one of them in each "
         "line. Nothing in it is changed",
     )
-    parser.add_argument("--out", type=_folder, help="folder of the results, on this machine (default: SOURCE-cracks)")
+    parser.add_argument(
+        "--out",
+        type=_folder,
+        help="folder of the results, or its URL in a store (s3://, gs://, az://) (default: SOURCE-cracks, on this machine)",
+    )
     parser.add_argument(
         "--engine",
         choices=("http", "local", "ray"),
@@ -132,13 +137,16 @@ def make_parser(url: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _folder(text: str) -> Path:
-    if "://" in text:
+def _folder(text: str) -> Path | str:
+    scheme, separator, _ = text.partition("://")
+    if not separator:
+        return Path(text)
+    if scheme not in _STORES:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a folder of this machine, as a journal is appended to and locked. Copy the results when the "
-            "survey has ended, or mount the store."
+            f"{text!r}: expected a folder of this machine, or a URL of a store that takes a file whole or not at all "
+            f"({', '.join(f'{name}://' for name in _STORES)})."
         )
-    return Path(text)
+    return text.rstrip("/")
 
 
 def _ways_out(text: str) -> tuple[str, ...]:

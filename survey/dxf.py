@@ -24,7 +24,7 @@ def write_dxfs(findings: Findings) -> None:
     for photograph in findings.photographs():
         name = fitting(f"{FOLDER}/{photograph.row.file}.dxf")
         if not photograph.row.cracks or photograph.row.lines is None:
-            (findings.survey.folder / name).unlink(missing_ok=True)
+            findings.survey.remove(name)
             continue
         document = draw(photograph)
         with findings.survey.whole(name) as path:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,11 +22,10 @@ import orjson
 
 from crack.files import sync
 from inspection.rows import Row, Status
-from survey.pictures import INCOMING, Pictures
+from survey.pictures import INCOMING, Pictures, StorePictures
 
 JOURNAL = "cracks.jsonl"
 _HELD_BYTE = 2**40
-_SYNC_S = 1.0  # the most that a power cut may cost; syncing each line would wait for the disk
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network shares answer
 
 
@@ -43,9 +42,11 @@ class Survey:
         OSError: it cannot be written.
     """
 
+    sync_s = 1.0  # the most that a power cut may cost; syncing each line would wait for the disk
+
     def __init__(self, folder: Path, question: dict[str, Any] | None) -> None:
         self.folder = folder
-        self.pictures = Pictures(folder)
+        self.pictures: Pictures | StorePictures = Pictures(folder)
         self.question: dict[str, Any] = question or {}
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
@@ -118,6 +119,22 @@ class Survey:
         finally:
             path.unlink(missing_ok=True)
 
+    def remove(self, name: str) -> None:
+        """A file that may be there, and its sub-folder with the last one in it."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        if path.parent != self.folder:
+            with suppress(OSError):
+                path.parent.rmdir()
+
+    def names(self, folder: str) -> list[str]:
+        """Of the files in one of its folders, if it is there."""
+        return [path.name for path in (self.folder / folder).glob("*")]
+
+    def place(self, name: str) -> str:
+        """Of a file of it, for people."""
+        return str(self.folder / name)
+
     def files(self) -> list[str]:
         """All photographs that the journal knows, by name."""
         return sorted(self._offsets)
@@ -153,7 +170,7 @@ class Survey:
         offset = self._journal.seek(0, os.SEEK_END)
         self._journal.write(_written(entry))
         self._journal.flush()
-        if time.monotonic() - self._synced >= _SYNC_S:
+        if time.monotonic() - self._synced >= self.sync_s:
             self._sync()
         return offset
 

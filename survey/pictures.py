@@ -1,4 +1,4 @@
-"""Masks and overlays below a survey's folder: under which names, written whole, and whether they are.
+"""Masks and overlays below a survey's folder, or its place in a store: under which names, written whole, and whether they are.
 
 Left to others: drawing them (`outcome`), the journal that says which there should be (`folder`).
 """
@@ -41,6 +41,53 @@ class Pictures:
     def remove(self, file: str) -> None:
         for path in (self.mask(file), self.overlay(file)):
             path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file in a store, which takes it whole or not at all."""
+
+    url: str
+
+    def read_bytes(self) -> bytes:
+        from survey import remote  # fsspec, which a folder doesn't need
+
+        return remote.read(self.url)
+
+    def write_bytes(self, content: bytes) -> None:
+        from survey import remote
+
+        remote.put(self.url, content)
+
+    def remove(self) -> None:
+        from survey import remote
+
+        remote.remove(self.url)
+
+
+@dataclass(frozen=True)
+class StorePictures:
+    """As `Pictures`, below a URL."""
+
+    url: str
+
+    def mask(self, file: str) -> Stored:
+        return Stored(f"{self.url}/{mask_name(file)}")
+
+    def overlay(self, file: str) -> Stored:
+        return Stored(f"{self.url}/{overlay_name(file)}")
+
+    def keep(self, file: str, mask_png: bytes, overlay_jpeg: bytes) -> None:
+        self.mask(file).write_bytes(mask_png)
+        self.overlay(file).write_bytes(overlay_jpeg)
+
+    def has(self, file: str) -> bool:
+        """What the journal says is there: a store doesn't lose what it took, and asking it costs two requests for each."""
+        return True
+
+    def remove(self, file: str) -> None:
+        self.mask(file).remove()
+        self.overlay(file).remove()
 
 
 def mask_name(file: str) -> str:

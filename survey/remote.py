@@ -51,25 +51,25 @@ class UrlSource:
 
     def read(self, file: str) -> tuple[bytes, int]:
         url = f"{self.root}/{file}"
-        store, path = _opened(url)
+        store, path = opened(url)
         mtime_ns = self._states[file][1] if file in self._states else 0
         if not mtime_ns:
             with suppress(Exception):  # what it is known by then are its bytes
                 mtime_ns = _state(store.info(path))[1]
-        return _tried(partial(store.cat_file, path, start=0), url), mtime_ns  # not from 0, S3's would ask for the size first
+        return tried(partial(store.cat_file, path, start=0), url), mtime_ns  # not from 0, S3's would ask for the size first
 
     def state(self, file: str) -> tuple[int, int]:
         found = self._states.get(file)
         if found is None:
-            store, path = _opened(f"{self.root}/{file}")
-            found = _state(_tried(partial(store.info, path), f"{self.root}/{file}"))
+            store, path = opened(f"{self.root}/{file}")
+            found = _state(tried(partial(store.info, path), f"{self.root}/{file}"))
         return found
 
-    def photographs(self, out: Path) -> Found:
-        store, root = _opened(self.root)
+    def photographs(self, out: Path | str) -> Found:
+        store, root = opened(self.root)
         states: dict[str, tuple[int, int]] = {}
         for pattern in self.patterns or (self.root,):
-            for path, state in _below(store, root) if not self.patterns else _matching(store, _opened(pattern)[1], pattern):
+            for path, state in _below(store, root) if not self.patterns else _matching(store, opened(pattern)[1], pattern):
                 states[path.removeprefix(root).lstrip("/")] = state
         surveys = tuple(f"{name.removesuffix(JOURNAL)}" for name in states if name.rpartition("/")[2] == JOURNAL)
         found: list[str] = []
@@ -93,9 +93,9 @@ class UrlSource:
             return "It is empty. Copy it from the camera or the card again."
         if name.lower().endswith(tuple(SUFFIXES)):
             return ""
-        store, path = _opened(f"{self.root}/{name}")
+        store, path = opened(f"{self.root}/{name}")
         try:
-            recognise(_tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name))
+            recognise(tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name))
         except OSError as error:
             return f"The file cannot be read ({error.strerror or error})."
         except UnsupportedError as error:
@@ -109,10 +109,10 @@ def open_url(names: Sequence[str]) -> UrlSource:
     if len(schemes) > 1:
         raise ValueError(f"{names[0]} and {names[-1]} are of different places. Survey them one after the other.")
     urls = [name.rstrip("/") for name in names]
-    store, path = _opened(urls[0])
+    store, path = opened(urls[0])
     is_folder = len(urls) == 1 and not GLOB & set(urls[0])
     try:
-        if is_folder and not _tried(partial(store.isfile, path), urls[0]):
+        if is_folder and not tried(partial(store.isfile, path), urls[0]):
             return UrlSource(urls[0])
     except OSError as error:
         raise ValueError(f"{urls[0]} cannot be read ({error}).") from error
@@ -134,7 +134,7 @@ def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int]]]:
     while folders:
         folder = folders.pop()
         try:
-            entries = _tried(partial(store.ls, folder, detail=True), folder)
+            entries = tried(partial(store.ls, folder, detail=True), folder)
         except FileNotFoundError:
             continue
         for entry in entries:
@@ -150,13 +150,32 @@ def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int]]]:
 def _matching(store: Any, path: str, pattern: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """As `_below`, of a file or a pattern."""
     is_glob = bool(GLOB & set(path))
-    found = _tried(partial(store.glob if is_glob else store.info, path, **{"detail": True} if is_glob else {}), pattern)
+    found = tried(partial(store.glob if is_glob else store.info, path, **{"detail": True} if is_glob else {}), pattern)
     for each, entry in found.items() if is_glob else [(path, found)]:
         if entry["type"] == "file":
             yield each, _state(entry)
 
 
-def _opened(url: str) -> tuple[Any, str]:
+def read(url: str) -> bytes:
+    """Raises OSError."""
+    store, path = opened(url)
+    return tried(partial(store.cat_file, path), url)  # type: ignore[no-any-return]
+
+
+def put(url: str, content: bytes) -> None:
+    """In the place of what was there. Raises OSError."""
+    store, path = opened(url)
+    tried(partial(store.pipe_file, path, content), url)
+
+
+def remove(url: str) -> None:
+    """If it is there. Raises OSError."""
+    store, path = opened(url)
+    with suppress(FileNotFoundError):
+        tried(partial(store.rm_file, path), url)
+
+
+def opened(url: str) -> tuple[Any, str]:
     """The store, and the path in it. Raises ValueError where there is no such store, or its package isn't installed."""
     try:
         store, path = fsspec.core.url_to_fs(url)
@@ -165,7 +184,7 @@ def _opened(url: str) -> tuple[Any, str]:
     return store, path
 
 
-def _tried(call: Callable[[], _T], what: str) -> _T:
+def tried(call: Callable[[], _T], what: str) -> _T:
     """What a call gives, tried again while the store is away. Raises OSError."""
     for wait_s in (*_WAITS_S, None):
         try:

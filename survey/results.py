@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from inspection.findings import Photograph
 from inspection.rows import Status
@@ -44,7 +43,7 @@ class Tally:
         return ", ".join(version if one else f"{version} ({count})" for version, count in self.versions.items()) or "none"
 
 
-def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked: str) -> tuple[Tally, str, Path]:
+def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked: str) -> tuple[Tally, str, str]:
     """
     Args:
         with_bom: see `tables`.

@@ -8,7 +8,6 @@ from the journal by rank would take an hour.
 
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -53,7 +52,7 @@ class ContactSheet:
         if self._n_missing <= _MAX_MISSING:
             self._missing.append((row.file, row.error))
 
-    def write(self, survey: Survey, title: str, asked: str) -> Path:
+    def write(self, survey: Survey, title: str, asked: str) -> str:
         """All pages, the first one last; those of a larger survey before it are removed. Returns the first one.
 
         Args:
@@ -84,8 +83,8 @@ class ContactSheet:
             )
             with survey.whole(_page_name(number)) as path:
                 page.dump(str(path), encoding="utf-8", errors="replace")
-        _remove_after(survey.folder / PAGES, n_pages)
-        return survey.folder / NAME
+        _remove_after(survey, n_pages)
+        return survey.place(NAME)
 
     def _rows(self, survey: Survey, page: int) -> Iterator[dict[str, object]]:
         first = (page - 1) * PER_PAGE
@@ -123,10 +122,8 @@ def _link(name: str) -> str:
     return quote(os.fsencode(name))
 
 
-def _remove_after(folder: Path, n_pages: int) -> None:
-    if n_pages == 1:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for path in folder.glob("*.html"):
-        if int(path.stem) > n_pages:
-            path.unlink()
+def _remove_after(survey: Survey, n_pages: int) -> None:
+    for name in survey.names(PAGES):
+        number, _, suffix = name.partition(".")
+        if n_pages == 1 or (suffix == "html" and int(number) > n_pages):
+            survey.remove(f"{PAGES}/{name}")

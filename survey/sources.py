@@ -39,7 +39,7 @@ class Source(Protocol):
     def state(self, file: str) -> tuple[int, int]:
         """A file's size, and when it was changed (ns). Raises OSError."""
 
-    def photographs(self, out: Path) -> Found:
+    def photographs(self, out: Path | str) -> Found:
         """The photographs, sorted, by their names or else by their first bytes; and all else that is there, with the reason why
         it is left out.
 
@@ -122,7 +122,7 @@ class FolderSource:
         status = (self.folder / file).stat()
         return status.st_size, status.st_mtime_ns
 
-    def photographs(self, out: Path) -> Found:
+    def photographs(self, out: Path | str) -> Found:
         if self.only:
             reasons = {name: reason for name in self.only if (reason := _no_photograph(self.folder / name))}
             return [name for name in self.only if name not in reasons], reasons

@@ -60,7 +60,7 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
         yield add
         book.close()
         if book.is_full:
-            (survey.folder / WORKBOOK).unlink(missing_ok=True)
+            survey.remove(WORKBOOK)
         else:
             with survey.whole(WORKBOOK) as path:
                 shutil.copyfile(scratch, path)

@@ -14,7 +14,7 @@ from inspection.rows import Row, Status
 from survey.engines import NotPredictedError, StoppedError, SurveyError
 from survey.folder import is_about_all
 from survey.outcome import Outcome
-from survey.pictures import Pictures
+from survey.pictures import Pictures, StorePictures
 from survey.sources import Source
 
 
@@ -23,7 +23,7 @@ class Task:
     """One photograph to look at. It can be sent to another process."""
 
     source: Source
-    pictures: Pictures
+    pictures: Pictures | StorePictures
     file: str
 
     def row(self, look: Callable[[bytes], Outcome]) -> Row:
@@ -44,7 +44,7 @@ class Task:
             if isinstance(error, OSError):
                 if is_about_all(error):
                     raise
-                return self.failed(f"Its pictures cannot be written ({error.strerror}).")
+                return self.failed(f"Its pictures cannot be written ({error.strerror or error}).")
             return self.failed(f"It failed ({error!r}). Report this with the photograph.")
 
     def failed(self, sentence: str) -> Row:
@@ -72,7 +72,7 @@ class Tasks:
     """The photographs to look at."""
 
     source: Source
-    pictures: Pictures
+    pictures: Pictures | StorePictures
     files: Sequence[str]
 
     def __iter__(self) -> Iterator[Task]:

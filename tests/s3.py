@@ -31,3 +31,11 @@ def put(files: Mapping[str, bytes]) -> None:
     client = boto3.client("s3")
     for name, content in files.items():
         client.put_object(Bucket=BUCKET, Key=name, Body=content)
+
+
+def stored(folder: str) -> dict[str, bytes]:
+    """All that is below a folder of the bucket."""
+    bucket = boto3.resource("s3").Bucket(BUCKET)
+    return {
+        each.key.removeprefix(f"{folder}/"): each.get()["Body"].read() for each in bucket.objects.filter(Prefix=f"{folder}/")
+    }

@@ -30,7 +30,7 @@ def written(survey: Survey, files: Iterable[str]) -> Path:
     sheet = ContactSheet()
     for row in survey.rows(files):
         sheet.add(Photograph(row, None, Taken()))
-    return sheet.write(survey, "bridge", "")
+    return Path(sheet.write(survey, "bridge", ""))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Surveys on a real Ray: two nodes of it on this machine, photographs in moto's S3; nodes and drivers are killed."""
 
 import csv
+import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from model.synthetic import draw_surface
 from survey.__main__ import main
 from tests.photographs import jpeg
 from tests.rays import cluster, kill
-from tests.s3 import BUCKET, put, s3_server
+from tests.s3 import BUCKET, put, s3_server, stored
 from tests.surveys import begin, end
 from tests.waiting import eventually
 
@@ -21,20 +23,18 @@ LOCAL = ("--engine", "local", *BACKEND, "--concurrency", "2")
 RAY = ("--engine", "ray", *BACKEND)
 
 
+OUT = f"s3://{BUCKET}/results"
+
+
 def n_noted(out: Path) -> int:
     journal = out / "cracks.jsonl"
     return max(0, journal.read_bytes().count(b"\n") - 1) if journal.exists() else 0
 
 
-def files(out: Path) -> dict[str, bytes]:
-    """All pictures."""
-    folders = (out / "masks", out / "overlays")
-    return {str(path.relative_to(out)): path.read_bytes() for each in folders for path in each.iterdir()}
-
-
-def predicted(out: Path) -> list[str]:
-    with (out / "photographs.csv").open(newline="") as table:
-        return [row["file"] for row in csv.DictReader(table) if row["status"] == "predicted"]
+def noted() -> list[str]:
+    """Photographs that the journal in the bucket has, each time that it has them."""
+    journal = b"".join(content for name, content in sorted(stored("results").items()) if name.endswith(".jsonl"))
+    return [row["file"] for row in map(json.loads, journal.splitlines()) if "file" in row]
 
 
 @pytest.mark.parametrize("n", [200, pytest.param(2000, marks=pytest.mark.soak)])
@@ -48,19 +48,30 @@ def test_each_photograph_is_in_the_results_once_though_a_node_and_then_the_drive
         assert code == 0, said
         node = nodes.add_node()
         monkeypatch.setenv("RAY_ADDRESS", nodes.address)
-        survey = begin(f"s3://{BUCKET}/bridge", tmp_path / "out", *RAY)
-        eventually(lambda: n_noted(tmp_path / "out") or survey.poll() is not None)
+        survey = begin(f"s3://{BUCKET}/bridge", OUT, *RAY)
+        eventually(lambda: noted() or survey.poll() is not None)
         kill(node)
-        n_before = n_noted(tmp_path / "out")
-        eventually(lambda: n_noted(tmp_path / "out") > n_before or survey.poll() is not None)
+        n_before = len(noted())
+        eventually(lambda: len(noted()) > n_before or survey.poll() is not None)
         survey.kill()
         assert "answers by model" in end(survey)[1]
-        assert 0 < n_noted(tmp_path / "out") < n
-        code, said = end(begin(f"s3://{BUCKET}/bridge", tmp_path / "out", *RAY))
+        assert 0 < len(noted()) < n
+        code, said = end(begin(f"s3://{BUCKET}/bridge", OUT, *RAY))
+        results = stored("results")
     assert code == 0, said
-    assert n_noted(tmp_path / "out") == n
-    assert predicted(tmp_path / "out") == names
-    assert files(tmp_path / "out") == files(tmp_path / "local")
+    lines = results["cracks.jsonl"].splitlines()[1:]
+    assert sorted(json.loads(line)["file"] for line in lines) == names
+    table = csv.DictReader(results["photographs.csv"].decode().splitlines())
+    assert [row["file"] for row in table if row["status"] == "predicted"] == names
+    assert pictures(results) == pictures(files_of(tmp_path / "local"))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pictures(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if name.startswith(("masks/", "overlays/"))}
 
 
 def test_without_a_cluster_one_is_started_here_and_ctrl_c_stops_it_cleanly(

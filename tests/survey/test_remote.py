@@ -6,16 +6,20 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from inspection.rows import Row, Status
 from model.synthetic import draw_surface
 from survey import remote
+from survey.folder import Survey
 from survey.sources import open_source
+from survey.store import StoreSurvey
 from tests.photographs import jpeg
-from tests.s3 import BUCKET, put, s3_server
+from tests.s3 import BUCKET, put, s3_server, stored
 from tests.surveys import begin, end
 
 PHOTOGRAPHS = {f"pier {number}/wall.jpg": jpeg(draw_surface(number, (96, 160)).image_hwc_u8) for number in range(3)}
@@ -142,6 +146,45 @@ def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> N
         open_source(["gs://bridge/7"])
 
 
-def test_results_in_a_bucket_are_refused_in_a_sentence(tmp_path: Path) -> None:
-    code, said = end(begin(tmp_path, "s3://bucket/out"))
-    assert (code, "'s3://bucket/out': expected a folder of this machine" in said) == (2, True)
+def test_results_go_into_a_bucket_as_into_a_folder(bucket: str, tmp_path: Path) -> None:
+    code, said = end(begin(bucket, tmp_path / "here", *LOCAL))
+    assert code == 1, said
+    code, said = end(begin(bucket, f"s3://{BUCKET}/out", *LOCAL))
+    assert code == 1, said
+    assert f"s3://{BUCKET}/out/index.html" in said
+    here = {path.relative_to(tmp_path / "here").as_posix(): path for path in (tmp_path / "here").rglob("*") if path.is_file()}
+    there = stored("out")
+    assert sorted(there) == sorted(here)
+    pictures = [name for name in there if name.startswith(("masks/", "overlays/"))]
+    assert len(pictures) >= 2 * len(PHOTOGRAPHS)
+    for name in (*pictures, "survey.json", "index.html", "cracks.geojson"):
+        assert there[name] == here[name].read_bytes()
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "cracks.jsonl").write_bytes(there["cracks.jsonl"])
+    copy = Survey(tmp_path / "copy", None)
+    copy.close()
+    assert copy.files() == list(rows(tmp_path / "here"))
+
+
+def test_a_survey_into_a_bucket_that_is_killed_goes_on_from_the_parts_of_its_journal(bucket: str) -> None:
+    row = Row("a.jpg", Status.REFUSED, 1, 1, "", error="as an earlier one")
+    killed = StoreSurvey(f"s3://{BUCKET}/killed", {"quality": "normal"})
+    killed.append(row)
+    killed._sync()
+    killed.append(replace(row, error="as a later one"))
+    killed._sync()
+    assert len([name for name in stored("killed") if name.startswith("journal/")]) == 2
+    killed._journal.close()
+    survey = StoreSurvey(f"s3://{BUCKET}/killed", {"quality": "normal"})
+    assert survey.find("a.jpg") == replace(row, error="as a later one")
+    survey.close()
+    assert list(stored("killed")) == ["cracks.jsonl"]
+
+
+@pytest.mark.parametrize("out", ["https://agency.example/out", "file:///out"])
+def test_results_where_a_file_may_be_half_are_refused_in_a_sentence(tmp_path: Path, out: str) -> None:
+    code, said = end(begin(tmp_path, out))
+    assert (code, "expected a folder of this machine, or a URL of a store that takes a file whole or not at all" in said) == (
+        2,
+        True,
+    )

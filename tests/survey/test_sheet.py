@@ -29,7 +29,7 @@ def write(folder: Path, files: Sequence[str]) -> Path:
         row = Row(file, Status.PREDICTED, 1, 1, "", crack_ratio=ratio, crack_score=score, thumbnail="THUMBNAIL")
         survey.append(row)
         sheet.add(Photograph(row, None, Taken()))
-    path = sheet.write(survey, "bridge", "")
+    path = Path(sheet.write(survey, "bridge", ""))
     survey.close()
     return path
 

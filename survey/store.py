@@ -1,0 +1,100 @@
+"""A survey's results in a store, which takes a file whole or not at all: `--out s3://agency/bridge-7-cracks`.
+
+Its folder on this machine is for a while: it holds the journal, and what is being written. In the store the journal is
+`cracks.jsonl` and, while a survey is under way, the lines after it in parts, `journal/....jsonl`, put every few seconds and
+never written again. A survey that ends makes one file of them; one that was killed goes on from them, on any machine. Nothing
+keeps two surveys from one place.
+"""
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from crack.temporary import OwnFolder
+from survey.folder import JOURNAL, Survey
+from survey.pictures import StorePictures
+from survey.remote import opened, put, remove, tried
+
+_PARTS = "journal"
+_N_TOGETHER = 100  # parts that are read at a time
+
+
+class StoreSurvey(Survey):
+    """As `Survey`, below a URL. Raises OSError where the store can't be reached, ValueError where it has no package."""
+
+    sync_s = 5.0  # a request each
+
+    def __init__(self, url: str, question: dict[str, Any] | None) -> None:
+        self.url = url
+        self._store, self._root = opened(url)
+        self._own = OwnFolder("crack-survey")
+        try:
+            self._parts = self._fetch(self._own.path / JOURNAL)
+            former = int(self._parts[-1].rpartition("/")[2].partition("-")[0]) if self._parts else 0
+            self._run = f"{max(time.time_ns(), former + 1):020}-{secrets.token_hex(4)}"  # later than all others, by any clock
+            super().__init__(self._own.path, question)
+        except BaseException:
+            self._own.remove()
+            raise
+        self.pictures = StorePictures(url)
+
+    def close(self) -> None:
+        try:
+            super().close()
+            if self._parts:
+                whole = partial(self._store.put_file, str(self.folder / JOURNAL), f"{self._root}/{JOURNAL}")
+                tried(whole, self.place(JOURNAL))
+                for part in self._parts:
+                    tried(partial(self._store.rm_file, part), part)
+        finally:
+            self._own.remove()
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Path]:
+        with self.scratch() as path:
+            yield path
+            tried(partial(self._store.put_file, str(path), f"{self._root}/{name}"), self.place(name))
+
+    def remove(self, name: str) -> None:
+        remove(self.place(name))
+
+    def names(self, folder: str) -> list[str]:
+        return [path.rpartition("/")[2] for path in self._found(folder)]
+
+    def place(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def _fetch(self, journal: Path) -> list[str]:
+        """Write the journal to this machine; returns its parts in the store."""
+        parts = self._found(_PARTS)
+        with suppress(FileNotFoundError):
+            tried(partial(self._store.get_file, f"{self._root}/{JOURNAL}", str(journal)), self.place(JOURNAL))
+        with journal.open("ab") as file:
+            for start in range(0, len(parts), _N_TOGETHER):
+                some = parts[start : start + _N_TOGETHER]
+                contents = tried(partial(self._store.cat, some), self.place(_PARTS))
+                file.writelines(contents[part] for part in some)
+            self._n_sent = file.tell()
+        return parts
+
+    def _found(self, name: str) -> list[str]:
+        path = f"{self._root}/{name}"
+        self._store.invalidate_cache()
+        return sorted(tried(partial(self._store.find, path), self.place(name)))
+
+    def _sync(self) -> None:
+        """Put what is new, each line once; the first line of all is the journal itself."""
+        with (self.folder / JOURNAL).open("rb") as file:
+            file.seek(self._n_sent)
+            content = file.read()
+        if content:
+            name = f"{_PARTS}/{self._run}-{len(self._parts):06}.jsonl" if self._n_sent else JOURNAL
+            put(self.place(name), content)
+            if self._n_sent:
+                self._parts.append(f"{self._root}/{name}")
+            self._n_sent += len(content)
+        self._synced = time.monotonic()
