@@ -1,13 +1,14 @@
 """How near a survey (`crack survey`) comes to its limit, in photographs a second, all on one machine.
 
 By http: from its start to the finished contact sheet, beside a client that sends the same photographs and throws the masks
-away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local:
-beside the inference core in as many processes, on the same backend, making the same mask, overlay, thumbnail and measurements
-of the same photographs, all in memory. Limits are without their start; the local survey's is that of
-a survey with one photograph for each process.
+away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local
+or ray: beside the inference core in as many processes, on the same backend, making the same mask, overlay, thumbnail and
+measurements of the same photographs, all in memory. Limits are without their start; these surveys' is that of a survey with one
+photograph for each process.
 """
 
 import argparse
+import math
 import multiprocessing
 import resource
 import shutil
@@ -54,9 +55,9 @@ def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
     return len(list(folder.iterdir())) / (time.perf_counter() - started)
 
 
-def local_survey(folder: Path, out: Path, backend: str, n_processes: int) -> Cost:
-    """Of the whole command."""
-    command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(out), "--engine", "local"]
+def local_survey(engine: str, folder: Path, out: Path, backend: str, n_processes: int) -> Cost:
+    """Of the whole command. Of Ray's processes, which it doesn't wait for, the processor seconds are not known."""
+    command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(out), "--engine", engine]
     started, before = time.perf_counter(), _processor_s()
     subprocess.run([*command, "--backend", backend, "--concurrency", str(n_processes)], check=True, capture_output=True)
     return Cost(time.perf_counter() - started, _processor_s() - before)
@@ -107,12 +108,14 @@ def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None
     print(f"|{'---|' * 8}")
     for number in range(options.rounds):
         core = core_alone(paths, options.backend, options.concurrency)
-        start = local_survey(few, work / f"few-{number}", options.backend, options.concurrency)
-        whole = local_survey(folder, work / f"out-{number}", options.backend, options.concurrency)
+        start = local_survey(options.engine, few, work / f"few-{number}", options.backend, options.concurrency)
+        whole = local_survey(options.engine, folder, work / f"out-{number}", options.backend, options.concurrency)
         n_more = len(paths) - options.concurrency
         most, rate = len(paths) / core.wall_s, n_more / (whole.wall_s - start.wall_s)
         least_ms = 1000 * core.processor_s / len(paths)
         each_ms = 1000 * (whole.processor_s - start.processor_s) / n_more
+        if options.engine == "ray":
+            each_ms = math.nan
         told = f"{most:.1f} | {rate:.1f} | {rate / most:.2f} | {least_ms:.1f} | {each_ms:.1f} | {least_ms / each_ms:.2f}"
         print(f"| round {number + 1} | {told} | {start.wall_s:.1f} |", flush=True)
 
@@ -122,15 +125,16 @@ def main() -> None:
         prog="python -m benchmarks.survey",
         description=__doc__,
         epilog="examples:\n  python -m benchmarks.survey\n  python -m benchmarks.survey --n 100 --rounds 1\n"
-        "  python -m benchmarks.survey --engine local --concurrency 2 --n 3000\n",
+        "  python -m benchmarks.survey --engine local --concurrency 2 --n 3000\n"
+        "  python -m benchmarks.survey --engine ray --concurrency 2 --n 3000\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
     parser.add_argument("--n", type=int, default=500, help="photographs (default: 500)")
     parser.add_argument("--rounds", type=int, default=3, help="of both, one after the other (default: 3)")
     parser.add_argument("--concurrency", type=int, default=4, help="of both (default: 4)")
-    parser.add_argument("--engine", choices=("http", "local"), default="http", help="(default: http)")
-    parser.add_argument("--backend", default="openvino int8", help="local: of both (default: openvino int8)")
+    parser.add_argument("--engine", choices=("http", "local", "ray"), default="http", help="(default: http)")
+    parser.add_argument("--backend", default="openvino int8", help="local, ray: of both (default: openvino int8)")
     options = parser.parse_args()
     pairs = [pair for name in SETS for pair in read_pairs(options.data, [name], "train")]
     rates = []
@@ -140,7 +144,7 @@ def main() -> None:
         folder.mkdir()
         for number, pair in enumerate(islice(cycle(pairs), options.n)):
             shutil.copy(pair.image_path, folder / f"{number:05d}{pair.image_path.suffix}")
-        if options.engine == "local":
+        if options.engine != "http":
             compare_local(folder, work, options)
             return
         with sidecar(None) as predict_url:
