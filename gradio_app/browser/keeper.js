@@ -1,16 +1,18 @@
-// What this browser keeps, so that a reload, Back or a closed tab loses no work: rows with an `id`, in IndexedDB. Another page
-// under the same name, behind another prefix, keeps its own.
+// Keeps rows with an `id` in this browser (IndexedDB), so that a reload, Back or a closed tab loses no work. Pages under other
+// prefixes of the same host keep their own.
 
 function openKeeper(table) {
-  const opened = new Promise((resolve, reject) => {
+  let opened = null;
+  // Opened again once the browser has closed it: after its data were cleared, or while the page was in the background (iOS).
+  const open = () => (opened ||= new Promise((resolve, reject) => {
     const request = indexedDB.open("crack-detection" + location.pathname.replace(/\/$/, ""), 1);
     request.onupgradeneeded = () => ["inspect", "review"].forEach((name) => request.result.createObjectStore(name, { keyPath: "id" }));
-    request.onsuccess = () => resolve(request.result);
-    request.onerror = () => reject(request.error);
-  });
+    request.onsuccess = () => { request.result.onclose = () => { opened = null; }; resolve(request.result); };
+    request.onerror = () => { opened = null; reject(request.error); };
+  }));
   let nUnwritten = 0, hasFailed = false;
   const run = async (mode, act) => {
-    const database = await opened;
+    const database = await open();
     return new Promise((resolve, reject) => {
       const transaction = database.transaction(table, mode), request = act(transaction.objectStore(table));
       transaction.oncomplete = () => resolve(request.result);
@@ -35,7 +37,7 @@ function openKeeper(table) {
   };
 }
 
-// A mask in an eighth of its bytes, to be kept.
+// A mask as bits: an eighth of its bytes.
 function packBits(mask) {
   const bits = new Uint8Array(Math.ceil(mask.length / 8));
   for (let at = 0; at < mask.length; at++) if (mask[at]) bits[at >> 3] |= 1 << (at & 7);

@@ -96,6 +96,19 @@ def test_the_back_button_brings_back_what_was_painted(browser: Browser, walls: l
     assert np.array_equal(painted(browser), mine)
 
 
+def test_what_is_painted_after_the_browser_has_dropped_its_data_is_kept(
+    browser: Browser, walls: list[Path], page_url: str
+) -> None:
+    inspect(browser, walls[0])
+    browser.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": page_url, "storageTypes": "all"})
+    press(browser, "#inspect-viewer .paint-mode")
+    draw(browser, (-100, -40), (150, 20))
+    mine = painted(browser)
+    browser.refresh()
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mine)
+
+
 def test_of_two_tabs_with_one_inspection_the_later_one_is_asked(browser: Browser, walls: list[Path], page_url: str) -> None:
     begin(browser, "Two tabs")
     inspect(browser, *walls[:2])
