@@ -38,18 +38,18 @@ logger = logging.getLogger(__name__)
 
 
 class CrackHandler:
-    """Answers each photograph with its cracks; what and how is said in `model.inference.answer`."""
+    """Answers each photograph with its cracks, as described in `model.inference.answer`."""
 
     def initialize(self, context: Any) -> None:
-        """Load the model of the archive that this worker was started with, and run it once, so that READY means fast."""
+        """Load the model of this worker's archive and run it once, so that a READY worker is fast at once."""
         folder = Path(context.system_properties["model_dir"])
         n_threads, n_cores = int(os.environ.get("CRACK_WORKER_THREADS", "1")), n_usable_cores()
         wanted = {name: context.model_yaml_config[name] for name in ("runtime", "precision")}
         model_card = card.ModelCard.read(folder / card.FILE_NAME)
-        shared = Path(tempfile.gettempdir())  # the folder is the same for all workers of a server
+        shared = Path(tempfile.gettempdir())  # all workers of a server share this folder
         with _one_at_a_time(shared / f"crack-start-{os.getuid()}.lock"):
             agreed = shared / f"crack-backend-{os.getuid()}-{model_card.version}.json"
-            if agreed.is_file() and set(wanted.values()) == {runtime.AUTO}:  # else workers' masks would differ by some pixels
+            if agreed.is_file() and set(wanted.values()) == {runtime.AUTO}:  # else two workers' masks could differ
                 wanted = dict(zip(wanted, json.loads(agreed.read_text()), strict=True))
             self._backend, on_share, seconds = runtime.choose(folder, model_card, n_threads, **wanted)
             agreed.write_text(json.dumps(self._backend))
@@ -81,9 +81,9 @@ class CrackHandler:
         context.metrics.add_metric(
             "crack_overdue_workers_total", n_ended, "Count", None, _dimensions(**labels), MetricTypes.COUNTER
         )
-        # Metrics reach TorchServe's Java process as lines on the standard output, and each line by itself would wake it, ten
-        # times an answer, and a worker would make room for it: an answer's lines go out together, and what TorchServe's worker
-        # writes of each request ("Backend received inference") doesn't.
+        # Metrics reach TorchServe's Java process as lines on the standard output. Each single line would wake that process, ten
+        # times per answer, and take processor time from the workers. So the lines of an answer go out together, and those that
+        # TorchServe's worker writes for each request ("Backend received inference") are dropped.
         self._lines = io.StringIO()
         metrics_logger = logging.getLogger("ts.metrics.caching_metric")
         metrics_logger.addHandler(logging.StreamHandler(self._lines))
@@ -93,7 +93,7 @@ class CrackHandler:
 
     def handle(self, requests: list[Mapping[str, Any]], context: Any) -> list[bytes]:
         """One body for each request, in their order; status and headers go through TorchServe's context."""
-        with self._cores.answering(), self._deadline.answering():  # waiting for another worker is not its fault
+        with self._cores.answering(), self._deadline.answering():  # the deadline doesn't count the wait for other workers
             bodies = [self._respond(index, request, context) for index, request in enumerate(requests)]
         sys.stdout.write(self._lines.getvalue())
         sys.stdout.flush()

@@ -1,8 +1,8 @@
 """Start TorchServe with the released model and stop it again: `crack serve --help`.
 
-It is in place of `torchserve --start`, which hides how Java ended and leaves much to its user: Java, a temporary folder of its
-own (so that several servers can run side by side), workers and threads that fit the processors, waiting until a worker is
-READY, ending a worker that hangs, so that TorchServe starts another one, and leaving nothing behind.
+It replaces `torchserve --start`, which hides how Java ended and leaves much to its user. This module finds Java, gives each
+server a temporary folder of its own (so that several can run side by side), fits workers and threads to the processors, waits
+until a worker is READY, ends a worker that hangs, so that TorchServe starts another one, and leaves nothing behind.
 """
 
 import argparse
@@ -38,10 +38,10 @@ from model.inference.processors import n_usable_cores, usable_memory_bytes
 logger = logging.getLogger("handler.serve")
 
 RELEASED = Path("model_store/crack.mar")
-START_TIMEOUT_S = 600.0  # on a machine that is busy with other things; who ended it earlier would begin again and again
+START_TIMEOUT_S = 600.0  # for a busy machine: an earlier end would only start it again and again
 STOP_TIMEOUT_S = 15.0
 WATCH_S = 2.0  # between two looks at the workers
-# Ctrl-C (which a shell lets background jobs ignore), what containers are stopped with, and the end of the terminal.
+# Ctrl-C (which shells let background jobs ignore), the signal that stops containers, and the end of the terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -147,7 +147,7 @@ class Server:
             time.sleep(0.2)
 
     def is_ready(self) -> bool:
-        """Whether a worker of this very server is READY: /ping says Healthy without any, and a port may be another's."""
+        """Whether a worker of this very server is READY: /ping says Healthy without one, and others may hold the port."""
         try:
             own_pids = {process.pid for process in self._process.children(recursive=True)}
             return not own_pids.isdisjoint(asyncio.run(self._default()).ready_pids)
@@ -167,7 +167,7 @@ class Server:
                 self._end_overdue_workers()
 
     def _end_overdue_workers(self) -> None:
-        """Those past their deadline, and those that somebody has stopped (SIGSTOP) before they even began."""
+        """End workers past their deadline, and those that somebody stopped (SIGSTOP) before they began."""
         now, folder = time.monotonic(), self._folder.path
         for worker in deadline.workers(folder):
             try:
@@ -253,13 +253,13 @@ def _java_home() -> Path:
 
 
 def _end_with_parent() -> None:
-    """So that nothing holds the ports when this process is killed; the kernel then sends Java SIGTERM."""
+    """Let the kernel send SIGTERM to Java when this process is killed, so that nothing holds the ports."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of prctl(2)
 
 
 def _promoted(model_store: Path) -> dict[str, str]:
-    """What to load in place of the released archive: the last one that a retraining put into production there."""
+    """The setting that loads, in place of the released archive, the last one that a retraining put into production."""
     name = served(model_store)
     if name == RELEASED.name:
         return {}

@@ -1,1 +1,1 @@
-"""What is known of a photograph's cracks, and the report of many: shared by the survey and the sidecar's inspections."""
+"""The results for a photograph, and the report on many: shared by the survey and the sidecar's inspections."""

@@ -1,6 +1,6 @@
-"""From a photograph and its crack probability to what is known of it: the mask, the cracks, the scale, a thumbnail.
+"""From a photograph and its crack probability to the result: mask, cracks, scale and thumbnail.
 
-Left to others: asking the model, and where the results are kept.
+Left to others: asking the model, and storing the results.
 """
 
 import base64
@@ -29,7 +29,7 @@ THUMBNAIL_PX = 192
 
 @dataclass(frozen=True)
 class Examined:
-    """`facts`: fields of a `Row`; of what could be predicted but not measured `error` says why, and `cracks` is none."""
+    """`facts`: fields of a `Row`. If the cracks could not be measured, `error` says why and `cracks` is None."""
 
     image_hwc_u8: NDArray[np.uint8]
     mask_hw: NDArray[np.bool_]
@@ -48,9 +48,9 @@ def examine(
     """
     Args:
         probability_png: one channel, 0..255, of the upright photograph's size.
-        scales: what the photograph's own scale is found by.
-        mask_hw: what a person painted in place of what the threshold gives.
-        zones: where nothing is crack.
+        scales: how the photograph's own scale is found.
+        mask_hw: painted by a person in place of the mask at the threshold.
+        zones: boxes in which nothing counts as crack.
 
     Raises:
         RequestError: as `photograph.decode` does.
@@ -77,7 +77,7 @@ def examine_pixels(
     surface: Surface,
     repainted_hw: NDArray[np.bool_] | None = None,
 ) -> Examined:
-    """The same of a photograph that is decoded already, and its probability, both of one height and width."""
+    """The same for a decoded photograph and its probability, both of one height and width."""
     level = threshold_level(threshold)
     mask_hw = prob_hw_u8 >= level
     cracks, drawn, unmeasured = None, None, ""
@@ -101,7 +101,7 @@ def examine_pixels(
 
 
 def thumbnail(image_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_]) -> bytes:
-    """The photograph as a small JPEG, each of its pixels marked that holds crack, however thin."""
+    """The photograph as a small JPEG; each of its pixels that contains crack, however thin, is marked."""
     small = Image.fromarray(image_hwc_u8)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
     for axis, length in enumerate((small.height, small.width)):

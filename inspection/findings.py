@@ -1,4 +1,4 @@
-"""A photograph with its cracks, and many of them, as tables and reports tell it.
+"""Photographs with their cracks, as tables and reports show them.
 
 Left to others: where they are kept (`survey.findings`, `sidecar.reporting`).
 """
@@ -30,12 +30,12 @@ class Mark(StrEnum):
 
 @dataclass(frozen=True)
 class Photograph:
-    """A photograph's row, its cracks' properties as `response=cracks` tells them, when and where it was taken, and what a
-    person decided about it; no `mark` where nobody is asked.
+    """A photograph's row, the properties of its cracks as in `response=cracks`, when and where it was taken, and what a person
+    decided about it; `mark` is None where nobody decides.
 
     Attributes:
-        look_alikes: what was marked as no crack; none of it is among the cracks.
-        zones: what counts in no figure.
+        look_alikes: what was marked as not a crack; the cracks don't contain it.
+        zones: boxes that no figure counts.
     """
 
     row: Row
@@ -48,7 +48,7 @@ class Photograph:
 
     @property
     def scale(self) -> Scale | None:
-        """One for all of the photograph: given, or by its camera. With a marker each crack has its own."""
+        """One scale for the whole photograph: given, or from its camera. With a marker each crack has its own."""
         told = self.row.scale or {}
         if self.given is None and told.get("scale_source") in (ScaleSource.GIVEN, ScaleSource.CAMERA):
             return Scale(told["mm_per_px"], ScaleSource(told["scale_source"]))
@@ -56,7 +56,7 @@ class Photograph:
 
     @property
     def told_scale(self) -> dict[str, Any]:
-        """As answers have it: `mm_per_px`, `scale_source`, and `scale_note` where it was asked for and not found."""
+        """As in answers: `mm_per_px`, `scale_source`, and `scale_note` if a scale was asked for and not found."""
         if self.given is not None:
             return {"mm_per_px": self.given.mm_per_px, "scale_source": self.given.source}
         return self.row.scale or {}
@@ -71,7 +71,7 @@ class Photograph:
 
     @property
     def left_out(self) -> str:
-        """What a person left out of its figures, as a sentence; empty where it is nothing."""
+        """What a person left out of its figures, as a sentence; empty if nothing was."""
         told = []
         if self.zones:
             share = covered(self.zones, (self.row.height or 0, self.row.width or 0)).mean()
@@ -83,11 +83,11 @@ class Photograph:
 
 
 class Findings(Protocol):
-    """The photographs that a report is about, and what holds for all of them."""
+    """The photographs of a report, and what holds for all of them."""
 
     @property
     def title(self) -> str:
-        """What they are called together, where nobody names the structure."""
+        """The report's title if nobody names the structure."""
 
     @property
     def quality(self) -> str:
@@ -95,26 +95,26 @@ class Findings(Protocol):
 
     @property
     def scale(self) -> Scale | None:
-        """One that was given for all of them."""
+        """The scale that was given for all of them."""
 
     @property
     def standard(self) -> standards.Standard | None:
-        """By which the bands of cracks with a scale are told."""
+        """The standard whose bands the cracks with a scale get."""
 
     @property
     def elsewhere(self) -> str:
-        """Where all cracks and all reasons are told, of which a report has the first ones."""
+        """The files that list all cracks and all reasons; a report has only the first ones."""
 
     def photographs(self) -> Iterator[Photograph]:
-        """Those that are known, in their order."""
+        """All known photographs, in their order."""
 
     def find(self, file: str) -> Photograph:
-        """Raises KeyError for one that isn't known."""
+        """Raises KeyError for an unknown file."""
 
     def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
-        """The photograph, upright (height, width, 3); or what is left of it, and False."""
+        """The upright photograph (height, width, 3) and True; or, if its file has changed, a stand-in and False."""
 
 
 def printable(text: str) -> str:
-    """On one line, without what XML, DXF and people can't read: a file's name may be any bytes."""
+    """The text on one line, without characters that XML, DXF or people can't read: a file's name may be any bytes."""
     return "".join(" " if char.isspace() else char if char.isprintable() else "\ufffd" for char in text)

@@ -1,6 +1,6 @@
-"""What a person leaves out of a photograph's figures: parts of it, and what looks like a crack and is none.
+"""What a person leaves out of a photograph's figures: boxes, and things that look like a crack but aren't one.
 
-Left to others: reading what was sent (`sidecar.look_alikes`), what becomes of it (`examining`, `report`).
+Left to others: reading what was sent (`sidecar.look_alikes`), and using it (`examining`, `report`).
 """
 
 from collections import Counter
@@ -11,12 +11,12 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-# Left, top, right, bottom in pixels of the upright photograph; right and bottom are the first that are outside.
+# Left, top, right, bottom in pixels of the upright photograph; right and bottom are just outside.
 Box = tuple[int, int, int, int]
 
 
 class Kind(StrEnum):
-    """What looks like a crack and is none."""
+    """What looks like a crack but isn't one."""
 
     JOINT = "joint"
     LANE_MARKING = "lane_marking"

@@ -1,4 +1,4 @@
-"""What a person painted over a photograph, in place of what the model's probability gives at a level."""
+"""The mask that a person painted, in place of the one that the model's probability gives at a level."""
 
 import numpy as np
 from numpy.typing import NDArray

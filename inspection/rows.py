@@ -1,6 +1,6 @@
-"""What is known of one photograph: a line of a survey's journal, and a row of the sidecar's inspections.
+"""The result for one photograph: a line of a survey's journal, and a row of the sidecar's inspections.
 
-Left to others: how it comes about (`examining`), where it is kept (`survey.folder`, `sidecar.inspections`).
+Left to others: computing it (`examining`), storing it (`survey.folder`, `sidecar.inspections`).
 """
 
 from dataclasses import dataclass
@@ -14,10 +14,10 @@ class Status(StrEnum):
     """What became of a photograph."""
 
     PREDICTED = "predicted"
-    REFUSED = "refused"  # it would be again: too large, torn, no photograph
+    REFUSED = "refused"  # and would be again: too large, torn, not a photograph
     FAILED = "failed"  # this time
-    UNANSWERED = "unanswered"  # the server was away or busy to the last try
-    LEFT_OUT = "left out"  # no photograph, or nothing that can be read; nobody was asked
+    UNANSWERED = "unanswered"  # the server was away or busy until the last try
+    LEFT_OUT = "left out"  # not a photograph, or unreadable; the model was not asked
 
 
 FINAL = (Status.PREDICTED, Status.REFUSED)
@@ -25,8 +25,8 @@ FINAL = (Status.PREDICTED, Status.REFUSED)
 
 @dataclass(frozen=True)
 class Row:
-    """One photograph. `seconds` count from asking to what is kept, tries included; what was not predicted has `error` alone,
-    and what was predicted but could not be measured has it too.
+    """One photograph. `seconds` run from the request to the stored result, retries included. A photograph that was not
+    predicted has only `error`; one that was predicted but could not be measured has it too.
     """
 
     file: str  # below the folder of photographs, with /
@@ -42,7 +42,7 @@ class Row:
     seconds: float | None = None
     error: str = ""
     thumbnail: str = ""  # JPEG, base64
-    crack_score: float | None = None  # none where a model or a survey from before there was one answered
-    cracks: list[dict[str, Any]] | None = None  # figures in pixels; none where a survey from before they were measured answered
-    scale: dict[str, Any] | None = None  # what the photograph itself tells of it, where it was asked to
-    lines: list[list[Line]] | None = None  # each crack's centre lines in pixels; none from before they were kept
+    crack_score: float | None = None  # None in results of older models and surveys
+    cracks: list[dict[str, Any]] | None = None  # figures in pixels; None in results of older surveys
+    scale: dict[str, Any] | None = None  # found in the photograph itself, if that was asked for
+    lines: list[list[Line]] | None = None  # each crack's centre lines in pixels; None in older results

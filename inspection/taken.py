@@ -1,4 +1,4 @@
-"""When and where a photograph was taken, from its EXIF: asked for by whoever wants it in what is handed on, never by itself."""
+"""When and where a photograph was taken, from its EXIF: read only for people who want it in their results."""
 
 import math
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ from model.inference.photograph import exif_block
 
 @dataclass(frozen=True)
 class Taken:
-    """None and "" where the file says nothing, or nothing possible.
+    """None and "" if the file gives no value, or an impossible one.
 
     Attributes:
-        at: ISO 8601, such as "2026-05-01T10:20:30+02:00"; without the offset where the camera left it out.
+        at: ISO 8601, such as "2026-05-01T10:20:30+02:00"; without the offset if the camera left it out.
         latitude, longitude: degrees, WGS84, north and east positive.
     """
 
@@ -25,7 +25,7 @@ class Taken:
 
 
 def read_taken(photograph: bytes) -> Taken:
-    """What a photograph's file says, which may be nothing; no pixel is decoded."""
+    """Read it from a photograph's file; no pixel is decoded."""
     exif = exif_block(photograph)
     camera, gps = read_directory(exif, CAMERA_DIRECTORY), read_directory(exif, GPS_DIRECTORY)
     latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)

@@ -24,7 +24,7 @@ logger = logging.getLogger("model.average")
 
 
 def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path, share: float = 0.5) -> Path:
-    """Write the mean of two checkpoints, of which the later began with the former and weighs `share`; returns its path.
+    """Write the mean of two checkpoints and return its path; the later one began with the former, and weighs `share`.
 
     Raises ValueError if it did not: then photographs that one has learned from could choose for the other.
     """

@@ -72,7 +72,7 @@ class Pair:
     look_alikes: tuple[Box, ...] = field(default=(), compare=False)
 
     def read(self) -> "LabelledPhotograph":
-        """Raises ValueError, naming the file, if it cannot be read or the mask is no mask of this photograph."""
+        """Raises ValueError, naming the file, if it cannot be read or the mask does not fit the photograph."""
         try:
             image_hwc_u8 = decode(self.image_path.read_bytes())
         except RequestError as error:
@@ -108,7 +108,7 @@ class Pair:
 @dataclass(frozen=True)
 class LabelledPhotograph:
     """`image_hwc_u8`: uint8 (height, width, 3). `mask_hw`: bool (height, width), True on crack. `look_alikes`: where a person
-    saw what looks like a crack and is none.
+    saw something that looks like a crack but isn't one.
     """
 
     image_hwc_u8: NDArray[np.uint8]
@@ -172,7 +172,7 @@ class Parts:
 
 
 def read_parts(data_dir: Path, data: DataParams) -> Parts:
-    """What a model learns from, is chosen on and is judged by. Raises as `read_pairs` and `cut_by_group` do."""
+    """The pairs that a model learns from, is chosen on and is judged by. Raises as `read_pairs` and `cut_by_group` do."""
     pairs = read_pairs(data_dir, list(data.sets), "train")
     pairs = [replace(pair, is_widened=pair.set_name in data.widened) for pair in pairs]
     return cut_by_group([pair for pair in pairs if not is_held_out(pair, data)], data)
@@ -199,7 +199,7 @@ def _learned_from(pairs: Sequence[Pair], data: DataParams) -> set[Pair]:
 
 
 def is_held_out(pair: Pair, data: DataParams) -> bool:
-    """Whether the pair's group belongs to the fold that this model is not to see."""
+    """Whether the pair's group belongs to the fold that is held out from this model."""
     if pair.set_name not in data.held_out_folds:
         return False
     fold, n_folds = data.held_out_folds[pair.set_name]
@@ -229,13 +229,13 @@ def _draw_surface(number_and_seed: tuple[int, int]) -> LabelledPhotograph:
 
 
 def set_up_process(_: int = 0) -> None:
-    """What a process that prepares data begins with."""
+    """Set up a process that prepares data."""
     cv2.setNumThreads(0)  # the cores belong to the training
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the training decides when to stop
 
 
 def add_data_option(parser: argparse.ArgumentParser) -> None:
-    """The option `--data`, one for all commands."""
+    """Add the option `--data`, the same for all commands."""
     parser.add_argument(
         "--data",
         type=Path,

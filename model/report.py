@@ -1,4 +1,4 @@
-"""What an evaluation measured, and the folder that it leaves.
+"""The figures of an evaluation, and the folder that it writes.
 
 `figures.json`, `figures.md`, `precision_recall.png`, `photographs.csv` (each photograph's own scores, worst first), pictures of
 the worst and the best, and `index.html` to look through it all.
@@ -75,7 +75,7 @@ class Evaluation:
         return "\n".join([*([self.report.to_markdown()] if self.report else []), *self._sentences()])
 
     def write(self, folder: Path, title: str, model: str, predict: Predict) -> Path:
-        """Write the folder, over what lies there; returns the path of its page. What is shown is predicted once more.
+        """Write the folder, over an existing one, and return the path of its page. The photographs shown are predicted again.
 
         Args:
             folder: created where it does not exist.
@@ -141,7 +141,7 @@ class Evaluation:
             )
         if self.auroc is not None:
             sentences.append(
-                f"Photographs with a crack told from those without by their crack score: AUROC {self.auroc:.4f}.\n"
+                f"How well the crack score separates photographs with a crack from those without: AUROC {self.auroc:.4f}.\n"
             )
         return sentences
 

@@ -62,7 +62,7 @@ def train(
         most_alarms: crack-free validation photographs with a false alarm that its threshold may cause, if one can be chosen so.
         most_minutes: where this machine needs longer for the steps of the recipe, it takes as many as fit. It measures and logs
             first what a step takes.
-        report: is told how far it is, after each step.
+        report: called after each step with the progress.
 
     Returns:
         The path of the finished checkpoint.
@@ -130,7 +130,7 @@ def train(
 def train_stages(
     recipes: Path, params_path: Path, overrides: Mapping[str, str], data_dir: Path, out_dir: Path, parent: Path | None = None
 ) -> Path:
-    """Train by each recipe of a folder, in the order of their names, each beginning with the weights that the one before left.
+    """Train by each recipe of a folder in the order of their names; each begins with the weights of the one before.
 
     The last one's checkpoint lies in `out_dir`, each other's in a folder of its own there. What is finished is left alone and
     what was stopped is gone on with, so that the same command goes on, here or on another machine that `out_dir` was copied to.
@@ -183,7 +183,7 @@ def _child(folder: Path, parent: Path | None) -> Path | None:
 
 
 def _check(params: Params) -> None:
-    """Raise ValueError for what would fail only after the data is read, or at the first validation."""
+    """Raise ValueError for settings that would fail only after the data is read, or at the first validation."""
     stride = AttentionUNet.stride
     if params.training.crop_px % stride:
         raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride}.")

@@ -45,7 +45,7 @@ STATISTICS_BATCHES = 32
 TIMED_STEPS = 5
 CHECKPOINT_S = 300.0
 Report = Callable[[int, int], None]
-"""Is told, by the first process, after each step, how many are done, and of how many."""
+"""Called by the first process after each step, with the number of steps done and the number of all steps."""
 
 
 class Trainer:
@@ -134,7 +134,7 @@ class Trainer:
                     raise KeyboardInterrupt
 
     def seconds_per_step(self) -> float:
-        """What a step takes on this machine, its crops included: measured by taking some."""
+        """Seconds per step on this machine, crops included, measured by running some steps."""
         training = self.params.training
         draws = self.machine.own_draws(range((TIMED_STEPS + 1) * training.batch), training.batch)
         started = 0.0
@@ -280,7 +280,7 @@ def learning_rate(step: int, training: TrainingParams) -> float:
 
 @contextmanager
 def _interruption_held_back() -> Iterator[Callable[[], bool]]:
-    """Take note of Ctrl-C and SIGTERM instead of stopping in the middle of a step; yields whether one came."""
+    """Record Ctrl-C and SIGTERM instead of stopping in the middle of a step; yields whether one came."""
     came: list[int] = []
     former = {
         number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)

@@ -53,7 +53,7 @@ def choose_threshold(levels: Mapping[str, Counts], most_alarms: int | None = Non
         ValueError: no set has a crack.
     """
     if not any(counted[:, 1].any() for counted in levels.values()):
-        raise ValueError(f"No validation photograph of {', '.join(levels)} shows a crack, expected one at least.")
+        raise ValueError(f"No validation photograph of {', '.join(levels)} shows a crack, expected at least one.")
     figures = np.array([[_figure(counted, level) for counted in levels.values()] for level in range(1, 255)])
     mean = figures.mean(axis=1)
     if most_alarms is not None:

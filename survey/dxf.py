@@ -51,7 +51,7 @@ def draw(photograph: Photograph) -> Drawing:
         for line in lines:
             model.add_lwpolyline([(x * per_px, height - y * per_px) for x, y in line], dxfattribs={"layer": layer})
         widest = crack.get(f"width_p95_{unit}")
-        told = f"{crack['id']}: {widest:.3g} {unit}" if widest is not None else f"{crack['id']}: narrower than can be told"
+        told = f"{crack['id']}: {widest:.3g} {unit}" if widest is not None else f"{crack['id']}: too narrow to measure"
         x, y = lines[0][0]
         text = model.add_text(told, height=text_height, dxfattribs={"layer": layer})
         text.set_placement((x * per_px, height - y * per_px), align=TextEntityAlignment.BOTTOM_LEFT)

@@ -1,8 +1,8 @@
-// Photographs on their way: some at a time are sent and predicted; where the server is busy, it is asked again.
+// Sends photographs and has them predicted, a few at a time; if the server is busy, it tries again later.
 
 const AT_ONCE = 3, MOST_TRIES = 8, LONGEST_WAIT_S = 30;
 
-// `ask`: sends one entry's photograph and gives the answer; `onChange`: an entry's state or text is another one now.
+// `ask` sends one entry's photograph and returns the answer; `onChange`: the state or text of an entry has changed.
 function createBatch(ask, onChange) {
   const queue = [];
   let nRunning = 0, isStopped = false;
@@ -13,10 +13,10 @@ function createBatch(ask, onChange) {
       let answer;
       try { answer = await ask(entry); } catch (error) { answer = { ok: false, text: reasonOf(error) }; }
       if (answer && answer.ok) { entry.result = answer; return become(entry, "done"); }
-      const { text, retry_after_s } = answer || { text: "The page did not answer. Load it again." };
+      const { text, retry_after_s } = answer || { text: "The page did not answer. Reload it." };
       if (!retry_after_s || tries === MOST_TRIES) return become(entry, "failed", text);
       const wait_s = Math.min(retry_after_s * tries, LONGEST_WAIT_S);
-      become(entry, "running", `The server is busy; asked again in ${wait_s} s.`);
+      become(entry, "running", `The server is busy. Next try in ${wait_s} s.`);
       await new Promise((resolve) => setTimeout(resolve, wait_s * 1000));
       if (isStopped) return become(entry, "failed", "Stopped before the server had time for it.");
     }

@@ -1,4 +1,4 @@
-// Beside the photograph the same one with another mask: what was there before. Both move together.
+// Shows the photograph a second time, with its earlier mask, beside the viewer. Both move together.
 
 const BEFORE = `
   <div class="before" role="img" hidden>
@@ -6,7 +6,7 @@ const BEFORE = `
     <p class="caption"></p>
   </div>`;
 
-// `viewer`: whose photograph it is. Its stage comes right of what was before.
+// `viewer`: shows the same photograph, on the right.
 function createBefore(viewer) {
   const after = viewer.find("stage");
   after.insertAdjacentHTML("afterend", BEFORE);
@@ -14,7 +14,7 @@ function createBefore(viewer) {
   const hide = () => { pane.hidden = true; pane.parentElement.classList.remove("both"); };
   return {
     place: ({ x, y, scale }) => { sheet.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; },
-    // `url`: of a picture whose red is at least `level` where there was crack.
+    // `url`: a picture of the earlier mask, crack where its red is at least `level`.
     show: async ({ image_url }, url, level, caption) => {
       const of = viewer.shown(), levels = await viewer.redOf(url);
       if (viewer.shown() !== of) return;

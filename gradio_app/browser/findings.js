@@ -1,34 +1,34 @@
-// The cracks of the photograph that is shown, beside it: a row and its line light up together. Lengths are in pixels or, where
-// there is a scale, in millimetres; the scale is typed, or drawn with a ruler over a length that is known.
+// Lists the cracks of the photograph beside it: a row and its line light up together. Lengths are in pixels or, with a scale, in
+// millimetres. The scale is typed in, or set by drawing a ruler over a known length.
 
 const FINDINGS = `
   <div class="scale bar">
     <label>Scale <input type="number" class="mm" min="0" step="any" placeholder="none"> mm per px</label>
     <button type="button" class="ruler" aria-pressed="false" title="Draw a line over something whose length you know (L)">Ruler</button>
-    <button type="button" class="scale-all" title="Use this scale for every photograph of the batch" hidden>For all</button>
+    <button type="button" class="scale-all" title="Use this scale for all photographs of the batch" hidden>For all</button>
   </div>
   <form class="known bar" hidden><label>The line is <input type="number" class="known-mm" min="0" step="any" required> mm long</label>
     <button class="primary">Set scale</button></form>
   <p class="scale-source"></p>
   <p class="sum" role="status" aria-live="polite"></p>
-  <div class="bar verdicts" role="toolbar" aria-label="The chosen crack" hidden>
-    <button type="button" data-kind="" title="Take it out of the mask (Delete)">Delete</button>
+  <div class="bar verdicts" role="toolbar" aria-label="The selected crack" hidden>
+    <button type="button" data-kind="" title="Remove it from the mask (Delete)">Delete</button>
     <button type="button" class="apart" aria-pressed="false" title="Cut a crack in two (S)">Split</button>
     <button type="button" class="back" title="Undo (Ctrl+Z)">Undo</button>
     <span class="line">Mark as no crack:</span>
-    <button type="button" data-kind="joint" title="Take it out, and mark it as a joint (1)">Joint</button>
-    <button type="button" data-kind="lane_marking" title="Take it out, and mark it as a lane marking (2)">Lane marking</button>
-    <button type="button" data-kind="cable" title="Take it out, and mark it as a cable (3)">Cable</button>
-    <button type="button" data-kind="other" title="Take it out, and mark it as something else that looks like a crack (4)">Other</button>
+    <button type="button" data-kind="joint" title="Remove it and mark it as a joint (1)">Joint</button>
+    <button type="button" data-kind="lane_marking" title="Remove it and mark it as a lane marking (2)">Lane marking</button>
+    <button type="button" data-kind="cable" title="Remove it and mark it as a cable (3)">Cable</button>
+    <button type="button" data-kind="other" title="Remove it and mark it as something else that looks like a crack (4)">Other</button>
   </div>
   <div class="rows"><table role="grid" aria-label="Cracks" hidden>
-    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How probable the model calls the crack's pixels: 0 to 1">Score</th></tr></thead>
+    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How sure the model is that these pixels are crack: 0 to 1">Score</th></tr></thead>
     <tbody></tbody></table></div>`;
 const MOST_ROWS = 300;
-// By width, from what is too narrow to tell; people who can't tell red from green can tell neighbours apart by their lightness.
+// By width; the first colour is for cracks too narrow to measure. Neighbours differ in lightness for people who are colour-blind.
 const BY_WIDTH = ["#c8bfff", "#00c8ff", "#00e0b0", "#9be800", "#ffe100", "#ffb000", "#ff7a00", "#ff3b1f", "#e0007a", "#b400ff"];
 
-// `measure`: gives the features of what is shown; `onScale`: the scale was set, for all photographs or the shown one.
+// `measure` returns the cracks of the photograph on the screen; `onScale`: the scale was set, for it or for all photographs.
 function createFindings(root, viewer, measure, onScale) {
   root.innerHTML = FINDINGS;
   viewer.find("look").add(new Option("by width", "width"));
@@ -43,7 +43,7 @@ function createFindings(root, viewer, measure, onScale) {
     const unit = scale ? "mm" : "px", told = features.slice(0, MOST_ROWS);
     find("length").textContent = `Length, ${unit}`;
     find("width").textContent = `Widest, ${unit}`;
-    if (document.activeElement !== find("mm")) find("mm").value = scale ? Number(scale.mm_per_px.toPrecision(4)) : "";  // else somebody types
+    if (document.activeElement !== find("mm")) find("mm").value = scale ? Number(scale.mm_per_px.toPrecision(4)) : "";  // otherwise somebody is typing
     find("scale-source").textContent = scale ? scale.source : "Without a scale, all lengths are in pixels.";
     find("scale-all").hidden = !scale;
     rows.replaceChildren(...told.map(({ properties: crack }, at) => {
@@ -53,16 +53,16 @@ function createFindings(root, viewer, measure, onScale) {
       row.setAttribute("aria-selected", "false");
       const length = (crack.touches_edge ? "≥ " : "") + rounded(inUnits(crack.length_px));
       for (const text of [crack.id, length, widthOf(crack), crack.probability_mean.toFixed(2)]) row.insertCell().textContent = text;
-      if (crack.touches_edge) row.cells[1].title = "It reaches the photograph's edge, and may go on beyond it.";
-      if (crack.is_width_below_limit) row.cells[2].title = "Too narrow to be measured in this photograph.";
+      if (crack.touches_edge) row.cells[1].title = "It reaches the edge of the photograph and may continue beyond it.";
+      if (crack.is_width_below_limit) row.cells[2].title = "Too narrow to measure in this photograph.";
       return row;
     }));
     root.querySelector("table").hidden = !told.length;
     find("verdicts").hidden = !told.length && !viewer.isTouched();
     const total = features.reduce((sum, { properties: crack }) => sum + crack.length_px, 0), n = features.length;
     const more = n > MOST_ROWS ? ` The ${MOST_ROWS} longest are listed.` : "";
-    find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} together.${more}`
-      : viewer.isEmpty() ? "No crack is marked. If there is one, lower the threshold, or press Correct and paint it." : "No crack is long enough to be measured.";
+    find("sum").textContent = n ? `${n} ${n === 1 ? "crack" : "cracks"}, ${rounded(inUnits(total))} ${unit} in total.${more}`
+      : viewer.isEmpty() ? "No crack is marked. If there is one, lower the threshold or press Correct and paint it." : "No crack is long enough to measure.";
     light(lit, false);
     tint();
   };
@@ -123,7 +123,7 @@ function createFindings(root, viewer, measure, onScale) {
     find("sum").textContent = "Measuring …";
     let answer;
     try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${reasonOf(error)}` }; }
-    if (number !== asked || !viewer.shown()) return;  // another photograph, or another mask meanwhile
+    if (number !== asked || !viewer.shown()) return;  // the photograph or the mask has changed meanwhile
     features = answer.ok ? answer.features : [];
     classes = answer.ok ? answer.classes : null;
     lit = null;
@@ -132,7 +132,7 @@ function createFindings(root, viewer, measure, onScale) {
     if (!answer.ok) find("sum").textContent = answer.text;
   };
 
-  // --- what is none
+  // --- marking false cracks
 
   const take = (kind) => {
     const crack = chosen();

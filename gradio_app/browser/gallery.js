@@ -1,4 +1,4 @@
-// All photographs of a batch as thumbnails, the surest cracks first; each says what has become of it.
+// Thumbnails of all photographs of a batch, those most likely cracked first; each shows its state.
 
 const MARKS = { unseen: "● unseen", seen: "seen", confirmed: "✓ confirmed", corrected: "✎ corrected", reported: "! reported", rejected: "✕ rejected" };
 const STATES = { waiting: "waiting", running: "looking for cracks …", failed: "failed" };

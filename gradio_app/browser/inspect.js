@@ -1,4 +1,4 @@
-// The Inspect tab: photographs come in, are predicted some at a time, looked at, measured, corrected, and taken home.
+// The Inspect tab: people drop photographs, which are predicted a few at a time, then inspect, measure, correct and download them.
 
 element.innerHTML = `
   <div class="inspect">
@@ -6,22 +6,22 @@ element.innerHTML = `
     <div class="bar" role="toolbar" aria-label="Photographs">
       <button type="button" class="choose primary">Choose photographs</button>
       <input type="file" class="files" multiple hidden aria-label="Photographs">
-      <label>Quality <select class="quality"><option value="normal">normal</option><option value="high">high, takes eight times as long</option></select></label>
+      <label>Quality <select class="quality"><option value="normal">normal</option><option value="high">high (takes eight times as long)</option></select></label>
       <span class="progress grow" role="status" aria-live="polite"></span>
       <button type="button" class="halt" hidden>Stop</button>
       <button type="button" class="again" hidden>Try again</button>
-      <button type="button" class="pack" title="Masks, overlays and a table of this batch, as on the screen" hidden>Download all (ZIP)</button>
+      <button type="button" class="pack" title="Download the masks, overlays and a table of this batch, as on the screen" hidden>Download all (ZIP)</button>
       <button type="button" class="clear" hidden>Clear</button>
     </div>
     <div class="bench">
-      <nav class="gallery" aria-label="Photographs, the surest cracks first"></nav>
+      <nav class="gallery" aria-label="Photographs, those most likely cracked first"></nav>
       <div class="crack"></div>
       <section class="findings" aria-label="Cracks of this photograph"></section>
     </div>
   </div>`;
 const at = (name) => element.querySelector("." + name);
 const keeper = openKeeper("inspect");
-// level: of the whole batch, null is the model's own; inspection: the id of the open one.
+// level: the batch's threshold, null for the model's own; inspection: the id of the open inspection.
 const settings = { id: "settings", level: null, shown: null, inspection: null };
 let entries = [], shown = null, nAdded = 0;
 
@@ -41,7 +41,7 @@ decide.innerHTML = `
   <button type="button" class="reject" aria-pressed="false" title="Leave this photograph out of the report (X)" hidden>Reject</button>
   <label>What was wrong? <select class="verdict">
     <option value="">choose …</option><option value="missed_crack">a crack was missed</option>
-    <option value="false_alarm">that is no crack</option><option value="too_thick">too thick</option>
+    <option value="false_alarm">that is not a crack</option><option value="too_thick">too thick</option>
     <option value="too_thin">too thin</option><option value="other">something else</option></select></label>
   <label class="grow">Note <input type="text" class="note" maxlength="500" placeholder="optional"></label>
   <button type="button" class="send primary"></button>`;
@@ -52,22 +52,22 @@ const toLevel = (threshold) => Math.max(1, Math.ceil(threshold * 255 - 1e-6));
 const ownLevel = (entry) => toLevel(entry.result.threshold);
 const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? toLevel(entry.result.cut ?? entry.result.threshold));
 
-// --- photographs come in
+// --- adding photographs
 
 const batch = createBatch(async (entry) => {
   if (!entry.path) entry.path = (await upload(entry.file)).path;
   entry.file = null;
-  keep(entry);  // a reload need not send it again
+  keep(entry);  // so a reload does not send it again
   if (inspections.id()) return inspections.add(Object.assign(entry, { inspection: inspections.id() }), at("quality").value);
   return server.predict_photograph({ path: entry.path, quality: at("quality").value });
 }, (entry) => {
   if (entry && entries.includes(entry)) {
-    if (entry.state === "done" && inspections.id() && !entry.result.photograph) return batch.add([entry]);  // it was asked before
+    if (entry.state === "done" && inspections.id() && !entry.result.photograph) return batch.add([entry]);  // it was predicted before the inspection was opened
     keep(entry);
-    if (entry.state === "done" && shown === entry) shown = null;  // what it said before is no longer true
+    if (entry.state === "done" && shown === entry) shown = null;  // so it is drawn again with its result
     if (entry.state === "done" && !shown) open(entry);
   }
-  if (!entry && !shown && entries.length && !batch.isRunning()) open(entries[0]);  // none could be predicted: why
+  if (!entry && !shown && entries.length && !batch.isRunning()) open(entries[0]);  // none could be predicted: show why
   draw();
 });
 const isChanged = (entry) => Boolean(entry.draft) || levelOf(entry) !== ownLevel(entry);
@@ -87,8 +87,8 @@ const draw = () => {
   const isMask = shown && shown.state === "done" && isChanged(shown);
   decide.querySelector(".send").textContent = isMask ? "Checked: send mask" : "Send";
   decide.querySelector(".send").title = isMask
-    ? "You looked at the whole photograph: all its cracks are marked, and nothing else. Until you send it, it is a draft."
-    : "Send what was wrong. A mask is better: correct this one.";
+    ? "Send the mask once you have checked the whole photograph and all cracks are marked, and nothing else. Until then it is a draft."
+    : "Send what was wrong. A corrected mask helps more: press Correct and paint it.";
 };
 const add = (files) => {
   const names = new Set(entries.map((entry) => entry.name));
@@ -103,7 +103,7 @@ const add = (files) => {
   entries.push(...added);
   batch.add(added);
 };
-const filesOf = async (dropped) => {  // those in folders, too
+const filesOf = async (dropped) => {  // also those in folders
   const found = [];
   const walk = async (item) => {
     if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
@@ -121,7 +121,7 @@ const filesOf = async (dropped) => {  // those in folders, too
 };
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", async (event) => {
-  event.preventDefault();  // or the browser would open the file instead of this page
+  event.preventDefault();  // otherwise the browser would leave this page and open the file
   if (element.offsetParent && event.dataTransfer) add(await filesOf(event.dataTransfer));
 });
 at("choose").addEventListener("click", () => at("files").click());
@@ -131,9 +131,9 @@ at("halt").addEventListener("click", () => batch.stop());
 at("again").addEventListener("click", () => batch.add(entries.filter((entry) => entry.state === "failed" && (entry.path || entry.file))));
 const mayClear = (what) => {
   const nUnsent = entries.filter((entry) => entry.draft && !entry.isSent).length;
-  return !nUnsent || confirm(`${nUnsent === 1 ? "1 correction was" : nUnsent + " corrections were"} not sent. ${what} all the same?`);
+  return !nUnsent || confirm(`${nUnsent === 1 ? "1 correction was" : nUnsent + " corrections were"} not sent. ${what} anyway?`);
 };
-const show = (next, former) => {  // these photographs, in place of what is on the page
+const show = (next, former) => {  // replaces the photographs on the page
   batch.stop();
   entries = next; shown = null; Object.assign(settings, { shown: null }, former);
   keeper.clear();
@@ -146,13 +146,13 @@ const show = (next, former) => {  // these photographs, in place of what is on t
 };
 at("clear").addEventListener("click", () => { if (mayClear("Clear")) show([], { level: null }); });
 
-// --- one is looked at
+// --- showing a photograph
 
 const open = async (entry) => {
   if (!entry || entry === shown) return;
-  if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "it is not its turn yet."}`, entry.state === "failed"); }
+  if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "it is still waiting."}`, entry.state === "failed"); }
   shown = entry;
-  draw();  // at once, as the pictures may take a while
+  draw();  // at once, because loading the pictures may take a while
   if (entry.result.photograph && !(await inspections.load(entry))) return findings.clear();
   if (shown !== entry) return;
   decide.querySelector(".verdict").value = entry.verdict;
@@ -177,7 +177,7 @@ const thumbOf = () => {
   return canvas.toDataURL("image/jpeg", 0.8);
 };
 const changed = () => {
-  const draft = viewer.draft(), entry = entries.find((each) => each.name === viewer.shown().name);  // perhaps another is opened already
+  const draft = viewer.draft(), entry = entries.find((each) => each.name === viewer.shown().name);  // another photograph may be open already
   if (draft) Object.assign(entry, { draft, marked: viewer.marked(), level: viewer.level(), thumb: thumbOf(), isSent: false });
   else {
     Object.assign(entry, { draft: null, marked: [], thumb: null });
@@ -194,7 +194,7 @@ const measure = async () => {
   return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask, zones: entry.zones });
 };
 
-// --- what the server keeps
+// --- saving to the server
 
 const inspections = createInspections(at("inspection"), {
   entries: () => entries, level: levelOf, ownLevel, say: (text) => viewer.clear(text, true), canLeave: () => mayClear("Open the inspection"),
@@ -202,7 +202,7 @@ const inspections = createInspections(at("inspection"), {
   unpack: async (url) => packBits(await redOf(url)),
   changed: (entry) => { keep(entry); draw(); },
   replaced: (entry) => { keep(entry); if (shown === entry) { shown = null; open(entry); } else draw(); },
-  take: (inspection, next, { isLevelKept = false, isNew = false } = {}) => {  // where it is new, `next` shall go into it
+  take: (inspection, next, { isLevelKept = false, isNew = false } = {}) => {  // a new inspection takes the photographs in `next`
     const last = settings.inspection === inspection?.id ? settings.shown : null;
     show(next, { level: isLevelKept ? settings.level : null, inspection: inspection ? inspection.id : null });
     if (isNew) return batch.add(next.filter((entry) => entry.state !== "running" && (entry.path || entry.file)));
@@ -211,7 +211,7 @@ const inspections = createInspections(at("inspection"), {
   },
 });
 
-// --- what was wrong
+// --- sending corrections
 
 for (const [name, kind] of [["verdict", "change"], ["note", "input"]])
   decide.querySelector("." + name).addEventListener(kind, (event) => { shown[name] = event.target.value; keep(shown); });
@@ -221,7 +221,7 @@ const send = async (verdict) => {
   const isMask = verdict !== "correct" && isChanged(entry);
   if (isMask && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
   const buttons = decide.querySelectorAll("button");
-  if (buttons[0].disabled) return;  // it is on its way
+  if (buttons[0].disabled) return;  // it is being sent already
   buttons.forEach((button) => (button.disabled = true));
   viewer.say("Sending …");
   try {
@@ -243,7 +243,7 @@ const send = async (verdict) => {
   buttons.forEach((button) => (button.disabled = false));
 };
 const confirmShown = () => {
-  if (shown && (shown.draft || shown.verdict)) return viewer.say("You changed it, or said what was wrong: send that, or start over to confirm the model's mask.");
+  if (shown && (shown.draft || shown.verdict)) return viewer.say("You changed the mask or said what was wrong. Send that or, to confirm the model's mask, start over.");
   return send("correct");
 };
 const rejectShown = () => {
@@ -256,7 +256,7 @@ decide.querySelector(".confirm").addEventListener("click", confirmShown);
 decide.querySelector(".reject").addEventListener("click", rejectShown);
 decide.querySelector(".send").addEventListener("click", () => send(shown.verdict));
 
-// --- taken home
+// --- downloading
 
 at("pack").addEventListener("click", async () => {
   at("pack").disabled = true;
@@ -265,7 +265,7 @@ at("pack").addEventListener("click", async () => {
     const said = [];
     for (const entry of entries) if (entry.state === "done" && entry.result.photograph && !(await inspections.load(entry))) throw new Error(`${entry.name} cannot be fetched`);
     for (const { name, state, text, result, draft, zones, ...entry } of entries) {
-      if (state !== "done") { said.push({ name, problem: text || "was not looked at yet" }); continue; }
+      if (state !== "done") { said.push({ name, problem: text || "is still waiting" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
       said.push({ ...result, name, level: levelOf({ ...entry, draft, result }), mask, zones });
     }
@@ -279,7 +279,7 @@ at("pack").addEventListener("click", async () => {
   at("pack").disabled = false;
 });
 
-// --- keys, and what was there before
+// --- keys, and restoring the page after a reload
 
 const { splitter } = findings, { enter: finish, escape: drop } = viewer.keys;
 Object.assign(viewer.keys, {
@@ -299,8 +299,8 @@ keeper.all().then(async (rows) => {
   nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
   const unfinished = entries.filter((entry) => entry.state !== "done" && entry.state !== "failed" && !entry.file);
   for (const entry of unfinished.filter((each) => !each.path))
-    Object.assign(entry, { state: "failed", text: "It was not sent before the page was left. Drop it again." });
-  const isResumed = settings.inspection && (await inspections.resume(settings.inspection));  // then one is opened already
+    Object.assign(entry, { state: "failed", text: "You left the page before it was sent. Drop it again." });
+  const isResumed = settings.inspection && (await inspections.resume(settings.inspection));  // then a photograph is open already
   batch.add(unfinished.filter((each) => each.path && entries.includes(each)));
   draw();
   const last = entries.find((entry) => entry.id === settings.shown && entry.state === "done") || entries.find((entry) => entry.state === "done");

@@ -1,18 +1,18 @@
-// Inspections that last: begun, listed, opened, reported, deleted; and what is decided about their photographs, kept by the
-// server as soon as it is. Left to others: looking, painting and measuring (inspect.js).
+// Inspections on the server: begin, list, open, report and delete them, and save each decision about a photograph at once.
+// Left to others: showing, painting and measuring (inspect.js).
 
 const INSPECTIONS = `
   <div class="heading"><strong class="title"></strong> <span class="facts"></span></div>
   <span class="saved" role="status" aria-live="polite"></span>
   <span class="group clash" hidden>
-    <button type="button" class="mine" title="Keep what you did, over what somebody else has kept">Keep mine</button>
-    <button type="button" class="theirs" title="Take what somebody else has kept in place of what you did">Take theirs</button>
+    <button type="button" class="mine" title="Save your version over the one that somebody else saved">Keep mine</button>
+    <button type="button" class="theirs" title="Drop your version and use the one that somebody else saved">Take theirs</button>
   </span>
   <span class="group of-one" hidden>
     <button type="button" class="report" title="Download the report as a page for any browser">Report ↓</button>
     <button type="button" class="pdf" title="Download the report as PDF">PDF ↓</button>
-    <button type="button" class="edit" title="Change name, structure, element, date or inspector">Edit</button>
-    <button type="button" class="leave" title="Go back to no inspection; all of it stays on the server">Close</button>
+    <button type="button" class="edit" title="Change the name, structure, element, date or inspector">Edit</button>
+    <button type="button" class="leave" title="Close this inspection; everything stays on the server">Close</button>
   </span>
   <button type="button" class="all" aria-haspopup="dialog">Inspections</button>
   <dialog class="inspections" aria-label="Inspections">
@@ -34,9 +34,9 @@ const INSPECTIONS = `
   </dialog>`;
 const DECIDED = ["confirmed", "corrected", "rejected"], SAVE_AFTER_MS = 700;
 
-// `of`: what inspect.js gives: `entries()`, `level(entry)` and `ownLevel(entry)`, `maskFile(entry)` (a path), `unpack(url, size)`
-// (a mask as bits), `take(inspection, entries, how)` (show these instead), `put(entry)` (into the open one), `changed(entry)`,
-// `replaced(entry)` (another's in place of one's own), `canLeave()`, `say`.
+// `of`: what inspect.js provides: `entries()`, `level(entry)`, `ownLevel(entry)`, `maskFile(entry)` (a path), `unpack(url)` (a
+// mask as bits), `take(inspection, entries, how)` (show these instead), `changed(entry)`, `replaced(entry)` (somebody else's
+// version in place of one's own), `canLeave()`, `say(text)`.
 function createInspections(root, of) {
   root.innerHTML = INSPECTIONS;
   const find = (name) => root.querySelector("." + name), dialog = find("inspections"), form = root.querySelector("form"), list = root.querySelector("ul");
@@ -44,7 +44,7 @@ function createInspections(root, of) {
   const unsaved = new Set(), clashing = new Map(), loaded = new Set();
 
   const call = async (name, ...said) => {
-    try { return (await server[name](...said)) || { ok: false, text: "The page did not answer. Load it again." }; } catch (error) { return { ok: false, text: reasonOf(error) }; }
+    try { return (await server[name](...said)) || { ok: false, text: "The page did not answer. Reload it." }; } catch (error) { return { ok: false, text: reasonOf(error) }; }
   };
   const tell = (text = "", isError = false) => {
     find("saved").textContent = text;
@@ -58,7 +58,7 @@ function createInspections(root, of) {
     root.classList.toggle("open", Boolean(open));
   };
 
-  // --- what is decided is kept
+  // --- saving decisions
 
   const decided = (entry) => (DECIDED.includes(entry.mark) ? entry.mark : "unseen");
   const wanted = (entry) => {
@@ -78,7 +78,7 @@ function createInspections(root, of) {
   const isMaskNew = (entry) => (entry.draft || null) !== (entry.keptDraft || null);
   const isChanged = (entry) => isMaskNew(entry) || Object.keys(changes(entry)).length > 0;
   const save = async (entry) => {
-    const now = wanted(entry), said = changes(entry), draft = entry.draft || null, isNew = isMaskNew(entry);  // it may change meanwhile
+    const now = wanted(entry), said = changes(entry), draft = entry.draft || null, isNew = isMaskNew(entry);  // as it is now: it may change while it is sent
     if (!isNew && !Object.keys(said).length) return true;
     if (isNew) said.mask = draft ? await of.maskFile(entry) : "";
     const answer = await call("change_photograph", { ...said, inspection: open.id, photograph: entry.result.photograph, etag: entry.result.etag });
@@ -92,10 +92,10 @@ function createInspections(root, of) {
     tell(`Not saved: ${answer.text}`, true);
     if (answer.status === 409) clashing.set(entry.id, entry);
     draw();
-    return answer.status === 409;  // the others can be saved
+    return answer.status === 409;  // a conflict does not stop the others
   };
   const flush = () => (saving ||= (async () => {
-    await null;  // or it could end before it is noted
+    await null;  // so `saving` is set before this can end
     clearTimeout(timer);
     let isFine = true;
     for (const entry of unsaved) {
@@ -136,7 +136,7 @@ function createInspections(root, of) {
     tell(isMine ? "Saving …" : "All saved.");
   };
 
-  // --- photographs, from the server
+  // --- loading photographs
 
   const cutOf = (found) => Math.max(1, Math.ceil(found.cut * 255 - 1e-6));
   const fresh = (found, number) => {
@@ -180,20 +180,20 @@ function createInspections(root, of) {
     if (!answer.ok) return answer;
     const { mark, scale, draft, level, note, marked, zones } = entry;
     const isKnown = of.entries().some((other) => other !== entry && other.result && other.result.photograph === answer.photograph);
-    if (isKnown) return { ok: false, text: "This photograph is in the inspection already." };
+    if (isKnown) return { ok: false, text: "This photograph is already in the inspection." };
     Object.assign(entry, { ...fresh(answer, entry.number), id: entry.id, state: entry.state });
     if (draft) Object.assign(entry, { draft, level, marked });
     Object.assign(entry, { scale: scale || entry.scale, note: note || entry.note, zones: zones || entry.zones, mark: DECIDED.includes(mark) ? mark : entry.mark });
     return answer;
   };
 
-  // --- one is opened, left, reported
+  // --- opening, closing, reporting
 
   const show = async (id, isResumed = false) => {
     const answer = await call("open_inspection", id);
     if (!answer.ok) {
       tell(answer.text, true);
-      if (isResumed && answer.status === 404) of.take(null, []);  // somebody has deleted it
+      if (isResumed && answer.status === 404) of.take(null, []);  // somebody deleted it
       else if (isResumed) setTimeout(() => open || show(id, true), 5000);
       return false;
     }
@@ -207,7 +207,7 @@ function createInspections(root, of) {
     return true;
   };
   const leave = async () => {
-    if (open && !(await flush()) && !confirm("The server does not answer, and the last changes are not saved. Close all the same?")) return;
+    if (open && !(await flush()) && !confirm("The server does not answer, and the last changes are not saved. Close anyway?")) return;
     open = null;
     unsaved.clear(); clashing.clear(); loaded.clear();
     of.take(null, []);
@@ -225,7 +225,7 @@ function createInspections(root, of) {
     tell("The report is downloaded.");
   };
 
-  // --- the list of all, and the form
+  // --- the list and the form
 
   const fill = (inspection) => {
     edited = inspection;
@@ -248,11 +248,11 @@ function createInspections(root, of) {
     item.classList.toggle("current", Boolean(open && open.id === inspection.id));
     for (const name of ["open", "delete"]) item.querySelector("." + name).setAttribute("aria-label", `${name === "open" ? "Open" : "Delete"} ${inspection.name}`);
     item.querySelector(".open").addEventListener("click", async () => {
-      if (open ? !(await flush()) && !confirm("The last changes are not saved. Open another inspection all the same?") : !of.canLeave()) return;
+      if (open ? !(await flush()) && !confirm("The last changes are not saved. Open another inspection anyway?") : !of.canLeave()) return;
       if (await show(inspection.id)) dialog.close();
     });
     item.querySelector(".delete").addEventListener("click", async () => {
-      if (!confirm(`Delete "${inspection.name}" with its ${counted(inspection)}? Nobody can bring it back.`)) return;
+      if (!confirm(`Delete "${inspection.name}" with its ${counted(inspection)}? This cannot be undone.`)) return;
       const answer = await call("delete_inspection", inspection.id);
       if (!answer.ok) return (find("wrong").textContent = answer.text);
       if (open && open.id === inspection.id) { open = null; of.take(null, []); draw(); tell(); }
@@ -263,7 +263,7 @@ function createInspections(root, of) {
   const refresh = async () => {
     find("none").textContent = "…";
     const answer = await call("list_inspections");
-    find("none").textContent = answer.ok ? (answer.items.length ? "" : "None yet. Begin one: its photographs, masks and decisions stay until somebody deletes it.") : answer.text;
+    find("none").textContent = answer.ok ? (answer.items.length ? "" : "None yet. Begin one: its photographs, masks and decisions are kept until somebody deletes it.") : answer.text;
     find("none").classList.toggle("error", !answer.ok);
     list.replaceChildren(...(answer.items || []).map(line));
   };

@@ -1,4 +1,4 @@
-// Which key was pressed, whatever the keyboard: by the letter where it is a Latin one, by its place where the layout is another.
+// Names the pressed key on any keyboard: by its letter on Latin layouts, by its position on others.
 
 const PLACES = { Minus: "-", NumpadSubtract: "-", Equal: "+", NumpadAdd: "+", BracketLeft: "[", BracketRight: "]" };
 
@@ -10,10 +10,10 @@ function keyOf(event) {
   return letter ? (letter[1] || letter[2]).toLowerCase() : PLACES[event.code] || key;
 }
 
-const HELD = /^(j|k|n|\+|-|\[|\]|arrow.*|mod-.*)$/;  // what goes on while its key is held down; nobody decides twice by a long press
+const HELD = /^(j|k|n|\+|-|\[|\]|arrow.*|mod-.*)$/;  // repeated while the key is held down; a long press must not decide twice
 
-// `keys`: what each key does while `root` is on the screen and nobody types; "mod-z" is Ctrl or Cmd with Z. One that gives false
-// has nothing to do: then the key does what it does elsewhere.
+// `keys`: what each key does while `root` is on the screen and nobody is typing; "mod-z" is Ctrl or Cmd with Z. If it returns
+// false, the browser handles the key as usual.
 function listenToKeys(root, keys) {
   document.addEventListener("keydown", (event) => {
     if (!root.offsetParent || event.altKey || event.isComposing) return;

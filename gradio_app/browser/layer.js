@@ -1,4 +1,4 @@
-// What is drawn over a photograph of any size, on canvases that phones draw: iOS takes none of more than 16.7 megapixels.
+// Draws over a photograph of any size, on several small canvases: iOS has none larger than 16.7 megapixels.
 
 const CANVAS_PX = 4096;
 
@@ -7,7 +7,7 @@ function createLayer(root) {
   let tiles = [];
   return {
     begin: ([width, height]) => {
-      for (const { canvas } of tiles) canvas.width = 0;  // iOS gives its memory back at once only so
+      for (const { canvas } of tiles) canvas.width = 0;  // the only way to make iOS free its memory at once
       tiles = [];
       for (let top = 0; top < height; top += CANVAS_PX)
         for (let left = 0; left < width; left += CANVAS_PX) {
@@ -21,7 +21,7 @@ function createLayer(root) {
     },
     // `part`: an ImageData.
     put: (part, left, top) => { for (const tile of tiles) tile.canvas.getContext("2d").putImageData(part, left - tile.left, top - tile.top); },
-    // All of it, at another scale.
+    // Draws everything at another scale.
     drawOn: (context, scale) => {
       for (const { canvas, left, top } of tiles) context.drawImage(canvas, left * scale, top * scale, canvas.width * scale, canvas.height * scale);
     },

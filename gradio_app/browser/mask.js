@@ -1,15 +1,15 @@
-// What a person says of a photograph: which pixels are crack, 0 or 1 for each, drawn on a layer of the photograph's size, and
-// what was marked as looking like a crack (box and kind). Brush strokes, undo and redo.
+// The mask of a photograph: 0 or 1 for each pixel, drawn on a layer of the photograph's size, and the areas marked as looking
+// like a crack (box and kind). Brush strokes, undo and redo.
 
 const LOOKS = { red: "#ff0040", cyan: "#00e5ff", outline: "#00e5ff" };
-const EDGE_PX = 2;  // of an outline: a bright line round the crack, and a black one round that
-const PATCH_PX = 256;  // what a threshold doesn't change is not painted again: most of a photograph
+const EDGE_PX = 2;  // of an outline: a bright line around the crack, and a black one around it
+const PATCH_PX = 256;  // a new threshold redraws only the patches it changes: few of a photograph's
 const MOST_UNDO = 50, MOST_UNDO_BYTES = 4e8;
 const BAND_PX = 1024;  // rows that are drawn at a time
 
 function createMask(layer) {
   let width = 0, height = 0, data = new Uint8Array(), marked = [], isTouched = false, undone = [], done = [];
-  let look = "red", tints = null, palette = [];  // tints: in the look "width" for each pixel, which of the palette's colours
+  let look = "red", tints = null, palette = [];  // tints: in the look "width", the index of each pixel's colour in the palette
 
   const packed = (colour) => {
     const [red, green, blue] = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
@@ -88,7 +88,7 @@ function createMask(layer) {
     touch, dab,
     undo: () => go(done, undone),
     redo: () => go(undone, done),
-    forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // a stroke that was no stroke
+    forget: () => { const last = done.pop(); if (last) ({ data, marked, isTouched } = last); repaint(); },  // drops a stroke that was cancelled
     begin: (size) => { [width, height] = size; layer.begin(size); tints = look === "width" ? new Uint8Array(width * height) : null; data = new Uint8Array(width * height); marked = []; isTouched = false; done = []; undone = []; },
     fill: (next, hasPainting, marks = []) => { data = next; isTouched = hasPainting; marked = marks; repaint(); },
     cut: (probability, level) => {
@@ -105,7 +105,7 @@ function createMask(layer) {
         }
     },
     wipe: () => { data.fill(0); repaint(); },
-    // Takes away the connected parts that a line's places are on; their box.
+    // Removes the connected parts under the points of a line; returns their box.
     erase: (places) => {
       const box = [width, height, 0, 0];
       flood(places, (at) => data[at], (at, x, y) => {
@@ -115,7 +115,7 @@ function createMask(layer) {
       repaint(...box);
       return box;
     },
-    // A cut two pixels wide through what is connected to a place: square to `along`, at most `reach` pixels to both sides.
+    // Cuts what is connected to a point, two pixels wide, at a right angle to `along` and at most `reach` pixels to both sides.
     sever: ([x, y], [dx, dy], reach) => {
       const isNear = (at) => {
         const px = (at % width) + 0.5 - x, py = Math.floor(at / width) + 0.5 - y;
@@ -124,7 +124,7 @@ function createMask(layer) {
       flood([[x, y]], (at) => data[at] && isNear(at), (at) => { data[at] = 0; });
       repaint(Math.floor(x - reach) - 2, Math.floor(y - reach) - 2, Math.ceil(x + reach) + 2, Math.ceil(y + reach) + 2);
     },
-    // How it is drawn: a name of `LOOKS`; or "width", where `lines` are places and numbers of colours, the first for all else.
+    // Sets the look: a name in `LOOKS`, or "width": `lines` have points and an index of `colours`, whose first is for all others.
     draw: (next, colours = [], lines = []) => {
       look = next; palette = colours;
       tints = look === "width" ? new Uint8Array(data.length) : null;
@@ -135,7 +135,7 @@ function createMask(layer) {
     marked: () => marked,
     data: () => data,
     isTouched: () => isTouched,
-    // How many pixels there are outside of these boxes, and how many of them are crack.
+    // Counts the pixels outside these boxes, and the crack pixels among them.
     count: (zones) => {
       let nCrack = 0, nAll = 0;
       for (let row = 0, at = 0; row < height; row++) {

@@ -1,11 +1,11 @@
-// The Review tab: what waits for a yes or no, one after the other, and what was decided. Keys: A, R, S, J and K.
+// The Review tab: labels waiting for review, one after the other, and those already decided. Keys: A, R, S, V, J and K.
 
 element.innerHTML = `
   <div class="side">
     <div>
       <div class="bar">
         <select class="which" aria-label="Which photographs"><option value="waiting">Waiting</option><option value="decided">Decided</option></select>
-        <button type="button" class="reload">Look again</button>
+        <button type="button" class="reload">Refresh</button>
       </div>
       <strong class="count" role="status">…</strong>
       <nav class="gallery" aria-label="Photographs to review"></nav>
@@ -14,10 +14,10 @@ element.innerHTML = `
   </div>`;
 const root = element.querySelector(".crack"), list = element.querySelector(".gallery"), which = element.querySelector(".which");
 const keeper = openKeeper("review");
-const predicted = new Map();  // what the model says, by the item's id
-let before = null, items = [], at = 0, seen = null;  // seen: what is shown, and so what a decision is about
+const predicted = new Map();  // the model's predictions, by the item's id
+let before = null, items = [], at = 0, seen = null;  // seen: the item on the screen, which a decision is about
 const viewer = createViewer(root, {
-  hint: "What people send from the Inspect tab is shown here, to be accepted or rejected.", isPaintingFirst: true, onPlace: (now) => before && before.place(now),
+  hint: "Here you accept or reject what people send from the Inspect tab.", isPaintingFirst: true, onPlace: (now) => before && before.place(now),
   onChange: () => {
     const draft = viewer.draft();
     draft ? keeper.put({ id: seen.id, etag: seen.etag, draft }) : keeper.remove(seen.id);
@@ -28,16 +28,16 @@ const decide = viewer.find("decide");
 decide.innerHTML = `
   <button type="button" class="accept primary" title="The mask is right (A)">Accept</button>
   <button type="button" class="save" title="Accept what I painted (S)">Accept my painting</button>
-  <button type="button" class="reject" title="Not fit for training (R)">Reject</button>
-  <button type="button" class="beside" aria-pressed="false" title="What was there before, beside it (V)">Before and after</button>
+  <button type="button" class="reject" title="Do not use it for training (R)">Reject</button>
+  <button type="button" class="beside" aria-pressed="false" title="Show the earlier mask beside this one (V)">Before and after</button>
   <span class="said grow"></span>`;
 
 const VERDICTS = {
-  missed_crack: "a crack was missed", false_alarm: "that is no crack", no_crack: "no crack here", too_thick: "too thick",
+  missed_crack: "a crack was missed", false_alarm: "that is not a crack", no_crack: "no crack here", too_thick: "too thick",
   too_thin: "too thin", other: "something else", correct: "correct",
 };
 const STATES = { needs_label: "needs a mask", labelled: "has a mask", accepted: "accepted", rejected: "rejected" };
-const stateOf = (item) => (item.own_mask_check ? "has a mask to be checked" : item.proposed_mask_file ? "has a newer mask" : STATES[item.state]);
+const stateOf = (item) => (item.own_mask_check ? "has an unchecked mask" : item.proposed_mask_file ? "has a newer mask" : STATES[item.state]);
 const nameOf = (item) => item.name || item.id.slice(0, 8);
 const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 const small = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async ({ target }) => {
@@ -66,8 +66,8 @@ const compare = async () => {
   const shown = seen, isOn = !before.isShown();
   decide.querySelector(".beside").setAttribute("aria-pressed", String(isOn));
   if (!shown || !isOn) return before.hide();
-  if (shown.accepted_url) return before.show(shown, shown.accepted_url, 128, "Before: the accepted mask, which trains");
-  viewer.say("The model looks at the photograph …");
+  if (shown.accepted_url) return before.show(shown, shown.accepted_url, 128, "Before: the accepted mask, used for training");
+  viewer.say("Looking for cracks …");
   const model = await modelOf(shown.item);
   if (seen !== shown) return;
   if (!model.ok) return viewer.say(model.text, true);
@@ -84,7 +84,7 @@ const open = async (index) => {
   [...list.children].forEach((each, i) => each.setAttribute("aria-current", String(i === at)));
   list.children[at].scrollIntoView({ block: "nearest" });
   const answer = await server.open_item(item.id);
-  if (item !== items[at]) return;  // another was opened meanwhile
+  if (item !== items[at]) return;  // another item was opened meanwhile
   if (!answer.ok) return viewer.clear(answer.text, true);
   const kept = await keeper.get(item.id);
   const draft = kept && kept.etag === answer.etag ? kept.draft : null;
@@ -98,10 +98,10 @@ const open = async (index) => {
   ].filter(Boolean).join(" · ");
   decide.querySelector(".accept").disabled = !answer.levels_url || Boolean(own_mask_check);
   if (answer.levels_url || draft) return;
-  viewer.say("The model looks at the photograph …");  // its mask is where a correction begins
+  viewer.say("Looking for cracks …");  // a correction begins with its mask
   const model = await modelOf(item);
   if (seen !== answer) return;
-  if (!model.ok) return viewer.say(`${nameOf(item)}: there is no mask of the model to begin with. ${model.text}`, true);
+  if (!model.ok) return viewer.say(`${nameOf(item)}: the model gave no mask to begin with. ${model.text}`, true);
   await viewer.suggest(model.levels_url, model.level);
 };
 const reload = async (index = 0) => {
@@ -116,8 +116,8 @@ const reload = async (index = 0) => {
   list.replaceChildren(...items.map(button));
   const n = answer.total;
   element.querySelector(".count").textContent = which.value === "decided"
-    ? (n ? `${n} decided, the last first` : "Nothing was decided yet.")
-    : n ? `${n} waiting, complaints first` : "Nothing waits. Well done.";
+    ? (n ? `${n} decided, newest first` : "Nothing has been decided yet.")
+    : n ? `${n} waiting, complaints first` : "Nothing waits for review.";
   await open(index);
 };
 let isDeciding = false;

@@ -1,13 +1,13 @@
-// Splitting a crack: a cut across it, two pixels wide, makes two findings of one. The pointer says where; or, along the chosen
-// crack, the arrow keys do, and Enter cuts.
+// Splits a crack in two by a cut across it, two pixels wide. The pointer shows where; for the selected crack, the arrow keys move
+// the mark and Enter cuts.
 
 const NEAR_LINE_PX = 24, STEP_PX = 8, LEAST_MARK_PX = 10;  // on the screen
-const DIRECTION_PX = 5;  // of a line to both sides, by which it is told what is across
+const DIRECTION_PX = 5;  // of the line to both sides, which give its direction
 
-// `features`: gives the cracks; `chosen`: the one that is lit, if any.
+// `features` returns the cracks; `chosen` the selected one, if there is one.
 function createSplitter(viewer, button, features, chosen) {
   const svg = viewer.find("wire");
-  let place = null;  // crack, one of its lines in steps of at most a pixel, and which of these
+  let place = null;  // a crack, one of its lines in steps of at most one pixel, and the index of the step
   const dense = (line) => line.flatMap(([x, y], at) => {
     const [fromX, fromY] = line[Math.max(0, at - 1)], n = Math.max(1, Math.ceil(Math.hypot(x - fromX, y - fromY)));
     return Array.from({ length: n }, (_, step) => [fromX + ((x - fromX) * (step + 1)) / n, fromY + ((y - fromY) * (step + 1)) / n]);
@@ -50,11 +50,11 @@ function createSplitter(viewer, button, features, chosen) {
   };
   const tool = {
     begin: () => {}, move: () => {}, cancel: () => {},
-    hover: (_, at) => {  // browsers tell of a pointer that rests as well, and it rests beside the mark of the keys
+    hover: (_, at) => {  // browsers also report a pointer at rest, which must not move the mark that the keys have set
       const near = nearest(at);
       if (near || !place?.isByKeys) { place = near; draw(); }
     },
-    end: (at) => { place = nearest(at); place ? cut() : viewer.say("Click on a crack, where it shall be split."); },
+    end: (at) => { place = nearest(at); place ? cut() : viewer.say("Click on a crack where you want to split it."); },
   };
   const isOn = () => button.getAttribute("aria-pressed") === "true";
   const use = (on) => {
@@ -62,13 +62,13 @@ function createSplitter(viewer, button, features, chosen) {
     viewer.use(on ? tool : null, on ? () => use(false) : null);
     place = on && chosen() ? middle(chosen()) : null;
     draw();
-    if (on) viewer.say(place ? "Click where the crack shall be split; or move the mark with ← and →, and press Enter." : "Click on a crack, where it shall be split.");
+    if (on) viewer.say(place ? "Click where you want to split the crack, or move the mark with ← and → and press Enter." : "Click on a crack where you want to split it.");
     else if (viewer.shown()) viewer.tell();
   };
   button.addEventListener("click", () => viewer.shown() && use(!isOn()));
   return {
     toggle: () => button.click(),
-    // These give false where no split was begun.
+    // These return false if no split has begun.
     cut,
     step: (by) => {  // of the mark, along its line
       if (!place) return false;

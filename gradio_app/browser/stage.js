@@ -1,4 +1,5 @@
-// Where the photograph lies in its frame: zoom, pan and pinch. A tool, where one is chosen, gets the pointer's way in pixels.
+// Places the photograph in its frame: zoom, pan and pinch. If a tool is selected, it gets the pointer's path in pixels of the
+// photograph.
 
 const FARTHEST = 0.02, NEAREST = 40, CLICK_PX = 4;
 
@@ -28,7 +29,7 @@ function createStage(stage, sheet, { onPlace, onClick }) {
     place();
   };
   const move = (byX, byY) => { x += byX; y += byY; isFitted = false; place(); };
-  const reveal = (left, top, right, bottom) => {  // a box of the photograph, if it is out of sight
+  const reveal = (left, top, right, bottom) => {  // moves a box of the photograph into view
     const atX = x + ((left + right) / 2) * scale, atY = y + ((top + bottom) / 2) * scale;
     if (atX > 0 && atY > 0 && atX < stage.clientWidth && atY < stage.clientHeight) return;
     move(stage.clientWidth / 2 - atX, stage.clientHeight / 2 - atY);
@@ -77,7 +78,7 @@ function createStage(stage, sheet, { onPlace, onClick }) {
     if (gesture === "tool") event.type === "pointerup" ? tool.end(inPixels(inFrame(event))) : tool.cancel();
     const here = inFrame(event);
     const isClick = gesture === "pan" && event.type === "pointerup" && Math.hypot(here[0] - pressed.at[0], here[1] - pressed.at[1]) < CLICK_PX;
-    gesture = "";  // the finger that is left after a pinch does nothing
+    gesture = "";  // after a pinch, the remaining finger does nothing
     if (isClick && !onClick(pressed.target) && !tool) zoom(2, ...here);
   };
   stage.addEventListener("pointerup", release);

@@ -1,10 +1,10 @@
-// Tracing a crack: each click paints the way from the last one (`wire.js`), and the way to the pointer is seen before.
+// Traces a crack: each click paints the path from the last click (`wire.js`); a line shows the path to the pointer in advance.
 
 const SNAP_SCREEN_PX = 7, MOST_SNAP_PX = 30, SAME_SCREEN_PX = 5;
 const SVG = "http://www.w3.org/2000/svg";
 
-// `photo`: gives what `startWave` takes; `probability`: gives that of its pixels; `mask`: what is painted on; `svg`: for what is seen before;
-// `scale`: of the photograph on the screen; `onPaint`: something was painted; `say`: something has to be told.
+// `photo` and `probability` return what `startWave` takes; `mask` is painted on; `svg` shows the path in advance; `scale`: of the
+// photograph on the screen; `onPaint`: something was painted; `say`: shows a sentence.
 function createTracer({ photo, probability, mask, svg, scale, onPaint, say }) {
   let clicks = [], wave = null, pointer = null, looking = 0;  // the wave starts at the last click
   const path = (kind, way) => {
@@ -30,7 +30,7 @@ function createTracer({ photo, probability, mask, svg, scale, onPaint, say }) {
     const [lastX, lastY] = clicks.at(-1), next = onCrack(at, wave);
     if (clicks.length > 1 && Math.hypot(next[0] - lastX, next[1] - lastY) * scale() < SAME_SCREEN_PX) return end();
     const way = wave.wayTo(next);
-    if (!way) return say(`The way follows a crack for at most ${REACH_PX} pixels. Click nearer to your last click.`);
+    if (!way) return say(`Each click can be at most ${REACH_PX} pixels from the last one. Click nearer to it.`);
     const widths = wave.widthsOf(way);
     mask.touch();
     for (let step = 1; step < way.length; step++) mask.dab(way[step - 1], way[step], widths[step] / 2, 1);
@@ -57,7 +57,7 @@ function createTracer({ photo, probability, mask, svg, scale, onPaint, say }) {
       end();
       if (n) onPaint();
     },
-    // Takes the last click back; whether there was one.
+    // Takes the last click back; returns whether there was one.
     back: () => {
       if (!clicks.length) return false;
       const isPainted = clicks.length > 1;

@@ -1,5 +1,5 @@
-// A photograph with its cracks: compare, zoom, cut at another threshold, paint. Everything happens at the photograph's own
-// size, so that what is painted is, pixel by pixel, what is saved. Left to others: what becomes of it.
+// Shows a photograph with its cracks: compare, zoom, move the threshold, paint. All of it works at the photograph's own size, so
+// the saved mask is, pixel by pixel, the painted one. Left to others: what becomes of the mask.
 
 const VIEWER = `
   <div class="viewer" role="group" aria-label="Photograph with its cracks">
@@ -14,7 +14,7 @@ const VIEWER = `
         <button type="button" class="zoom-in" aria-label="Zoom in" title="Zoom in (+)">+</button>
       </span>
       <button type="button" class="paint-mode" aria-pressed="false" title="Paint cracks and wipe false ones (P)">Correct</button>
-      <button type="button" class="ignore" aria-pressed="false" title="Draw a box that is left out of all figures (I)" hidden>Ignore</button>
+      <button type="button" class="ignore" aria-pressed="false" title="Draw a box that no figure counts (I)" hidden>Ignore</button>
       <span class="group">
         <button type="button" class="save-mask" title="Download the mask">Mask ↓</button>
         <button type="button" class="save-overlay" title="Download the photograph with its cracks">Overlay ↓</button>
@@ -27,13 +27,13 @@ const VIEWER = `
         <button type="button" class="trace" aria-pressed="false" title="Click along a crack (T)">Trace</button>
       </span>
       <label class="size-label">Size <input type="range" class="size" min="1" max="60" value="6" aria-valuetext="6 pixels" title="Smaller and larger: [ and ]"><output class="size-out">6 px</output></label>
-      <span class="how" hidden>A click on the last place, or Enter, ends the crack; Esc drops it.</span>
+      <span class="how" hidden>To finish the crack, click its last point again or press Enter. Esc discards it.</span>
       <span class="group">
         <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
         <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
       </span>
-      <button type="button" class="empty" title="Wipe everything">No crack here</button>
-      <button type="button" class="restore" title="Back to the mask as it was before you painted">Start over</button>
+      <button type="button" class="empty" title="Clear the whole mask">No crack here</button>
+      <button type="button" class="restore" title="Restore the mask as it was before you painted">Start over</button>
     </div>
     <div class="panes"><div class="stage">
       <div class="sheet">
@@ -44,7 +44,7 @@ const VIEWER = `
         <svg class="marked" role="presentation"></svg>
         <svg class="wire" role="presentation"></svg>
       </div>
-      <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the bare photograph">
+      <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the photograph alone">
       <div class="divider" hidden></div>
       <ul class="legend" aria-label="Colours by width" hidden></ul>
       <div class="cursor" hidden></div>
@@ -56,12 +56,12 @@ const VIEWER = `
 
 const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
 
-const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: at a time, and what every browser takes
+const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: read at a time; and the size that every browser supports
 
 const blobOf = async (url) => {
   const answer = await fetch(url);
   if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again.");
-  if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Load it again.`);
+  if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Reload it.`);
   return answer.blob();
 };
 const imageOf = async (url) => {
@@ -87,7 +87,7 @@ const redChannel = (bitmap) => {
 };
 const redOf = async (url) => redChannel(await bitmapOf(url));
 
-// `onChange`: the mask is another one now; `onPlace`: the photograph lies elsewhere on the screen; `onLine`, `onZone`: a line, or a box's cross, over the photograph was clicked.
+// `onChange`: the mask has changed; `onPlace`: the photograph has moved on the screen; `onLine`, `onZone`: a line, or the cross of a box, was clicked.
 function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
@@ -154,14 +154,14 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   const changed = () => {
     drawMarked();
     find("threshold").disabled = mask.isTouched();
-    find("threshold-label").title = mask.isTouched() ? "The mask is as you painted it. Start over, or undo, to cut it at another threshold." : "";
+    find("threshold-label").title = mask.isTouched() ? "You painted this mask. To use another threshold, start over or undo." : "";
     tell();
     onChange();
   };
   const tellLevel = () => {
     const value = (level() / 255).toFixed(2);
     find("threshold-out").textContent = value;
-    find("threshold").setAttribute("aria-valuetext", `crack from a probability of ${value}`);
+    find("threshold").setAttribute("aria-valuetext", `a pixel is crack from a probability of ${value}`);
   };
   const cut = () => {
     tellLevel();
@@ -171,7 +171,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   };
   const tracer = createTracer({
     photo: () => ({ width, height, pixels: (...part) => pixelsOf(photo, ...part) }), mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, say,
-    onPaint: () => { const on = shown; setTimeout(() => shown === on && changed(), 30); },  // after the way is on the screen
+    onPaint: () => { const on = shown; setTimeout(() => shown === on && changed(), 30); },  // once the traced line is on the screen
   });
   const undo = () => tracer.back() || (mask.undo() ? changed() : shown && say("Nothing to undo."));
   const redo = () => { tracer.finish(); mask.redo() ? changed() : shown && say("Nothing to redo."); };
@@ -252,8 +252,8 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       drawOn(canvas.getContext("2d"), scale, find("opacity").value / 100);
       canvas.toBlob((blob) => {
         if (blob) return download(blob, "-overlay.png");
-        if (scale < 1) return say("This device cannot draw the overlay. Save it on another one.", true);
-        say("This device draws no picture as large: the overlay is saved smaller, the mask is not.");
+        if (scale < 1) return say("This device cannot draw the overlay. Save it on another device.", true);
+        say("This device cannot draw a picture that large. The overlay is saved smaller; the mask keeps its size.");
         save(Math.min(1 - 1e-9, Math.sqrt(LARGEST_SURE_PX / (width * height))));
       }, "image/png");
     };
@@ -296,16 +296,16 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     paint(false);
     say(text, isError);
   };
-  // `what`: name, image_url, levels_url (of the probability, or by `is_mask` of a mask); `level`: that it is cut at;
-  // `draft`: what was painted before, `marked`: what looks like a crack and is none. Gives whether it is what is shown now:
-  // pictures may arrive in another order.
+  // `what`: name, image_url, levels_url (of the probability or, with `is_mask`, of a mask). `level`: from which a pixel is crack.
+  // `draft`: the mask that was painted before. `marked`: areas that look like a crack but are not. Returns whether it is shown
+  // now: pictures may arrive in another order.
   const show = async (what, level, draft, marked = []) => {
     asked = what;
     try {
       const [image, levels] = await Promise.all([imageOf(what.image_url), what.levels_url && bitmapOf(what.levels_url)]);
       if (asked !== what) return false;
       width = image.naturalWidth; height = image.naturalHeight;
-      if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask does not fit. Report it with the photograph.");
+      if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask has another size. Report this with the photograph.");
       Object.assign(image, { className: "photo", alt: `The photograph ${what.name}` });
       image.style.imageRendering = photo.style.imageRendering;
       photo.replaceWith(image);
@@ -352,7 +352,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     leaveOut: (zones) => { leftOut = zones; if (shown) tell(); },
     draft: () => (mask.isTouched() ? packBits(mask.data()) : null),
     redOf,
-    // The model's probability for a photograph that came without a mask: cut at `level`, unless something is painted already.
+    // Shows the model's mask at `level` for a photograph that came without one, unless something is painted already.
     suggest: async (url, level) => {
       const on = shown, levels = await redOf(url);
       if (shown !== on) return;
@@ -377,9 +377,9 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     },
     scale: () => placed.scale,
     undo,
-    // Another tool than those for painting; `lose` is called when one of them, or a third, takes its place.
+    // Use a tool that does not paint; `lose` is called when another tool replaces it.
     use: (next, lose) => { paint(false); letGo = lose; stage.use(next); frame.classList.toggle("pointing", Boolean(next)); },
-    // The colours of cracks by their width: `colour` of `lines` is a number in `colours`; `legend`: colours, names and counts.
+    // Colour the cracks by their width: `colour` in `lines` is an index of `colours`; `legend` has colours, names and counts.
     tint: (colours, lines, legend) => {
       byWidth = { colours, lines, legend };
       if (find("look").value === "width") drawLook();

@@ -1,11 +1,11 @@
-// A live wire: the cheapest way between two places of a photograph, along what is dark or likely to be crack, and how wide that
-// is there. After E. N. Mortensen and W. A. Barrett, "Intelligent scissors for image composition", SIGGRAPH 1995 (a wave of
-// costs from the last click, which the pointer reads its way off); their costs find edges, these find dark lines.
-// Everything happens in a window round that click, as far as the wave has to run. Left to others: clicks (`tracing.js`).
+// A live wire: the cheapest path between two points of a photograph, along dark or probably cracked pixels, and how wide the
+// crack is there. After E. N. Mortensen and W. A. Barrett, "Intelligent scissors for image composition", SIGGRAPH 1995 (a wave of
+// costs runs from the last click, and gives the path to the pointer). Their costs find edges, these find dark lines.
+// Only a window around the last click is computed, as far as the wave has to run. Left to others: clicks (`tracing.js`).
 
 const REACH_PX = 640;  // from a click to the next, at most: half the window's side
-const OWN_PX = 1, NEAR_PX = 5, FAR_PX = 20;  // half sides of the squares that are compared: the line, and what surrounds it
-const DEAREST = 63, N_BUCKETS = 512;  // of one pixel's cost; more than that of the longest step
+const OWN_PX = 1, NEAR_PX = 5, FAR_PX = 20;  // half sides of the squares that are compared: the line and its surroundings
+const DEAREST = 63, N_BUCKETS = 512;  // the highest cost of a pixel; more buckets than the longest step costs
 const STEPS_X = [1, 0, -1, 0, 1, -1, -1, 1], STEPS_Y = [0, 1, 0, -1, 1, 1, -1, -1];  // the last four are √2 long: 7 to 5
 const WIDEST_PX = 40, MEDIAN_OF = 21;
 
@@ -28,11 +28,11 @@ function startWave(photo, probability, seed) {
   const darkness = (x, y) => Math.max(mean(x, y, NEAR_PX), mean(x, y, FAR_PX)) - mean(x, y, OWN_PX);
   let rough = 0, n = 0;
   for (let y = 0; y < height; y += 13) for (let x = 0; x < width; x += 11, n++) rough += Math.abs(darkness(x, y));
-  const clear = 4 + (4 * rough) / n;  // a darkness that is none of the surface's texture
+  const clear = 4 + (4 * rough) / n;  // darker than the surface's texture
   const likely = (x, y) => (probability ? probability[(y + top) * photo.width + x + left] / 255 : 0);
   const strength = (x, y) => Math.min(1, Math.max(likely(x, y), darkness(x, y) / clear));
 
-  const prices = new Uint8Array(width * height);  // of a pixel, 0: not looked at yet
+  const prices = new Uint8Array(width * height);  // of each pixel, 0: not computed yet
   const priceOf = (x, y, at) => (prices[at] ||= 1 + Math.round(DEAREST * (1 - Math.max(0, strength(x, y))) ** 2));
   const costs = new Uint32Array(width * height).fill(0xffffffff), from = new Uint8Array(width * height), isDone = new Uint8Array(width * height);
   const buckets = Array.from({ length: N_BUCKETS }, () => []);
@@ -40,7 +40,7 @@ function startWave(photo, probability, seed) {
   const start = (seed[1] - top) * width + seed[0] - left;
   costs[start] = 0;
   buckets[0].push(start);
-  const run = (until) => {  // the wave, until it has come there
+  const run = (until) => {  // runs the wave until it reaches a pixel
     while (nWaiting && !isDone[until]) {
       const bucket = buckets[cost % N_BUCKETS];
       if (!bucket.length) { cost++; continue; }
@@ -62,7 +62,7 @@ function startWave(photo, probability, seed) {
   };
   const isInside = (x, y) => x >= left && y >= top && x < left + width && y < top + height;
   return {
-    // The way from the seed to a pixel, as places in the photograph; null where that is too far away.
+    // The path from the seed to a pixel, as points in the photograph; null if the pixel is too far away.
     wayTo: ([toX, toY]) => {
       if (!isInside(toX, toY)) return null;
       let at = (toY - top) * width + toX - left;
@@ -75,7 +75,7 @@ function startWave(photo, probability, seed) {
         at -= STEPS_Y[from[at]] * width + STEPS_X[from[at]];
       }
     },
-    // The place near a click that looks most like a crack.
+    // The point near a click that looks most like a crack.
     snap: ([aboutX, aboutY], radius) => {
       let best = [aboutX, aboutY], most = -1;
       for (let y = aboutY - radius; y <= aboutY + radius; y++)
@@ -87,8 +87,8 @@ function startWave(photo, probability, seed) {
         }
       return best;
     },
-    // How wide the line is at each place of a way: across it, as far as it is half as dark as in its middle or, where it is not
-    // clearly dark, as far as it is likely to be crack. A running median over `MEDIAN_OF` places.
+    // The line's width at each point of a path: across it, as far as it is half as dark as in its middle or, where it is not
+    // clearly dark, as far as it is probably crack. Smoothed by a running median over `MEDIAN_OF` points.
     widthsOf: (way) => {
       const found = way.map(([x, y], at) => {
         const [ax, ay] = way[Math.max(0, at - 4)], [bx, by] = way[Math.min(way.length - 1, at + 4)];

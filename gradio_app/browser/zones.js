@@ -1,8 +1,8 @@
-// Parts of a photograph that are left out of its figures: boxes that are drawn over it, each with a cross to take it away.
+// Boxes that people draw over a photograph to leave an area out of its figures; each has a cross that removes it.
 
 const LEAST_ZONE_PX = 3;
 
-// `onChange`: the boxes are others now; each is left, top, right and bottom in pixels.
+// `onChange`: the boxes have changed; each is left, top, right and bottom in pixels.
 function createZones(viewer, onChange) {
   const button = viewer.find("ignore"), svg = viewer.find("zones");
   let zones = [], from = null, drawn = null;

@@ -1,4 +1,4 @@
-"""What a report says, in words and numbers that the page and the PDF take as they are.
+"""The words and numbers of a report, which the page and the PDF use unchanged.
 
 Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and the two forms (`writing`, its templates).
 """
@@ -38,13 +38,13 @@ class Found:
 
 @dataclass
 class Overview:
-    """What one look at all photographs gives; with their number grow only the `places`.
+    """The result of reading all photographs once; of its parts only `places` grows with their number.
 
     Attributes:
         widest: by unit, the widest crack's 95th percentile and its photograph.
-        first: the cracks that are told one by one, by rank.
+        first: the cracks that are shown one by one, by rank.
         left_out: names and reasons, the first `MAX_LEFT_OUT`.
-        look_alikes: what people marked as no crack.
+        look_alikes: what people marked as not a crack.
     """
 
     n_with_cracks: int = 0
@@ -69,7 +69,7 @@ def look(findings: Findings, n_told: int) -> Overview:
     """Read all photographs once.
 
     Args:
-        n_told: how many cracks are told one by one, on pages and in the table after them.
+        n_told: how many cracks are shown one by one, on pages and in the table after them.
     """
     seen = Overview()
     seen.first = heapq.nsmallest(n_told, _cracks(findings, seen), key=lambda found: (found.key, found.file, found.index))
@@ -126,14 +126,14 @@ def _place(seen: Overview, photograph: Photograph, cracks: Sequence[Mapping[str,
 
 
 def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs:
-    """What was inspected, and how; of what people give, what is empty is left out."""
+    """What was inspected, and how; empty fields are left out."""
     thresholds = ", ".join(f"{threshold:.3g}" for threshold in sorted(seen.thresholds))
     models = ", ".join(f"{version} ({n})" if len(seen.models) > 1 else version for version, n in seen.models.items())
     named = {"structure": "Structure", "element": "Element", "date": "Date of inspection", "inspector": "Inspector"}
     people = [(named.get(name, name.replace("_", " ").capitalize()), printable(text)) for name, text in given.items() if text]
     return [
         *people,
-        ("Method", "Photographs searched for cracks by a neural network, each crack measured across its centre line"),
+        ("Method", "A neural network searched the photographs for cracks; each crack was measured across its centre line"),
         ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {findings.quality}"),
         ("Scale", scale_text(findings.scale, seen)),
         *standard_rows(findings.standard),
@@ -152,7 +152,7 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
     if seen.sources:
         told = (f"{_SOURCES.get(source, source) or 'none found, in pixels'} ({n})" for source, n in seen.sources.items())
         return f"Of each photograph: {'; '.join(told)}"
-    return "None: all figures are in pixels, and none of them is a size on the surface"
+    return "None: all figures are in pixels and say nothing of sizes on the surface"
 
 
 def summary(seen: Overview, n_pages: int) -> Pairs:
@@ -171,13 +171,13 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
     ]
     for unit in UNITS:
         if seen.of_class[unit]:
-            rows.append((f"Length together{_of(unit, seen)}", length(sum(seen.length_of_class[unit].values()), unit)))
+            rows.append((f"Total length{_of(unit, seen)}", length(sum(seen.length_of_class[unit].values()), unit)))
             if unit in seen.widest:
                 value, file = seen.widest[unit]
                 rows.append((f"Widest, 95th percentile{_of(unit, seen)}", f"{figure(value)} {unit}, in {printable(file)}"))
-            rows.append((f"Too narrow to tell their width{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
+            rows.append((f"Too narrow to measure{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
     if seen.n_cracks > n_pages:
-        rows.append(("Cracks with a page below", f"{n_pages}, the first by rank; the others follow in a table"))
+        rows.append(("Cracks with a page below", f"{n_pages}, those that rank first; the others follow in a table"))
     return rows
 
 
@@ -194,7 +194,7 @@ def _of(unit: str, seen: Overview) -> str:
 
 
 def histograms(seen: Overview) -> list[str]:
-    """SVG, one for each unit that there is."""
+    """SVG, one for each unit in use."""
     drawn = []
     for unit in UNITS:
         counts = seen.of_class[unit]
@@ -206,10 +206,10 @@ def histograms(seen: Overview) -> list[str]:
 
 
 def place_map(seen: Overview, numbers: Mapping[str, Sequence[int]]) -> str | None:
-    """SVG; none where no photograph has a place.
+    """SVG; None if no photograph has a position.
 
     Args:
-        numbers: of each photograph, its findings'.
+        numbers: the numbers of each photograph's findings.
     """
     if not seen.places:
         return None
@@ -221,7 +221,7 @@ def place_map(seen: Overview, numbers: Mapping[str, Sequence[int]]) -> str | Non
 
 
 def finding_rows(photograph: Photograph, index: int) -> Pairs:
-    """A finding's table; what others have put among a crack's properties is told under its own name."""
+    """The table of a finding."""
     crack, row = photograph.cracks[index], photograph.row
     unit = unit_of(crack)
     uncertainty = crack.get(f"width_uncertainty_{unit}")
@@ -234,7 +234,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
         ("Length", length(crack[f"length_{unit}"], unit)),
     ]
     if crack["is_width_below_limit"]:
-        rows.append(("Width", f"{width(crack, 'median')}, too narrow to tell"))
+        rows.append(("Width", f"{width(crack, 'median')}, too narrow to measure"))
     else:
         told = width(crack, "median") + (f" \u00b1 {uncertainty:.2g}" if uncertainty is not None else "")
         rows += [
@@ -242,13 +242,13 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
             ("Width, 95th percentile", width(crack, "p95")),
             ("Width, largest", width(crack, "max")),
         ]
-        rows += [("Narrowest width that can be told", f"{figure(limit)} {unit}")] if limit is not None else []
+        rows += [("Narrowest measurable width", f"{figure(limit)} {unit}")] if limit is not None else []
     area = crack.get("area_mm2")
     rows += [
         ("Area", f"{figure(area)} mm\u00b2" if area is not None else f"{crack['area_px']:,} pixels"),
         ("Direction", f"{crack['orientation_deg']:.0f}\u00b0 (0 level, 90 upright, 45 rises to the right)"),
         ("Lines between ends and junctions", f"{crack['n_branches']}"),
-        ("Reaches the photograph's edge", "yes, and may go on" if crack["touches_edge"] else "no"),
+        ("Reaches the photograph's edge", "yes, and may continue" if crack["touches_edge"] else "no"),
         ("Mean probability", f"{crack['probability_mean']:.2f}"),
         *([("Crack score of the photograph", f"{row.crack_score:.3f}")] if row.crack_score is not None else []),
         *taken_rows(photograph.taken),
@@ -290,7 +290,7 @@ TABLE_COLUMNS = ["No.", "Photograph", "Crack", "Length", "Width (95th perc.)", "
 
 
 def left_out(seen: Overview, gone: Sequence[str], elsewhere: str) -> Pairs:
-    """Photographs and files that nothing is said of, with the reason; those that are too many are told `elsewhere`."""
+    """Photographs and files that the report leaves out, with the reason; a long list ends with a reference to `elsewhere`."""
     rows = list(seen.left_out)
     if seen.n_left_out > len(rows):
         rows.append((f"{seen.n_left_out - len(rows)} more files", f"The reasons are in {elsewhere}."))
@@ -301,16 +301,16 @@ def left_out(seen: Overview, gone: Sequence[str], elsewhere: str) -> Pairs:
 
 
 def notes(scale: Scale | None) -> list[str]:
-    """What whoever reads the report must know of its figures."""
+    """What readers must know about the figures."""
     return [*_NOTES, *([_ONE_SCALE] if scale else [])]
 
 
 _NOTES = [
-    "A neural network has found the cracks. It misses some, and takes other lines for cracks: a person has to confirm each "
+    "A neural network found the cracks. It misses some and mistakes other lines for cracks: a person has to confirm each one "
     "on the structure before anything is decided. Nothing here is a verdict on safety.",
     "Widths are of the opening at the surface, broken edges included, on the day of the photograph. A stain or a shadow along "
-    "a crack counts as width. A crack too narrow to tell its width is reported as narrower than a limit, without a number.",
+    "a crack counts as width. A crack too narrow to measure is reported as narrower than a limit, without a number.",
 ]
 _ONE_SCALE = (
-    "The scale holds for photographs that are taken square to the surface; in an oblique one it is right at one distance only."
+    "The scale holds for photographs taken at a right angle to the surface; in an oblique one it is right at one distance only."
 )

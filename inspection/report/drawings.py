@@ -1,4 +1,4 @@
-"""The report's drawings as SVG, which both the page and the PDF take: cracks by width, and where photographs were taken."""
+"""The report's drawings as SVG, for the page and the PDF: cracks by width, and where the photographs were taken."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from inspection.report.ranking import length
 from model.inference.width_classes import WidthClass
 from model.inference.width_overlay import round_length
 
-# The PDF's own font first; a browser takes its plain one.
+# The PDF's own font first; a browser falls back to its plain one.
 _FONT = "font-family=\"'Libertinus Serif', sans-serif\""
 _INK, _FAINT = "#1c2733", "#8796a5"
-# ColorBrewer's YlOrRd, darkened at its light end to be seen on white; grey for what is too narrow to tell.
+# ColorBrewer's YlOrRd, darkened at its light end to be seen on white; grey for cracks too narrow to measure.
 COLOURS = ("#8796a5", "#d9b310", "#e8a000", "#f08000", "#ee6220", "#e03e1c", "#c81e22", "#a80f26", "#850026", "#5c0020")
 _EARTH_M = 6_371_000  # mean radius
 _MAP_PX = (680.0, 370.0)
@@ -21,7 +21,7 @@ _MAX_LABELS = 40
 
 @dataclass(frozen=True)
 class Place:
-    """Where a photograph was taken; `rank` is its widest crack's class, none without a crack."""
+    """Where a photograph was taken; `rank` is the class of its widest crack, None without a crack."""
 
     latitude: float
     longitude: float
@@ -30,7 +30,7 @@ class Place:
 
 
 def histogram(rows: Sequence[tuple[WidthClass, int, float]], unit: str) -> str:
-    """Bars of how many cracks each class has, beside them the number and the length together."""
+    """Bars with the number of cracks in each class; beside them that number and the total length."""
     row_px, label_px, bar_px, top_px = 24, 130, 330, 8
     most = max(n for _, n, _ in rows)
     parts = []

@@ -1,4 +1,4 @@
-"""A finding's two pictures: the photograph with its cracks drawn and numbered, and the crack's widest place close up."""
+"""The two pictures of a finding: the photograph with its cracks numbered, and a close-up of the crack's widest point."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from inspection.rows import Line
 from model.inference.encoding import jpeg
 from model.inference.width_overlay import round_length
 
-OVERVIEW_PX = 1500  # of the longer side: 200 dots an inch on A4
+OVERVIEW_PX = 1500  # of the longer side: 200 dots per inch on A4
 _CLOSE_UP_PX = 720
 _FOUND, _OTHER, _CASING = (255, 0, 64), (255, 214, 0), (16, 20, 26)
 _LEFT_OUT = (16, 20, 26, 150)
@@ -37,7 +37,7 @@ def overview(
     mm_per_px: float | None,
     zones: Sequence[Box] = (),
 ) -> bytes:
-    """JPEG, its longer side `OVERVIEW_PX`, so that what is drawn is as large on paper for any photograph.
+    """JPEG, its longer side `OVERVIEW_PX`, so that lines and numbers have the same size on paper for any photograph.
 
     Args:
         cracks: centre lines of all of the photograph.
@@ -112,7 +112,7 @@ def _draw_lines(draw: ImageDraw.ImageDraw, lines: Sequence[Line], factor: float,
 def _draw_number(
     draw: ImageDraw.ImageDraw, lines: Sequence[Line], factor: float, text: str, font: Any, colour: tuple[int, ...]
 ) -> None:
-    """Before the crack's beginning, so that a short one isn't hidden."""
+    """Before the start of the crack, so that a short crack isn't hidden."""
     start = np.array(lines[0][0])
     away = start - np.concatenate([np.asarray(line) for line in lines]).mean(axis=0)
     at = factor * start + 28 * away / max(float(np.hypot(*away)), 1e-9)

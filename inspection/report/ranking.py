@@ -1,4 +1,4 @@
-"""Which cracks come first in a report, and how their figures are written."""
+"""The order of cracks in a report, and how their figures are written."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from model.inference.width_classes import unit_of
 RULE = (
     "Findings are sorted by the band of the named standard, the most serious first, where there is one; then by the crack "
     "score, which tells how sure the model is that the photograph shows a crack at all; then by the width (95th percentile), "
-    "the widest first. Cracks too narrow to tell their width follow by length. The share of a photograph that is crack plays "
-    "no part."
+    "the widest first. Cracks too narrow to measure follow by length. The share of a photograph that is crack plays no "
+    "part."
 )
 
 
@@ -32,7 +32,7 @@ def length(value: float, unit: str) -> str:
 
 
 def width(crack: Mapping[str, Any], name: str) -> str:
-    """`name` is "median", "p95" or "max"; below the limit of what can be told there is no number but that limit."""
+    """`name` is "median", "p95" or "max"; of a crack too narrow to measure only the limit is given."""
     unit = unit_of(crack)
     value = crack.get(f"width_{name}_{unit}")
     if value is not None:
@@ -42,7 +42,7 @@ def width(crack: Mapping[str, Any], name: str) -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits that count, and none before the comma lost: 0.124, 1.18, 26.4, 1208."""
+    """Three significant digits, or all digits before the decimal point: 0.124, 1.18, 26.4, 1208."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 

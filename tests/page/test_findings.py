@@ -21,7 +21,7 @@ Browser = webdriver.Chrome
 
 def rows(browser: Browser) -> list[list[str]]:
     """The table's cells, once it is measured."""
-    eventually(lambda: re.search("together|No crack", one(browser, ".findings .sum").text))
+    eventually(lambda: re.search("in total|No crack", one(browser, ".findings .sum").text))
     script = """
     const rows = document.querySelectorAll(".findings tbody tr");
     return [...rows].map((row) => [...row.cells].map((cell) => cell.textContent));

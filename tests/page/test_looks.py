@@ -54,7 +54,7 @@ def counted(browser: Browser) -> list[str]:
 
 def measured(browser: Browser) -> str:
     return (
-        eventually(lambda: re.search("together|No crack", one(browser, ".findings .sum").text))
+        eventually(lambda: re.search("in total|No crack", one(browser, ".findings .sum").text))
         and one(browser, ".findings .sum").text
     )
 

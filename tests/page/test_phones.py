@@ -78,7 +78,7 @@ def test_a_photograph_larger_than_a_canvas_is_shown_traced_and_sent_at_its_own_s
     says(phone, "#inspect-viewer", "corrected by you")
     assert eventually(lambda: painted_at(phone, 4096, LINE_Y - 16, 32)) > 50
     press(phone, "#inspect-viewer .save-overlay")
-    says(phone, "#inspect-viewer", "the overlay is saved smaller")
+    says(phone, "#inspect-viewer", "overlay is saved smaller")
     press(phone, "#inspect-viewer .send")
     says(phone, "#inspect-viewer", "Saved: waits for a reviewer")
     (item,) = requests.get(f"{sidecar.url}/feedback?state=labelled", timeout=PATIENCE_S).json()["items"]

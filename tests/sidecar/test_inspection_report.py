@@ -85,7 +85,7 @@ def test_what_a_person_left_out_is_in_no_figure_of_the_report_and_is_told(sideca
     told = requests.get(f"{route}/report", timeout=PATIENCE_S).text
     assert "Crack 1 of wall.jpg" in told
     assert "Crack 2 of wall.jpg" not in told
-    assert re.search(r"Length together</th><td>(19\d|20\d) px<", told)
+    assert re.search(r"Total length</th><td>(19\d|20\d) px<", told)
     assert "parts of 1 photograph and what was marked as no crack (2 joints, 1 lane marking); see Left out" in told
     sentence = "1 part counts in no figure: 33.3% of the photograph. Marked as no crack: 2 joints, 1 lane marking."
     assert f'<th scope="row">wall.jpg</th><td>{sentence}' in told
