@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ import yaml
 
 from deploy.lock import direct
 from handler.serve import Server
+from model.inference import runtime
+from survey.arguments import make_parser
 from tests import kuberay
 from tests.conftest import ROOT, start_server
 from tests.waiting import PATIENCE_S, eventually
@@ -393,6 +396,14 @@ def test_only_a_survey_that_could_not_go_on_is_tried_again(code: int, expected: 
         entrypoint = ["sh", "-c", ray_job(build)["entrypoint"]]
         assert subprocess.run(entrypoint, env=environment, check=False).returncode == expected
     assert ray_job()["backoffLimit"] > 0
+
+
+@pytest.mark.parametrize("build", ["ray", "ray and cards"])
+def test_the_command_of_a_survey_is_one_that_it_understands(build: str) -> None:
+    crack, survey, *arguments = shlex.split(ray_job(build)["entrypoint"].partition("||")[0])
+    chosen = make_parser("http://127.0.0.1:8000").parse_args(arguments)
+    assert (crack, survey, chosen.engine) == ("crack", "survey", "ray")
+    assert chosen.backend in ("auto", *map(str, runtime.BACKENDS))
 
 
 def test_workers_may_vanish_and_the_head_may_not() -> None:
