@@ -1,10 +1,10 @@
 """How near a survey (`crack survey`) comes to its limit, in photographs a second, all on one machine.
 
-By http: from its start to the finished contact sheet, beside a client that sends the same photographs and throws the masks
-away, so that the survey's own work (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local
-or ray: beside the inference core in as many processes, on the same backend, making the same mask, overlay, thumbnail and
-measurements of the same photographs, all in memory. Limits are without their start; these surveys' is that of a survey with one
-photograph for each process.
+By http: beside a client that asks the same of the same photographs and throws the answers away, so that the survey's own work
+(decoding, overlays, thumbnails, the disk) takes processors from the servers. By local or ray: beside the inference core in as
+many processes, on the same backend, making the same mask, overlay, thumbnail and measurements of the same photographs, all in
+memory. To the finished contact sheet. Limits are without their start; a survey's is that of one with a photograph for each
+process or connection.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from benchmarks.contenders import ARCHIVE, sidecar, unpack
 from benchmarks.load import Request, each
 from model.dataset import add_data_option, read_pairs
 from model.inference import runtime
-from model.inference.options import Options
+from model.inference.options import Options, Response
 from model.inference.photograph import Limits
 from model.inference.processors import n_usable_cores
 from model.inference.segmenter import Segmenter
@@ -48,11 +48,11 @@ class Cost(NamedTuple):
 
 
 def survey(folder: Path, out: Path, url: str, concurrency: int) -> float:
-    """Photographs a second of the whole command."""
+    """Seconds of the whole command."""
     started = time.perf_counter()
     command = [sys.executable, "-m", "crack", "survey", str(folder), "--out", str(out), "--url", url]
     subprocess.run([*command, "--concurrency", str(concurrency)], check=True, capture_output=True)
-    return len(list(folder.iterdir())) / (time.perf_counter() - started)
+    return time.perf_counter() - started
 
 
 def local_survey(engine: str, folder: Path, out: Path, backend: str, n_processes: int) -> Cost:
@@ -98,12 +98,18 @@ def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier:
         costs.put(Cost(time.perf_counter() - started, time.process_time() - used))
 
 
+def first_ones(paths: Sequence[Path], work: Path, n: int) -> Path:
+    """A folder of as many photographs as are under way at a time, so that all processes start."""
+    few = work / "few"
+    few.mkdir()
+    for path in paths[:n]:
+        shutil.copy(path, few)
+    return few
+
+
 def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None:
     paths = sorted(folder.iterdir())
-    few = work / "few"  # one for each process, so that all of them start
-    few.mkdir()
-    for path in paths[: options.concurrency]:
-        shutil.copy(path, few)
+    few = first_ones(paths, work, options.concurrency)
     print("| photographs a second | the core alone | survey | ratio | ms of processor each | survey | ratio | its start, s |")
     print(f"|{'---|' * 8}")
     for number in range(options.rounds):
@@ -148,19 +154,22 @@ def main() -> None:
             compare_local(folder, work, options)
             return
         with sidecar(None) as predict_url:
-            address, headers = f"{predict_url}?response=mask", {"Content-Type": "application/octet-stream"}
+            address, headers = f"{predict_url}?response={Response.PROBABILITY}", {"Content-Type": "application/octet-stream"}
             requests = [Request(address, path.read_bytes(), headers) for path in sorted(folder.iterdir())]
             each(requests[:50], concurrency=options.concurrency)  # warm-up
+            few = first_ones(sorted(folder.iterdir()), work, options.concurrency)
             for number in tqdm(range(options.rounds), desc="rounds", disable=None):
                 limit = each(requests, concurrency=options.concurrency)
-                rate = survey(folder, work / f"out-{number}", predict_url.removesuffix("/predict"), options.concurrency)
-                rates.append((limit.per_second, rate))
+                url = predict_url.removesuffix("/predict")
+                start_s = survey(few, work / f"few-{number}", url, options.concurrency)
+                whole_s = survey(folder, work / f"out-{number}", url, options.concurrency)
+                rates.append((limit.per_second, (options.n - options.concurrency) / (whole_s - start_s), start_s))
                 if set(limit.codes) != {200}:
                     raise RuntimeError(f"Expected 200 for each photograph, found {limit.codes}.")
-    print("| photographs a second | servers alone | survey | ratio |\n|---|---|---|---|")
-    for number, (most, rate) in enumerate(rates, 1):
-        print(f"| round {number} | {most:.1f} | {rate:.1f} | {rate / most:.2f} |")
-    print(f"\nMedian ratio: {statistics.median(rate / most for most, rate in rates):.2f}")
+    print("| photographs a second | servers alone | survey | ratio | its start, s |\n|---|---|---|---|---|")
+    for number, (most, rate, start_s) in enumerate(rates, 1):
+        print(f"| round {number} | {most:.1f} | {rate:.1f} | {rate / most:.2f} | {start_s:.1f} |")
+    print(f"\nMedian ratio: {statistics.median(rate / most for most, rate, _ in rates):.2f}")
 
 
 if __name__ == "__main__":
