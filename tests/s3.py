@@ -5,8 +5,11 @@ from contextlib import contextmanager
 
 import boto3
 import pytest
+import requests
 from moto.server import ThreadedMotoServer
 from s3fs import S3FileSystem
+
+from tests.waiting import PATIENCE_S
 
 BUCKET = "photographs"
 
@@ -21,6 +24,7 @@ def s3_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     settings = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
     for name, value in {**settings, "AWS_ENDPOINT_URL": url}.items():
         monkeypatch.setenv(name, value)
+    requests.post(f"{url}/moto-api/reset", timeout=PATIENCE_S).raise_for_status()  # moto keeps what an earlier server held
     boto3.client("s3").create_bucket(Bucket=BUCKET)
     S3FileSystem.clear_instance_cache()  # of an earlier server
     yield url
