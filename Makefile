@@ -32,7 +32,7 @@ up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
 	@$(BIN)/crack up
 
 test: $(READY) lint ## run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check
