@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import orjson
 
@@ -25,8 +25,22 @@ from inspection.rows import Row, Status
 from survey.pictures import INCOMING, Pictures, StorePictures
 
 JOURNAL = "cracks.jsonl"
+_STATUSES = {str(status): status for status in Status}
 _HELD_BYTE = 2**40
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network shares answer
+
+
+class Noted(NamedTuple):
+    """What is known of a photograph without reading its line again, which has all of its cracks.
+
+    Attributes:
+        offset: of its last line in the journal, in bytes.
+    """
+
+    offset: int
+    status: Status
+    n_bytes: int
+    mtime_ns: int
 
 
 class Survey:
@@ -55,7 +69,7 @@ class Survey:
         try:
             (folder / JOURNAL).chmod(0o600)
             hold(self._journal)
-            self._offsets = self._read(question)
+            self._noted = self._read(question)
             shutil.rmtree(folder / INCOMING, ignore_errors=True)
             (folder / INCOMING).mkdir()
             if os.name == "posix":  # elsewhere names need no bringing to disk, and can't be
@@ -74,12 +88,15 @@ class Survey:
 
     def find(self, file: str) -> Row | None:
         """What the journal says last about a photograph."""
-        offset = self._offsets.get(file)
-        if offset is None:
+        noted = self._noted.get(file)
+        if noted is None:
             return None
-        self._journal.seek(offset)
+        self._journal.seek(noted.offset)
         fields = _parsed(self._journal.readline())
         return Row(**fields | {"status": Status(fields["status"])})
+
+    def noted(self, file: str) -> Noted | None:
+        return self._noted.get(file)
 
     def rows(self, files: Iterable[str]) -> Iterator[Row]:
         """The journal's rows for those of `files` that it knows, in their order."""
@@ -92,7 +109,7 @@ class Survey:
         """Note the result of a photograph whose pictures are in place; if it was refused, earlier pictures are removed."""
         if row.status is Status.REFUSED:
             self.pictures.remove(row.file)
-        self._offsets[row.file] = self._append(vars(row))
+        self._noted[row.file] = Noted(self._append(vars(row)), row.status, row.n_bytes, row.mtime_ns)
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
         """Note, once, what is no photograph, and why."""
@@ -137,11 +154,11 @@ class Survey:
 
     def files(self) -> list[str]:
         """All photographs that the journal knows, by name."""
-        return sorted(self._offsets)
+        return sorted(self._noted)
 
-    def _read(self, question: dict[str, Any] | None) -> dict[str, int]:
-        """Where each photograph's last line begins; without a journal one is begun."""
-        offsets: dict[str, int] = {}
+    def _read(self, question: dict[str, Any] | None) -> dict[str, Noted]:
+        """Each photograph's last line; without a journal one is begun."""
+        noted: dict[str, Noted] = {}
         offset = 0
         self._journal.seek(0)
         for line in self._journal:
@@ -155,7 +172,7 @@ class Survey:
                     if question is not None:
                         _check_question(self.folder, self.question, question)
                 else:
-                    offsets[entry["file"]] = offset
+                    noted[entry["file"]] = Noted(offset, _STATUSES[entry["status"]], entry["n_bytes"], entry["mtime_ns"])
             except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
                 raise ValueError(
                     f"{self.folder / JOURNAL}: the line at byte {offset} is none of a survey's. Remove that line, or choose "
@@ -164,7 +181,7 @@ class Survey:
             offset += len(line)
         if offset == 0:
             self._append({"question": self.question})
-        return offsets
+        return noted
 
     def _append(self, entry: dict[str, Any]) -> int:
         offset = self._journal.seek(0, os.SEEK_END)

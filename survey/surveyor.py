@@ -51,21 +51,21 @@ class Surveyor:
 
     def is_answered(self, file: str) -> bool:
         """Whether the journal has the answer to this file as it is, and its pictures are there."""
-        row = self.survey.find(file)
-        if row is None or row.status not in FINAL:
+        noted = self.survey.noted(file)
+        if noted is None or noted.status not in FINAL:
             return False
-        return not self._is_other(row) and (row.status is Status.REFUSED or self.survey.pictures.has(file))
+        return not self.is_changed(file) and (noted.status is Status.REFUSED or self.survey.pictures.has(file))
 
     def is_changed(self, file: str) -> bool:
         """Whether the file has other bytes than when it was examined."""
-        row = self.survey.find(file)
-        return row is not None and self._is_other(row)
-
-    def _is_other(self, row: Row) -> bool:
+        noted = self.survey.noted(file)
+        if noted is None:
+            return False
         try:
-            if row.mtime_ns and self.source.state(row.file) == (row.n_bytes, row.mtime_ns):
+            if noted.mtime_ns and self.source.state(file) == (noted.n_bytes, noted.mtime_ns):
                 return False
-            return hashlib.sha256(self.source.read(row.file)[0]).hexdigest() != row.sha256
+            row = self.survey.find(file)
+            return row is not None and hashlib.sha256(self.source.read(file)[0]).hexdigest() != row.sha256
         except OSError:
             return False
 
