@@ -168,9 +168,9 @@ def _look_across(
     n_side = min(math.ceil(flank_px / _FINE_PX), _MAX_STEPS)
     across = np.linspace(-flank_px, flank_px, 2 * n_side + 1, dtype=np.float32)
     grid = _Grid(prob_hw_u8.shape, places, across)
-    grey, other = grid.values(green_hw_u8), grid.nearest(prob_hw_u8) >= level
-    beyond = np.abs(across)[:, None] - half.astype(np.float32)
-    is_flank = (beyond >= _FLANK_PX[0]) & (beyond <= _FLANK_PX[1]) & ~other
+    grey, is_wall = grid.values(green_hw_u8), grid.nearest(prob_hw_u8) < level
+    is_beside = cv2.inRange(np.abs(across)[:, None] - half.astype(np.float32), *_FLANK_PX)  # 255 where it is
+    is_flank = (is_beside & is_wall.view(np.uint8)).view(np.bool_)
     told = windows.every(_VALUE_EVERY)
     of_wall = grey * is_flank
     (sum_below, n_below), (sum_above, n_above) = (
@@ -199,17 +199,17 @@ def _look_across(
     return profiles, places.line
 
 
-def _total(values: NDArray[Any]) -> Index:
+def _total(values: NDArray[np.uint8] | NDArray[np.bool_]) -> Index:
     """At each place over all steps."""
-    return np.asarray(values.sum(axis=0, dtype=np.int32), np.int64)
+    return np.asarray(cv2.reduce(values.view(np.uint8), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[0], np.int64)
 
 
 def _run(is_crack: NDArray[np.bool_]) -> Float:
     """At each place, how many of the first steps are True without a break."""
-    goes_on, n = is_crack[0].copy(), np.zeros(is_crack.shape[1], np.int16)
+    goes_on, n = is_crack[0].copy(), np.zeros(is_crack.shape[1], np.uint8)  # of at most _MAX_REACH_PX + 2 steps
     for each in is_crack:
         goes_on &= each
-        n += goes_on
+        n += goes_on.view(np.uint8)
     return n.astype(np.float64)
 
 
