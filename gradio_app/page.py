@@ -1,16 +1,12 @@
 """The page: its tabs, its buttons, and the methods that the scripts in `browser/` call. Left to others: the sidecar over HTTP
-(`backend`), decoding and measuring (`pictures`), everything on the screen (`browser/`).
+(`backend`), decoding and measuring (`pictures`), a batch as one file (`packing`), everything on the screen (`browser/`).
 """
 
-import csv
 import functools
-import io
 import json
 import logging
-import re
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,10 +22,9 @@ from gradio_app.backend import Backend, BackendError
 from gradio_app.describing import RETRAINING_IN_WORDS, describe
 from gradio_app.inspections import Inspections
 from gradio_app.login import LOGOUT, PING, Login
+from gradio_app.packing import pack
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
-from inspection.findings import printable
 from inspection.left_out import Box
-from inspection.spreadsheets import as_text
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
 from model.inference.isolation import Isolation
@@ -42,20 +37,8 @@ logger = logging.getLogger("gradio_app")
 REFRESHED_S = 5  # the Model tab, while it is open
 KEPT_S = 24 * 3600
 MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
-COLUMNS = [
-    "name",
-    "crack_ratio",
-    "threshold",
-    "is_corrected",
-    "left_out_ratio",
-    "model_version",
-    "request_id",
-    "crack_score",
-    "problem",
-]
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
-_NOT_IN_NAMES, _MAX_NAME_BYTES = re.compile(r'[<>:"/\\|?*]'), 200  # Windows has no such names; most systems take 255 bytes
 _BROWSER = Path(__file__).parent / "browser"
 _SHARED = (
     "reasons.js",
@@ -125,29 +108,12 @@ class Page:
     def pack_photographs(self, said: list[dict[str, Any]]) -> dict[str, Any]:
         """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
 
-        def pack() -> dict[str, Any]:
+        def write() -> dict[str, Any]:
             path = self.folder / f"{uuid.uuid4().hex}.zip"
-            table = io.StringIO()
-            lines = csv.writer(table, lineterminator="\n")
-            lines.writerow(COLUMNS)
-            with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-                for number, photograph in enumerate(said, start=1):
-                    if photograph.get("problem"):
-                        lines.writerow(_line(photograph))
-                        continue
-                    name = f"{number:03d}-{_file_name(Path(photograph['name']).stem)}"
-                    found = self._found(photograph | {"image": photograph["image_path"], "levels": photograph["levels_path"]})
-                    mask, overlay, share, left_out = self._isolation.call(mask_and_overlay, found, self.limits)
-                    packed.writestr(f"masks/{name}.png", mask)
-                    packed.writestr(f"overlays/{name}.jpg", overlay)
-                    is_models_own = found.level == threshold_level(photograph["threshold"])
-                    threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
-                    facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
-                    lines.writerow(_line(photograph | facts | {"left_out_ratio": round(left_out, 6)}))
-                packed.writestr("photographs.csv", table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
+            pack(path, said, self._packed, lambda found: self._isolation.call(mask_and_overlay, found, self.limits))
             return {"url": self._url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
 
-        return _told(pack)
+        return _told(write)
 
     def save_correction(self, said: dict[str, Any]) -> dict[str, Any]:
         """Send a mask, or a word about the model's."""
@@ -235,6 +201,9 @@ class Page:
             raise gr.Error(str(error)) from error
         gr.Info(f"Retraining {job['id']}: {job['state']}.")
         return self.describe()
+
+    def _packed(self, photograph: Mapping[str, Any]) -> Found:
+        return self._found({**photograph, "image": photograph["image_path"], "levels": photograph["levels_path"]})
 
     def _found(self, said: dict[str, Any]) -> Found:
         mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
@@ -385,16 +354,6 @@ def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
         return page.save_correction(said | {"request_id": request_id, "model_version": model_version})
 
     return correct
-
-
-def _line(photograph: Mapping[str, Any]) -> list[Any]:
-    """Of the ZIP's table."""
-    return [as_text(photograph.get(column, "")) for column in COLUMNS]
-
-
-def _file_name(text: str) -> str:
-    """The text as a part of a file's name that every system can unpack."""
-    return printable(_NOT_IN_NAMES.sub("_", text)).encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def _box(said: Any) -> Box:
