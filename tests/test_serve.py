@@ -27,11 +27,10 @@ def environment(ports: list[int]) -> dict[str, str]:
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
-    server: Server, tmp_path: Path, signal_number: signal.Signals
+    server: Server, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, signal_number: signal.Signals
 ) -> None:
     ports = free_ports(5)
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
+    temporary = tmp_path_factory.mktemp("t")  # short enough for sockets
     with subprocess.Popen(
         [sys.executable, "-m", "crack", "serve", "--logs", str(tmp_path / "logs")],
         cwd=ROOT,
