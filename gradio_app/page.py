@@ -326,6 +326,8 @@ def application(page: Page, login: Login | tuple[str, str] | None, doors: Doors)
         footer_links=[],
         css_paths=_BROWSER / "theme.css",
         max_file_size=page.limits.max_bytes,
+        # Read out by screen readers after each answer; gradio has no words of its own for it.
+        i18n=gr.I18n(en={"common.complete": "Done"}),
     )
     return app
 

@@ -19,6 +19,11 @@ from tests.photographs import jpeg
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
+LISTEN = """
+window.told = [];
+new MutationObserver(() => told.push(...[...document.querySelectorAll("[aria-live]")].map((each) => each.textContent)))
+  .observe(document.body, { childList: true, characterData: true, subtree: true });
+"""
 Browser = webdriver.Chrome
 AXE, AXE_SHA256 = "axe-core@4.14.1", "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
 RUN = """
@@ -139,3 +144,11 @@ def test_no_part_of_the_review_and_model_tabs_has_a_serious_fault(
     eventually(lambda: one(browser, "#retrain-start").is_displayed())
     found += faults("the model, and the question before a retraining")
     assert found == []
+
+
+def test_a_screen_reader_is_told_in_words_that_an_answer_has_come(browser: Browser) -> None:
+    one(browser, "#inspect-viewer .hint")
+    browser.execute_script(LISTEN)
+    open_tab(browser, "Model")
+    eventually(lambda: "Done" in browser.execute_script("return told"))
+    assert not [words for words in browser.execute_script("return told") if words.startswith("common.")]
