@@ -90,7 +90,7 @@ class Bodies:
             return refusal(
                 503,
                 "server_busy",
-                f"Requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB are being answered, and no more at once. "
+                f"Requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB are being answered, which is the limit. "
                 "Nothing was predicted or saved. Send it again in some seconds.",
             )
         return None

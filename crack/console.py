@@ -93,7 +93,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 def by_former_name(name: str) -> int:
     """For `python -m MODULE`, the former way: print the command's name, and run it."""
     module = sys.modules["__main__"].__spec__.name.removesuffix(".__main__")  # type: ignore[union-attr]
-    print(f"python -m {module} is crack {name} now; this runs it.", file=sys.stderr)
+    print(f"python -m {module} is crack {name} now; running that.", file=sys.stderr)
     return run(name, sys.argv[1:])
 
 

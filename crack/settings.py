@@ -118,9 +118,11 @@ class OfSeveralParts(Settings):
     """Settings that the sidecar and the retrain job share."""
 
     torchserve_url: Url = Field(
-        alias="TORCHSERVE_URL", description="where TorchServe predicts; by default as `TS_INFERENCE_ADDRESS` says"
+        alias="TORCHSERVE_URL", description="TorchServe's address for predictions; by default as `TS_INFERENCE_ADDRESS` says"
     )
-    management_url: Url = Field(alias="TORCHSERVE_MANAGEMENT_URL", description="where it is managed; `TS_MANAGEMENT_ADDRESS`")
+    management_url: Url = Field(
+        alias="TORCHSERVE_MANAGEMENT_URL", description="its address for management; by default as `TS_MANAGEMENT_ADDRESS` says"
+    )
     model_store: Path = Field(alias="CRACK_MODEL_STORE", description="the folder of the served archive")
     feedback_dir: Path = Field(alias="CRACK_FEEDBACK_DIR", description="the feedback store")
     data_dir: Path | None = Field(

@@ -28,7 +28,7 @@ class OwnFolder:
             os.close(lock)
             made.rmdir()
             raise OSError(
-                f"TMPDIR={str(parent)!r} is where no file can be locked ({error.strerror}), as on some network shares. Set "
+                f"no file in TMPDIR={str(parent)!r} can be locked ({error.strerror}), as on some network shares. Set "
                 "TMPDIR to a folder on a disk of this machine, such as /tmp."
             ) from error
         self._lock: int | None = lock

@@ -230,8 +230,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lacking = lacking_instructions(CPUINFO.read_text()) if CPUINFO.is_file() else []
     if lacking:
         sys.exit(
-            f"error: this processor lacks {', '.join(lacking)}, which numpy and PyTorch need: expected x86-64-v2, as nearly "
-            "all processors since 2010 are. In a virtual machine choose the processor type host or x86-64-v2 in place of kvm64."
+            f"error: this processor lacks {', '.join(lacking)}, which numpy and PyTorch need: expected x86-64-v2, which "
+            "nearly all have had since 2010. In a virtual machine choose the processor type host or x86-64-v2 instead of kvm64."
         )
     certificates = environment.get("SSL_CERT_FILE")
     if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
@@ -256,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         multiprocessing.Event()
     except OSError as error:  # what honcho's processes talk by
-        sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a tmpfs there that can be written.")
+        sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a writable tmpfs there.")
     if "prometheus" in names and "CRACK_PROMETHEUS_CONFIGURATION" not in environment:
         try:
             environment["CRACK_PROMETHEUS_CONFIGURATION"] = str(prometheus_configuration(environment))

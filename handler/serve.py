@@ -207,7 +207,7 @@ def _short_folder() -> OwnFolder:
         folder.remove()
         raise StartError(
             f"TMPDIR={str(folder.path.parent)!r} is too long: the sockets of TorchServe's workers would have names of "
-            f"{n_bytes} bytes, and a system takes {_SOCKET_BYTES}. Set TMPDIR to a shorter folder, such as /tmp."
+            f"{n_bytes} bytes, and the system allows {_SOCKET_BYTES}. Set TMPDIR to a shorter folder, such as /tmp."
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""Retrain from the accepted corrections, look at past retrainings, or roll back: `crack retrain --help`."""
+"""Retrain from the accepted corrections, look at past retrainings, or roll back."""
 
 import argparse
 import logging
@@ -11,8 +11,10 @@ from crack.shipped import shipped
 from crack.stores.jobs import Job, Jobs
 from model import checkpoint
 from model.inference.card import ModelCard
+from model.inference.encoding import jpeg
 from model.params import read_params
-from retrain.cycle import BusyError, Outcome, alone, golden_photographs, retrain
+from model.synthetic import draw_surface
+from retrain.cycle import N_GOLDEN, BusyError, Outcome, alone, retrain
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
@@ -63,7 +65,7 @@ def _roll_back(settings: Settings) -> str:
     with alone(settings.workspace):
         for sentence in settle(settings.model_store, server, settings.drain_s):
             logger.warning("%s", sentence)
-        golden = golden_photographs(settings, read_params(PARAMS))
+        golden = [jpeg(draw_surface(seed).image_hwc_u8) for seed in range(N_GOLDEN)]  # the way back needs no data set
         version = roll_back(settings.model_store, server, golden, settings.drain_s)
         Tracking(settings.mlflow_url, settings.workspace).name_served(*served_versions(settings.model_store))
     return f"Version {version} is in production again."
@@ -81,7 +83,9 @@ def _purge(settings: Settings, ids: list[str]) -> str:
 
     strange = [each for each in ids if not re.fullmatch("[0-9a-f]{64}", each)]
     if strange or not ids:
-        raise ValueError(f"purge got {strange or 'nothing'}: expected the ids of photographs, 64 digits each.")
+        raise ValueError(
+            f"purge got {strange or 'no ids'}: expected the ids of deleted photographs, 64 hexadecimal digits each."
+        )
     kept = {label.id for label in read_labels(settings.feedback_dir, settings.store_url)} & set(ids)
     if kept:
         raise ValueError(f"{', '.join(sorted(kept))}: still accepted, so it would train again. DELETE /feedback/ID first.")

@@ -82,7 +82,7 @@ def alone(workspace: Path) -> Iterator[None]:
                 time.sleep(0.2)
             except OSError as error:
                 raise OSError(
-                    f"{workspace} is where no file can be locked ({error.strerror}), as on some network shares. Set "
+                    f"no file in {workspace} can be locked ({error.strerror}), as on some network shares. Set "
                     "CRACK_RETRAIN_WORKSPACE to a folder on a disk of this machine."
                 ) from error
         os.set_inheritable(lock.fileno(), True)

@@ -273,15 +273,15 @@ def _gain(
 ) -> Rule:
     name = "a gain on held-out feedback"
     if not names:
-        return Rule(name, False, f"no label was held out, at least {least_held_out} are needed for a claim of gain")
+        return Rule(name, False, f"no label was held out, at least {least_held_out} are needed to prove a gain")
     difference, low = _compare(champion, challenger, groups, names)
     found = f"{difference:+.4f} on {n_labels} held-out labels, with 95% certainty not below {low:+.4f}"
     is_worse_nowhere = all(_compare(champion, challenger, groups, [own])[0] >= 0 for own in names)
     if not is_worse_nowhere:
-        found += "; worse on those with crack or on those without, each for itself"
+        found += "; worse on those with cracks or on those without"
     if n_labels >= least_held_out:
         return Rule(name, low > 0 and is_worse_nowhere, found)
-    few = f"{found}; {least_held_out} are needed for a claim of gain, with fewer a person must say yes (--yes)"
+    few = f"{found}; {least_held_out} are needed to prove a gain; with fewer, a person must agree (--yes)"
     return Rule(name, difference >= 0 and is_worse_nowhere and is_small_gain_accepted, few)
 
 

@@ -171,7 +171,7 @@ def _serve(
             logger.warning("%s It starts with what is served.", error)
         raise
     Serving(default=name, previous=before.default).write(model_store)
-    logger.info("from here on %s is to be served, and %s is the way back", name, before.default)
+    logger.info("from here on %s is to be served, and a rollback returns to %s", name, before.default)
     try:
         for sentence in settle(model_store, server, drain_s):
             logger.info("%s", sentence)

@@ -14,7 +14,9 @@ SECTION = "retrain"
 class Settings(OfSeveralParts):
     """Where the job finds its neighbours, and where it works."""
 
-    data_dir: Path = Field(Path("data"), alias="CRACK_DATA_DIR", description="folder of the sets that it also learns from")
+    data_dir: Path = Field(
+        Path("data"), alias="CRACK_DATA_DIR", description="folder of the original sets, from which it also learns"
+    )
     workspace: Path = Field(alias="CRACK_RETRAIN_WORKSPACE", description="the job's own repository")
     dvc_remote: str = Field(
         alias="CRACK_DVC_REMOTE",
@@ -24,7 +26,7 @@ class Settings(OfSeveralParts):
     drain_s: Seconds = Field(
         60,
         alias="CRACK_DRAIN_S",
-        description="seconds that the former version is kept after its last waiting request, for what it is still answering",
+        description="seconds for which the former version stays loaded after its last waiting request, to finish its answers",
     )
     metrics_host: str = Field("127.0.0.1", alias="CRACK_RETRAIN_METRICS_HOST", description="where it publishes its metrics")
     metrics_port: Port = Field(alias="CRACK_RETRAIN_METRICS_PORT", description="at which port")

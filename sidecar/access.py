@@ -10,7 +10,7 @@ from sidecar.issuer import Issuer, is_token
 from sidecar.keys import LOCAL, Caller, KeyRing, NoKeysError, Right
 from sidecar.rates import Rates
 
-_KEYS_UNAVAILABLE = "API keys are required, and the sidecar has none to compare yours with. Its log says why."
+_KEYS_UNAVAILABLE = "API keys are required, but the sidecar cannot check yours. Its log says why."
 
 
 class Access:
@@ -34,7 +34,7 @@ class Access:
             scheme, _, key = request.headers.get("authorization", "").partition(" ")
             caller = await self._identify(key.strip() if scheme.lower() == "bearer" else "")
             if right not in caller.rights:
-                raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} has no right to {right.value}.")
+                raise RequestError(ErrorCode.NOT_PERMITTED, f"{caller.name!r} does not have the right to {right.value}.")
             await self._rates.count(caller, request)
             return caller
 

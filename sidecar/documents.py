@@ -114,7 +114,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "summary": {
         "type": "string",
         "enum": list(Summary),
-        "description": "of response=json or full: how many cracks, how long together, the widest",
+        "description": "with response=json or full: adds the number of cracks, their total length and the widest",
     },
     "mm_per_px": {
         **_ABOVE_0,
@@ -122,28 +122,29 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     },
     "distance_m": {
         **_ABOVE_0,
-        "description": "to the surface; in place of mm_per_px, with the next two or, if EXIF has them, alone",
+        "description": "distance to the surface; instead of mm_per_px, with the next two fields, or alone if the EXIF "
+        "data describe the camera",
     },
-    "focal_length_mm": {**_ABOVE_0, "description": "of the lens, its own and not that for 35 mm film"},
-    "sensor_width_mm": {**_ABOVE_0, "description": "of the camera's sensor, its longer side"},
+    "focal_length_mm": {**_ABOVE_0, "description": "the lens's real focal length, not the one for 35 mm film"},
+    "sensor_width_mm": {**_ABOVE_0, "description": "the longer side of the camera's sensor"},
     "marker_size_mm": {
         **_ABOVE_0,
         "example": 50,
-        "description": "the side of the printed markers in the photograph; in place of mm_per_px. The scale is then right "
+        "description": "the side of the printed markers in the photograph; instead of mm_per_px. The scale is then right "
         "in an oblique photograph too, and nothing of the marker is called crack",
     },
     "standard": {
         "type": "string",
         "enum": standards.names(),
         "example": "en-1992-1-1",
-        "description": "by which each crack's band is told, a guide value and no verdict on safety; with a scale alone",
+        "description": "the standard by which each crack gets a band: a guide value, not a verdict on safety; needs a scale",
     },
     "exposure": {"type": "string", "enum": standards.exposures(), "description": "the row of the standard's table"},
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     headers.REQUEST_ID: {"schema": {"type": "string"}},
     headers.MODEL_VERSION: {"schema": {"type": "string"}},
-    headers.THRESHOLD: {"schema": {"type": "number"}, "description": "probability from which a pixel is called crack"},
+    headers.THRESHOLD: {"schema": {"type": "number"}, "description": "lowest probability at which a pixel counts as crack"},
     headers.RATIO: {"schema": {"type": "number"}, "description": "share of the pixels called crack"},
     headers.SCORE: {
         "schema": {"type": "number", "minimum": 0, "maximum": 1},
@@ -292,7 +293,7 @@ CHANGE_BODY: dict[str, Any] = {
                 "type": "string",
                 "maxLength": MAX_LIST_CHARACTERS,
                 "example": "[[12, 80, 420, 163]]",
-                "description": "what counts in no figure: a JSON list of boxes as in look_alikes",
+                "description": "boxes that are left out of all figures: a JSON list of boxes as in look_alikes",
             },
         ),
     }
@@ -309,7 +310,7 @@ ETAG: dict[int | str, dict[str, Any]] = {
         "headers": {
             "ETag": {
                 "schema": {"type": "string"},
-                "description": "stands for the item's state, masks and revision; a decision about it sends it as If-Match",
+                "description": "identifies the item's state, masks and revision; send it as If-Match with a decision",
             }
         }
     }

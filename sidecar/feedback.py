@@ -63,7 +63,7 @@ class FeedbackStore:
         self._folder = folder
         self._is_review_required = is_review_required
         self._reserved = reserved
-        advice = "Delete feedback, or have CRACK_QUOTA_GB raised."
+        advice = "Delete feedback, or ask the operator to raise CRACK_QUOTA_GB."
         folder.mkdir(parents=True, exist_ok=True)
         self._database = Database(Part.FEEDBACK, folder, url, is_owner=True)
         try:
@@ -236,7 +236,9 @@ class FeedbackStore:
         with full_disk_named(_WHAT), self._database.writing() as connection:
             item = _as_seen(connection, item_id, seen)
             if item.state is State.QUARANTINED:
-                raise RequestError(ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. It cannot train.")
+                raise RequestError(
+                    ErrorCode.STATE_CONFLICT, f"{item_id} is quarantined: it {item.reason}. No model learns from it."
+                )
             if is_accepted and item.own_mask_check and not mask:
                 raise RequestError(
                     ErrorCode.STATE_CONFLICT,
@@ -309,11 +311,11 @@ class FeedbackStore:
                 continue
             except (OSError, ValueError, struct.error) as error:
                 logger.error(
-                    "%s may say where it was taken: %s. Delete its feedback, or start again.", self._folder / file, error
+                    "%s may still say where it was taken: %s. Delete its feedback, or start again.", self._folder / file, error
                 )
                 n_left += 1
         if files:
-            logger.info("took where, when and by whom out of %d of %d stored photographs, once", n_changed, len(files))
+            logger.info("removed place, time and author from %d of %d stored photographs, once", n_changed, len(files))
         if not n_left:
             self._note_positions(has_none=True)
 

@@ -142,7 +142,7 @@ class DurableFiles:
             try:
                 self._sweep()
             except OSError:
-                logger.exception("%s was not swept: it is tried again in an hour", self._folder)
+                logger.exception("leftover files in %s were not removed: the next try is in an hour", self._folder)
 
     def _sweep(self) -> int:
         """How many files were removed."""

@@ -61,8 +61,8 @@ def seen(if_match: str | None) -> str:
     if if_match in (None, "", "*"):
         raise RequestError(
             ErrorCode.PRECONDITION_REQUIRED,
-            f"If-Match is {if_match!r}: expected the ETag of what you looked at, so that you decide about nothing else. "
-            "GET it, and send its ETag as If-Match.",
+            f"If-Match is {repr(if_match) if if_match else 'missing'}: expected the ETag of what you looked at, so that you "
+            "decide about nothing else. GET it, and send its ETag as If-Match.",
         )
     return str(if_match)
 

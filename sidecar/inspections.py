@@ -33,7 +33,7 @@ from sidecar.look_alikes import as_json, read_look_alikes, read_zones
 logger = logging.getLogger("sidecar.inspections")
 
 _WHAT = "The store of inspections"
-_ADVICE = "Delete an inspection, or have CRACK_INSPECTIONS_QUOTA_GB raised."
+_ADVICE = "Delete an inspection, or ask the operator to raise CRACK_INSPECTIONS_QUOTA_GB."
 _PAGES_BYTES = 4 * 4096  # of the index, which grows by whole pages
 
 

@@ -12,9 +12,9 @@ from model.inference.errors import ErrorCode, RequestError
 from sidecar.labels import Comparison, Mask, Verdict
 
 _PRAISE = (Verdict.CORRECT, None)  # without a verdict, the model's own mask was sent
-MODELS_OWN = "its newest mask is the model's own, which nothing is learned from"
+MODELS_OWN = "its newest mask is the model's own, so there is nothing to learn"
 _UNCHECKED = "waits until the model answers again, as it could be the model's own"
-_UNTURNED = ": it seems to be drawn on the photograph before that was turned upright, and would lie in the wrong place"
+_UNTURNED = ": it seems to be drawn on the photograph before it was turned upright, so it would be in the wrong place"
 _MOSTLY_CRACK = (
     ": more than half of the photograph is called crack. If the crack is black in it, send it with the colours exchanged"
 )
@@ -225,7 +225,7 @@ def _state_after(
         is_reviewed: whether a reviewer must accept a label of this photograph.
     """
     if reserved_for:
-        return State.QUARANTINED, f"lies in {reserved_for}, which models are judged by"
+        return State.QUARANTINED, f"belongs to {reserved_for}, which judges models"
     if has_label:
         doubt = _UNTURNED if submission.is_drawn_unturned else _MOSTLY_CRACK if submission.is_mostly_crack else ""
         if not is_reviewed:

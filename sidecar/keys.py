@@ -28,7 +28,7 @@ from crack.instance import of_instance
 logger = logging.getLogger("sidecar.keys")
 
 MARKER = "keys-required"
-_MARKER_TEXT = "API keys are required from now on. `crack keys open` takes that back.\n"
+_MARKER_TEXT = "API keys are required from now on. `crack keys open` undoes that.\n"
 # A group may read: so does a container's user what Kubernetes mounts of a Secret, which belongs to root.
 _OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
@@ -184,7 +184,7 @@ class KeyRing:
         fault = self._fault()
         if fault != self._told:
             self._told = fault
-            logger.error("no API key is let in: %s", fault) if fault else logger.info("API keys can be checked again")
+            logger.error("no API key is accepted: %s", fault) if fault else logger.info("API keys can be checked again")
 
     def _require(self) -> None:
         if not self._is_required and not self._marker.exists():
@@ -245,8 +245,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     add = commands.add_parser("add", help="make a key and print it once")
-    add.add_argument("name")
-    add.add_argument("--rights", nargs="+", type=Right, choices=list(Right), default=[Right.PREDICT, Right.FEEDBACK])
+    add.add_argument("name", help="of the person or program that gets the key")
+    add.add_argument(
+        "--rights",
+        nargs="+",
+        type=Right,
+        choices=list(Right),
+        default=[Right.PREDICT, Right.FEEDBACK],
+        help="what it may do; docs/security.md explains each (default: predict feedback)",
+    )
     commands.add_parser("list", help="list names and rights")
     commands.add_parser("remove", help="remove a key: it stops working at once").add_argument("name")
     commands.add_parser("open", help="when no key is left: stop requiring keys, for clients on this machine only")
@@ -261,8 +268,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print("That was the last key. Nobody is let in until you add another, or stop requiring keys: crack keys open.")
         elif options.command == "open":
             ring.open()
-            print("No key is required any more, on this machine alone. Start the sidecar again.")
+            print("Keys are no longer required, on this machine only. Start the sidecar again.")
         else:
+            if not ring.callers():
+                print("There are no keys. Make one: crack keys add NAME", file=sys.stderr)
             for caller in ring.callers():
                 print(f"{caller.name}  {' '.join(sorted(caller.rights))}")
     except (OSError, ValueError) as error:

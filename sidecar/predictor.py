@@ -115,7 +115,7 @@ def _translated(status: int) -> RequestError:
         case 404 | 503:
             return _unavailable("No worker is ready, or too many requests are waiting")
         case 500 | 507:  # 507 when it was killed; our handler's own have our form
-            return _unavailable("The worker that had the photograph died, or was ended as it did not answer in time")
+            return _unavailable("The worker that had the photograph died, or was stopped because it took too long")
         case _:
             return RequestError(ErrorCode.PREDICTION_FAILED, f"The model server failed with status {status}. Send it again.")
 

@@ -43,8 +43,9 @@ class Readiness:
             return error
         except TimeoutError:
             return RequestError(
-                ErrorCode.MODEL_UNAVAILABLE, f"A tiny prediction took more than {TIMEOUT_S} s. Send it again in some seconds."
+                ErrorCode.MODEL_UNAVAILABLE,
+                f"A small test prediction took more than {TIMEOUT_S} s. Send it again in some seconds.",
             )
         if prediction.status != 200:
-            return RequestError(ErrorCode.MODEL_UNAVAILABLE, "A tiny prediction failed. Send it again in some seconds.")
+            return RequestError(ErrorCode.MODEL_UNAVAILABLE, "A small test prediction failed. Send it again in some seconds.")
         return prediction.model_version

@@ -43,7 +43,12 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
             case ClientDisconnect():  # for the log and the metrics: nobody reads it
                 return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
             case RequestValidationError():
-                faults = "; ".join(f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}" for fault in error.errors())
+                faults = "; ".join(
+                    f"{fault['loc'][-1]} is missing"
+                    if fault["type"] == "missing"
+                    else f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}"
+                    for fault in error.errors()
+                )
                 return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
             case HTTPException(status_code=404):
                 return answered(RequestError(ErrorCode.NOT_FOUND, "There is no such address. /docs lists all addresses."))

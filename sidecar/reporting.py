@@ -56,7 +56,7 @@ class Reporting:
         """
         if form == "pdf" and not has_pdf():
             raise RequestError(
-                ErrorCode.NOT_FOUND, "This server makes no PDF, as it has no typst. Ask for format=html, and print that."
+                ErrorCode.NOT_FOUND, "This server cannot make a PDF without typst. Ask for format=html, and print that."
             )
         if standard is not None:
             find(standard, exposure)

@@ -73,7 +73,7 @@ class Reserved:
         except TimeoutError as error:
             raise RequestError(
                 ErrorCode.MODEL_UNAVAILABLE,
-                f"The {len(self._names)} photographs that must not train are being described, once. Nothing was saved. "
+                f"The {len(self._names)} photographs that must not train are still being indexed, once. Nothing was saved. "
                 "Send it again in a minute.",
             ) from error
         number = known.numbers.get(sha256)

@@ -25,7 +25,7 @@ def _at_once(variable: str, unit: int, one: str, variable_of_one: str, n_default
     if int(text) * unit < most_of_one:
         raise ValueError(
             f"{variable}={text}: expected {variable_of_one} or more, which is {most_of_one / unit:.4g}: "
-            "the largest photographs would never be taken."
+            "otherwise the largest photographs would never be accepted."
         )
     return int(text) * unit
 
@@ -42,17 +42,17 @@ class Settings(OfSeveralParts):
     page_host: str = Field("127.0.0.1", alias="CRACK_PAGE_HOST", description="where the page listens, for the log")
     page_port: Port = Field(alias="CRACK_PAGE_PORT", description="the page's port, for the log")
     prometheus_url: str = Field("", alias="CRACK_PROMETHEUS_URL", description="where Prometheus is, for the log")
-    quota_gb: Positive = Field(20, alias="CRACK_QUOTA_GB", description="what the feedback store may take")
+    quota_gb: Positive = Field(20, alias="CRACK_QUOTA_GB", description="how much disk space the feedback store may use")
     inspections_dir: Path = Field(
         alias="CRACK_INSPECTIONS_DIR", description="the store of [inspections](inspecting.md#inspections-kept-by-the-server)"
     )
     inspections_quota_gb: Positive = Field(
-        20, alias="CRACK_INSPECTIONS_QUOTA_GB", description="what it may take, including its index"
+        20, alias="CRACK_INSPECTIONS_QUOTA_GB", description="how much disk space it may use, including its index"
     )
     requests_per_minute: Count = Field(
         600,
         alias="CRACK_REQUESTS_PER_MINUTE",
-        description="of each key: so many predictions, so many changes and so many reads. Without keys nobody is counted",
+        description="the most predictions, the most changes and the most reads for each key. Without keys there is no limit",
     )
     review: Annotated[str, one_of("required", "automatic")] = Field(
         "required",
@@ -62,7 +62,7 @@ class Settings(OfSeveralParts):
     position: Annotated[str, one_of("dropped", "kept")] = Field(
         "dropped",
         alias="CRACK_POSITION",
-        description="`dropped` or `kept`: where, when and by whom stored photographs were taken",
+        description="whether stored photographs keep where, when and by whom they were taken: `dropped` or `kept`",
     )
     oidc_claim: str = Field(
         "scope", alias="CRACK_OIDC_CLAIM", description="the claim in a token that names its [scopes](security.md)"
@@ -70,15 +70,15 @@ class Settings(OfSeveralParts):
     oidc_scopes: str = Field(
         "predict=crack:predict,feedback=crack:feedback,review=crack:review",
         alias="CRACK_OIDC_SCOPES",
-        description="which scope gives which right",
+        description="which scopes give which rights",
     )
 
     kept_megabytes: Count = Field(
         64,
         alias="CRACK_KEPT_MEGABYTES",
-        description="probabilities that are kept in memory, so that feedback about one needs no second inference",
+        description="memory for probabilities, so that feedback about a recent prediction needs no second one",
     )
-    kept_minutes: Count = Field(60, alias="CRACK_KEPT_MINUTES", description="how long each of them is kept")
+    kept_minutes: Count = Field(60, alias="CRACK_KEPT_MINUTES", description="how long each probability is kept")
 
     limits: Limits
     doors: Doors

@@ -114,16 +114,16 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     try:
         surveyor = Surveyor(source, survey, engine, stopping)
         remaining = [file for file in files if not surveyor.is_answered(file)]
-        print(f"{source}: {len(files)} photographs, {len(files) - len(remaining)} of them done. Results: {out}")
+        print(f"{source}: {len(files)} photographs, {len(files) - len(remaining)} already done. Results: {out}")
         if others:
             survey.leave_out(others)
-            print(f"{len(others)} left out, as {PHOTOGRAPHS} tells: {', '.join(islice(others, 5))}")
+            print(f"{len(others)} left out for the reasons in {PHOTOGRAPHS}: {', '.join(islice(others, 5))}")
         changed = [file for file in remaining if surveyor.is_changed(file)]
         if changed:
             print(f"{len(changed)} have changed since they were examined, and are examined again: {', '.join(changed[:5])}")
         reason = None
         if remaining:
-            print(f"{engine.name} answers by model {engine.check()}.", flush=True)
+            print(f"{engine.name} answers with model {engine.check()}.", flush=True)
             progress = tqdm(
                 total=len(files),
                 initial=len(files) - len(remaining),
@@ -145,10 +145,10 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         survey.close()
     print(f"{', '.join(f'{tally.counts[status]} {status}' for status in Status if tally.counts[status])}; {asked}.")
     if len(tally.versions) > 1:
-        print("The model changed meanwhile: shares of crack may not be comparable between them.")
+        print("The model changed during the survey: shares of crack may not be comparable between photographs.")
     if tally.n_unmeasured:
         print(
-            f"{tally.n_unmeasured} were answered by an older version, which told less of their cracks: for all of it, choose "
+            f"{tally.n_unmeasured} were answered by an older version, which measured less: to measure all of it, choose "
             "another --out."
         )
     print(f"{sheet}")

@@ -60,9 +60,7 @@ class About:
             standard = standards.find(*fields["standard"]) if fields.get("standard") else None
             return cls(saved_source(fields["photographs"]), scale, fields["with_exif"], standard)
         except (ValueError, KeyError, TypeError, RequestError) as error:
-            raise ValueError(
-                f"{path} is none of a survey's ({error!r}). Run the survey again; it asks nothing twice."
-            ) from error
+            raise ValueError(f"{path} is not a survey's ({error!r}). Run the survey again; it asks nothing twice.") from error
 
 
 @dataclass(frozen=True)

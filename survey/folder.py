@@ -175,7 +175,7 @@ class Survey:
                     noted[entry["file"]] = Noted(offset, _STATUSES[entry["status"]], entry["n_bytes"], entry["mtime_ns"])
             except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{self.folder / JOURNAL}: the line at byte {offset} is none of a survey's. Remove that line, or choose "
+                    f"{self.folder / JOURNAL}: the line at byte {offset} is not a survey's. Remove that line, or choose "
                     "another folder by --out."
                 ) from error
             offset += len(line)
@@ -228,7 +228,7 @@ def hold(file: IO[bytes]) -> None:
             raise
         folder = Path(file.name).parent
         print(
-            f"warning: {folder} is where no file can be locked ({error.strerror}), so nothing keeps another survey from "
+            f"warning: no file in {folder} can be locked ({error.strerror}), so nothing prevents another survey from "
             "writing there. Run one at a time, or choose an --out on a local disk.",
             file=sys.stderr,
         )

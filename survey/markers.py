@@ -83,8 +83,8 @@ def _notes(middle_mm: float, top_mm: float, size_mm: float, is_board: bool) -> l
         f"This line is {RULER_MM} mm long. If it isn't, print again at 100 %.",
         f"{'Four markers' if is_board else 'Marker'} of {size_mm:g} mm: send marker_size_mm={size_mm:g} with photographs.",
         "Cut along the dashed line, and lay the paper flat on the surface.",
-        "Photograph it with the cracks, whole and sharp: 150 pixels a side or",
-        "more, the cracks at most five sides of a marker away.",
+        "Photograph all of it with the cracks, sharp: at least 150 pixels per",
+        "side, the cracks at most five marker sides away.",
     )
     return [*lines, "0.25 w S", *_text(left_mm, top_mm - 8, 3.2, said)]
 

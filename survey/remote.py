@@ -99,7 +99,7 @@ class UrlSource:
         except OSError as error:
             return f"The file cannot be read ({error.strerror or error})."
         except UnsupportedError as error:
-            return f"It is {error.found}, no photograph ({EXPECTED}). {error.advice}"
+            return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
         return ""
 
 

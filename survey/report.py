@@ -59,7 +59,7 @@ def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs:
         photographs: their folder, where it isn't that of the survey any more.
 
     Raises:
-        ValueError: the folder is none of a survey's.
+        ValueError: the folder is not a survey's.
         BlockingIOError: a survey is under way there.
         OSError: it cannot be read or written.
     """

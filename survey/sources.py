@@ -69,7 +69,9 @@ def open_source(names: Sequence[str]) -> Source:
         paths += [name] if os.path.lexists(name) or not GLOB & set(name) else sorted(glob.glob(name, recursive=True))
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing or not paths:
-        raise ValueError(f"{(missing or names)[0]}: expected a folder of photographs, photographs, or an orthomosaic.")
+        raise ValueError(
+            f"{(missing or names)[0]}: found nothing there, expected a folder of photographs, photographs, or an orthomosaic."
+        )
     files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
     return FolderSource(Path(folder), tuple(sorted({Path(path).relative_to(folder).as_posix() for path in files})))
@@ -161,7 +163,7 @@ def _no_photograph(path: Path) -> str:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            return "It is no file but a pipe, a socket or a device."
+            return "It is not a file but a pipe, a socket or a device."
         if not status.st_size:
             return "It is empty. Copy it from the camera or the card again."
         if path.suffix.lower() in SUFFIXES:
@@ -171,5 +173,5 @@ def _no_photograph(path: Path) -> str:
     except OSError as error:
         return f"The file cannot be read ({error.strerror})."
     except UnsupportedError as error:
-        return f"It is {error.found}, no photograph ({EXPECTED}). {error.advice}"
+        return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
     return ""

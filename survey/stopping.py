@@ -30,4 +30,4 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
 
 
 def how_to_go_on() -> str:
-    return f"Go on with: crack survey {shlex.join(sys.argv[1:])}"
+    return f"Continue with: crack survey {shlex.join(sys.argv[1:])}"

@@ -63,7 +63,7 @@ def test_what_is_no_command_is_refused_with_the_nearest() -> None:
 def test_a_command_gets_its_arguments_as_they_are_and_gives_its_own_exit_code() -> None:
     done = crack("survey", "--", "--odd folder")
     assert done.returncode == 2
-    assert "error: --odd folder: expected a folder of photographs" in done.stderr
+    assert "error: --odd folder: found nothing there, expected a folder of photographs" in done.stderr
 
 
 def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it() -> None:
@@ -87,7 +87,7 @@ def test_a_former_name_still_works_and_says_the_new_one(module: str, name: str) 
     done = python("-m", module, "--help")
     assert done.returncode == 0
     assert done.stdout.startswith(f"usage: crack {name}")
-    assert done.stderr == f"python -m {module} is crack {name} now; this runs it.\n"
+    assert done.stderr == f"python -m {module} is crack {name} now; running that.\n"
 
 
 def test_recipes_are_found_in_any_folder_and_ones_own_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_what_a_former_archive_answers_without_a_score_is_passed_on(former_sidec
 
 
 def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
-    assert "The image is a text, expected a photograph" in assert_refused(
+    assert "The image is a text file, expected a photograph" in assert_refused(
         post(sidecar, "/predict", image=b"text"), 415, "image_unsupported"
     )
     assert_refused(post(sidecar, "/predict", image=jpeg(noise(90, 90))[:900]), 422, "image_undecodable")
@@ -230,7 +230,7 @@ def test_a_key_is_asked_for_and_has_its_rights(start_sidecar: StartSidecar, tmp_
     assert_refused(post(sidecar, "/predict", key=crew + "x", image=PHOTOGRAPH), 401, "key_invalid")
     assert post(sidecar, "/predict", key=crew, image=PHOTOGRAPH).status_code == 200
     refused = post(sidecar, "/save-for-retrain", key=crew, image=PHOTOGRAPH, verdict="correct")
-    assert "'crew-7' has no right to feedback" in assert_refused(refused, 403, "not_permitted")
+    assert "'crew-7' does not have the right to feedback" in assert_refused(refused, 403, "not_permitted")
     assert post(sidecar, "/save-for-retrain", key=eve, image=PHOTOGRAPH, verdict="correct").status_code == 200
     (item,) = get(sidecar, "/feedback?state=noted", key=eve).json()["items"]
     assert get(sidecar, f"/feedback/{item['id']}", key=eve).json()["history"][0]["who"] == "eve"

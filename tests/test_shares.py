@@ -31,4 +31,4 @@ def test_a_folder_is_named_with_what_it_needs(tmp_path: Path, command: list[str]
     )
     assert done.returncode != 0
     assert f"{tmp_path}" in done.stderr
-    assert "is where no file can be locked (No locks available), as on some network shares." in done.stderr
+    assert "can be locked (No locks available), as on some network shares." in done.stderr

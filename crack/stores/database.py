@@ -179,7 +179,7 @@ def _own(folder: Path) -> int:
         if isinstance(error, BlockingIOError):
             raise BlockingIOError(error.errno, "another process has it open", str(folder)) from error
         raise OSError(
-            f"{folder} is where no file can be locked ({error.strerror}), as on some network shares. Expected a folder on "
+            f"no file in {folder} can be locked ({error.strerror}), as on some network shares. Expected a folder on "
             "a disk of this machine, which SQLite needs, too; or set CRACK_STORE_URL, and the tables are in PostgreSQL."
         ) from error
     return owner

@@ -81,7 +81,7 @@ def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collect
         )
     if any(path.is_file() for name in sub_folders for path in (folder / name).iterdir()):
         raise ValueError(
-            f"{folder} holds files that the database in CRACK_STORE_URL knows nothing of. Name the database that they were "
+            f"{folder} holds files that the database in CRACK_STORE_URL does not know. Name the database that they were "
             "kept with, or an empty folder."
         )
     new_id = folders_id or uuid.uuid4().hex  # left by a start that was killed between the next two lines

@@ -48,10 +48,10 @@ def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[
             ) from error
         except UnknownFormError as error:
             raise ValueError(
-                f"{where} is no store of this program: {error}. Move it away, or name another folder or database."
+                f"{where} is not a store of this program: {error}. Move it away, or name another folder or database."
             ) from error
     if before:
-        logger.info("%s was brought from %s to %s", where, ", ".join(sorted(before)), HEADS[part])
+        logger.info("migrated %s from %s to %s", where, ", ".join(sorted(before)), HEADS[part])
 
 
 class UnknownFormError(Exception):

@@ -85,7 +85,7 @@ def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
         if photograph.mark is Mark.REJECTED:
             _leave_out(seen, row.file, _REJECTED)
             continue
-        reason = row.error or ("" if row.lines is not None else "An older version answered, which told less of its cracks.")
+        reason = row.error or ("" if row.lines is not None else "An older version answered, which measured less.")
         if row.status is not Status.PREDICTED or row.lines is None:
             _leave_out(seen, row.file, reason)
         if photograph.left_out:
@@ -134,7 +134,10 @@ def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs
     return [
         *people,
         ("Method", "A neural network searched the photographs for cracks; each crack was measured across its centre line"),
-        ("Model", f"{models or 'none'}; crack from a probability of {thresholds or 'none'}; quality {findings.quality}"),
+        (
+            "Model",
+            f"{models or 'none'}; crack at a probability of {thresholds or 'none'} or more; quality {findings.quality}",
+        ),
         ("Scale", scale_text(findings.scale, seen)),
         *standard_rows(findings.standard),
     ]
@@ -151,8 +154,8 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
         return f"{figure(scale.mm_per_px)} mm per pixel, {_SOURCES.get(scale.source, scale.source)}, for all photographs"
     if seen.sources:
         told = (f"{_SOURCES.get(source, source) or 'none found, in pixels'} ({n})" for source, n in seen.sources.items())
-        return f"Of each photograph: {'; '.join(told)}"
-    return "None: all figures are in pixels and say nothing of sizes on the surface"
+        return f"For each photograph: {'; '.join(told)}"
+    return "None: all figures are in pixels and say nothing about sizes on the surface"
 
 
 def summary(seen: Overview, n_pages: int) -> Pairs:
@@ -177,7 +180,7 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
                 rows.append((f"Widest, 95th percentile{_of(unit, seen)}", f"{figure(value)} {unit}, in {printable(file)}"))
             rows.append((f"Too narrow to measure{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
     if seen.n_cracks > n_pages:
-        rows.append(("Cracks with a page below", f"{n_pages}, those that rank first; the others follow in a table"))
+        rows.append(("Cracks with a page below", f"the {n_pages} that rank highest; the others follow in a table"))
     return rows
 
 
@@ -246,7 +249,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     area = crack.get("area_mm2")
     rows += [
         ("Area", f"{figure(area)} mm\u00b2" if area is not None else f"{crack['area_px']:,} pixels"),
-        ("Direction", f"{crack['orientation_deg']:.0f}\u00b0 (0 level, 90 upright, 45 rises to the right)"),
+        ("Direction", f"{crack['orientation_deg']:.0f}\u00b0 (0 horizontal, 90 vertical, 45 rises to the right)"),
         ("Lines between ends and junctions", f"{crack['n_branches']}"),
         ("Reaches the photograph's edge", "yes, and may continue" if crack["touches_edge"] else "no"),
         ("Mean probability", f"{crack['probability_mean']:.2f}"),

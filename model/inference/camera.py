@@ -53,9 +53,11 @@ def mm_per_px(exif: bytes, size_hw: tuple[int, int], distance_m: float) -> float
     if not pixel_by_focal_length:
         raise _unknown("The photograph's EXIF data has neither the sensor's resolution nor a focal length for 35 mm film.")
     if max(pixel_by_focal_length) > (1 + _MAX_DISAGREEMENT) * min(pixel_by_focal_length):
-        raise _unknown("In the photograph's EXIF data, the sensor's resolution and the focal length for 35 mm film contradict.")
+        raise _unknown(
+            "In the photograph's EXIF data, the sensor's resolution and the focal length for 35 mm film contradict each other."
+        )
     return 1000 * distance_m * pixel_by_focal_length[0]
 
 
 def _unknown(why: str) -> CameraUnknownError:
-    return CameraUnknownError(f"{why} So nothing is told in millimetres. {_INSTEAD}")
+    return CameraUnknownError(f"{why} So there are no millimetres. {_INSTEAD}")

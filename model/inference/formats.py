@@ -13,7 +13,7 @@ _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b
 _AS_JPEG = "Save it as JPEG or PNG."
 _UNPACK = "Unpack it, and send the photographs that are in it one by one."
 DEVELOP = "Export it as JPEG or TIFF, in the camera or by the program that develops it."
-_STILL = "Send a photograph in its place."
+_STILL = "Send a photograph instead."
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     # where, which bytes, what that is, what to do
     (0, b"%PDF", "a PDF", "Export the photographs that are in it as JPEG or PNG."),
@@ -121,7 +121,7 @@ def _named(data: bytes) -> tuple[str, str]:
     if not start.translate(None, bytes(range(32, 256)) + b"\t\r\n\f"):
         try:
             start[:-3].decode()
-            return "a text", _STILL
+            return "a text file", _STILL
         except UnicodeDecodeError:
             pass
-    return "of no kind that is known here", "If it should be one of these, it is damaged: send the original file again."
+    return "of an unknown kind", "If it should be one of these, it is damaged: send the original file again."

@@ -90,7 +90,7 @@ class _Container:
         if meta is None and not any(kind == b"moov" for kind, _, _ in boxes(data, 0, len(data))):
             raise ValueError("it holds nothing")
         if meta is None:
-            raise UnsupportedError("a HEIF file that holds a film and no photograph", "Send a photograph in its place.")
+            raise UnsupportedError("a HEIF file that holds a film and no photograph", "Send a photograph instead.")
         start, end = meta
         found = {kind: (at, to) for kind, at, to in boxes(data, start + 4, end)}
         for kind in (b"pitm", b"iinf", b"iloc", b"iprp"):

@@ -195,13 +195,13 @@ def _open(data: bytes, limits: Limits) -> _Found:
     if limits.max_side_px and max(width, height) > limits.max_side_px:
         raise RequestError(
             ErrorCode.IMAGE_TOO_LARGE,
-            f"The image has {width} x {height} pixels, at most {limits.max_side_px} a side fit into the JPEG of "
+            f"The image has {width} x {height} pixels, at most {limits.max_side_px} per side fit into the JPEG of "
             "response=overlay. Ask for response=mask, or cut it into parts.",
         )
     if min(width, height) < limits.min_side_px:
         raise RequestError(
             ErrorCode.IMAGE_TOO_SMALL,
-            f"The image has {width} x {height} pixels, at least {limits.min_side_px} a side are needed. "
+            f"The image has {width} x {height} pixels, at least {limits.min_side_px} per side are needed. "
             "Send the photograph at its own size.",
         )
     return found

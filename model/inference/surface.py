@@ -15,8 +15,8 @@ from model.inference.options import Options
 from model.inference.photograph import exif_block
 
 _NO_MARKER = (
-    "No marker was found, so nothing is told in millimetres. Expected one that `crack markers` prints, seen whole "
-    "with its white margin, sharp, at least 150 pixels a side. Take the photograph anew, or send mm_per_px."
+    "No marker was found, so there are no millimetres. Expected one that `crack markers` prints, wholly visible "
+    "with its white margin, sharp, at least 150 pixels per side. Take the photograph again, or send mm_per_px."
 )
 
 

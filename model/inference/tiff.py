@@ -231,14 +231,14 @@ def _check_samples(tags: "_Tags", photometric: int, bits: int, n_samples: int) -
         names = {4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 32803: "a RAW picture"}
         raise UnsupportedError(f"a TIFF in {names.get(photometric, f'colours of kind {photometric}')}", _ADVICE)
     if not kinds[photometric][0] <= n_samples <= 16:
-        raise ValueError(f"{n_samples} samples a pixel are not {kinds[photometric][1]}")
+        raise ValueError(f"{n_samples} samples per pixel are not {kinds[photometric][1]}")
     depths = {_RGB: (8, 16), _INDEXED: (1, 2, 4, 8)}.get(photometric, (1, 2, 4, 8, 16))
     is_even = len(set(tags.get(_BITS, (1,)))) == 1
     is_whole = set(tags.get(_SAMPLE_FORMAT, (1,))) == {1}
     is_mixed = bits < 8 and (n_samples > 1 or tags.one(_PREDICTOR) == 2)
     if bits not in depths or not is_even or not is_whole or is_mixed or tags.one(_PREDICTOR) not in (1, 2):
         kind = "" if is_whole else " that are no whole numbers"
-        raise UnsupportedError(f"a TIFF with {bits} bits a sample{kind}", _ADVICE)
+        raise UnsupportedError(f"a TIFF with {bits} bits per sample{kind}", _ADVICE)
 
 
 def _places(tiff: Tiff, tags: "_Tags") -> tuple[tuple[int, int], ...]:

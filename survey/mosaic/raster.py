@@ -47,7 +47,7 @@ class Raster:
                 self._file = rasterio.open(path, driver="GTiff")
         except rasterio.errors.RasterioError as error:
             raise SurveyError(
-                f"{path} is no GeoTIFF that can be read ({error}). Expected one, or a folder of photographs."
+                f"{path} is not a readable GeoTIFF ({error}). Expected one, or a folder of photographs."
             ) from error
         self.size_hw = (self._file.height, self._file.width)
         self.transform: Affine = self._file.transform
@@ -127,7 +127,7 @@ class Raster:
         zone = int((longitude[0] + 180) % 360 // 6) + 1
         advice = f"Reproject it: gdalwarp -t_srs EPSG:{(32600 if latitude[0] >= 0 else 32700) + zone} -r cubic IN.tif OUT.tif."
         if crs.is_geographic:
-            raise SurveyError(f"{path} is in degrees ({crs}), which are no lengths. {advice}")
+            raise SurveyError(f"{path} is in degrees ({crs}), which are not lengths. {advice}")
         m_per_unit = float(crs.linear_units_factor[1])
         for corner in (1, 2):
             on_ground = _distance_m(latitude[0], longitude[0], latitude[corner], longitude[corner])

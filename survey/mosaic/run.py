@@ -174,7 +174,7 @@ def _read(out: Path) -> dict[str, Any]:
         told: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
         told["asked"]["backend"]
     except (ValueError, KeyError, TypeError) as error:
-        raise SurveyError(f"{state} is none of a survey's ({error!r}). Choose another folder by --out.") from error
+        raise SurveyError(f"{state} is not a survey's ({error!r}). Choose another folder by --out.") from error
     return told
 
 

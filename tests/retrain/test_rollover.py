@@ -2,7 +2,10 @@
 
 import contextlib
 import dataclasses
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import zipfile
@@ -151,6 +154,24 @@ def test_under_load_no_request_is_lost_there_and_back_and_a_restart_serves_the_p
         eventually(lambda: answers[200, released])
     assert answers.keys() == {(200, released), (200, NEXT)}
     assert Serving.read(system.store) == Serving("crack.mar", f"crack-{NEXT}.mar")
+
+
+def test_the_command_that_rolls_back_needs_no_data_sets(system: System, next_archive: Path, tmp_path: Path) -> None:
+    released = system.version()
+    roll_over(next_archive, content_hash(next_archive), system.store, system.models, GOLDEN, DRAIN_S)
+    settings = {
+        "CRACK_DATA_DIR": str(tmp_path / "nowhere"),
+        "CRACK_DRAIN_S": str(DRAIN_S),
+        "CRACK_MODEL_STORE": str(system.store),
+        "CRACK_RETRAIN_WORKSPACE": str(tmp_path / "workspace"),
+        "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_ports(1)[0]}",
+        "TORCHSERVE_MANAGEMENT_URL": system.server.management_url,
+        "TORCHSERVE_URL": system.server.inference_url,
+    }
+    command = [sys.executable, "-m", "retrain", "rollback"]
+    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert system.version() == released
 
 
 def test_what_is_not_as_it_was_judged_is_not_served(system: System, next_archive: Path) -> None:

@@ -84,7 +84,7 @@ def test_photographs_that_models_learn_from_are_quarantined_too(start_sidecar: S
     for image in (png(surface.image_hwc_u8), jpeg(255 - surface.image_hwc_u8[::-1], quality=70)):
         saved = post(sidecar, "/save-for-retrain", image=image, mask=shifted).json()
         assert saved["state"] == "quarantined"
-        assert saved["reason"].startswith("lies in walls/train (3.png)")
+        assert saved["reason"].startswith("belongs to walls/train (3.png)")
     other = FOREIGN[0]
     saved = post(sidecar, "/save-for-retrain", image=png(other.image_hwc_u8), mask=mask_png(other.mask_hw)).json()
     assert saved["state"] == "accepted"

@@ -81,7 +81,7 @@ def test_nobody_is_let_in_while_no_key_can_be_checked(start_lone_sidecar: StartS
         assert (ready.status_code, ready.json()["code"]) == (503, "keys_unavailable"), name
         assert requests.get(f"{sidecar.url}/ping", timeout=PATIENCE_S).ok
         assert "crack_keys_available 0.0" in requests.get(f"{sidecar.url}/metrics", timeout=PATIENCE_S).text, name
-        assert sidecar.log_path.read_text().count("no API key is let in") == n_told, name
+        assert sidecar.log_path.read_text().count("no API key is accepted") == n_told, name
 
 
 def test_a_start_does_not_forget_that_there_was_a_key(start_lone_sidecar: StartSidecar, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_nobody_reaches_the_page_without_a_session(page: ServedPage) -> None:
 def test_the_sidecar_decides_what_somebody_may_on_the_page(provider: Provider, sidecar: Sidecar, page: ServedPage) -> None:
     bob, anna = log_in(page, BOB["sub"]), log_in(page, ANNA["sub"])
     assert "error" in run(page, bob, "retrain")
-    assert "'bob (2482)' has no right to review" in page.log_path.read_text()
+    assert "'bob (2482)' does not have the right to review" in page.log_path.read_text()
     run(page, anna, "retrain")
     assert asked_by(sidecar, provider.token(audience=PAGE)) == "anna (2481)"
 

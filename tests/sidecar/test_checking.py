@@ -113,7 +113,7 @@ def test_the_models_own_is_no_label(store: FeedbackStore, verdict: Verdict | Non
     away(store, verdict=verdict)
     item = check(store, MODELS_OWN)
     assert (item.state, item.mask_file, item.proposed_mask_file) == (state, None, None)
-    assert "is the model's own, which nothing is learned from" in item.reason
+    assert "is the model's own, so there is nothing to learn" in item.reason
 
 
 @pytest.mark.parametrize("verdict", [None, Verdict.OTHER])

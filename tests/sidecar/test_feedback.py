@@ -116,7 +116,7 @@ def test_a_mask_that_seems_to_lie_in_the_wrong_place_waits_for_a_person_who_is_t
     store = opened(is_review_required=False)
     item = send(store, None, MASK, is_drawn_unturned=True)
     assert item.state is State.LABELLED
-    assert "drawn on the photograph before that was turned upright" in item.reason
+    assert "drawn on the photograph before it was turned upright" in item.reason
     assert send(store, None, MASK).state is State.ACCEPTED
     proposed = send(store, None, ~MASK, is_drawn_unturned=True)
     assert proposed.state is State.ACCEPTED
@@ -186,7 +186,7 @@ def test_what_models_are_judged_by_is_quarantined_and_stays_so(opened: Opened) -
     store = opened(reserved=lambda sha256, *_: "deepcrack/test" if sha256.startswith(item_id[:8]) else None)
     item_id = hashlib.sha256(PHOTOGRAPH.data).hexdigest()
     item = send(store, None, MASK)
-    assert (item.state, item.reason) == (State.QUARANTINED, "lies in deepcrack/test, which models are judged by")
+    assert (item.state, item.reason) == (State.QUARANTINED, "belongs to deepcrack/test, which judges models")
     with pytest.raises(RequestError, match="is quarantined") as caught:
         review(store, item.id, is_accepted=True)
     assert caught.value.code is ErrorCode.STATE_CONFLICT

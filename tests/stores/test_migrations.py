@@ -89,7 +89,7 @@ def test_a_former_store_without_positions_is_not_searched_for_them_again(
 ) -> None:
     with caplog.at_level("INFO"):
         opened(feedback_dir).close()
-    assert "took where, when and by whom" not in caplog.text
+    assert "removed place, time and author" not in caplog.text
 
 
 @pytest.mark.parametrize("column", ["proposed_mask_file", "name", "look_alikes"])
@@ -145,7 +145,7 @@ def test_a_file_that_is_no_store_of_ours_is_refused_and_stays_as_it_was(tmp_path
     path = tmp_path / SQLITE_FILES[part]
     with closing(sqlite3.connect(path)) as index:
         index.execute(f"CREATE TABLE {table} (id, state)")
-    with pytest.raises(ValueError, match=f"is no store of this program: its table {table} lacks .*Move it away"):
+    with pytest.raises(ValueError, match=f"is not a store of this program: its table {table} lacks .*Move it away"):
         Database(part, tmp_path)
     with closing(sqlite3.connect(path)) as index:
         assert index.execute("SELECT name FROM sqlite_master").fetchall() == [(table,)]

@@ -203,7 +203,7 @@ def test_another_database_than_the_folders_sweeps_nothing(
         (tmp_path / POSTGRESQL_FILE).unlink()
     for path in (tmp_path / "images").iterdir():
         os.utime(path, (0, 0))
-    with pytest.raises(ValueError, match="holds files that the database in CRACK_STORE_URL knows nothing of"):
+    with pytest.raises(ValueError, match="holds files that the database in CRACK_STORE_URL does not know"):
         FeedbackStore(tmp_path, postgresql_server.database(), quota_bytes=10**9, is_review_required=True)
     assert len(list((tmp_path / "images").iterdir())) == 1
 

@@ -119,7 +119,7 @@ def test_ctrl_c_stops_it_cleanly_and_the_same_command_goes_on(folder: Path, tmp_
     os.killpg(survey.pid, signal.SIGINT)
     code, said = end(survey)
     assert code == 130, said
-    assert "remain. Go on with: crack survey" in said
+    assert "remain. Continue with: crack survey" in said
     assert "Traceback" not in said
     eventually(lambda: all(map(has_ended, started)))
     assert end(begin(folder, tmp_path / "out", *LOCAL, "--backend", BACKEND))[0] == 0

@@ -110,7 +110,7 @@ def check_against_drawn(out: Path, cracks: list[Crack]) -> None:
 def test_ctrl_c_stops_it_and_the_same_command_finishes_it(deck: Deck) -> None:
     code, said = deck.interrupted
     assert code == 130, said
-    assert "Stopped. Go on with: crack survey" in said
+    assert "Stopped. Continue with: crack survey" in said
     assert "Traceback" not in said
     code, said = deck.finished
     assert code == 0, said
@@ -213,7 +213,7 @@ def test_what_cannot_be_measured_is_refused_with_what_to_do(tmp_path: Path, sett
     [
         (["--engine", "http"], "expected --engine local"),
         (["--mm-per-px", "0.2", "--exif"], "--mm-per-px, --exif: not for a mosaic"),
-        ([], "no GeoTIFF that can be read"),
+        ([], "is not a readable GeoTIFF"),
     ],
 )
 def test_wrong_usage_is_told(options: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

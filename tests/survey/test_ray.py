@@ -54,7 +54,7 @@ def test_each_photograph_is_in_the_results_once_though_a_node_and_then_the_drive
         n_before = len(noted())
         eventually(lambda: len(noted()) > n_before or survey.poll() is not None)
         survey.kill()
-        assert "answers by model" in end(survey)[1]
+        assert "answers with model" in end(survey)[1]
         assert 0 < len(noted()) < n
         code, said = end(begin(f"s3://{BUCKET}/bridge", OUT, *RAY))
         results = stored("results")
@@ -86,8 +86,8 @@ def test_without_a_cluster_one_is_started_here_and_ctrl_c_stops_it_cleanly(
     os.killpg(survey.pid, signal.SIGINT)
     code, said = end(survey)
     assert code == 130, said
-    assert "A Ray of this machine (RAY_ADDRESS names no cluster) answers by model" in said
-    assert "remain. Go on with: crack survey" in said
+    assert "A Ray of this machine (RAY_ADDRESS names no cluster) answers with model" in said
+    assert "remain. Continue with: crack survey" in said
     assert "Traceback" not in said
 
 

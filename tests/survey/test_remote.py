@@ -64,7 +64,7 @@ def test_a_bucket_is_surveyed_as_a_folder_is_and_gone_on_with_where_something_is
             assert (tmp_path / "there" / picture).read_bytes() == (tmp_path / "here" / picture).read_bytes()
     put({"bridge/new.jpg": PHOTOGRAPHS["pier 0/wall.jpg"], "bridge/pier 1/wall.jpg": PHOTOGRAPHS["pier 2/wall.jpg"]})
     code, said = end(begin(bucket, tmp_path / "there", *LOCAL))
-    assert "4 photographs, 2 of them done" in said
+    assert "4 photographs, 2 already done" in said
     assert "1 have changed since they were examined, and are examined again: pier 1/wall.jpg" in said
     assert "4 predicted, 2 left out" in said
 
@@ -84,7 +84,10 @@ def test_files_and_patterns_of_a_folder_are_those_and_no_others(tmp_path: Path) 
     source = open_source([str(tmp_path / "pier 2" / "wall.jpg"), f"{tmp_path}/pier [01]/*.jpg", str(tmp_path / "notes.txt")])
     files, others = source.photographs(tmp_path / "out")
     assert (str(source), files, list(others)) == (str(tmp_path), sorted(PHOTOGRAPHS), ["notes.txt"])
-    with pytest.raises(ValueError, match=r"gone\.jpg: expected a folder of photographs, photographs, or an orthomosaic"):
+    with pytest.raises(
+        ValueError,
+        match=r"gone\.jpg: found nothing there, expected a folder of photographs, photographs, or an orthomosaic",
+    ):
         open_source([str(tmp_path / "notes.txt"), str(tmp_path / "gone.jpg")])
 
 

@@ -190,13 +190,13 @@ def test_of_a_survey_that_is_killed_each_photograph_is_answered_once(resumed: Re
 
 
 def test_a_survey_that_is_gone_on_with_says_what_was_done_and_what_it_did(resumed: Resumed) -> None:
-    assert "18 photographs, 8 of them done" in resumed.said
+    assert "18 photographs, 8 already done" in resumed.said
     assert "17 predicted, 1 refused, 1 left out" in resumed.said
 
 
 def test_a_survey_names_what_it_leaves_out_and_its_exit_code_says_so(resumed: Resumed) -> None:
     assert resumed.code == 1
-    assert "1 left out, as photographs.csv tells: notes.txt" in resumed.said
+    assert "1 left out for the reasons in photographs.csv: notes.txt" in resumed.said
 
 
 def test_the_table_has_a_row_for_each_file_that_is_not_hidden(resumed: Resumed) -> None:
@@ -247,7 +247,7 @@ def test_what_has_changed_or_is_missing_is_examined_again_and_nothing_else(front
     (folder / "4.jpg").write_bytes(b"torn")
     code, said = run(folder, front.url)
     assert code == 1
-    assert "7 photographs, 3 of them done" in said
+    assert "7 photographs, 3 already done" in said
     assert "2 have changed since they were examined, and are examined again: 0.jpg, 4.jpg" in said
     assert front.asked.total() == 6 + 4
     assert table(folder)["0.jpg"]["crack_ratio"] == before["1.jpg"]["crack_ratio"]
@@ -291,7 +291,7 @@ def test_what_is_no_photograph_is_listed_with_the_reason_and_the_exit_code_says_
     assert "an iPhone's Live Photo video" in reasons.pop("LIVE.MOV")
     assert reasons == {
         "gone.jpg": "The file cannot be read (No such file or directory).",
-        "pipe.jpg": "It is no file but a pipe, a socket or a device.",
+        "pipe.jpg": "It is not a file but a pipe, a socket or a device.",
         "span 2/": "A link to a folder is not followed. Survey that folder.",
     }
     assert rows["no suffix"]["status"] == "predicted"
@@ -400,7 +400,7 @@ def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 2
-    assert "has answered none of the last 3 photographs. Go on with: crack survey" in said
+    assert "has answered none of the last 3 photographs. Continue with: crack survey" in said
     assert "unanswered" in {row["status"] for row in table(folder).values()}
     code, said = run(folder, sidecar.url, "--retries", "1")
     assert code == 2
@@ -422,7 +422,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, 
     front.may_go_on.set()
     code, said = end(process)
     assert code == 130
-    assert "Stopped, 2 remain. Go on with: crack survey" in said
+    assert "Stopped, 2 remain. Continue with: crack survey" in said
     assert len(table(folder)) == 4
     assert run(folder, front.url)[0] == 0
     assert front.asked == Counter(path.read_bytes() for path in folder.iterdir())
@@ -473,14 +473,14 @@ def test_the_former_name_runs_it_and_names_the_new_one() -> None:
     command = [sys.executable, "-m", "sidecar.batch", "--help"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "usage: crack survey" in done.stdout
-    assert done.stderr == "python -m sidecar.batch is crack survey now; this runs it.\n"
+    assert done.stderr == "python -m sidecar.batch is crack survey now; running that.\n"
 
 
 def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:
     (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
     code, said = run(tmp_path, "http://127.0.0.1:9", "--out", str(tmp_path / "out"))
     assert code == 2
-    assert "holds no photograph (scan.pdf: It is a PDF, no photograph (JPEG, PNG" in said
+    assert "holds no photograph (scan.pdf: It is a PDF, not a photograph (JPEG, PNG" in said
 
 
 def test_a_journal_without_scores_is_gone_on_with_and_asks_nothing_twice(front: Front, folder: Path) -> None:

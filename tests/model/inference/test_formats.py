@@ -302,7 +302,7 @@ def raw_tiff(maker: str) -> bytes:
 
 NAMED = {
     "an iPhone's Live Photo video": (film(b"qt  "), "its photograph, the .HEIC or .JPG"),
-    "a film (MP4)": (film(b"mp42"), "a photograph in its place"),
+    "a film (MP4)": (film(b"mp42"), "a photograph instead"),
     "a RAW file of a Canon camera": (film(b"crx "), "JPEG or TIFF"),
     "a RAW file of a camera of NIKON CORPORATION": (raw_tiff("NIKON CORPORATION"), "JPEG or TIFF"),
     "a RAW file of a Fujifilm camera": (b"FUJIFILMCCD-RAW 0201" + bytes(100), "JPEG or TIFF"),
@@ -312,15 +312,15 @@ NAMED = {
     "a ZIP archive": (b"PK\x03\x04" + bytes(100), "Unpack it"),
     "a GIF": (b"GIF89a" + bytes(100), "Save it as JPEG or PNG"),
     "a web page": (b"<!DOCTYPE html><title>Log in</title>", "look whether it opens"),
-    "a text": ("Brücke, Südseite\n".encode() * 5, "a photograph in its place"),
+    "a text file": ("Brücke, Südseite\n".encode() * 5, "a photograph instead"),
     "nothing but zeros": (bytes(5000), "Copy it from the camera"),
     "an SVG drawing": (b"<?xml version='1.0'?><svg/>", "Export it as PNG"),
     "macOS keeps beside a photograph": (b"\0\x05\x16\x07" + bytes(100), "the photograph itself"),
     "a JPEG XL picture": (b"\xff\x0a" + bytes(100), "JPEG or PNG"),
     "a TIFF with compression by JPEG": (tiff(noise(32, 32), compression="jpeg"), "without compression"),
-    "a TIFF with 32 bits a sample that are no whole numbers": (as_tifffile(np.ones((32, 32), np.float32)), "8 or 16 bits"),
+    "a TIFF with 32 bits per sample that are no whole numbers": (as_tifffile(np.ones((32, 32), np.float32)), "8 or 16 bits"),
     "a TIFF in CMYK": (tiff(Image.fromarray(noise(32, 32)).convert("CMYK")), "grey or RGB"),
-    "of no kind that is known here": (b"\x07\x01\x02\xff" * 30, "send the original file again"),
+    "of an unknown kind": (b"\x07\x01\x02\xff" * 30, "send the original file again"),
 }
 
 

@@ -44,6 +44,6 @@ def test_an_overlay_wider_than_a_jpeg_is_too_large_and_every_other_response_is_a
     strip = png(np.zeros((16, 65_501, 3), np.uint8))
     error = refusal(strip, response="overlay")
     assert error.code is ErrorCode.IMAGE_TOO_LARGE
-    assert "65501 x 16 pixels, at most 65500 a side fit into the JPEG of response=overlay" in error.message
+    assert "65501 x 16 pixels, at most 65500 per side fit into the JPEG of response=overlay" in error.message
     assert ask(strip, response="mask").body
     assert ask(png(np.zeros((16, 65_500, 3), np.uint8)), response="overlay").body

@@ -65,7 +65,7 @@ def test_by_a_marker_cracks_are_in_millimetres_and_the_marker_is_no_crack() -> N
 def test_a_photograph_without_the_marker_asked_for_has_its_cracks_in_pixels_and_a_note_why() -> None:
     body = json.loads(ask(striped(), response="cracks", marker_size_mm="40").body)
     assert (body["mm_per_px"], body["scale_source"]) == (None, None)
-    assert body["scale_note"].startswith("No marker was found, so nothing is told in millimetres. Expected one that")
+    assert body["scale_note"].startswith("No marker was found, so there are no millimetres. Expected one that")
     assert not any("mm" in name for found in body["features"] for name in found["properties"])
     told = ask_json(striped(), summary="cracks", marker_size_mm="40")["summary"]
     assert told["scale_note"] == body["scale_note"]
@@ -123,6 +123,6 @@ def test_a_photograph_that_does_not_tell_of_its_camera_has_its_cracks_in_pixels_
     body = json.loads(ask(image, response="cracks", distance_m="1").body)
     assert (body["mm_per_px"], body["scale_source"]) == (None, None)
     assert body["scale_note"].startswith(why)
-    assert "So nothing is told in millimetres. Send focal_length_mm" in body["scale_note"]
+    assert "So there are no millimetres. Send focal_length_mm" in body["scale_note"]
     assert body["features"]
     assert not any("mm" in name for found in body["features"] for name in found["properties"])
