@@ -23,7 +23,7 @@ def cut(
     params: AugmentationParams,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """A crop of `crop_px` a side around the pixel `centre` (row, column), and its mask.
+    """A crop of `crop_px` per side around the pixel `centre` (row, column), and its mask.
 
     The pixel is in the crop, but for corners of the photograph that a turn by some odd angle leaves out.
     Equal arguments, the generator's state among them, give equal crops. Past the photograph's edge it is mirrored.

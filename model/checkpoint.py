@@ -25,7 +25,7 @@ from model.inference.segmenter import Run
 
 FILE_PATTERN = "attention_unet_{version}.pth"
 PREFIX_IN_ONNX = "network."
-REFERENCE = Backend("onnxruntime", "fp32")  # whose file holds the weights unrounded
+REFERENCE = Backend("onnxruntime", "fp32")  # the file of the unrounded weights
 
 
 def write_whole(path: Path, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Drawing training crops from photographs and their masks: where, how often, how changed.
+"""Chooses training crops from photographs and their masks: where, how often, how changed.
 
 Left to others: the photographs (`model.dataset`), and how a crop is cut and changed (`model.augmentation`).
 """
@@ -18,7 +18,7 @@ from model.dataset import LabelledPhotograph
 from model.inference.segmenter import Segmenter, threshold_level
 from model.params import AugmentationParams, TrainingParams
 
-ALARM_WEIGHT = 3.0  # how often a photograph with a false alarm or a look-alike is drawn, compared with one without
+ALARM_WEIGHT = 3.0  # how often a photograph with a false alarm or a look-alike is chosen, compared with one without
 LOOK_ALIKE_RATIO = 0.5  # share of the crops that are placed on look-alikes, where a photograph shows both them and cracks
 Pixels = NDArray[np.intp]
 """Flat indices of some of a photograph's pixels."""

@@ -68,7 +68,7 @@ class Pair:
     split: str
     group: str
     enlargement: int = 1
-    is_widened: bool = field(default=False, compare=False)  # it is the same pair
+    is_widened: bool = field(default=False, compare=False)  # widened or not, it is the same pair
     look_alikes: tuple[Box, ...] = field(default=(), compare=False)
 
     def read(self) -> "LabelledPhotograph":
@@ -153,7 +153,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:  # as Excel's "CSV UTF-8" is, too
+    with path.open(newline="", encoding="utf-8-sig") as lines:  # also reads Excel's "CSV UTF-8"
         rows = csv.DictReader(lines)
         if rows.fieldnames != list(columns):
             raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")

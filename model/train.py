@@ -187,7 +187,7 @@ def _check(params: Params) -> None:
     stride = AttentionUNet.stride
     if params.training.crop_px % stride:
         raise ValueError(f"training.crop_px={params.training.crop_px}: expected a multiple of {stride}.")
-    with torch.device("meta"):  # without memory
+    with torch.device("meta"):  # allocates nothing
         network_of(params.network)
     Machine.here().own_draws(range(0), params.training.batch)
     tiles = params.inference.tile_px, params.inference.overlap_px

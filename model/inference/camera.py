@@ -1,4 +1,4 @@
-"""How large a pixel is at a distance, by what a photograph's EXIF tells of the camera.
+"""How large a pixel is at a distance, from what a photograph's EXIF data say about the camera.
 
 Left to others: what a client says about the camera itself (`options`), reading the block (`exif`).
 """
@@ -8,18 +8,18 @@ import math
 from model.inference.exif import CAMERA_DIRECTORY, read_directory
 
 _FOCAL_LENGTH = 0x920A  # mm
-_EQUIVALENT_LENGTH = 0xA405  # mm, of the lens that shows as much on 35 mm film; whole numbers
+_EQUIVALENT_LENGTH = 0xA405  # mm, of the lens with the same view on 35 mm film; whole numbers
 _WIDTH_PX, _HEIGHT_PX = 0xA002, 0xA003  # as the photograph was taken
 _SENSOR_PX_BY_UNIT, _UNIT = 0xA20E, 0xA210
 _ZOOM = 0xA404  # of the camera's software
 _UNIT_MM = {2: 25.4, 3: 10.0}  # inch, centimetre
-_FILM_DIAGONAL_MM = math.hypot(36, 24)  # equivalent lengths go by the diagonal (CIPA DCG-001)
+_FILM_DIAGONAL_MM = math.hypot(36, 24)  # equivalent focal lengths compare the diagonals (CIPA DCG-001)
 _MAX_DISAGREEMENT = 0.1
 _INSTEAD = "Send focal_length_mm and sensor_width_mm with distance_m, or mm_per_px, or lay a printed marker beside the cracks."
 
 
 class CameraUnknownError(LookupError):
-    """A photograph doesn't tell how its camera saw; the message, for people, says why and what to do."""
+    """A photograph gives no scale by its camera; the message, for people, says why and what to do."""
 
 
 def mm_per_px(exif: bytes, size_hw: tuple[int, int], distance_m: float) -> float:

@@ -12,7 +12,7 @@ FILE_NAME = "model_card.json"
 
 
 class Backend(NamedTuple):
-    """What computes a network, and in which numbers."""
+    """A runtime and the precision in which it computes a network."""
 
     runtime: str
     precision: str
@@ -49,7 +49,7 @@ class ModelCard:
     figures: dict[str, Any] = field(default_factory=dict)
     name: str = "crack"
     backends: tuple[Backend, ...] = (Backend("onnxruntime", "fp32"),)
-    reductions: tuple[int, ...] = ()  # the first releases looked at a photograph's own size alone
+    reductions: tuple[int, ...] = ()  # the first releases had one pass, at the photograph's own size
     least_px: int = 256
     wide_px: int = 5
     use: str = (
@@ -73,7 +73,7 @@ class ModelCard:
 
     @classmethod
     def read(cls, path: Path) -> "ModelCard":
-        """Raises ValueError, naming the file, where it is no model card."""
+        """Raises ValueError, naming the file, if it is not a model card."""
         try:
             return cls.parse(path.read_bytes())
         except ValueError as error:
@@ -81,7 +81,7 @@ class ModelCard:
 
     @classmethod
     def parse(cls, text: bytes) -> "ModelCard":
-        """Raises ValueError where that is no model card."""
+        """Raises ValueError if that is not a model card."""
         try:
             values = json.loads(text)
             values["mean"], values["deviation"] = tuple(values["mean"]), tuple(values["deviation"])

@@ -17,7 +17,7 @@ from model.inference.skeleton import Float, Index, Parts, expand
 
 GAP_PX = 24  # between the ends of two centre lines that point at each other
 _COS_GAP = np.cos(np.radians(35))
-_DIRECTION_PX = 16  # of a line, by which its end's direction is told
+_DIRECTION_PX = 16  # of a line: they give the direction of its end
 _SPUR_HALVES = 2.4  # of the crack's half width where a spur begins
 MAX_HALF_PX = 200  # of a crack's width
 _MOST_HALF_PX = 32  # of most cracks
@@ -62,7 +62,7 @@ def half_widths(mask_hw: NDArray[np.bool_], at: Index) -> Float:
             rows = np.ascontiguousarray(mask_hw[top - above : top + _ROWS + margin]).view(np.uint8)
             away = cv2.distanceTransform(rows, cv2.DIST_L2, 5).ravel()
             half_px[first:last] = away[at[first:last] - (top - above) * width]
-            if half_px[first:last].max() <= margin:  # else what is nearest may be beyond these rows
+            if half_px[first:last].max() <= margin:  # otherwise the nearest one may be beyond these rows
                 break
     return np.minimum(half_px, MAX_HALF_PX)
 
@@ -83,7 +83,7 @@ def trace(skeleton: Index, half_px: Float, parts: Parts) -> list[Edge]:
     begins: list[int] = []
 
     def walk(start: int, first: int) -> tuple[int, int]:
-        """Its last step, seen from its end."""
+        """The last step of a line, seen from its end."""
         begins.append(len(order))
         pass_by(start)
         previous, current = start, first
@@ -182,7 +182,7 @@ def _without_spurs(edges: list[Edge]) -> list[Edge]:
         is_fork = [degree[end] > 2 for end in edge.ends]
         if is_fork[0] != is_fork[1]:
             is_spur[i] = lengths[i] <= max(3.0, _SPUR_HALVES * edge.half_px[0 if is_fork[0] else -1])
-    n_left = dict(degree)  # of two spurs that are all that is left at a fork, the longer one is the line's end
+    n_left = dict(degree)  # if two spurs are all that is left at a fork, the longer one is the line's end
     for i in sorted(range(len(edges)), key=lambda i: lengths[i]):
         if is_spur[i]:
             fork = max(edges[i].ends, key=lambda end: degree[end])
@@ -206,7 +206,7 @@ def bridge(edges: list[Edge], repainted_hw: NDArray[np.bool_] | None = None) -> 
     tip_xy = np.array([edge.points_xy[-side] for edge, side in ends])
     tip_px = [edge.half_px[-side] for edge, side in ends]
     inward = [edge.points_xy[:: -1 if side else 1][:_DIRECTION_PX] for edge, side in ends]
-    out_xy = np.array([points[len(points) // 4] - points[-1] for points in inward])  # the tip itself bends to a corner
+    out_xy = np.array([points[len(points) // 4] - points[-1] for points in inward])  # the tip itself bends into a corner
     out_xy /= np.maximum(np.hypot(*out_xy.T), 1e-9)[:, None]
     order = np.argsort(tip_xy[:, 0])
     sorted_x = tip_xy[order, 0]
@@ -237,7 +237,7 @@ def bridge(edges: list[Edge], repainted_hw: NDArray[np.bool_] | None = None) -> 
 
 
 def _joined(edges: list[Edge]) -> list[Edge]:
-    """Two lines that meet where nothing else does are one."""
+    """Join two lines that meet where no other line does."""
     at_node: defaultdict[int, list[int]] = defaultdict(list)
     for i, edge in enumerate(edges):
         for end in edge.ends:
@@ -247,7 +247,7 @@ def _joined(edges: list[Edge]) -> list[Edge]:
         if len(others) != 1 or others[0] == one:
             continue
         first, second = joined[one], joined[others[0]]
-        if first is None or second is None:  # never: a line is listed at the nodes of its ends alone
+        if first is None or second is None:  # never: a line is listed only at the nodes of its ends
             continue
         onward = slice(None, None, 1 if first.ends[1] == node else -1), slice(None, None, 1 if second.ends[0] == node else -1)
         far = [edge.ends[0] if edge.ends[1] == node else edge.ends[1] for edge in (first, second)]
@@ -261,7 +261,7 @@ def _joined(edges: list[Edge]) -> list[Edge]:
 
 
 def components(edges: list[Edge]) -> list[list[Edge]]:
-    """Lines that are connected, together."""
+    """Group lines that are connected."""
     node = {end: end for edge in edges for end in edge.ends}
     for one, other in (edge.ends for edge in edges):
         one, other = _root(node, one), _root(node, other)

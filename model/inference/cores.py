@@ -1,4 +1,4 @@
-"""Workers that share the processors by need: a photograph alone gets them all, photographs at the same time a share each.
+"""Workers that share the processors as needed: a single photograph gets them all, several at the same time get a share each.
 
 Needs POSIX file locks. Left to others: how many processors there are (`processors`), and what computes on them (`runtime`).
 """

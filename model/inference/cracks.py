@@ -19,9 +19,9 @@ from model.inference.smooth_lines import smooth_lines, to_the_ends
 from model.inference.widths import Widths, quantiles, resolve
 
 MAX_CRACK_MEGAPIXELS = 8  # of a mask: each takes some 100 bytes while it is measured
-MAX_LENGTH_PX = 500_000  # of all centre lines: 125 cracks across a photograph of 12 megapixels are as long
+MAX_LENGTH_PX = 500_000  # of all centre lines: as long as 125 cracks across a photograph of 12 megapixels
 MAX_LINES = 5000  # between ends and junctions: more is a texture
-_ROUNDED = 3  # places of what is told
+_ROUNDED = 3  # decimal places of the figures
 FIGURES = (
     "id",
     "length_px",
@@ -121,7 +121,7 @@ class _Region:
 
 def _regions(parts: Parts, together: list[list[Edge]], prob_hw_u8: NDArray[np.uint8]) -> list[_Region]:
     n = len(together)
-    crack_of_part = np.full(len(parts.area_px), n)  # of what the thinning left a point of: none
+    crack_of_part = np.full(len(parts.area_px), n)  # none, if thinning left only a point
     for number, group in enumerate(together):
         crack_of_part[[part for edge in group for part in edge.parts]] = number
     boxes_px = np.repeat([[*prob_hw_u8.shape[::-1], 0, 0]], n + 1, axis=0)
@@ -157,7 +157,7 @@ def _told(
     told = []
     for i, (group, region) in enumerate(zip(lines, regions, strict=True)):
         places = slice(first[i], first[i + 1])
-        is_below = not median_px[i] >= widths.limit_px[i]  # none where nothing could be looked at
+        is_below = not median_px[i] >= widths.limit_px[i]  # none if no place could be measured
         mean, median, p95, uncertainty, limit = figures[i].tolist()
         widest = None if is_below else int(first[i] + width_px[places].argmax())
         left, top, right, bottom = region.box_px

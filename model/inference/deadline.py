@@ -70,7 +70,7 @@ class Worker:
 
 
 def workers(folder: Path) -> list[Worker]:
-    """All that have written their file there, dead ones among them."""
+    """All workers that have written a file there, including those that have ended."""
     found = []
     for path in folder.glob(_FILE.format(pid="*")):
         started, deadline = [*map(float, path.read_text().split()), None, None][:2]
@@ -88,7 +88,7 @@ def forget(folder: Path, pid: int, *, was_ended: bool) -> None:
 
 
 def count_ended(folder: Path) -> int:
-    """How many overdue workers were ended since the last call; one process at a time may ask."""
+    """How many overdue workers were ended since the last call; only one process at a time may call it."""
     ended = list(folder.glob(_ENDED.format(pid="*")))
     for path in ended:
         path.unlink()

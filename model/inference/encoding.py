@@ -1,4 +1,4 @@
-"""Pictures as files, as answers, the survey, the page and the feedback store write them."""
+"""Pictures as files: how answers, the survey, the page and the feedback store write them."""
 
 import io
 
@@ -22,7 +22,7 @@ def mask_png(mask_hw: NDArray[np.bool_]) -> bytes:
 
 
 def jpeg(picture_hwc_u8: NDArray[np.uint8], quality: int = 90) -> bytes:
-    """A JPEG; a picture that is too long for one is made smaller."""
+    """A JPEG; a picture that is too long for that format is made smaller."""
     buffer = io.BytesIO()
     image = Image.fromarray(picture_hwc_u8)
     image.thumbnail((JPEG_MAX_SIDE_PX, JPEG_MAX_SIDE_PX))

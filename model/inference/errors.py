@@ -50,7 +50,7 @@ class ErrorCode(Enum):
 
 
 class RequestError(Exception):
-    """A request that cannot be answered as it was asked, and why."""
+    """A request that cannot be answered, and why."""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(message)
@@ -58,5 +58,5 @@ class RequestError(Exception):
         self.message = message
 
     def __reduce__(self) -> tuple[type["RequestError"], tuple[ErrorCode, str]]:
-        """So that it crosses from process to process."""
+        """Lets it be pickled, to pass from process to process."""
         return RequestError, (self.code, self.message)

@@ -1,4 +1,4 @@
-"""What is told of a photograph's cracks: their figures, in millimetres where there is a scale, as GeoJSON and in sum.
+"""What answers say about a photograph's cracks: their figures, in millimetres if there is a scale, as GeoJSON and as a summary.
 
 Left to others: how cracks are measured (`cracks`), the answer around them (`answer`).
 """
@@ -12,7 +12,7 @@ from model.inference.cracks import Crack
 from model.inference.millimetres import SurfaceScale
 from model.inference.standards import Standard
 
-_POINT_EVERY_PX = 4  # of the centre lines that are told
+_POINT_EVERY_PX = 4  # of the centre lines in answers
 
 
 def properties(crack: Crack, scale: SurfaceScale | None, width_px: int) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def properties(crack: Crack, scale: SurfaceScale | None, width_px: int) -> dict[
 
 
 def lines(crack: Crack) -> list[list[list[float]]]:
-    """The crack's centre lines as they are told: x and y in pixels, a point every `_POINT_EVERY_PX`."""
+    """The crack's centre lines as answers have them: x and y in pixels, a point every `_POINT_EVERY_PX`."""
     return [np.round(np.concatenate([line[:-1:_POINT_EVERY_PX], line[-1:]]), 1).tolist() for line in crack.lines_xy]
 
 

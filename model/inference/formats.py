@@ -1,4 +1,4 @@
-"""What a file is, by its own bytes: a photograph that can be read, or what to call it in a sentence."""
+"""Recognises a file by its bytes: as a photograph that can be read, or as something that a message can name."""
 
 import struct
 from enum import StrEnum
@@ -59,7 +59,7 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
 
 
 class UnsupportedError(Exception):
-    """A file that holds no photograph which can be read: `found` names it, `advice` is a sentence."""
+    """A file without a readable photograph: `found` names what it is, `advice` is a sentence."""
 
     def __init__(self, found: str, advice: str) -> None:
         super().__init__(found)

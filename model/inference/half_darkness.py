@@ -1,4 +1,4 @@
-"""How wide a dark bar is that is seen across: where its darkness falls to half of its middle's.
+"""How wide a dark bar is in a profile across it: where its darkness falls to half of that of its middle.
 
 Left to others: what is looked at (`profiles`), the photograph's blur (`widths`).
 """

@@ -16,7 +16,7 @@ SCORE = "X-Crack-Score"
 ANSWER = (MODEL_VERSION, THRESHOLD, RATIO, SCORE)
 """What an answer has; of an archive made before one of them was thought of, the others."""
 
-PROBE = "X-Crack-Probe"  # a health check's picture, every few seconds, would hide what photographs are like
+PROBE = "X-Crack-Probe"  # a health check's picture, sent every few seconds, would distort the statistics of photographs
 REQUEST_ID = "X-Request-Id"  # what a request is called; TorchServe has one of its own for each, whatever a client sends
 REQUEST_ID_FORM = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of one that is taken over: it goes to logs and to TorchServe
 DOOR_REQUEST_ID = "X-Crack-Request-Id"  # what the door calls it; an answer has it if the handler goes by it

@@ -1,4 +1,4 @@
-"""Decoding what nobody vouches for, in processes of their own: one that takes too long or too much is ended."""
+"""Decodes untrusted files in separate processes: one that takes too long or too much memory is ended."""
 
 import os
 import resource
@@ -41,11 +41,11 @@ class Isolation:
         self._deadline_s = deadline_s
         self._free: LifoQueue[_Process | None] = LifoQueue()
         for _ in range(n_processes):
-            self._free.put(None)  # in place of a process that is yet to be started
+            self._free.put(None)  # for a process that is not started yet
 
     @classmethod
     def for_photographs(cls, n_processes: int, limits: Limits) -> Self:
-        """With the time and the memory for any photograph within the limits, and its mask."""
+        """With enough time and memory for any photograph within the limits, and its mask."""
         max_bytes = _BASE_BYTES + _BYTES_PER_PIXEL * limits.max_pixels + _N_FILES * limits.max_bytes
         return cls(n_processes, max_bytes, max(DEADLINE_S, _SECONDS_PER_PIXEL * limits.max_pixels))
 
@@ -78,7 +78,7 @@ class Isolation:
         return result  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """End every process as soon as its call has ended; further calls wait for ever."""
+        """End every process as soon as its call has ended; later calls would wait for ever."""
         for _ in range(self._n_processes):
             _end(self._free.get())
 
@@ -116,7 +116,7 @@ def _undecodable(what: str) -> RequestError:
 
 def serve(descriptor: int, max_bytes: int) -> None:
     """What such a process does until the one that started it ends: answer one call after the other."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the calling process
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     connection: Connection[Any, Any] = Connection(descriptor)
     while True:

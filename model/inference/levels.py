@@ -1,4 +1,4 @@
-"""Samples of any depth as 8 bits: stretched by the bits that are used, as cameras write 10 to 14 of them into 16."""
+"""Samples of any depth as 8 bits: scaled by the number of bits that are used, because cameras write 10 to 14 bits into 16."""
 
 from typing import Any
 

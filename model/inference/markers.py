@@ -29,7 +29,7 @@ MARGIN_SIDES = 1 / N_MODULES  # of white around all of it, without which a marke
 _EDGE_SIDES = 2.75 / N_MODULES  # around it nothing is called crack: margin and label, and the shadow of the paper's edge
 _SQUARE = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
 _LOOKED_AT_PX = 1600  # the longer side of a photograph as markers are looked for ...
-_MAX_REDUCTION = 3.0  # ... but for one that is large: a marker of 150 px keeps 7 px for each module
+_MAX_REDUCTION = 3.0  # ... unless it is very large: a marker of 150 px keeps 7 px for each module
 _MIN_SIDE_PX = 28  # of a marker there
 _CORNER_PX = 0.2  # standard error of a corner's place in the photograph, ...
 _FLATNESS_RATIO = 0.002  # ... and, in sides, what paper that isn't quite flat and a lens that isn't quite true add
@@ -118,7 +118,7 @@ def find(image_hwc_u8: NDArray[np.uint8], size_mm: float) -> Markers | None:
 
 @dataclass(frozen=True)
 class _Sheet:
-    """What is seen of a sheet of paper.
+    """The visible markers of a sheet of paper.
 
     Attributes:
         offsets_sides: (n, 2), the top left corners of its markers, in sides of a marker.
@@ -133,7 +133,7 @@ class _Sheet:
 
 def _sheets(numbers: list[int], corners_xy: Float) -> list[_Sheet]:
     counted = Counter(numbers)
-    is_board = all(counted[number] <= 1 for number in BOARD)  # else nobody knows which belong together
+    is_board = all(counted[number] <= 1 for number in BOARD)  # otherwise it is unknown which belong together
     on_board = [i for i, number in enumerate(numbers) if number in BOARD and is_board]
     sheets = [_Sheet(np.zeros((1, 2)), corners_xy[i : i + 1], (1.0, 1.0)) for i in range(len(numbers)) if i not in on_board]
     if on_board:
@@ -151,7 +151,7 @@ def _look(image_hwc_u8: NDArray[np.uint8]) -> tuple[list[int], Float]:
     small = cv2.cvtColor(cv2.resize(image_hwc_u8, small_hw[::-1], interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     parameters = cv2.aruco.DetectorParameters()
     parameters.minMarkerPerimeterRate = 4 * _MIN_SIDE_PX / max(small_hw)
-    parameters.errorCorrectionRate = 0.0  # a pattern that is only nearly a marker's is none: no invented millimetres
+    parameters.errorCorrectionRate = 0.0  # a pattern that almost matches a marker does not count: no invented millimetres
     found, seen, _ = cv2.aruco.ArucoDetector(DICTIONARY, parameters).detectMarkers(small)
     numbers = [] if seen is None else [int(number) for number in seen.ravel()]
     scale_xy = np.array([width / small_hw[1], height / small_hw[0]])

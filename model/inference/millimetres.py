@@ -1,4 +1,4 @@
-"""From pixels to millimetres on the surface: how large a pixel is there, who says so, and a crack's figures by it.
+"""From pixels to millimetres on the surface: a photograph's scale, where it comes from, and a crack's figures by it.
 
 Left to others: where the scale of a photograph comes from (`surface`), one that isn't the same everywhere (`markers`).
 """
@@ -25,7 +25,7 @@ class ScaleSource(StrEnum):
 
 
 class SurfaceScale(Protocol):
-    """How large things are on the surface that a photograph shows."""
+    """The scale of the surface that a photograph shows."""
 
     @property
     def mm_per_px(self) -> float:
@@ -58,7 +58,7 @@ class Scale:
     is_even: ClassVar[bool] = True
 
     def clear(self, prob_hw_u8: NDArray[np.uint8]) -> None:
-        """Nothing in the photograph tells it."""
+        """Nothing in the photograph gives the scale, so nothing is erased."""
 
     def figures_mm(self, crack: Crack, width_px: int) -> dict[str, Any]:
         return self.to_mm(crack.figures)

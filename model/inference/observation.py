@@ -36,8 +36,8 @@ class Observation:
 
 
 def confidence(prob_hw_u8: NDArray[np.uint8]) -> float:
-    """How decided a model is where it suspects crack, which is above a tenth: 1 is sure of every such pixel (also where there
-    is none), 0 has no idea. Mean of abs(2p - 1); uint8, 255 = certain crack.
+    """How certain a model is where it suspects a crack (a probability above a tenth): 1 is sure of every such pixel, also if
+    there is none; 0 has no idea. Mean of abs(2p - 1); uint8, 255 = certain crack.
     """
     n_by_level = np.asarray(Image.fromarray(prob_hw_u8).histogram()[SUSPECTED_LEVEL:], np.float64)
     levels = np.arange(SUSPECTED_LEVEL, 256) / 255

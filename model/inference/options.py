@@ -1,4 +1,4 @@
-"""What a client may ask of one photograph: the fields of a request, read and held against each other.
+"""What a client may ask about one photograph: the fields of a request, parsed and checked against each other.
 
 Left to others: what is answered (`answer`), and how fields arrive (the doors).
 """
@@ -37,7 +37,7 @@ class Quality(StrEnum):
 class Summary(StrEnum):
     """What a JSON answer may add."""
 
-    CRACKS = "cracks"  # how many, how long together, the widest
+    CRACKS = "cracks"  # the number of cracks, their total length, the widest
 
 
 @dataclass(frozen=True)

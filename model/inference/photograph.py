@@ -32,7 +32,7 @@ _Pixels = TypeVar("_Pixels", bound=np.generic)
 
 MEGAPIXEL = 1_000_000
 MEGABYTE = 1024 * 1024
-# What no setting can raise, for a reason that lies elsewhere.
+# Limits that no setting can raise, each with its reason.
 _MOST_MEGAPIXELS = 178, "Pillow opens no larger picture (Image.MAX_IMAGE_PIXELS, twice)"
 _MOST_MEGABYTES = 200, "TorchServe's Java, with a quarter of 5 GB, holds no larger request"
 # All that Pillow was seen to raise on some 680,000 files with bytes cut off or changed, and libheif and libavif on 300,000.
@@ -70,7 +70,7 @@ class Limits:
         )
 
 
-NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)  # for files of one's own
+NO_LIMITS = Limits(max_bytes=sys.maxsize, max_pixels=sys.maxsize, min_side_px=1)  # for the user's own files
 
 
 def _positive(environment: Mapping[str, str], name: str, default: int, unit: int, most: int, reason: str) -> int:
@@ -109,11 +109,11 @@ def decode(data: bytes, limits: Limits = NO_LIMITS) -> NDArray[np.uint8]:
     try:
         image_hwc_u8 = found.decode()
         if image_hwc_u8.shape[:2] != found.size_hw:
-            raise ValueError(f"{image_hwc_u8.shape[:2]} pixels (height, width), {found.size_hw} were told")
+            raise ValueError(f"{image_hwc_u8.shape[:2]} pixels (height, width), expected {found.size_hw}")
     except DECODING_ERRORS as error:
         raise _undecodable(data) from error
     orientation = found.orientation
-    del found  # and with it what the decoder has of it
+    del found  # and with it the decoder's memory
     return turn_upright(image_hwc_u8, orientation)
 
 
@@ -158,7 +158,7 @@ class _Found:
 
 
 def _open(data: bytes, limits: Limits) -> _Found:
-    """Hold structure and header against the limits."""
+    """Check structure and header against the limits."""
     if not data:
         raise RequestError(
             ErrorCode.IMAGE_MISSING,
@@ -238,7 +238,7 @@ def _decode_heif(still: heif.Still) -> NDArray[np.uint8]:
     file = io.BytesIO(still.file)
     image = pi_heif.open_heif(file).to_pillow() if still.is_hevc else AvifImageFile(file)
     if image.size != (still.width, still.height):
-        raise ValueError(f"{image.size} pixels, {(still.width, still.height)} were told")
+        raise ValueError(f"{image.size} pixels, expected {(still.width, still.height)}")
     left, top, width, height = still.crop
     return _to_rgb(image)[top : top + height, left : left + width]
 

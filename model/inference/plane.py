@@ -1,4 +1,4 @@
-"""A flat surface that a photograph shows in perspective: what is how large where, and how sure that is.
+"""A flat surface that a photograph shows in perspective: the scale at each place, and how certain it is.
 
 Left to others: how the surface is found (`markers`), what is told of a crack on it (`findings`).
 """

@@ -1,4 +1,4 @@
-"""How many processors and how much memory there are for this process, which may be less than the machine has.
+"""How many processors and how much memory this process may use, which may be less than the machine has.
 
 Control groups limit both, of version 2 or 1. The limit of a group holds for all groups in it, such as the services of systemd.
 """
@@ -49,5 +49,5 @@ def _limits(root: Path, controller: str, *files: tuple[str, ...]) -> Iterator[li
             for names in files:
                 try:
                     yield " ".join((folder / name).read_text() for name in names).split()
-                except OSError:  # not of this version, or the group is outside what a container sees
+                except OSError:  # another version, or the group is not visible in this container
                     continue

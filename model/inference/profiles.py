@@ -1,4 +1,4 @@
-"""What is seen across a crack's centre line, below the pixel: how far its darkness reaches, and how steeply it ends.
+"""Brightness across a crack's centre line, finer than a pixel: how far the darkness reaches, and how steeply it ends.
 
 Across the line, darkness rises from the wall to the crack and falls again. The network's mask says only where to look: it is
 0.8 to 2.5 px wider than what is dark (docs/findings.md has the measurement). Left to others: where darkness is half
@@ -20,18 +20,18 @@ from model.inference.smooth_lines import Lines
 
 STEP_PX = 2  # along the line
 _FINE_PX = 0.5  # across it
-_VALUES = 2**19  # that are looked at together: places along the lines by steps across them
+_VALUES = 2**19  # that are measured together: places along the lines times steps across them
 _PART_PX = 2**14  # of the picture, a side
 _WINDOW = 8  # profiles that are averaged: 16 px of the line
 _VALUE_EVERY = 2  # profiles
 APART = _WINDOW // _VALUE_EVERY  # values that have no profile in common
 _BESIDE_PX = 1.5  # that darkness may reach beyond the mask's edge
-_FLANK_PX = (2.5, 6.5)  # of wall beyond it, on either side; what is nearer is darkened by the blur
+_FLANK_PX = (2.5, 6.5)  # of wall beyond it, on either side; nearer pixels are darkened by the blur
 _LONG_WAY = 1.3  # times the width by the nearest pixels that are no crack
 _JUNCTION_HALVES = 2.5  # of the half width there, around a junction
 _MAX_REACH_PX = 200.0
 _MAX_STEPS = 100  # on either side
-_LEAST_CLEAR = 3.0  # contrast over the noise that is left in it, for darkness to be called clear
+_LEAST_CLEAR = 3.0  # contrast over the remaining noise from which darkness counts as clear
 _EVEN = 128
 
 
@@ -122,7 +122,7 @@ def _places(lines: Lines) -> _Places:
     before, after = np.maximum(chosen - 1, lines.first[line]), np.minimum(chosen + 1, lines.first[line + 1] - 1)
     along_xy = lines.points_xy[after] - lines.points_xy[before]
     length = np.hypot(*along_xy.T)
-    is_going_on = length > 0  # where it turns back upon itself, nothing is square to it
+    is_going_on = length > 0  # where the line turns back upon itself, it has no normal
     chosen, along_xy = chosen[is_going_on], along_xy[is_going_on] / length[is_going_on, None]
     return _Places(lines.points_xy[chosen], along_xy[:, ::-1] * (-1, 1), lines.half_px[chosen], line[is_going_on])
 
@@ -178,7 +178,7 @@ def _look_across(
         for side in (slice(n_side), slice(n_side, None))
     )
     wall = (sum_below + sum_above) / np.maximum(n_below + n_above, 1e-9)
-    below = np.where(n_below > 0, sum_below / np.maximum(n_below, 1e-9), wall)  # at the picture's edge there is one side alone
+    below = np.where(n_below > 0, sum_below / np.maximum(n_below, 1e-9), wall)  # at the picture's edge there is only one side
     above = np.where(n_above > 0, sum_above / np.maximum(n_above, 1e-9), wall)
     places, half, is_flank = places[told.at], told.mean_of(half), is_flank[:, told.at]
     middle, rise = (each.astype(np.float32) for each in ((below + above) / 2, (above - below) / 2))
@@ -277,7 +277,7 @@ class _Grid:
         self._y += from_xy[:, 1]
 
     def nearest(self, plane_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Between two pixels of a mask there is no third value."""
+        """Nearest pixel: between two pixels of a mask there is no third value."""
         return self._looked_up(plane_hw, cv2.INTER_NEAREST)
 
     def values(self, plane_hw: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ BACKENDS = (
     Backend("openvino", "fp32"),
     Backend("openvino", "bf16"),
     Backend("openvino", "int8"),
-    Backend("openvino", "int8+bf16"),  # what isn't quantised computes in bfloat16
+    Backend("openvino", "int8+bf16"),  # layers that are not quantised compute in bfloat16
 )
 TIMING_S = 1.0
 
@@ -92,7 +92,7 @@ def choose(
 
 
 def _seconds(run: Run, card: ModelCard, budget_s: float) -> float:
-    """The shortest of some runs over one tile, after a first one that doesn't count."""
+    """The shortest of several runs over one tile, after a first one that doesn't count."""
     side_px = card.tile_px // 2 // card.stride * card.stride
     batch_nchw = np.random.default_rng(0).standard_normal((1, 3, side_px, side_px), np.float32)
     run(batch_nchw)
@@ -111,7 +111,7 @@ def _load_onnxruntime(path: Path, _precision: str, n_threads: int) -> Run:
     options.inter_op_num_threads = 1
     # ALL brings the blocked memory layout, 63 ms against 87 at 256x256.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    # Workers share the cores: a thread that waits must not burn one.
+    # Workers share the cores: a waiting thread must not spin.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     gpu = [("CUDAExecutionProvider", {"use_tf32": "0"})]  # there with the package onnxruntime-gpu
     is_gpu_there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -1,6 +1,6 @@
 """How sure the model is that a photograph shows a crack at all: the figure that ranks photographs.
 
-Left to others: where it is told (`answer`), and what is ranked by it (the survey's contact sheet, the page's table).
+Left to others: where it is reported (`answer`), and what is ranked by it (the survey's contact sheet, the page's table).
 """
 
 import numpy as np

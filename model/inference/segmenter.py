@@ -19,7 +19,7 @@ Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class Segmenter:
-    """One model, ready to look at photographs."""
+    """One model, ready to predict photographs."""
 
     def __init__(self, card: ModelCard, run: Run) -> None:
         self.card = card

@@ -1,4 +1,4 @@
-"""From the graph's centre lines to smooth ones that go on straight to the mask's end.
+"""From the graph's centre lines to smooth ones that continue straight to the mask's end.
 
 Left to others: the graph (`centre_lines`).
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from model.inference.centre_lines import Edge
 from model.inference.skeleton import Float, Index, expand
 
-_SMOOTH_PX = 5  # and at least the crack's width: longer windows cut bends, shorter ones leave the outline's stairs
+_SMOOTH_PX = 5  # and at least the crack's width: longer windows cut bends, shorter ones keep the outline's steps
 _IN_FULL = 0.85  # of how far the crack's edge is half a width on: a line before its bend
 
 

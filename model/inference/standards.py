@@ -1,4 +1,4 @@
-"""Cracks by the bands of a named standard; the standards' tables are in `standards.toml`, each with its source.
+"""Sorts cracks into the bands of a named standard; the tables are in `standards.toml`, each with its source.
 
 Left to others: a crack's figures (`findings`), colours (`width_overlay`).
 """
@@ -42,7 +42,7 @@ class Standard:
         }
 
     def band(self, told: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The band of a crack with these properties, in mm; None where its width can't be told that well."""
+        """The band of a crack with these properties, in mm; None if its width isn't known that well."""
         rank = self.bands.rank(told)
         if rank is None:
             return None

@@ -6,7 +6,7 @@ A stream of some kilobytes can hold thousands of pictures, and can say that it i
 import struct
 from collections.abc import Iterator
 
-MAX_UNITS = 2**16  # of a stream; a picture of a hundred megapixels has some hundreds
+MAX_UNITS = 2**16  # of a stream; a picture of a hundred megapixels has a few hundred
 
 _HEVC_PARAMETERS = (32, 33, 34)  # VPS, SPS, PPS
 _HEVC_SPS = 33

@@ -1,4 +1,4 @@
-"""How large things are on the surface that a photograph shows, by what its client asked for: given, by the camera, by markers.
+"""The scale of the surface that a photograph shows, from where the client asked for it: given, by the camera, by markers.
 
 Left to others: each of the three (`options`, `camera`, `markers`).
 """

@@ -78,7 +78,7 @@ class Grid:
                     band[:, left : left + self.columns.size] += prob_hw * weights
             band *= row_weights[index][:, None]
             band[: len(shared_with_next)] += shared_with_next
-            # NaN, or what overshoots, would wrap round to "no crack" below.
+            # NaN, or values out of range, would wrap round to "no crack" below.
             if not (band.min() >= -PROBABILITY_TOLERANCE and band.max() <= 1 + PROBABILITY_TOLERANCE):
                 raise ValueError(f"The network gave {band.min()} to {band.max()}, expected probabilities from 0 to 1.")
             is_last = index == len(tops) - 1

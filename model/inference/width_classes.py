@@ -1,4 +1,4 @@
-"""Cracks by how wide they are: classes for colours, layers and histograms. No grading: that is a standard's (`standards`)."""
+"""Classes of crack widths, for colours, layers and histograms. They don't grade: standards do that (`standards`)."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-# What inspectors of concrete decide on, and those of pavements (FHWA-HRT-13-092, section 1).
+# The limits by which inspectors of concrete, and of pavements (FHWA-HRT-13-092, section 1), decide.
 _CONCRETE_MM, _PAVEMENT_MM = (0.1, 0.2, 0.3, 0.4), (1.0, 3.0, 6.0, 19.0)
 _BOUNDS = {"mm": _CONCRETE_MM + _PAVEMENT_MM, "px": (3.0, 4.0, 6.0, 10.0, 20.0)}
 _N_ERRORS = 2  # standard errors of a width between it and a limit, for its band to be certain
@@ -79,4 +79,4 @@ def width_class(properties: Mapping[str, Any]) -> WidthClass:
     return classes(unit)[rank]
 
 
-BY_WIDTH = Bands("p95", _CONCRETE_MM, _names(_CONCRETE_MM, "mm"))  # as many as a photograph's colours can tell
+BY_WIDTH = Bands("p95", _CONCRETE_MM, _names(_CONCRETE_MM, "mm"))  # as many as people can tell apart by colour in a photograph

@@ -30,7 +30,7 @@ _BAR_SHARE = 0.25  # of the photograph's width, at most
 
 @dataclass(frozen=True)
 class Legend:
-    """What is said below the photograph.
+    """The legend below the photograph.
 
     Attributes:
         title: what the classes are.

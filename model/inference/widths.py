@@ -1,4 +1,4 @@
-"""How wide cracks are, from what is seen across them: at half of the darkness, without the photograph's blur.
+"""How wide cracks are, from the brightness across them: at half of the darkness, without the photograph's blur.
 
 Where the photograph shows no clear darkness, the width is the mask's at even probability, less what that is too wide.
 Left to others: what is seen across them (`profiles`).
@@ -50,7 +50,7 @@ def resolve(profiles: Profiles, crack: Index, n_cracks: int) -> Widths:
     (usual_px,) = quantiles(dark_px[is_clear], crack[is_clear], n_cracks, 0.5)
     ratio = np.interp(steepness, steep, bar)
     blur_px = usual_px / np.interp(ratio, bar, seen)
-    is_wide = ratio >= _LEAST_BLURS  # else blur and width can't be told apart, and it is narrower than it is seen
+    is_wide = ratio >= _LEAST_BLURS  # otherwise blur and width can't be separated, and it is narrower than it appears
     limit_px = np.where(is_wide, _LEAST_BLURS * blur_px, usual_px)
     blur_there_px = blur_px[crack]
     bar_px = np.where(is_wide[crack], blur_there_px * np.interp(dark_px / blur_there_px, seen, bar), 0)
