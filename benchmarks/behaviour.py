@@ -102,7 +102,7 @@ def main() -> None:
         highest = load(small, concurrency=16, seconds=options.seconds)
         at_80 = paced(small, per_second=0.8 * highest.per_second, seconds=options.seconds)
         print(
-            f"at 80% of the highest throughput ({highest.per_second:.1f} a second), at random moments: by status {at_80.codes}"
+            f"at 80% of the highest throughput ({highest.per_second:.1f} per second), random moments: by status {at_80.codes}"
         )
         print(f"  p50 {at_80.p50_ms:.0f} ms, {at_80.p50_ms / idle.p50_ms:.1f} times idle")
         print(f"  p95 {at_80.p95_ms:.0f} ms, {at_80.p95_ms / idle.p95_ms:.1f} times idle")

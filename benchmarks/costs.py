@@ -150,7 +150,7 @@ def main() -> None:
             for megapixels in options.megapixels:
                 print(predictions(url, megapixels, options.seconds), flush=True)
             print(f"\nSeries: {n_series(behind.metrics_url)} of TorchServe, {n_series(url)} of the sidecar.\n")
-    print("| photographs in the store | saves a second | processor ms of one |\n|" + "---|" * 3)
+    print("| photographs in the store | saves per second | processor ms of each |\n|" + "---|" * 3)
     for n_known in N_KNOWN:
         print(labels(n_known, N_SAVED), flush=True)
 

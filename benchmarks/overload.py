@@ -60,7 +60,7 @@ def main() -> None:
                 break
         after = load(request, concurrency=1, seconds=5)
     third = max(1, len(memory) // 3)
-    print(f"alone before: {before.per_second:.1f} a second, p50 {before.p50_ms:.0f} ms")
+    print(f"alone before: {before.per_second:.1f} per second, p50 {before.p50_ms:.0f} ms")
     print(f"{during.concurrency} connections for {during.seconds:.0f} s: by status {during.codes}, p99 {during.p99_ms:.0f} ms")
     print(f"memory: {sum(memory[:third]) / third:.0f} MB in the first third, {sum(memory[-third:]) / third:.0f} in the last")
     print(f"normal latency {answered - ended:.1f} s after; alone again p50 {after.p50_ms:.0f} ms")

@@ -106,12 +106,12 @@ def ask_each(contender: Contender, image: bytes, concurrencies: Sequence[int], s
 
 
 def sweep(backend: Backend, seconds: float) -> None:
-    """Measure each peer with several settings; the table and the best of each, by answers a second at 4 and 16, are kept."""
+    """Measure each peer with several settings; the table and the best of each, by answers per second at 4 and 16, are kept."""
     n = n_usable_cores()
     candidates = [Settings(n, 1, 1), Settings(n + 1, 1, 1), Settings(1, n, 1), Settings(1, 1, n)]
     best: dict[str, Settings] = {}
     lines = [
-        "| peer | processes x photographs at a time x threads | p50 ms at 1 | answers a second at 4 | at 16 |",
+        "| peer | processes x photographs at a time x threads | p50 ms at 1 | answers per second at 4 | at 16 |",
         "|---|---|---|---|---|",
     ]
     jobs = [(FASTAPI, PYTORCH), *((peer, backend) for peer in PEERS)]
@@ -177,10 +177,10 @@ def measure(
 
 def to_markdown(limits: Limits, loads: Loads, masks: Mapping[Backend, NDArray[np.uint8]]) -> str:
     """Medians over the rounds; the ratio is to the limit of the same backend, round by round."""
-    lines = [f"Limit, {backend}: {_spread(rates)} answers a second." for backend, rates in limits.items()]
+    lines = [f"Limit, {backend}: {_spread(rates)} answers per second." for backend, rates in limits.items()]
     lines += [
         "",
-        "| contender | concurrency | answers a second | of the limit | p50 ms | p95 ms | p99 ms | generator's cores |",
+        "| contender | concurrency | answers per second | of the limit | p50 ms | p95 ms | p99 ms | generator's cores |",
     ]
     lines += ["|---|---|---|---|---|---|---|---|"]
     for (name, backend), by_concurrency in loads.items():
@@ -202,7 +202,7 @@ def _spread(rates: Sequence[float]) -> str:
 
 
 def draw(limits: Limits, loads: Loads, path: Path) -> None:
-    """Answers a second at the middle concurrency, a bar a contender, with each backend's limit as a line."""
+    """Answers per second at the middle concurrency, a bar for each contender, with each backend's limit as a line."""
     names = sorted(loads, key=lambda key: statistics.median(one.per_second for one in loads[key][_middle(loads[key])]))
     figure, axes = plt.subplots(figsize=(9, 0.42 * len(names) + 1.2), layout="constrained")
     colours = {backend: f"C{index}" for index, backend in enumerate(dict.fromkeys(backend for _, backend in loads))}
@@ -214,7 +214,7 @@ def draw(limits: Limits, loads: Loads, path: Path) -> None:
     for backend, rates in limits.items():
         axes.axvline(statistics.median(rates), color=colours[backend], linestyle="--", label=f"limit, {backend}")
     axes.set_yticks(range(len(names)), [f"{name}, {backend}" for name, backend in names])
-    axes.set_xlabel(f"answers a second at concurrency {_middle(loads[names[0]])}")
+    axes.set_xlabel(f"answers per second at concurrency {_middle(loads[names[0]])}")
     axes.legend(loc="lower right")
     figure.savefig(path)
 

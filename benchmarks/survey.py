@@ -1,4 +1,4 @@
-"""How near a survey (`crack survey`) comes to its limit, in photographs a second, all on one machine.
+"""How near a survey (`crack survey`) comes to its limit, in photographs per second, all on one machine.
 
 By http: beside a client that asks the same of the same photographs and throws the answers away, so that the survey's own work
 (decoding, overlays, thumbnails, the disk) takes processors from the servers. By local or ray: beside the inference core in as
@@ -110,7 +110,7 @@ def first_ones(paths: Sequence[Path], work: Path, n: int) -> Path:
 def compare_local(folder: Path, work: Path, options: argparse.Namespace) -> None:
     paths = sorted(folder.iterdir())
     few = first_ones(paths, work, options.concurrency)
-    print("| photographs a second | the core alone | survey | ratio | ms of processor each | survey | ratio | its start, s |")
+    print("| photographs per second | the core alone | survey | ratio | ms of processor each | survey | ratio | its start, s |")
     print(f"|{'---|' * 8}")
     for number in range(options.rounds):
         core = core_alone(paths, options.backend, options.concurrency)
@@ -166,7 +166,7 @@ def main() -> None:
                 rates.append((limit.per_second, (options.n - options.concurrency) / (whole_s - start_s), start_s))
                 if set(limit.codes) != {200}:
                     raise RuntimeError(f"Expected 200 for each photograph, found {limit.codes}.")
-    print("| photographs a second | servers alone | survey | ratio | its start, s |\n|---|---|---|---|---|")
+    print("| photographs per second | servers alone | survey | ratio | its start, s |\n|---|---|---|---|---|")
     for number, (most, rate, start_s) in enumerate(rates, 1):
         print(f"| round {number} | {most:.1f} | {rate:.1f} | {rate / most:.2f} | {start_s:.1f} |")
     print(f"\nMedian ratio: {statistics.median(rate / most for most, rate, _ in rates):.2f}")
