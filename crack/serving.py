@@ -1,13 +1,42 @@
-"""Which archive of a model store is served. Retraining writes it (`retrain.rollover`); whoever loads a model reads it here."""
+"""Which archives of a model store are served: `serving.json`. A retraining writes it at the moment at which its model counts
+(`retrain.rollover`); whoever loads a model, or tells since when it has been served, reads it here.
+"""
 
 import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
+
+from crack.files import write_whole
 
 RELEASED = "crack.mar"  # in git; never removed
 STATE_FILE = "serving.json"
 
 
-def served(model_store: Path) -> str:
-    """The archive's name: of the last one that a retraining put into production, or else of the released one."""
-    state = model_store / STATE_FILE
-    return str(json.loads(state.read_text())["default"]) if state.is_file() else RELEASED
+@dataclass(frozen=True)
+class Serving:
+    """The names of archives in the model store: the served one, and the one before it."""
+
+    default: str = RELEASED
+    previous: str | None = None
+
+    @classmethod
+    def read(cls, model_store: Path) -> Self:
+        """Before the first retraining, the released one. Raises ValueError if the file is none of ours; OSError."""
+        path = model_store / STATE_FILE
+        if not path.is_file():
+            return cls()
+        try:
+            told = cls(**json.loads(path.read_text()))
+            if not (isinstance(told.default, str) and isinstance(told.previous, str | None)):
+                raise TypeError("a name is no text")
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f'{path} cannot be read ({error}): expected {{"default": "{RELEASED}", "previous": null}}, or names of other '
+                "archives there. Remove it, and the released model is served."
+            ) from error
+        return told
+
+    def write(self, model_store: Path) -> None:
+        """Replaces the file in one step; returns when it would survive a power cut."""
+        write_whole(model_store / STATE_FILE, json.dumps(asdict(self)).encode())

@@ -27,7 +27,7 @@ import psutil
 
 from crack.instance import instance_number, of_instance
 from crack.processes import how_it_ended
-from crack.serving import STATE_FILE, served
+from crack.serving import STATE_FILE, Serving
 from crack.shipped import shipped
 from crack.temporary import OwnFolder
 from crack.torchserve import MODEL_NAME, TorchServe, TorchServeError, Version, model_url, predictions_url
@@ -260,7 +260,7 @@ def _end_with_parent() -> None:
 
 def _promoted(model_store: Path) -> dict[str, str]:
     """The setting that loads, in place of the released archive, the last one that a retraining put into production."""
-    name = served(model_store)
+    name = Serving.read(model_store).default
     if name == RELEASED.name:
         return {}
     if not (model_store / name).is_file():

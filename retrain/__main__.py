@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crack.serving import Serving
 from crack.shipped import shipped
 from crack.stores.jobs import Job, Jobs
 from model import checkpoint
@@ -16,7 +17,7 @@ from model.params import read_params
 from model.synthetic import draw_surface
 from retrain.cycle import N_GOLDEN, BusyError, Outcome, alone, retrain
 from retrain.replicas import ModelServer, RollOverError
-from retrain.rollover import Serving, read_card, roll_back, served_versions, settle
+from retrain.rollover import read_card, roll_back, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
 from retrain.tracking import Tracking, adopt

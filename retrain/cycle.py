@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-from crack.serving import RELEASED
+from crack.serving import RELEASED, Serving
 from crack.stores.jobs import Jobs
 from crack.stores.states import JobState
 from export.archive import content_hash
@@ -26,7 +26,7 @@ from model.inference.card import ModelCard
 from model.params import Params
 from retrain import stages
 from retrain.replicas import ModelServer, RollOverError
-from retrain.rollover import Serving, read_card, roll_over, served_versions, settle
+from retrain.rollover import read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt

@@ -7,21 +7,19 @@ them before that moment, and what fails at one is taken back at all. Left to oth
 and which archive deserves it (`retrain.judge`).
 """
 
-import json
 import logging
 import shutil
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crack.files import whole, write_whole
-from crack.serving import RELEASED, STATE_FILE
+from crack.files import whole
+from crack.serving import Serving
 from export.archive import content_hash
 from model.checkpoint import REFERENCE
 from model.inference import card, runtime
@@ -31,26 +29,9 @@ from retrain.replicas import PROMOTED, ModelServer, Replica, RollOverError
 
 logger = logging.getLogger("retrain.rollover")
 
-# Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
 LONGEST_WAIT_S = 600.0  # of a request: a worker is overdue long before
+# Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
 LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on photographs, 9 where one had hardly learned
-
-
-@dataclass(frozen=True)
-class Serving:
-    """The names of archives in the model store: the served one, and the one before it."""
-
-    default: str = RELEASED
-    previous: str | None = None
-
-    @classmethod
-    def read(cls, model_store: Path) -> "Serving":
-        path = model_store / STATE_FILE
-        return cls(**json.loads(path.read_text())) if path.is_file() else cls()
-
-    def write(self, model_store: Path) -> None:
-        """Replaces the file in one step; returns when it would survive a power cut."""
-        write_whole(model_store / STATE_FILE, json.dumps(asdict(self)).encode())
 
 
 def roll_over(

@@ -22,7 +22,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 
 from crack.files import write_whole
 from crack.neighbours import ask_without_proxy
-from crack.serving import served
+from crack.serving import Serving
 from crack.stores.states import JobState
 from model.inference.card import ModelCard
 from retrain.rollover import read_card, served_versions
@@ -186,7 +186,7 @@ def introduce(tracking: Tracking, model_store: Path) -> bool:
     version, previous = served_versions(model_store)
     has_it = tracking.has(version)
     if has_it is False:
-        return adopt(tracking, model_store / served(model_store), previous)
+        return adopt(tracking, model_store / Serving.read(model_store).default, previous)
     return bool(has_it)
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from crack.serving import STATE_FILE
 from crack.stores.states import State
 from model.inference.card import FILE_NAME, ModelCard
 from sidecar.feedback import FeedbackStore
@@ -24,7 +25,6 @@ from sidecar.predictor import Served
 logger = logging.getLogger("sidecar.metrics")
 
 BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-SERVING_FILE = "serving.json"  # it is written at a promotion or a rollback
 
 
 class Metrics:
@@ -111,7 +111,7 @@ class _ServedCollector(Collector):
 
 def _since_and_reference(model_store: Path, archive: str) -> tuple[float, dict[str, dict[str, float]]]:
     """Both are empty if the sidecar does not see TorchServe's model store."""
-    serving = model_store / SERVING_FILE
+    serving = model_store / STATE_FILE  # written at a promotion or a rollback
     try:
         since = os.path.getmtime(serving if serving.is_file() else model_store / archive)
         with zipfile.ZipFile(model_store / archive) as packed:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from urllib3.util import parse_url
 
 from crack.instance import of_instance
-from crack.serving import served
+from crack.serving import Serving
 from inspection.rows import Status
 from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
@@ -83,7 +83,7 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
         )
     source = Path(chosen.sources[0]).resolve()
     out = chosen.out.resolve() if chosen.out else source.with_name(f"{source.stem}-cracks")
-    archive = chosen.archive or model_store / served(model_store)
+    archive = chosen.archive or model_store / Serving.read(model_store).default
     return run(source, out, archive, chosen.concurrency or default_n(), chosen.backend, options.threshold)
 
 
@@ -172,7 +172,7 @@ def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, sto
     if chosen.engine not in ("local", "ray"):
         key = chosen.key_file.read_text(encoding="utf-8-sig").strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
         return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
-    archive = chosen.archive or model_store / served(model_store)
+    archive = chosen.archive or model_store / Serving.read(model_store).default
     if chosen.engine == "ray":
         try:
             from survey.engines.ray import RayEngine

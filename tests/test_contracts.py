@@ -15,6 +15,7 @@ CONTRACTS = {
     "whether a worker can predict": (r"^READY$", "crack/torchserve.py"),
     "addresses": (r"^/predictions|^/models|set-default", "crack/torchserve.py"),
     "what the management tells": (r"^(modelUrl|jobQueueStatus|pendingRequests)$", "crack/torchserve.py"),
+    "what is served": (r"^serving\.json$", "crack/serving.py"),
 }
 
 
@@ -34,7 +35,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("contract", CONTRACTS)
-def test_each_of_torchserves_words_is_written_in_one_module(contract: str) -> None:
+def test_each_contract_is_written_in_one_module(contract: str) -> None:
     pattern, module = CONTRACTS[contract]
     found = {
         str(path.relative_to(REPOSITORY))

@@ -18,6 +18,7 @@ import yaml
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 
+from crack.serving import Serving
 from export.build import export
 from handler.serve import Server
 from model import train
@@ -25,7 +26,7 @@ from model.params import read_params
 from model.synthetic import draw_surface, write_data_set
 from retrain.replicas import PROMOTED as PROMOTED_ARCHIVE
 from retrain.replicas import ModelServer, Replica
-from retrain.rollover import Serving, read_card, settle
+from retrain.rollover import read_card, settle
 from retrain.verdict import Verdict
 from tests.conftest import ROOT, start_server
 from tests.photographs import png

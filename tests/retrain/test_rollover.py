@@ -21,11 +21,12 @@ import psutil
 import pytest
 import requests
 
+from crack.serving import Serving
 from export.archive import content_hash, write_archive
 from handler.serve import Server
 from model.synthetic import draw_surface
 from retrain.replicas import ModelServer, RollOverError
-from retrain.rollover import Serving, read_card, roll_back, roll_over, settle
+from retrain.rollover import read_card, roll_back, roll_over, settle
 from tests.conftest import ARCHIVE, start_server
 from tests.photographs import jpeg
 from tests.ports import free_ports
