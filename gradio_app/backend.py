@@ -151,11 +151,15 @@ class Backend:
             raise BackendError(
                 f"The server at {self._url} does not answer. Is it running? Try again, or ask whoever runs it."
             ) from error
-        if answer.ok:
+        if answer.ok and headers.REQUEST_ID in answer.headers:
             return answer
+        if answer.ok:
+            raise BackendError(
+                f"The server at {self._url} answers, but not as a sidecar does. BACKEND_URL must name a sidecar."
+            )
         try:
             message = str(answer.json()["message"])
-        except (requests.JSONDecodeError, KeyError):
+        except (requests.JSONDecodeError, KeyError, TypeError):
             message = f"The server answered with status {answer.status_code}."
         wait = answer.headers.get("Retry-After", "")
         is_busy = answer.status_code in BUSY

@@ -8,6 +8,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -223,8 +224,9 @@ class Page:
 
     def _kept(self, content: bytes, suffix: str) -> Path:
         for former in self.folder.iterdir():
-            if time.time() - former.stat().st_mtime > KEPT_S:
-                former.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # somebody else's request has removed it meanwhile
+                if time.time() - former.stat().st_mtime > KEPT_S:
+                    former.unlink()
         path = self.folder / f"{uuid.uuid4().hex}{suffix}"
         path.write_bytes(content)
         return path
@@ -376,4 +378,7 @@ def _told(act: Callable[[], Any]) -> dict[str, Any]:
         logger.warning("%s%s", error, f" ({error.__cause__!r})" if error.__cause__ else "")
         more = {name: value for name in ("retry_after_s", "status") if (value := getattr(error, name, None))}
         return {"ok": False, "text": str(error), **more}
+    except OSError as error:
+        logger.error("a file cannot be kept: %s", error)
+        return {"ok": False, "text": f"The page cannot keep files ({error.strerror}). Ask whoever runs it to make room."}
     return {"ok": True, "text": found} if isinstance(found, str) else {"ok": True, "text": "", **found}

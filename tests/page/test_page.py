@@ -71,3 +71,12 @@ def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, 
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:
     answer = Page(Backend("http://127.0.0.1:9"), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
     assert answer == {"ok": False, "text": "That file was not uploaded here. Drop the photograph again."}
+
+
+def test_where_nothing_can_be_kept_the_reason_is_told(tmp_path: Path) -> None:
+    with closing(Page(Backend("http://127.0.0.1:9"), tmp_path / "gone")) as page:
+        answer = page.pack_photographs([])
+    assert answer == {
+        "ok": False,
+        "text": "The page cannot keep files (No such file or directory). Ask whoever runs it to make room.",
+    }
