@@ -119,12 +119,10 @@ class TorchServe:
 
     async def default(self) -> Version:
         """The version that answers clients which name none."""
-        (version,) = await self._versions(MODEL_NAME)
-        return version
+        return await self._version(MODEL_NAME)
 
     async def version(self, name: str) -> Version:
-        (version,) = await self._versions(MODEL_NAME, name)
-        return version
+        return await self._version(MODEL_NAME, name)
 
     async def versions(self) -> list[Version]:
         """All that are loaded."""
@@ -144,6 +142,12 @@ class TorchServe:
     async def forget(self, name: str) -> None:
         """Unload another model than ours, with all its versions."""
         await self._manage("DELETE", _LOADING_TIMEOUT, name)
+
+    async def _version(self, *path: str) -> Version:
+        found = await self._versions(*path)
+        if len(found) != 1:
+            raise TorchServeError(f"{self._management_url} tells of {len(found)} versions where one was asked for")
+        return found[0]
 
     async def _versions(self, *path: str) -> list[Version]:
         answer = await self._manage("GET", self._patience, *path)

@@ -56,6 +56,8 @@ class Predictor:
             raise _unavailable("The model server does not answer", error) from error
         if answer.status != 200 and not _is_own_error(answer):
             raise _translated(answer.status)
+        if answer.status == 200 and headers.RATIO not in answer.headers:
+            raise _unavailable("What answers where the model server should be is none of ours")
         prediction = Prediction.of(answer)
         if answer.status == 200 and replace(options, quality=Quality.NORMAL) == _PROBABILITY:
             self._kept.add(await digest_aside(image), prediction)
