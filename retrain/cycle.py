@@ -213,12 +213,7 @@ def _run(
         "labels": snapshot.digest,
         "reason": verdict.reason,
     }
-    tracking = Tracking(settings.mlflow_url, folder)
-    if tracking.has(read_card(champion_copy).version) is False:
-        adopt(tracking, champion_copy, None)
-    if not _record(tracking, folder, verdict, snapshot, seconds, tags, archive_hash):
-        summary += " MLflow was away: the record waits for the next retraining."
-    tracking.name_served(*served_versions(settings.model_store))
+    summary += record(settings, folder, verdict, snapshot, seconds, tags, archive_hash)
     return Result(outcome, summary, _table(verdict, seconds["all"], folder / stages.REPORT)), snapshot.n_labels
 
 
@@ -243,7 +238,29 @@ def golden_photographs(settings: Settings, params: Params) -> list[bytes]:
     return [pair.image_path.read_bytes() for pair in gate[:N_GOLDEN]]
 
 
-def _record(
+def record(
+    settings: Settings,
+    folder: Path,
+    verdict: Verdict,
+    snapshot: Snapshot,
+    seconds: dict[str, float],
+    tags: dict[str, str],
+    archive_hash: str | None,
+) -> str:
+    """Record a retraining in MLflow; a sentence if it has not got all. Nothing is raised: what is served was decided before."""
+    try:
+        tracking = Tracking(settings.mlflow_url, folder)
+        champion = folder / stages.CHAMPION
+        if tracking.has(read_card(champion).version) is False:
+            adopt(tracking, champion, None)
+        is_there = _is_recorded(tracking, folder, verdict, snapshot, seconds, tags, archive_hash)
+        tracking.name_served(*served_versions(settings.model_store))
+    except (OSError, RollOverError, ValueError) as error:
+        return f" It is not recorded in MLflow: {error}."
+    return "" if is_there else " MLflow was away: the record waits for the next retraining."
+
+
+def _is_recorded(
     tracking: Tracking,
     folder: Path,
     verdict: Verdict,

@@ -112,7 +112,7 @@ class Tracking:
         """
         try:
             for alias, version in ((CHAMPION, champion), (PREVIOUS, previous)):
-                numbers = [int(found.version) for found in self._registered() if found.tags[VERSION_TAG] == version]
+                numbers = [int(found.version) for found in self._registered() if found.tags.get(VERSION_TAG) == version]
                 if numbers:
                     self._client.set_registered_model_alias(NAME, alias, str(max(numbers)))
         except MlflowException as error:
@@ -121,7 +121,7 @@ class Tracking:
     def has(self, version: str) -> bool | None:
         """Whether MLflow has a model of this version; None if MLflow is away."""
         try:
-            return any(found.tags[VERSION_TAG] == version for found in self._registered())
+            return any(found.tags.get(VERSION_TAG) == version for found in self._registered())
         except MlflowException as error:
             logger.warning("MLflow at %s does not answer (%s)", self._url, _first_line(error))
             return None
@@ -164,6 +164,7 @@ class Tracking:
         return False
 
     def _registered(self) -> Iterable[ModelVersion]:
+        """Also those that somebody registered by hand, without our tags."""
         return self._client.search_model_versions(f"name = '{NAME}'", max_results=1000)
 
     def _register(self, run: str, card: ModelCard) -> str:
@@ -227,4 +228,4 @@ def _flat(values: Mapping[str, Any], prefix: str = "", separator: str = ".") -> 
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200]
+    return (str(error).strip() or repr(error)).splitlines()[0][:200]

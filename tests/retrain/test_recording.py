@@ -1,0 +1,47 @@
+"""What MLflow is told, and what becomes of a retraining if it can't be: nothing, as what is served was decided before."""
+
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from retrain.cycle import record
+from retrain.settings import Settings
+from retrain.snapshot import Snapshot
+from retrain.stages import CHAMPION
+from retrain.tracking import Tracking
+from retrain.verdict import Verdict
+from tests.conftest import ARCHIVE
+
+VERDICT = Verdict("1", "2", (), {}, {})
+
+
+def settings(folder: Path) -> Settings:
+    own = {"RETRAIN_WORKSPACE": str(folder), "MODEL_STORE": str(ARCHIVE.parent), "RETRAIN_METRICS_PORT": "8083"}
+    return Settings.from_environment(
+        {f"CRACK_{name}": value for name, value in own.items()} | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    )
+
+
+def test_a_record_that_cannot_be_kept_is_told_and_fails_nothing(tmp_path: Path) -> None:
+    (tmp_path / CHAMPION).symlink_to(ARCHIVE)
+    (tmp_path / "unrecorded").write_text("in the way of a folder")
+    said = record(settings(tmp_path), tmp_path, VERDICT, Snapshot(0, 0, ""), {}, {}, None)
+    assert said.startswith(" It is not recorded in MLflow: ")
+    assert "unrecorded" in said
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Tracking:
+    """Records among which somebody registered a model by hand."""
+    url = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(tracking_uri=url, registry_uri=url)
+    client.create_registered_model("crack")
+    client.create_model_version("crack", f"file://{tmp_path}/by-hand")
+    return Tracking(url, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+def test_a_model_that_somebody_registered_by_hand_is_none_of_ours(by_hand: Tracking) -> None:
+    by_hand.name_served("20260101-000000", None)
+    assert by_hand.has("20260101-000000") is False
