@@ -39,6 +39,14 @@ def whole(path: Path, mode: int | None = None, incoming: Path | None = None) -> 
     sync(path.parent)
 
 
+def take_place(incoming: Path, path: Path) -> None:
+    """Put a finished file, written by another program, in the place of what was at `path`, as `whole` does. Raises OSError."""
+    with incoming.open("rb") as file:
+        os.fsync(file.fileno())
+    incoming.replace(path)
+    sync(path.parent)
+
+
 def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
     """As `whole` does."""
     with whole(path, mode) as file:

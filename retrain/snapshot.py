@@ -16,6 +16,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from crack.files import write_whole
 from crack.stores import feedback
 from crack.stores.database import Database
 from crack.stores.tables import SQLITE_FILES, Part
@@ -86,7 +87,7 @@ def take_snapshot(
     learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
-    (building / LEARNED_FILE).write_text(json.dumps(sorted(learned)) + "\n")
+    write_whole(building / LEARNED_FILE, json.dumps(sorted(learned)).encode() + b"\n")
     with (building / FEEDBACK / "split.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["image", "mask", "split", "group"])
@@ -97,7 +98,7 @@ def take_snapshot(
     digest = hashlib.sha256("\n".join(f"{label.image_file} {label.mask_file}" for label in labels).encode()).hexdigest()
     found = Snapshot(len(labels), len(held_out), digest)
     # Written last: with it, the snapshot is whole.
-    (building / FACTS_FILE).write_text(json.dumps(asdict(found)) + "\n")
+    write_whole(building / FACTS_FILE, json.dumps(asdict(found)).encode() + b"\n")
     _replace(out_dir, building)
     return found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crack.files import whole, write_whole
+from crack.files import take_place, whole, write_whole
 from tests.test_imports import sources
 
 
@@ -41,6 +41,19 @@ def test_rights_that_are_asked_for_are_given_whatever_the_umask(tmp_path: Path, 
         os.umask(former)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o640
     assert stat.S_IMODE((tmp_path / "other").stat().st_mode) == 0o666 & ~mask
+
+
+def test_what_another_program_wrote_is_on_disk_before_it_takes_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made").write_bytes(b"new")
+    (tmp_path / "mask.tif").write_bytes(b"former")
+    seen: list[tuple[str, bytes]] = []
+
+    def noted(descriptor: int) -> None:
+        seen.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "mask.tif").read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    take_place(tmp_path / "made", tmp_path / "mask.tif")
+    assert seen == [(str(tmp_path / "made"), b"former"), (str(tmp_path), b"new")]
 
 
 def test_nobody_else_brings_files_to_disk() -> None:

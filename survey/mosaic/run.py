@@ -15,6 +15,7 @@ import rasterio
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from crack.files import take_place, whole
 from model.inference.errors import RequestError
 from model.inference.runtime import AUTO
 from model.inference.segmenter import threshold_level
@@ -117,7 +118,7 @@ def _find(raster: Raster, out: Path, processes: Processes, asked: dict[str, Any]
             passes.close()
     figures = write_cracks(join(parts), raster, asked["model_version"], unfinished)
     for name in (MASK, PACKAGE, GEOJSON):
-        (unfinished / name).replace(out / name)
+        take_place(unfinished / name, out / name)  # on disk before mosaic.json says that they are there
     return {
         "asked": asked,
         "n_cracks": len(figures),
@@ -179,9 +180,8 @@ def _read(out: Path) -> dict[str, Any]:
 
 
 def _write(out: Path, told: dict[str, Any]) -> None:
-    incoming = out / _UNFINISHED / STATE
-    incoming.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    incoming.replace(out / STATE)
+    with whole(out / STATE, incoming=out / _UNFINISHED / STATE) as file:
+        file.write(json.dumps(told, indent=2).encode() + b"\n")
 
 
 def _check_asked(out: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:
