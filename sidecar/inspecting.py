@@ -69,12 +69,8 @@ def look_again(
     return facts, None if mask_hw is None else mask_png(mask_hw)
 
 
-def photograph_id(image: bytes) -> str:
-    return hashlib.sha256(image).hexdigest()
-
-
-def new(inspection_id: str, name: str, image: bytes, options: Options, prediction: Prediction, looked: Looked) -> Kept:
-    """A photograph as it is kept first; what its scale is follows `options`."""
+def new(inspection_id: str, photograph_id: str, name: str, options: Options, prediction: Prediction, looked: Looked) -> Kept:
+    """A photograph as it is kept first; what its scale is follows `options`. Its id is the `digest` of what was sent."""
     facts = dict(looked.facts)
     if options.mm_per_px is not None:
         facts["scale"] = given_scale(options.mm_per_px, "")
@@ -91,7 +87,7 @@ def new(inspection_id: str, name: str, image: bytes, options: Options, predictio
     )
     return Kept(
         inspection_id,
-        photograph_id(image),
+        photograph_id,
         Mark.UNSEEN,
         row,
         looked.taken,

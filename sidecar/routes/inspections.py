@@ -22,6 +22,7 @@ from sidecar.decoding import Decoding
 from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT
 from sidecar.forms import MAX_NAME_CHARACTERS, file, read_image, seen, texts
 from sidecar.inspections import Head, Inspection, InspectionStore, Kept
+from sidecar.kept import digest_aside
 from sidecar.keys import Caller
 from sidecar.look_alikes import read_look_alikes, read_zones
 from sidecar.multipart import read_form
@@ -136,7 +137,8 @@ def inspection_routes(
         name = fields.get("name", "")[:MAX_NAME_CHARACTERS].replace("/", "_") or _UNNAMED
         options = Options.parse({field: value for field, value in fields.items() if field != "response"})
         options = replace(options, response=Asked.PROBABILITY, summary=None)
-        known = await run_in_threadpool(store.find, inspection_id, inspecting.photograph_id(image))
+        photograph_id = await digest_aside(pieces)
+        known = await run_in_threadpool(store.find, inspection_id, photograph_id)
         if known is None:
             size_hw = await run_in_threadpool(read_size, image, limits)
             prediction = _answered(
@@ -147,7 +149,7 @@ def inspection_routes(
             )
             if not inspection.is_position_kept:
                 looked = replace(looked, taken=Taken())
-            found = inspecting.new(inspection_id, name, image, options, prediction, looked)
+            found = await run_in_threadpool(inspecting.new, inspection_id, photograph_id, name, options, prediction, looked)
             contents = {found.image_file: looked.stored, found.levels_file: prediction.body}
             known = await run_in_threadpool(store.add, found, contents, caller.name)
         return _whole(known, response)
