@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from typing import Any, cast
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
@@ -172,7 +173,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         was_before_request = self._is_before_request
         self._n_unread += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._n_unread > MAX_HEAD_BYTES:
             self.end(400, "sent too long a head", f"The request's head has more than {MAX_HEAD_BYTES // 1024} KB.")
         elif was_before_request and not self._is_before_request:
@@ -180,9 +182,40 @@ class Connection(HttpToolsProtocol):
         elif not self._is_before_request:  # a fast start must not allow a long pause later
             self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
 
+    def _parse(self, data: bytes) -> None:
+        """An offer to go on in another protocol, as Java's HttpClient makes with every request (`Upgrade: h2c`), is declined.
+        The parser drops the body behind such an offer, so the head is parsed again without it.
+        """
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    self.parser.feed_data(rest)
+                    return
+                except httptools.HttpParserUpgrade as stopped:
+                    if not self._is_offer():
+                        return
+                    rest = rest[stopped.args[0] :]
+                    head = self._head_without_offer()
+                    self.parser = httptools.HttpRequestParser(self)
+                    self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                    self.parser.feed_data(head)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _head_without_offer(self) -> bytes:
+        lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%s: %s" % (name, value) for name, value in self.headers if name != b"upgrade"]
+        return b"\r\n".join((*lines, b"", b""))
+
+    def _is_offer(self) -> bool:
+        """Whether the request that is being parsed asks for another protocol; CONNECT names no protocol."""
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
     def on_headers_complete(self) -> None:
         self._n_unread = 0
-        super().on_headers_complete()
+        if not self._is_offer():
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         self._n_unread = 0
@@ -190,7 +223,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._n_unread = 0
-        super().on_message_complete()
+        if not self._is_offer():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self.end(

@@ -22,7 +22,7 @@ from crack.refusals import error_body, error_headers, refusal
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]@/]+)(:\d+)?")
 _ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-ALLOWED_HEADERS = ("Authorization", "Content-Type", "If-Match")
+ALLOWED_METHODS = ("GET", "HEAD", "POST", "DELETE")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -58,8 +58,9 @@ class Doors:
         app.add_middleware(
             _Preflights,
             allow_origins=sorted(self.allowed_origins),
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=list(ALLOWED_HEADERS),
+            allow_methods=ALLOWED_METHODS,
+            allow_headers=["*"],  # what frameworks and tracing add to a page's own
+            allow_private_network=True,  # browsers ask, where a page of the internet is allowed at a server inside
             expose_headers=["*"],
         )
         app.add_middleware(Doorkeeper, doors=self)
@@ -69,7 +70,7 @@ class Doors:
         found = _HOST.fullmatch(host)
         if found is None:
             return False
-        name = found[1].strip("[]").lower()
+        name = found[1].strip("[]").rstrip(".").lower()
         return name == "localhost" or _is_address(name) or name in {urlsplit(url).hostname for url in self.public_origins}
 
     def lets_in(self, scheme: str, method: str, headers: Headers) -> bool:
@@ -102,11 +103,8 @@ class _Preflights(CORSMiddleware):
         answer = super().preflight_response(request_headers)
         if answer.status_code == 200:
             return answer
-        asked = request_headers["access-control-request-method"], request_headers.get("access-control-request-headers", "")
-        message = (
-            f"A page may not ask with {' and '.join(filter(None, asked))!r}: expected {', '.join(self.allow_methods)}, with "
-            f"{', '.join(ALLOWED_HEADERS)} beside the usual headers."
-        )
+        asked = request_headers["access-control-request-method"]
+        message = f"A page may not ask with {asked!r}: expected {', '.join(self.allow_methods)}."
         headers = {name: value for name, value in answer.headers.items() if name not in ("content-length", "content-type")}
         return Response(error_body("parameter_invalid", message), 400, headers | error_headers(400))
 
@@ -159,11 +157,14 @@ class Doorkeeper:
         scope["headers"] = [(name, value) for name, value in headers.raw if not name.startswith(b"x-forwarded-")]
 
     def _see_prefix(self, scope: Scope) -> None:
-        """Make the path begin with the server's own prefix, as ASGI expects, whether or not a proxy removed it."""
-        path = str(scope["path"])
+        """Make the path begin with the server's own prefix, as ASGI expects, whether or not a proxy removed it, and without
+        needless slashes.
+        """
+        path = re.sub("/{2,}", "/", str(scope["path"]))
         passed_on = next((prefix for prefix in self._doors.prefixes if f"{path}/".startswith(f"{prefix}/")), "")
+        within = path.removeprefix(passed_on)
         scope["root_path"] = self._doors.root_path
-        scope["path"] = self._doors.root_path + path.removeprefix(passed_on)
+        scope["path"] = self._doors.root_path + (within.rstrip("/") or within)
 
 
 def _listed(environment: Mapping[str, str], name: str) -> list[str]:

@@ -28,7 +28,9 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = time.perf_counter()
+        started, method = time.perf_counter(), scope["method"]
+        if method == "HEAD":  # as what watches over servers asks; uvicorn sends no body of the answer
+            scope = {**scope, "method": "GET"}
         asked_id = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = asked_id if REQUEST_ID_FORM.fullmatch(asked_id) else str(uuid.uuid4())
         scope.setdefault("state", {})["request_id"] = request_id
@@ -54,7 +56,7 @@ class Envelope:
                 logging.DEBUG if route in _WATCHED and status < 400 else logging.INFO,
                 "request id=%s method=%s route=%s code=%d ms=%.1f model=%s",
                 request_id,
-                scope["method"],
+                method,
                 route,
                 status,
                 1000 * seconds,

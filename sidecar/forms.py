@@ -12,7 +12,7 @@ from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import EXPECTED
 from model.inference.photograph import MEGABYTE
 from sidecar.labels import Verdict
-from sidecar.multipart import File, Form, read_form
+from sidecar.multipart import File, Form, check_coding, read_form
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # for the fields and a mask beside the largest photograph
 MAX_FIELD_CHARACTERS = 2000
@@ -20,6 +20,7 @@ MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
 _LISTS = ("look_alikes", "zones")
 MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
+_HEAD_BYTES = 512  # the head of every picture holds zeros
 
 
 async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
@@ -32,18 +33,44 @@ async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
     fields = dict(request.query_params)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         form = await read_form(request, max_files=1)
-        image, name = file(form, "image"), file_name(form, "image")
-        fields = {**fields, **({"name": name} if name else {}), **texts(form)}
-    else:
-        image = File()
-        async for piece in request.stream():
-            image.add(memoryview(piece))
+        image, name = image_in(form), file_name(form, "image")
+        return image.pieces, {**fields, **({"name": name} if name else {}), **texts(form)}
+    check_coding(request)
+    image = File()
+    async for piece in request.stream():
+        image.add(memoryview(piece))
     if not image.pieces:
+        raise _no_image("no image")
+    head = bytes(image.pieces[0][:_HEAD_BYTES])
+    if head.startswith(b"--") and b"form-data" in head:
         raise RequestError(
-            ErrorCode.IMAGE_MISSING,
-            f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
+            ErrorCode.PARAMETER_INVALID,
+            "The body is a form, and its Content-Type does not say so. Let the client write that header itself.",
+        )
+    is_form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
+    if is_form and b"\0" not in head:  # curl's -d removes zeros and line ends
+        raise RequestError(
+            ErrorCode.PARAMETER_INVALID,
+            "The body is a form of texts, or a file that curl's -d has changed. With curl send -F image=@photo.jpg, or "
+            "--data-binary @photo.jpg.",
         )
     return image.pieces, fields
+
+
+def image_in(form: Form) -> File:
+    """The photograph in a form. Raises RequestError: IMAGE_MISSING; PARAMETER_INVALID where it came as text."""
+    image = file(form, "image")
+    if not image.pieces:
+        parts = ", ".join(repr(name) for name in form if name != "image")
+        raise _no_image(f"{parts}, but no image" if parts else "no image")
+    return image
+
+
+def _no_image(held: str) -> RequestError:
+    return RequestError(
+        ErrorCode.IMAGE_MISSING,
+        f"The request holds {held}. Send a photograph ({EXPECTED}) as the part 'image', or as the body itself.",
+    )
 
 
 def file(form: Form, name: str) -> File:

@@ -19,7 +19,7 @@ MAX_TEXT_BYTES = 2**20
 LEAST_PIECE_BYTES = 4096  # smaller ones are joined: an object for each would take more memory than its bytes
 # What some clients send for a name that isn't ASCII (RFC 5987), and the parser leaves out.
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*[\w-]+'[^;']*'([^;\s]*)", re.IGNORECASE)
-_FILES = (b"image/", b"application/octet-stream")  # others send a file without any name
+_TEXTS = (b"text/", b"application/json")  # what else has a type is a file, though some clients send it without any name
 
 
 @dataclass
@@ -47,13 +47,14 @@ Form = dict[str, File | str]
 
 
 async def read_form(request: Request, max_files: int) -> Form:
-    """Raises HTTPException where the body is no form, or one of too many parts; ClientDisconnect."""
+    """Raises HTTPException where the body is no form, or one of too many parts, or packed; ClientDisconnect."""
+    check_coding(request)
     kind, parameters = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
         async with request.form(max_fields=MAX_FIELDS) as texts:
             return {name: text for name, text in texts.items() if isinstance(text, str)}
     if b"boundary" not in parameters:
-        raise HTTPException(400, "Missing boundary in multipart.")
+        raise HTTPException(400, "Its Content-Type names no boundary. Let the client write that header itself.")
     parts = _Parts(max_files)
     try:
         parser = MultipartParser(
@@ -72,8 +73,19 @@ async def read_form(request: Request, max_files: int) -> Form:
             parser.write(piece)
         parser.finalize()
     except FormParserError as error:
-        raise HTTPException(400, "Invalid multipart data.") from error
+        raise HTTPException(
+            400, "It is no form in parts: expected the boundary that its Content-Type names, and lines that end with CR LF."
+        ) from error
+    if parts.is_within_one:
+        raise HTTPException(400, "The form was cut short: its last part has no end.")
     return parts.form
+
+
+def check_coding(request: Request) -> None:
+    """Raises HTTPException where the body is packed."""
+    coding = request.headers.get("content-encoding", "identity")
+    if coding.lower() != "identity":
+        raise HTTPException(400, f"Its Content-Encoding is {coding!r}. Send it without one: photographs are packed already.")
 
 
 class _Parts:
@@ -81,7 +93,9 @@ class _Parts:
 
     def __init__(self, max_files: int) -> None:
         self.form: Form = {}
-        self._n_left = {"files": max_files, "fields": MAX_FIELDS}
+        self.is_within_one = False
+        self._most = {"files": max_files, "fields": MAX_FIELDS}
+        self._n_left = dict(self._most)
         self._header_name = self._header_value = self._disposition = self._kind = b""
         self._name = ""
         self._file: File | None = None
@@ -110,12 +124,15 @@ class _Parts:
         self._name = _decoded(parameters[b"name"])
         encoded = _ENCODED_NAME.search(self._disposition)
         called = unquote_to_bytes(encoded[1]) if encoded else parameters.get(b"filename")
-        if called is not None or self._kind.startswith(_FILES):
+        if called is not None or (self._kind and not self._kind.startswith(_TEXTS)):
             self._file = File(_decoded(called or b""))
         kind = "fields" if self._file is None else "files"
         self._n_left[kind] -= 1
         if self._n_left[kind] < 0:
-            raise HTTPException(400, f"Too many {kind}.")
+            raise HTTPException(
+                400, f"It has too many {kind}: expected {self._most[kind]} at most, and {self._name!r} is one more."
+            )
+        self.is_within_one = True
 
     def add(self, data: bytes, start: int, end: int) -> None:
         if self._file:
@@ -126,6 +143,7 @@ class _Parts:
             raise HTTPException(400, f"Part exceeded maximum size of {MAX_TEXT_BYTES // 1024}KB.")
 
     def end(self) -> None:
+        self.is_within_one = False
         self.form[self._name] = _decoded(self._text) if self._file is None else self._file
 
 

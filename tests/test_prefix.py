@@ -20,8 +20,9 @@ def test_a_proxy_may_pass_the_prefix_on_or_leave_it_out(tmp_path: Path, prefix: 
         assert answers["/ping"].json() == {"status": "ok"}
         assert "url: 'openapi.json'" in answers["/docs"].text
         assert requests.get(f"{sidecar.url}{prefix}/no/such", timeout=PATIENCE_S).json()["code"] == "not_found"
-        sent = requests.post(f"{sidecar.url}{prefix}/predict/", data=b"x", timeout=PATIENCE_S, allow_redirects=False)
-        assert sent.headers["Location"] in (f"{sidecar.url}/site/api/predict", f"{sidecar.url}{prefix}/predict")
+        for path in ("/ping/", "//ping", "//ping//"):  # as clients join addresses with one slash too many
+            answer = requests.get(f"{sidecar.url}{prefix}{path}", timeout=PATIENCE_S, allow_redirects=False)
+            assert answer.json() == {"status": "ok"}
     finally:
         sidecar.stop()
 

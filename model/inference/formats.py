@@ -10,12 +10,14 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".heic", ".heif", ".hif", ".tif", ".tiff", 
 MEDIA_TYPES = tuple(f"image/{kind}" for kind in ("jpeg", "png", "heic", "heif", "tiff", "webp", "avif", "bmp"))
 
 _HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"avif", b"avis"}
+_IN_BASE64 = (b"data:image/", b"/9j/", b"iVBORw0KGgo", b"UklGR", b"SUkqA", b"TU0AK", b"Qk0")
 _AS_JPEG = "Save it as JPEG or PNG."
 _UNPACK = "Unpack it, and send the photographs that are in it one by one."
 DEVELOP = "Export it as JPEG or TIFF, in the camera or by the program that develops it."
 _STILL = "Send a photograph instead."
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     # where, which bytes, what that is, what to do
+    (0, b"\x89PNG", "a PNG whose line ends were changed, as by FTP in text mode", "Copy the original again, as binary."),
     (0, b"%PDF", "a PDF", "Export the photographs that are in it as JPEG or PNG."),
     (0, b"PK\x03\x04", "a ZIP archive, as Office documents are too", _UNPACK),
     (0, b"Rar!", "a RAR archive", _UNPACK),
@@ -118,6 +120,10 @@ def _named(data: bytes) -> tuple[str, str]:
             "a web page under another name, such as a website's error or log-in page",
             "Download the photograph itself, and look whether it opens.",
         )
+    if start.lstrip().startswith(_IN_BASE64):
+        return "a picture written as text (base64)", "Send its bytes as they are, as the part 'image' or as the body itself."
+    if text.startswith(b"{"):
+        return "a JSON document", "Send the photograph itself, as the part 'image' or as the body."
     if not start.translate(None, bytes(range(32, 256)) + b"\t\r\n\f"):
         try:
             start[:-3].decode()

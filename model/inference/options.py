@@ -65,7 +65,11 @@ class Options:
 
     @classmethod
     def parse(cls, fields: Mapping[str, str]) -> "Options":
-        """Read the fields that are there; others are ignored. Raises RequestError (PARAMETER_INVALID)."""
+        """Read the fields that are there; others are ignored, and so are empty ones, as HTML forms send what nobody filled in.
+
+        Raises RequestError (PARAMETER_INVALID).
+        """
+        fields = {name: text for name, value in fields.items() if (text := value.strip())}
         options = cls(
             response=_choice("response", Response, fields.get("response", Response.JSON)),
             quality=_choice("quality", Quality, fields.get("quality", Quality.NORMAL)),
@@ -143,7 +147,9 @@ def _positive(name: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 < value < math.inf:
-        raise RequestError(ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected a number above 0. Leave it out for pixels.")
+        raise RequestError(
+            ErrorCode.PARAMETER_INVALID, f"{name}={text!r}: expected a number above 0, such as 0.2. Leave it out for pixels."
+        )
     return value
 
 
@@ -155,6 +161,7 @@ def _threshold(text: str) -> float:
     if not 0 < threshold < 1:
         raise RequestError(
             ErrorCode.PARAMETER_INVALID,
-            f"threshold={text!r}: expected a number between 0 and 1, both excluded. Leave it out for the model's own.",
+            f"threshold={text!r}: expected a number between 0 and 1, both excluded, such as 0.5. "
+            "Leave it out for the model's own.",
         )
     return threshold

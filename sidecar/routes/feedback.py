@@ -9,13 +9,12 @@ from starlette.concurrency import run_in_threadpool
 
 from crack.stores.states import State
 from model.inference.errors import ErrorCode, RequestError
-from model.inference.formats import EXPECTED
 from model.inference.photograph import Limits, read_size
 from sidecar.access import Access
 from sidecar.decoding import Decoding
 from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved
 from sidecar.feedback import FeedbackStore
-from sidecar.forms import file, file_name, read_verdict, seen, texts
+from sidecar.forms import file, file_name, image_in, read_verdict, seen, texts
 from sidecar.items import Item, Submission, check_said
 from sidecar.keys import Caller
 from sidecar.labels import Mask, compare, read_label
@@ -50,12 +49,8 @@ def feedback_routes(
     async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
         """Store a photograph with feedback about its mask. Answers once both would survive a power cut."""
         form = await read_form(request, max_files=2)
-        image, mask = file(form, "image").joined(), file(form, "mask").joined()
+        image, mask = image_in(form).joined(), file(form, "mask").joined()
         fields, name = texts(form), file_name(form, "image")
-        if not image:
-            raise RequestError(
-                ErrorCode.IMAGE_MISSING, f"The request holds no image. Send a photograph ({EXPECTED}) as the part 'image'."
-            )
         verdict = read_verdict(fields.get("verdict"))
         check_said(verdict, bool(mask))
         size_hw = await run_in_threadpool(read_size, image, limits)

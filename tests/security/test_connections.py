@@ -111,6 +111,33 @@ def test_requests_that_come_together_are_answered_in_turn(sidecar: Sidecar) -> N
         assert re.findall(rb"HTTP/1.1 (\d+)", all_received(asked)) == [b"200", b"404", b"200"]
 
 
+def test_an_offer_of_another_protocol_is_declined_and_its_body_read(sidecar: Sidecar) -> None:
+    """As Java's HttpClient sends each request."""
+    offer = b"Host: 127.0.0.1\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+    post = b"POST /feedback/none/review HTTP/1.1\r\nIf-Match: x\r\nContent-Type: application/x-www-form-urlencoded\r\n" + offer
+    asked = [
+        post + b"Content-Length: 14\r\n\r\ndecision=maybe",
+        post + b"Transfer-Encoding: chunked\r\n\r\ne\r\ndecision=maybe\r\n0\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\n" + offer + b"\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n",
+    ]
+    for n_at_once in (10**6, 7):  # in one piece, and in small ones
+        with connect(sidecar.url, b"") as connection:
+            sent = b"".join(asked)
+            for start in range(0, len(sent), n_at_once):
+                connection.sendall(sent[start : start + n_at_once])
+            received = all_received(connection)
+        assert re.findall(rb"HTTP/1.1 (\d+)", received) == [b"400", b"400", b"200", b"200"]
+        assert received.count(b"decision='maybe'") == 2
+
+
+def test_a_flood_of_such_offers_is_answered(sidecar: Sidecar) -> None:
+    ask = b"GET /ping HTTP/1.1\r\nHost: 127.0.0.1\r\n%s\r\n"
+    offers = ask % b"Connection: upgrade\r\nUpgrade: x\r\n" * 1100
+    with connect(sidecar.url, offers + ask % b"Connection: close\r\n") as connection:
+        assert all_received(connection).count(b"HTTP/1.1 200") == 1101
+
+
 @pytest.fixture(scope="module")
 def answers(sidecar: Sidecar) -> dict[str, bytes]:
     """What comes back to halves of a request, and to a body that takes longer than a small one may, but keeps coming."""

@@ -73,6 +73,7 @@ def test_an_empty_file_has_no_pieces() -> None:
         (b"; filename=\"Br_cke.jpg\"; filename*=utf-8'de'Br%C3%BCcke.jpg\r\nContent-Type: image/jpeg\r\n", "Brücke.jpg"),
         (b"\r\nContent-Type: image/jpeg\r\n", ""),  # FormData with a buffer
         (b"\r\nContent-Type: application/octet-stream\r\n", ""),
+        (b"\r\nContent-Type: binary/octet-stream\r\n", ""),
     ],
 )
 def test_a_file_may_have_its_name_as_older_clients_write_it_or_none(head: bytes, name: str) -> None:

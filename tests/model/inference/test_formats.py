@@ -1,5 +1,6 @@
 """HEIC, TIFF, WebP, AVIF and BMP: the right picture the right way up; and what else people send, by its name."""
 
+import base64
 import io
 from collections.abc import Callable, Iterator
 
@@ -311,6 +312,9 @@ NAMED = {
     "a JPEG without losses or of 12 bits": (jpeg(SURFACE).replace(b"\xff\xc0", b"\xff\xc3"), "an ordinary JPEG"),
     "a ZIP archive": (b"PK\x03\x04" + bytes(100), "Unpack it"),
     "a GIF": (b"GIF89a" + bytes(100), "Save it as JPEG or PNG"),
+    "a PNG whose line ends were changed": (png(SURFACE).replace(b"\r\n", b"\n"), "as binary"),
+    "a picture written as text (base64)": (base64.b64encode(jpeg(SURFACE)), "Send its bytes as they are"),
+    "a JSON document": (b'{"image": "' + base64.b64encode(jpeg(SURFACE)) + b'"}', "Send the photograph itself"),
     "a web page": (b"<!DOCTYPE html><title>Log in</title>", "look whether it opens"),
     "a text file": ("Brücke, Südseite\n".encode() * 5, "a photograph instead"),
     "nothing but zeros": (bytes(5000), "Copy it from the camera"),

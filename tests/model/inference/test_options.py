@@ -30,22 +30,27 @@ def test_fields_that_nobody_knows_are_ignored() -> None:
     assert Options.parse({"note": "north pier"}) == Options()
 
 
-@pytest.mark.parametrize("text", ["0", "1", "0.0", "1.0", "7", "-0.5", "nan", "inf", "abc", "", "0,5", "50%"])
+def test_fields_that_nobody_filled_in_are_left_to_their_defaults() -> None:
+    fields = dict.fromkeys(("response", "quality", "threshold", "summary", "mm_per_px", "standard", "exposure"), "")
+    assert Options.parse({**fields, "threshold": " 0.25\r\n"}) == Options(threshold=0.25)
+
+
+@pytest.mark.parametrize("text", ["0", "1", "0.0", "1.0", "7", "-0.5", "nan", "inf", "abc", "0,5", "50%"])
 def test_a_threshold_that_is_no_number_between_0_and_1_is_refused_with_a_sentence(text: str) -> None:
     error = refusal(threshold=text)
     assert error.code is ErrorCode.PARAMETER_INVALID
     assert error.code.status == 400
-    assert error.message.startswith(f"threshold={text!r}: expected a number between 0 and 1, both excluded.")
+    assert error.message.startswith(f"threshold={text!r}: expected a number between 0 and 1, both excluded, such as 0.5.")
 
 
-@pytest.mark.parametrize("text", ["foo", "", "MASK", "mask "])
+@pytest.mark.parametrize("text", ["foo", "MASK", "True"])
 def test_an_unknown_response_is_refused_with_those_there_are(text: str) -> None:
     error = refusal(response=text)
     assert error.code is ErrorCode.PARAMETER_INVALID
     assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay, cracks."
 
 
-@pytest.mark.parametrize("text", ["foo", "", "HIGH"])
+@pytest.mark.parametrize("text", ["foo", "HIGH"])
 def test_an_unknown_quality_is_refused_with_those_there_are(text: str) -> None:
     error = refusal(quality=text)
     assert error.code is ErrorCode.PARAMETER_INVALID
@@ -53,11 +58,11 @@ def test_an_unknown_quality_is_refused_with_those_there_are(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["mm_per_px", "distance_m", "focal_length_mm", "sensor_width_mm", "marker_size_mm"])
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "abc", "", "0,5", "1 mm"])
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "abc", "0,5", "1 mm"])
 def test_a_scale_that_is_no_number_above_0_is_refused_with_a_sentence(name: str, text: str) -> None:
     error = refusal(**{name: text})
     assert (error.code, error.code.status) == (ErrorCode.PARAMETER_INVALID, 400)
-    assert error.message.startswith(f"{name}={text!r}: expected a number above 0.")
+    assert error.message.startswith(f"{name}={text!r}: expected a number above 0, such as 0.2.")
 
 
 @pytest.mark.parametrize(
