@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from crack.foreign import read_text
 from crack.instance import of_instance
 
 GIGABYTE = 1024**3
@@ -104,7 +105,7 @@ def read_store_url(environment: Mapping[str, str]) -> str:
     path, url = environment.get("CRACK_STORE_URL_FILE"), environment.get("CRACK_STORE_URL", "")
     if path:
         try:
-            url = Path(path).read_text(encoding="utf-8-sig").strip()
+            url = read_text(Path(path)).strip()
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"CRACK_STORE_URL_FILE={path!r} cannot be read ({error}). Put the database's URL there."

@@ -7,6 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from crack.doors import Doors
+from crack.foreign import read_text
 from crack.issuer import issuer_url, page_client
 from crack.settings import Port, Reader, Settings
 from gradio_app.login import Login
@@ -16,7 +17,7 @@ from model.inference.photograph import Limits
 def _key(environment: Mapping[str, str]) -> str | None:
     path = environment.get("CRACK_API_KEY_FILE")
     try:
-        return Path(path).read_text(encoding="utf-8-sig").strip() if path else environment.get("CRACK_API_KEY")
+        return read_text(Path(path)).strip() if path else environment.get("CRACK_API_KEY")
     except (OSError, ValueError) as error:
         raise ValueError(f"CRACK_API_KEY_FILE={path!r} cannot be read ({error}). Put the page's key there.") from error
 

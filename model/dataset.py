@@ -9,6 +9,7 @@ crack and is none, in pixels, the right and lower border outside. Left to others
 import argparse
 import csv
 import hashlib
+import io
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from crack.foreign import finder, read_text
 from model.inference.card import ModelCard
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
@@ -130,18 +132,20 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
             raise FileNotFoundError(
                 f"{index_path} does not exist. Set CRACK_DATA_DIR (or --data) to the folder that holds the set {set_name!r}."
             )
-        look_alikes: dict[str, list[Box]] = defaultdict(list)
+        image, mask = (finder(index_path.parent / folder) for folder in ("images", "masks"))
+        look_alikes: dict[Path, list[Box]] = defaultdict(list)
         if (marked := index_path.with_name(LOOK_ALIKES_FILE)).is_file():
             for row in _rows(marked, LOOK_ALIKES_COLUMNS):
-                look_alikes[row["image"]].append((int(row["left"]), int(row["top"]), int(row["right"]), int(row["bottom"])))
+                box = (int(row["left"]), int(row["top"]), int(row["right"]), int(row["bottom"]))
+                look_alikes[image(row["image"])].append(box)
         found = [
             Pair(
                 set_name,
-                index_path.parent / "images" / row["image"],
-                index_path.parent / "masks" / row["mask"],
+                image(row["image"]),
+                mask(row["mask"]),
                 row["split"],
                 row["group"],
-                look_alikes=tuple(look_alikes[row["image"]]),
+                look_alikes=tuple(look_alikes[image(row["image"])]),
             )
             for row in _rows(index_path, ("image", "mask", "split", "group"))
             if row["split"] == split
@@ -153,11 +157,16 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
 
 
 def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as lines:  # also reads Excel's "CSV UTF-8"
-        rows = csv.DictReader(lines)
-        if rows.fieldnames != list(columns):
-            raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")
-        return list(rows)
+    """The rows of a table, as Excel saves it, too: with a byte order mark, or semicolons, or as "Unicode Text"."""
+    try:
+        text = read_text(path)
+    except UnicodeError as error:
+        raise ValueError(f"{path}: {error}, expected UTF-8. In Excel, save it as 'CSV UTF-8'.") from error
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    if rows.fieldnames != list(columns):
+        raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")
+    return [row for row in rows if any(row.values())]
 
 
 @dataclass(frozen=True)

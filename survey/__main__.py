@@ -18,13 +18,14 @@ from typing import Any
 from tqdm import tqdm
 from urllib3.util import parse_url
 
+from crack.foreign import read_text
 from crack.instance import of_instance
 from crack.serving import Serving
 from inspection.rows import Status
 from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
 from model.inference.options import Options, Quality
-from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser
+from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser, with_lists
 from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
@@ -43,7 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return NOT_POSSIBLE
     parser = make_parser(places["BACKEND_URL"])
-    chosen = parser.parse_args(arguments)
+    try:
+        chosen = parser.parse_args(with_lists(sys.argv[1:] if arguments is None else arguments))
+    except (OSError, UnicodeError) as error:
+        parser.exit(NOT_POSSIBLE, f"error: {error}\n")
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     try:
@@ -170,7 +174,7 @@ def _open(out: Path | str, question: dict[str, Any]) -> Survey:
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
     if chosen.engine not in ("local", "ray"):
-        key = chosen.key_file.read_text(encoding="utf-8-sig").strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
+        key = read_text(chosen.key_file).strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
         return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
     archive = chosen.archive or model_store / Serving.read(model_store).default
     if chosen.engine == "ray":

@@ -1,8 +1,10 @@
 """What `crack survey` may be asked for."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from crack.foreign import read_text
 from model.inference import standards
 from model.inference.options import Quality
 from survey import coco, geojson
@@ -51,7 +53,6 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  2    the survey cannot start or continue: wrong usage, no server, no right, no space\n"
         "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        fromfile_prefix_chars="@",
     )
     parser.add_argument(
         "sources",
@@ -135,6 +136,15 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         help=f"http: further tries while the server is away or busy, up to {LONGEST_WAIT_S} s apart (default: %(default)s)",
     )
     return parser
+
+
+def with_lists(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with the lines of FILE in place of each @FILE. Raises OSError, and UnicodeError as `read_text` does."""
+    named: list[str] = []
+    for argument in arguments:
+        listed = read_text(Path(argument[1:]), "surrogateescape").splitlines() if argument.startswith("@") else [argument]
+        named += [line for line in listed if line.strip()]
+    return named
 
 
 def _folder(text: str) -> Path | str:

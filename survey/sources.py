@@ -4,6 +4,7 @@ A folder of this machine, some of its files, or what fsspec reads by a URL (`rem
 (`task`, `surveyor`).
 """
 
+import functools
 import glob
 import os
 import stat
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from crack.foreign import finder
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from survey.folder import JOURNAL
 
@@ -65,8 +67,15 @@ def open_source(names: Sequence[str]) -> Source:
     if len(names) == 1 and Path(names[0]).is_dir():
         return FolderSource(Path(names[0]).resolve())
     paths: list[str] = []
+    find = functools.cache(finder)
     for name in names:
-        paths += [name] if os.path.lexists(name) or not GLOB & set(name) else sorted(glob.glob(name, recursive=True))
+        if os.path.lexists(name):
+            paths.append(name)
+        elif GLOB & set(name):
+            paths += sorted(glob.glob(name, recursive=True))
+        else:
+            path = Path(name.replace("\\", "/"))  # as lists made on Windows have it
+            paths.append(str(find(path.parent)(path.name)))
     missing = [path for path in paths if not os.path.isfile(path)]
     if missing or not paths:
         raise ValueError(

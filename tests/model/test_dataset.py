@@ -1,8 +1,10 @@
 """Reading data folders, cutting them by group, drawing crops."""
 
 import shutil
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -61,11 +63,38 @@ def test_a_split_without_pairs_is_named(data_folder: Path) -> None:
         read_pairs(data_folder, ["synthetic"], "val")
 
 
-def test_an_index_that_excel_saved_as_csv_utf_8_is_read(data_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("delimiter", "encoding", "end"),
+    [(",", "utf-8-sig", ""), (";", "utf-8-sig", ";;;\r\n"), ("\t", "utf-16", "")],
+    ids=["CSV UTF-8", "CSV UTF-8 in German", "Unicode Text"],
+)
+def test_an_index_that_excel_saved_is_read(data_folder: Path, tmp_path: Path, delimiter: str, encoding: str, end: str) -> None:
     shutil.copytree(data_folder, tmp_path, dirs_exist_ok=True)
     index = tmp_path / "synthetic/split.csv"
-    index.write_text(index.read_text(), encoding="utf-8-sig")
+    saved = index.read_text().replace(",", delimiter).replace("\n", "\r\n") + end
+    index.write_bytes(saved.encode(encoding))
     assert len(read_pairs(tmp_path, ["synthetic"], "test")) == 2
+
+
+def test_an_index_in_another_encoding_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "walls").mkdir()
+    (tmp_path / "walls" / "split.csv").write_bytes("image,mask,split,group\nBrücke.jpg,a.png,test,a\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"split.csv: .*expected UTF-8. In Excel, save it as 'CSV UTF-8'"):
+        read_pairs(tmp_path, ["walls"], "test")
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_may_be_spelled_otherwise_than_the_files(tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], ...]) -> None:
+    in_index, on_disk = (unicodedata.normalize(form, "Brücke") for form in forms)
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / "walls" / folder).mkdir(parents=True)
+        (tmp_path / "walls" / folder / f"{on_disk}.{suffix}").touch()
+    index = f"image,mask,split,group\n{in_index}.jpg,{in_index}.png,test,a\n"
+    (tmp_path / "walls" / "split.csv").write_text(index, encoding="utf-8")
+    look_alikes = f"image,left,top,right,bottom,kind\n{on_disk}.jpg,1,2,3,4,joint\n"
+    (tmp_path / "walls" / "look_alikes.csv").write_text(look_alikes, encoding="utf-8")
+    (pair,) = read_pairs(tmp_path, ["walls"], "test")
+    assert (pair.image_path.is_file(), pair.mask_path.is_file(), pair.look_alikes) == (True, True, ((1, 2, 3, 4),))
 
 
 def test_an_index_with_other_columns_is_refused(tmp_path: Path) -> None:

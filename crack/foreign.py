@@ -1,0 +1,39 @@
+"""Files as other systems write them: how their names are spelled, and which bytes their texts are."""
+
+import codecs
+import os
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """A text in UTF-8, or in UTF-16 with a byte order mark, as Windows' PowerShell and Excel write it.
+
+    Args:
+        errors: what to do with bytes that are no UTF-8, as `bytes.decode` names it.
+
+    Raises OSError, and UnicodeError if it is neither.
+    """
+    data = path.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig", errors)
+
+
+def finder(folder: Path) -> Callable[[str], Path]:
+    """For names in `folder`: the file of that name or, where there is none, the one whose name reads the same. macOS and some
+    archives spell an umlaut as two characters (NFD), others as one (NFC), and Linux takes these for different files. A name
+    that is not there at all stays as it is.
+    """
+    there = os.listdir(folder) if folder.is_dir() else []
+    spelled = {_composed(name): name for name in there} | dict(zip(there, there, strict=True))
+
+    def find(name: str) -> Path:
+        return folder / spelled.get(name, spelled.get(_composed(name), name))
+
+    return find
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

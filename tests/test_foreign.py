@@ -1,0 +1,41 @@
+"""Files from other systems: names that are spelled otherwise, texts in other encodings."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from crack.foreign import finder, read_text
+from survey.arguments import with_lists
+from survey.sources import open_source
+
+NFC, NFD = (unicodedata.normalize(form, "Brücke.jpg") for form in ("NFC", "NFD"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_text_is_read_in_the_encodings_that_windows_writes(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "key").write_text("Schlüssel", encoding=encoding)
+    assert read_text(tmp_path / "key") == "Schlüssel"
+
+
+def test_a_name_is_found_however_it_is_spelled_and_first_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / NFD).touch()
+    assert [finder(tmp_path)(name).name for name in (NFC, NFD, "other")] == [NFD, NFD, "other"]
+    (tmp_path / NFC).touch()
+    assert [finder(tmp_path)(name).name for name in (NFC, NFD)] == [NFC, NFD]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_survey_takes_a_list_that_was_made_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in (NFD, "a.jpg"):
+        (tmp_path / "photos" / name).write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "list.txt").write_bytes(f"photos\\{NFC}\r\n\r\nphotos/a.jpg\r\n".encode(encoding))
+    monkeypatch.chdir(tmp_path)
+    source = open_source(with_lists(["@list.txt"]))
+    assert source.photographs(tmp_path / "out") == (sorted([NFD, "a.jpg"]), {})
+
+
+def test_bytes_of_a_list_that_are_no_text_are_a_name_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"Br\xfccke.jpg\n")
+    assert with_lists([f"@{tmp_path}/list", "--bom"]) == ["Br\udcfccke.jpg", "--bom"]
