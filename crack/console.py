@@ -71,6 +71,7 @@ class _PassedOn(TyperCommand):
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command; its exit code, 2 where packages are missing or cannot be loaded."""
     command = COMMANDS[name]
+    _forget_what_cannot_be_written()
     sys.argv = [f"crack {name}", *arguments]
     try:
         main = importlib.import_module(command.module).main
@@ -88,6 +89,17 @@ def run(name: str, arguments: Sequence[str]) -> int:
         print(f"error: crack {name} cannot load its packages ({error}). {advice}", file=sys.stderr)
         return 2
     return int(main())
+
+
+def _forget_what_cannot_be_written() -> None:
+    """SSLKEYLOGFILE, by which developers watch TLS: Python raises wherever it prepares a connection if it can't write there."""
+    path = os.environ.get("SSLKEYLOGFILE")
+    try:
+        if path:
+            open(path, "ab").close()
+    except OSError as error:
+        print(f"SSLKEYLOGFILE={path!r} is ignored: it cannot be written to ({error.strerror}).", file=sys.stderr)
+        del os.environ["SSLKEYLOGFILE"]
 
 
 def by_former_name(name: str) -> int:

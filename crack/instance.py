@@ -4,6 +4,7 @@ Each process reads its settings through `of_instance`, so the defaults are writt
 the variables mean (docs/configuration.md), and settings that are no port, folder or address.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,12 +43,16 @@ _OURS = ("CRACK_", "TS_", "TORCHSERVE_", "MLFLOW_", "BACKEND_URL")
 
 
 def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment, with a value for every port, folder and address that it doesn't set. An empty variable of ours counts
-    as unset.
+    """The environment, with a value for every port, folder and address that it doesn't set.
+
+    An empty variable of ours counts as unset. White space around a value is no part of it, as the end of a line that was
+    written on Windows, and ~ is the home, which is no shell's in a file of variables.
 
     Raises ValueError where CRACK_INSTANCE is no number of an instance.
     """
-    environment = {name: value for name, value in environment.items() if value.strip() or not name.startswith(_OURS)}
+    ours = {name: value.strip() for name, value in environment.items() if name.startswith(_OURS)}
+    homed = {name: os.path.expanduser(value) if value.startswith("~/") else value for name, value in ours.items() if value}
+    environment = {name: value for name, value in environment.items() if name not in ours} | homed
     number = instance_number(environment)
     offset = STEP * (number - 1)
     folder = Path() if number == 1 else Path("instances", str(number))

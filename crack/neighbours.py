@@ -1,6 +1,8 @@
 """HTTP requests to the other parts of this system, without the proxy that the environment names for the internet."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import requests
@@ -20,5 +22,21 @@ def ask_without_proxy(url: str) -> None:
     host = urlsplit(url).hostname or ""
     if host != "::1" and not host.startswith("127.") and "." in host:
         return
-    former = (name for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(","))
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(filter(None, (*former, host))))
+    former = [name.strip() for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(",")]
+    names = ["*"] if "*" in former else dict.fromkeys(filter(None, (*former, host)))  # * counts only where it is alone
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
+
+
+@contextmanager
+def without_connections() -> Iterator[None]:
+    """Meanwhile, the environment says nothing of proxies and certificates: a library that prepares to ask other machines when
+    it is imported, and isn't used for that here, would end at what it can't read there.
+    """
+    kept = dict(os.environ)
+    for name in kept:
+        if name.lower().endswith("_proxy") or name.startswith("SSL_CERT_"):
+            del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ |= kept

@@ -150,13 +150,13 @@ def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[st
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             socket.create_server((host, port), family=family).close()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
+        except (OSError, UnicodeError) as error:  # the latter where a name has an empty part
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
                 sentences.append(f"Port {port} is held by {_holder(port)}. Stop that, or set {variable} to another one.")
             else:
-                sentences.append(
-                    f"Nothing can listen on port {port} of {host} ({error.strerror}). Set {variable} to another one."
-                )
+                wrong = variable if isinstance(error, PermissionError) else HOSTS.get(variable, variable)
+                reason = getattr(error, "strerror", error)
+                sentences.append(f"Nothing can listen on port {port} of {host} ({reason}). Set {wrong} to another one.")
     return sentences
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from crack.connections import serve
+from crack.neighbours import without_connections
 from crack.temporary import OwnFolder
 from gradio_app.backend import Backend
 from gradio_app.login import Login
@@ -35,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Gradio's own default, /tmp/gradio, can be made by one user of a machine only; Gradio reads this when it is imported.
     uploads, shown = folder.path / "uploads", folder.path / "shown"
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)
-    from gradio_app.page import Page, application, cookies
+    with without_connections():
+        from gradio_app.page import Page, application, cookies
 
     login = settings.login
     backend = Backend(

@@ -292,9 +292,9 @@ def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any]
     gr.HTML(
         value=None,
         html_template="",
-        css_template=(_BROWSER / "page.css").read_text(),
+        css_template=(_BROWSER / "page.css").read_text(encoding="utf-8"),
         apply_default_css=False,
-        js_on_load="".join((_BROWSER / script).read_text() for script in (*_SHARED, *scripts, f"{name}.js")),
+        js_on_load="".join((_BROWSER / script).read_text(encoding="utf-8") for script in (*_SHARED, *scripts, f"{name}.js")),
         server_functions=[_function(call) for call in calls],
         elem_id=f"{name}-viewer",
     )

@@ -79,5 +79,22 @@ def test_what_the_environment_leaves_out_already_stays_left_out(monkeypatch: pyt
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == "inside.example,127.0.0.1,mlflow"
 
 
+def test_where_no_proxy_is_asked_for_anything_it_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://{NOBODY}")
+    monkeypatch.setenv("no_proxy", "")
+    monkeypatch.setenv("NO_PROXY", "*")
+    ask_without_proxy("http://mlflow:5000")
+    assert requests.utils.get_environ_proxies("http://elsewhere.example") == {}
+
+
+def test_the_page_starts_with_variables_that_its_libraries_cannot_read(tmp_path: Path) -> None:
+    proxies = {"http_proxy": "htp://x", "HTTPS_PROXY": "http://crew:p@ss@proxy:x", "NO_PROXY": "[::1],fe80::/10"}
+    log = tmp_path / "log"
+    certificates = {"SSL_CERT_FILE": __file__, "SSLKEYLOGFILE": "/nowhere/keys"}
+    page = ServedPage(log, BACKEND_URL=f"http://{NOBODY}", **proxies, **certificates)
+    page.stop()
+    assert "SSLKEYLOGFILE='/nowhere/keys' is ignored: it cannot be written to" in log.read_text()
+
+
 def test_a_netrc_does_not_replace_the_key_that_is_sent() -> None:
     assert not session().trust_env

@@ -184,6 +184,12 @@ def test_a_port_that_two_parts_are_given_is_named() -> None:
 def test_an_address_of_another_machine_is_named() -> None:
     (said,) = taken_ports(["sidecar"], of_instance({"CRACK_SIDECAR_HOST": "192.0.2.1"}))
     assert said.startswith("Nothing can listen on port 8000 of 192.0.2.1 (")
+    assert said.endswith("Set CRACK_SIDECAR_HOST to another one.")
+
+
+def test_a_name_that_is_none_is_named() -> None:
+    (said,) = taken_ports(["page"], of_instance({"CRACK_PAGE_HOST": "a..b"}))
+    assert "port 8500 of a..b (" in said
 
 
 @pytest.mark.parametrize("text", ["x", "0", "65536", "-1", "8000.5"])
@@ -221,6 +227,15 @@ def test_a_variable_that_is_set_comes_before_the_instance_and_neighbours_follow_
 )
 def test_the_page_looks_for_the_sidecar_where_it_listens(host: str, url: str) -> None:
     assert of_instance({"CRACK_SIDECAR_HOST": host, "CRACK_SIDECAR_PORT": "9000"})["BACKEND_URL"] == url
+
+
+def test_line_ends_of_windows_and_the_home_are_read_as_a_shell_would(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/crew")
+    found = of_instance(
+        {"CRACK_REVIEW": "automatic\r", "CRACK_FEEDBACK_DIR": " ~/store\r\n", "CRACK_LOGS": "\r", "OTHER": "~/x "}
+    )
+    assert (found["CRACK_REVIEW"], found["CRACK_FEEDBACK_DIR"]) == ("automatic", "/home/crew/store")
+    assert (found["CRACK_LOGS"], found["OTHER"]) == ("logs", "~/x ")
 
 
 @pytest.mark.parametrize("text", ["0", "6", "two"])
