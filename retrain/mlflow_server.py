@@ -11,7 +11,9 @@ import sys
 import tempfile
 from contextlib import closing
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote
 
 from crack.instance import of_instance
 
@@ -19,16 +21,49 @@ SQLITE = "sqlite:///"
 
 
 def keep_copy(database: Path) -> None:
-    """Before the first start of each version of MLflow."""
+    """Before the first start of each version of MLflow.
+
+    Raises:
+        ValueError: the records cannot be served; a sentence.
+        OSError, sqlite3.Error: they cannot be written, or copied.
+    """
     installed, done = version("mlflow"), database.with_name(f"{database.name}.version")
-    if not database.is_file():
+    if not database.exists():
         database.parent.mkdir(parents=True, exist_ok=True)
-    elif not done.is_file() or done.read_text() != installed:
+        done.write_text(installed)
+        return
+    with closing(sqlite3.connect(database)) as records:
+        _check(database, records)
+        if done.is_file() and done.read_text() == installed:
+            return
         copy = database.with_name(f"{database.name}.before-{installed}")
-        with closing(sqlite3.connect(database)) as records, closing(sqlite3.connect(copy)) as kept:
+        with closing(sqlite3.connect(copy)) as kept:
             records.backup(kept)
         print(f"MLflow {installed} starts with the records of another version for the first time; a copy is {copy}", flush=True)
     done.write_text(installed)
+
+
+def _check(database: Path, records: sqlite3.Connection) -> None:
+    """Raises as `keep_copy` does; MLflow itself would try again for minutes, or advise to upgrade what is newer than itself."""
+    move = f"Move {database} away, and MLflow begins with none; or put one of its copies ({database.name}.before-...) there."
+    try:
+        records.execute("BEGIN IMMEDIATE")
+        records.rollback()
+        is_new = not records.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
+        changes = set() if is_new else {name for (name,) in records.execute("SELECT version_num FROM alembic_version")}
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise ValueError(f"{database}: another program keeps MLflow's records locked. End that program.") from error
+        raise
+    except sqlite3.DatabaseError as error:
+        raise ValueError(f"{database}: expected MLflow's records ({error}). {move}") from error
+    folder = Path(str(find_spec("mlflow").origin)).parent / "store" / "db_migrations" / "versions"  # type: ignore[union-attr]
+    unknown = changes - {path.name.partition("_")[0] for path in folder.glob("*.py")}
+    if unknown:
+        raise ValueError(
+            f"{database}: MLflow's records were changed by a newer version ({', '.join(unknown)}) than the installed "
+            f"{version('mlflow')}. Install that version. {move}"
+        )
 
 
 def main() -> int:
@@ -38,7 +73,7 @@ def main() -> int:
         sys.exit(f"error: {error}")
     folder, port = Path(surroundings["CRACK_MLRUNS"]), surroundings["CRACK_MLFLOW_PORT"]
     for name, default in {
-        "MLFLOW_BACKEND_STORE_URI": f"{SQLITE}{folder / 'mlflow.db'}",
+        "MLFLOW_BACKEND_STORE_URI": SQLITE + str(folder / "mlflow.db").replace("%", "%25").replace("?", "%3F"),
         "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
     }.items():
         os.environ[name] = os.environ.get(name) or default
@@ -47,10 +82,13 @@ def main() -> int:
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]
     if store.startswith(SQLITE):
         try:
-            keep_copy(Path(store.removeprefix(SQLITE)))
+            keep_copy(Path(unquote(store.removeprefix(SQLITE).partition("?")[0])))
+        except ValueError as error:
+            sys.exit(f"error: {error}")
         except (OSError, sqlite3.Error) as error:
             sys.exit(
-                f"error: {store}: MLflow's records cannot be written, or copied for a new version ({error}). Make room there."
+                f"error: {store}: MLflow's records cannot be written, or copied for a new version ({error}). Make room there, "
+                "and let this user write them."
             )
     metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{os.getuid()}-{port}")
     shutil.rmtree(metrics, ignore_errors=True)  # left by processes that have ended; another user's folder can't be removed

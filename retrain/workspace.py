@@ -31,9 +31,12 @@ _REMOTE = 'remote "storage"'  # a section of DVC's configuration
 _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
-# The job's own repository ignores the user's signing keys and hooks, and the owner of a mounted folder.
+# The job's own repository ignores the user's signing keys and hooks, the owner of a mounted folder, and what the user never
+# keeps in git (~/.config/git).
 _OWN_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
-_OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+_OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+_OWN_SETTINGS |= {"GIT_CONFIG_KEY_1": "core.excludesFile", "GIT_CONFIG_VALUE_1": os.devnull}
+_OWN_SETTINGS |= {"GIT_CONFIG_KEY_2": "core.attributesFile", "GIT_CONFIG_VALUE_2": os.devnull}
 
 
 class WorkspaceError(RuntimeError):

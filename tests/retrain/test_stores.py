@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from mlflow.store.db.utils import _get_alembic_config
 from mlflow.store.tracking.dbmodels import initial_models
 
+from retrain.mlflow_server import keep_copy
 from retrain.tracking import Tracking, adopt
 from retrain.workspace import Workspace
 from tests.conftest import ARCHIVE, ROOT
@@ -26,6 +27,7 @@ from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
 
 BUCKET = "cracks"
+MLRUNS = "Brücke 50%20 #1?"  # each of these means something in a URL
 OF_MLFLOW_2_16 = "4465047574b1"  # the newest change to the database that it knew
 
 
@@ -84,7 +86,7 @@ def keys(prefix: str) -> list[str]:
 def start_mlflow(port: int, folder: Path, **settings: str) -> subprocess.Popen[bytes]:
     """As `make up` starts it."""
     procfile = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines())
-    settings |= {"CRACK_MLFLOW_PORT": str(port), "CRACK_MLRUNS": str(folder / "mlruns")}
+    settings |= {"CRACK_MLFLOW_PORT": str(port), "CRACK_MLRUNS": str(folder / MLRUNS)}
     settings |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     is_up = functools.partial(answers, f"http://127.0.0.1:{port}/health")
     return start(["sh", "-c", procfile["mlflow"]], is_up, settings, folder / "mlflow.log")
@@ -92,11 +94,11 @@ def start_mlflow(port: int, folder: Path, **settings: str) -> subprocess.Popen[b
 
 @pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SADeprecationWarning")  # of MLflow itself
 def test_an_older_mlflows_database_is_served_and_a_copy_of_it_kept(tmp_path: Path) -> None:
-    database = tmp_path / "mlruns" / "mlflow.db"
+    database = tmp_path / MLRUNS / "mlflow.db"
     database.parent.mkdir()
-    engine = sqlalchemy.create_engine(f"sqlite:///{database}")
+    engine = sqlalchemy.create_engine(sqlalchemy.URL.create("sqlite", database=str(database)))
     initial_models.Base.metadata.create_all(engine)
-    migrations = _get_alembic_config(str(engine.url))
+    migrations = _get_alembic_config("sqlite://")
     with engine.begin() as migrations.attributes["connection"]:
         alembic.command.upgrade(migrations, OF_MLFLOW_2_16)
     (port,) = free_ports(1)
@@ -109,6 +111,27 @@ def test_an_older_mlflows_database_is_served_and_a_copy_of_it_kept(tmp_path: Pat
     (copy,) = database.parent.glob("mlflow.db.before-*")
     with closing(sqlite3.connect(copy)) as kept:
         assert kept.execute("SELECT version_num FROM alembic_version").fetchall() == [(OF_MLFLOW_2_16,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("no database", "expected MLflow's records .*Move"),
+        ("newer", r"changed by a newer version \(f00d\) than the installed .*Install that version"),
+        ("locked", "another program keeps MLflow's records locked"),
+    ],
+)
+def test_records_that_mlflow_cannot_serve_are_named_with_what_to_do(tmp_path: Path, kind: str, sentence: str) -> None:
+    database = tmp_path / "mlflow.db"
+    if kind == "no database":
+        database.write_bytes(b"no database" * 100)
+    with closing(sqlite3.connect(database)) as other:
+        if kind != "no database":
+            other.executescript("CREATE TABLE alembic_version (version_num TEXT); INSERT INTO alembic_version VALUES ('f00d')")
+        if kind == "locked":
+            other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ValueError, match=sentence):
+            keep_copy(database)
 
 
 def test_mlflow_keeps_its_records_in_postgresql_and_its_files_in_s3(postgresql: str, s3: str, tmp_path: Path) -> None:

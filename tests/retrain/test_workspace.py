@@ -51,11 +51,20 @@ def test_a_users_git_settings_are_not_the_jobs(workspace: Workspace, tmp_path: P
     (tmp_path / ".gitconfig").write_text(
         f"[commit]\n\tgpgsign = true\n[gpg]\n\tprogram = false\n[core]\n\thooksPath = {hooks}\n\tautocrlf = true\n"
     )
+    own = tmp_path / ".config" / "git"
+    own.mkdir(parents=True)
+    (own / "ignore").write_text("*.lock\n*.yaml\n*.txt\n")
+    (own / "attributes").write_text("* text eol=crlf\n")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CONFIG_HOME", "")
     monkeypatch.setenv("GIT_DIR", str(tmp_path / "another.git"))
     (workspace.folder / "params.yaml").write_text("changed: true\n")
+    (workspace.folder / "notes.txt").write_text("new\n")
     former = workspace.revision()
     assert workspace.commit("another") == workspace.revision() != former
+    monkeypatch.delenv("GIT_DIR")
+    show = ["git", "show", "HEAD:notes.txt"]
+    assert subprocess.check_output(show, cwd=workspace.folder) == b"new\n"  # it is kept, as it is
 
 
 def test_a_machine_without_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
