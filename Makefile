@@ -4,13 +4,14 @@
 export CRACK_DATA_DIR ?= $(abspath ../shared/data)
 
 # Settings of the shell for another Python or another project's packages (ROS, conda) don't apply to this one.
-unexport $(filter PYTHON%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX
+unexport $(filter PYTHON%,$(.VARIABLES)) PIP_TARGET PIP_PREFIX PIP_ROOT
 export PIP_USER := 0
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
+# Programs in a virtual environment name its folder, so another place needs another one, as another list of packages does.
+READY := $(VENV)/.installed-$(shell (pwd -P; cat requirements.txt) | cksum | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up test lint train evaluate export retrain monitor bench docs lock audit sbom samples clean
@@ -24,6 +25,7 @@ $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("error: Python %d.%d was found: expected 3.11, \
 for which the versions in requirements.txt were chosen. Install it, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
 	@echo 'Installing all packages into $(VENV), 4 GB: the first time this takes 3 to 10 minutes, without further words.'
+	@! grep -s '^command = ' $(VENV)/pyvenv.cfg | grep -qvF " $$(pwd -P)/$(VENV)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .

@@ -23,8 +23,8 @@ def ask_without_proxy(url: str) -> None:
     if host != "::1" and not host.startswith("127.") and "." in host:
         return
     former = [name.strip() for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(",")]
-    names = ["*"] if "*" in former else dict.fromkeys(filter(None, (*former, host)))  # * counts only where it is alone
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(names)
+    names = ",".join(dict.fromkeys(filter(None, (*former, host))))
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in former else names  # it counts only where it is alone
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What a user's shell, git settings and neighbours on the machine may not change."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +19,17 @@ def test_make_uses_its_own_python_and_environment_whatever_the_shell_sets_for_an
     said = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
     assert "/nowhere" not in said
     assert "PIP_USER=0" in said.splitlines()
+
+
+@pytest.mark.parametrize(("made_in", "is_kept"), [("it's $HOME, 50% #1", True), ("elsewhere", False)])
+def test_a_clone_that_was_moved_makes_its_environment_anew(tmp_path: Path, made_in: str, is_kept: bool) -> None:
+    clone = tmp_path / "it's $HOME, 50% #1"
+    (clone / ".venv").mkdir(parents=True)
+    for name in ("Makefile", "requirements.txt"):
+        shutil.copy(ROOT / name, clone)
+    (clone / ".venv" / "pyvenv.cfg").write_text(f"command = python3.11 -m venv {tmp_path / made_in}/.venv\n")
+    subprocess.run(["make", "setup", "PYTHON=true"], cwd=clone, capture_output=True, check=False)
+    assert (clone / ".venv").exists() == is_kept
 
 
 def test_files_keep_their_line_ends_in_a_clone_whose_git_would_change_them(tmp_path: Path) -> None:
