@@ -1,7 +1,7 @@
 """How near a survey (`crack survey`) comes to its limit, in photographs per second, all on one machine.
 
 By http: beside a client that asks the same of the same photographs and throws the answers away, so that the survey's own work
-(decoding, overlays, thumbnails, the disk) takes processors from the servers. By local or ray: beside the inference core in as
+(reading, taking answers apart, the disk) takes processors from the servers. By local or ray: beside the inference core in as
 many processes, on the same backend, making the same mask, overlay, thumbnail and measurements of the same photographs, all in
 memory. To the finished contact sheet. Limits are without their start; a survey's is that of one with a photograph for each
 process or connection.
@@ -154,7 +154,7 @@ def main() -> None:
             compare_local(folder, work, options)
             return
         with sidecar(None) as predict_url:
-            address, headers = f"{predict_url}?response={Response.PROBABILITY}", {"Content-Type": "application/octet-stream"}
+            address, headers = f"{predict_url}?response={Response.ALL}", {"Content-Type": "application/octet-stream"}
             requests = [Request(address, path.read_bytes(), headers) for path in sorted(folder.iterdir())]
             each(requests[:50], concurrency=options.concurrency)  # warm-up
             few = first_ones(sorted(folder.iterdir()), work, options.concurrency)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inspection.examining import Examined, examine
+from inspection.examining import examine
 from inspection.findings import Mark
 from inspection.left_out import Box, covered
 from inspection.rows import Row, Status
 from inspection.taken import Taken, read_taken
 from model.inference.encoding import mask_png, png
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.examining import Examined
 from model.inference.formats import Format, recognise
 from model.inference.millimetres import ScaleSource
 from model.inference.options import Options

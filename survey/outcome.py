@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from inspection.examining import Examined
 from model.inference.encoding import jpeg, mask_png
+from model.inference.examining import Examined
 from model.inference.overlay import draw_overlay
 
 

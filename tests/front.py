@@ -8,12 +8,13 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from model.inference.headers import PROBE
+from model.inference.headers import OPTIONS, PROBE
 from tests.waiting import PATIENCE_S
 
 
 class Front(ThreadingHTTPServer):
-    """Refuses as often as it is told, holds back photographs once it has passed on so many, and withholds headers.
+    """Refuses as often as it is told, holds back photographs once it has passed on so many, withholds headers, and
+    doesn't know each `response`.
 
     It counts how often each photograph was asked about when it is: the sidecar's log has its line after the answer.
     The sidecar's probes, one every few seconds, pass.
@@ -31,6 +32,7 @@ class Front(ThreadingHTTPServer):
         self.n_held = self.n_cut_off = 0
         self.may_go_on = threading.Event()
         self.withheld: set[str] = set()
+        self.unknown: set[str] = set()
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -77,6 +79,9 @@ class _Passing(BaseHTTPRequestHandler):
             front.n_held += is_held
         if status is not None:
             self._answer(status, b'{"status": "error", "message": "busy"}', {"Retry-After": "1"})
+            return
+        if self.headers.get(OPTIONS["response"]) in front.unknown:
+            self._answer(400, b'{"status": "error", "code": "parameter_invalid", "message": "expected another response"}', {})
             return
         if is_held:
             front.may_go_on.wait()

@@ -4,10 +4,12 @@ This is the whole of the service but for HTTP, so that any server can mount it; 
 what a client did wrong.
 """
 
+import base64
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from model.inference.card import Backend
 from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.errors import ErrorCode, RequestError
+from model.inference.examining import examine_pixels
 from model.inference.findings import feature, properties, summary
 from model.inference.observation import Observation, brightness, confidence, sharpness
 from model.inference.options import Options, Quality, Response
@@ -164,6 +167,9 @@ def answer(
                 "features": [feature(crack, figures) for crack, figures in zip(found, told, strict=True)],
             }
             body, content_type = json.dumps(collection).encode(), _GEOJSON_TYPE
+        case Response.ALL:
+            about = {**judged, "model": model, "request_id": request_id}
+            body, content_type = json.dumps({"status": "success", **_everything(seen, standard), **about}).encode(), _JSON_TYPE
         case Response.JSON | Response.FULL:
             facts: dict[str, object] = {
                 "image_size": mask_hw.shape,
@@ -193,6 +199,17 @@ def answer(
         megapixels=mask_hw.size / MEGAPIXEL,
     )
     return Answer(body, content_type, named, observation)
+
+
+def _everything(seen: Prediction, standard: Standard | None) -> dict[str, Any]:
+    """What is kept of a photograph, so that whoever keeps it need neither decode nor measure it again; pictures in base64."""
+    examined = examine_pixels(seen.image_hwc_u8, seen.prob_hw_u8, seen.threshold, seen.surface)
+    facts = examined.facts
+    if standard and facts["cracks"] is not None:
+        facts["cracks"] = [{**figures, "band": standard.band(figures)} for figures in facts["cracks"]]
+    pictures = {"mask": mask_png(seen.mask_hw), "overlay": jpeg(draw_overlay(seen.image_hwc_u8, seen.mask_hw))}
+    encoded = {name: base64.b64encode(picture).decode() for name, picture in pictures.items()}
+    return {**facts, "crack_ratio": seen.crack_ratio, "crack_score": seen.score, **encoded}
 
 
 def error_body(error: RequestError) -> bytes:

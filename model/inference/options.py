@@ -27,6 +27,7 @@ class Response(StrEnum):
     PROBABILITY = "probability"  # PNG, one channel, 0..255
     OVERLAY = "overlay"  # JPEG, the photograph with its cracks drawn on
     CRACKS = "cracks"  # GeoJSON, each crack with its centre line, length and width
+    ALL = "all"  # JSON with the cracks' figures and lines, the mask, the overlay and a thumbnail
 
 
 class Quality(StrEnum):

@@ -1,16 +1,19 @@
 """The engine that uses a running sidecar, and waits while it is away or busy: the client side of `POST /predict`."""
 
+import base64
 import threading
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from typing import Any, Self
 from urllib.parse import urlencode
 
+import orjson
 import urllib3
 
 from inspection.examining import examine
 from inspection.rows import Row, Status
 from model.inference import headers
-from model.inference.errors import RequestError
+from model.inference.errors import ErrorCode, RequestError
 from model.inference.options import Options, Response
 from survey.engines import REFUSED, NotPredictedError, StoppedError, SurveyError
 from survey.outcome import Outcome, outcome
@@ -19,6 +22,7 @@ from survey.task import Task, Tasks, in_threads
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
 _N_RETRIES_AT_START = 3
+_FACTS = {field.name for field in fields(Row)} - {"status"}  # of an answer that is its own
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=600.0)
 
 
@@ -56,9 +60,6 @@ class HttpEngine:
         self.n_at_once = n_at_once
         self._stopping = stopping
         self._options = options
-        # Cracks are measured here, from the same answer; the server calls nothing on a marker's paper crack.
-        asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
-        self._predict_url = f"{url}/predict?{urlencode(asked_for.fields())}"
         self._n_retries = n_retries
         self._patience = Patience(
             stopping,
@@ -86,11 +87,8 @@ class HttpEngine:
             raise SurveyError(
                 f"{self.name} does not answer ({_reason(error)}). Start the sidecar there, or give its address by --url."
             ) from error
-        if answer.status == 200:
-            try:
-                return str(answer.json()["model_version"])
-            except (ValueError, KeyError, TypeError):
-                pass
+        if answer.status == 200 and "model_version" in _told(answer):
+            return str(_told(answer)["model_version"])
         raise SurveyError(f"{self.name} is not ready: {_message(answer)}")
 
     def rows(self, tasks: Tasks) -> Iterator[Row]:
@@ -98,9 +96,24 @@ class HttpEngine:
 
     def look(self, photograph: bytes) -> Outcome:
         """See `Task.row`. Raises NotPredictedError, SurveyError, StoppedError."""
-        answer = self._ask(photograph)
+        answer = self._ask(photograph, replace(self._options, response=Response.ALL))
+        if answer.status == 400 and _told(answer).get("code") == ErrorCode.PARAMETER_INVALID.value:
+            return self._look_here(photograph)  # the served archive is older than that response
+        told = _told(answer)
         if answer.status != 200:
-            raise NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))
+            raise _not_predicted(answer)
+        model_version, mask, overlay = told["model"]["version"], told["mask"], told["overlay"]
+        facts = {name: value for name, value in told.items() if name in _FACTS}
+        return Outcome(base64.b64decode(mask), base64.b64decode(overlay), facts | {"model_version": model_version})
+
+    def _look_here(self, photograph: bytes) -> Outcome:
+        """Have the server find the cracks, and measure them here."""
+        # It calls nothing on a marker's paper crack.
+        asked_for = Options(quality=self._options.quality, threshold=self._options.threshold)
+        asked_for = replace(asked_for, response=Response.PROBABILITY, marker_size_mm=self._options.marker_size_mm)
+        answer = self._ask(photograph, asked_for)
+        if answer.status != 200:
+            raise _not_predicted(answer)
         try:
             examined = examine(photograph, answer.data, float(answer.headers[headers.THRESHOLD]), self._options)
         except (RequestError, ValueError) as error:
@@ -118,10 +131,11 @@ class HttpEngine:
     def _row(self, task: Task) -> Row:
         return task.row(self.look)
 
-    def _ask(self, photograph: bytes) -> urllib3.BaseHTTPResponse:
+    def _ask(self, photograph: bytes, options: Options) -> urllib3.BaseHTTPResponse:
         """The answer: 200, or an error about this photograph."""
+        url = f"{self.name}/predict?{urlencode(options.fields())}"
         try:
-            answer = self._pool.request("POST", self._predict_url, body=photograph, retries=self._patience, redirect=False)
+            answer = self._pool.request("POST", url, body=photograph, retries=self._patience, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise NotPredictedError(
                 Status.UNANSWERED, f"{self.name} did not answer in {self._n_retries + 1} tries ({_reason(error)})."
@@ -137,12 +151,22 @@ class HttpEngine:
         return answer
 
 
+def _not_predicted(answer: urllib3.BaseHTTPResponse) -> NotPredictedError:
+    return NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))
+
+
+def _told(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+    """The object that an answer holds; empty where it holds none."""
+    try:
+        told = orjson.loads(answer.data)
+    except orjson.JSONDecodeError:
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _message(answer: urllib3.BaseHTTPResponse) -> str:
     """The sentence of an answer that is an error."""
-    try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return f"the server answered with status {answer.status}."
+    return str(_told(answer).get("message") or f"the server answered with status {answer.status}.")
 
 
 def _reason(error: urllib3.exceptions.HTTPError) -> str:

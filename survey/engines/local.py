@@ -4,10 +4,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from inspection.examining import examine_pixels
 from inspection.rows import Row, Status
 from model.inference.answer import predict
 from model.inference.errors import RequestError
+from model.inference.examining import examine_pixels
 from model.inference.options import Options
 from model.inference.photograph import Limits
 from survey.engines import REFUSED, NotPredictedError

@@ -66,6 +66,7 @@ class RayEngine:
         self.name = f"Ray at {self._address}" if self._address else "A Ray of this machine (RAY_ADDRESS names no cluster)"
         self.n_at_once = n_actors or default_n()
         self._n_actors = n_actors
+        self._n_at_start = 1 if self._address else self.n_at_once  # a cluster may have to grow first
         self._options = options
         self._stopping = stopping
         self._folder = OwnFolder("crack-ray")  # short, as Ray's sockets lie there, too
@@ -143,7 +144,7 @@ class RayEngine:
                 Limits.from_environment(),
             ),
             batch_size=None,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=self._n_actors),
+            compute=ray.data.ActorPoolStrategy(min_size=self._n_at_start, max_size=self._n_actors),
             max_restarts=-1,
             max_task_retries=N_TRIES - 1,
             **self._resources,

@@ -23,8 +23,8 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from handler.serve import Server
-from inspection.examining import thumbnail
 from model.inference.boxes import box
+from model.inference.examining import thumbnail
 from model.inference.markers import DICTIONARY, SINGLE
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right

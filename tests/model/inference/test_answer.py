@@ -1,5 +1,6 @@
 """Answers: each response is what the probability map says, encoded as the design promises."""
 
+import base64
 import json
 
 import numpy as np
@@ -339,3 +340,25 @@ def test_what_is_no_photograph_is_refused_before_the_network_runs(image: bytes, 
     with pytest.raises(RequestError) as caught:
         ask(image, segmenter=Segmenter(CARD, fail))
     assert caught.value.code is code
+
+
+# --- all at once
+
+
+def test_all_at_once_are_the_pictures_and_cracks_of_the_single_answers() -> None:
+    photograph, scale = striped(), {"mm_per_px": "0.2"}
+    told = ask_json(photograph, response="all", **scale)
+    pictures = {name: base64.b64decode(told[name]) for name in ("mask", "overlay")}
+    assert pictures == {"mask": ask(photograph, response="mask").body, "overlay": ask(photograph, response="overlay").body}
+    cracks = json.loads(ask(photograph, response="cracks", **scale).body)
+    assert told["cracks"] == [feature["properties"] for feature in cracks["features"]]
+    assert {name: told[name] for name in ("model", "threshold", "request_id")} == {
+        name: cracks[name] for name in ("model", "threshold", "request_id")
+    }
+
+
+def test_all_at_once_with_a_standard_has_each_cracks_band() -> None:
+    asked = {"mm_per_px": "0.2", "standard": "en-1992-1-1", "exposure": "XC4"}
+    told, cracks = (json.loads(ask(striped(), response=response, **asked).body) for response in ("all", "cracks"))
+    assert told["standard"] == cracks["standard"]
+    assert [crack["band"] for crack in told["cracks"]] == [feature["properties"]["band"] for feature in cracks["features"]]
