@@ -97,7 +97,7 @@ class Processes:
             process, backend = self._start()
             self._wanted = tuple(backend)
         except (EOFError, OSError) as error:
-            raise SurveyError("The process that loads the model ended; its output is above.") from error
+            raise SurveyError("The process that loads the model ended, or hung; its output is above.") from error
         finally:
             self._free.put(process)
         return backend
@@ -161,7 +161,7 @@ class Processes:
         self._folder.remove()
 
     def _start(self) -> "tuple[_Process, Backend]":
-        """Raises EOFError where it ends while it starts."""
+        """Raises EOFError where it ends while it starts, TimeoutError where it hangs."""
         context = multiprocessing.get_context("spawn")
         ours, its = context.Pipe()
         program = context.Process(target=_serve, args=(its, self._folder.path, self._wanted, self._n_threads), daemon=True)
@@ -170,6 +170,8 @@ class Processes:
         its.close()
         process = _Process(program, ours)
         try:
+            if not ours.poll(LONGEST_S):
+                raise TimeoutError
             return process, ours.recv()
         except BaseException:
             _end(process)

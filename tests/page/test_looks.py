@@ -89,12 +89,12 @@ def test_cracks_have_the_colour_of_their_width_and_the_legend_counts_them(browse
 
 def test_cracks_too_narrow_to_be_measured_have_a_colour_and_are_in_the_legend(browser: Browser, tmp_path: Path) -> None:
     narrow = tmp_path / "narrow.jpg"
-    narrow.write_bytes(jpeg(draw_surface(14, (480, 640), is_cracked=True).image_hwc_u8))
+    narrow.write_bytes(jpeg(draw_surface(45, (480, 640), is_cracked=True).image_hwc_u8))
     inspect(browser, narrow)
     measured(browser)
     assert one(browser, ".findings tbody td:nth-child(3)").text.startswith("<")
     show(browser, "width")
-    assert counted(browser) == [f"{classes('px')[0].name}: 2"]
+    assert counted(browser) == [f"{classes('px')[0].name}: 1"]
 
 
 def test_what_lies_in_an_ignored_box_is_in_no_figure_until_the_box_is_taken_away(
