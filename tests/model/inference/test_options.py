@@ -47,7 +47,7 @@ def test_a_threshold_that_is_no_number_between_0_and_1_is_refused_with_a_sentenc
 def test_an_unknown_response_is_refused_with_those_there_are(text: str) -> None:
     error = refusal(response=text)
     assert error.code is ErrorCode.PARAMETER_INVALID
-    assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay, cracks."
+    assert error.message == f"response={text!r}: expected one of json, full, mask, probability, overlay, cracks, all."
 
 
 @pytest.mark.parametrize("text", ["foo", "HIGH"])
