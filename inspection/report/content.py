@@ -180,7 +180,7 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
                 rows.append((f"Widest, 95th percentile{_of(unit, seen)}", f"{figure(value)} {unit}, in {printable(file)}"))
             rows.append((f"Too narrow to measure{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
     if seen.n_cracks > n_pages:
-        rows.append(("Cracks with a page below", f"the {n_pages} that rank highest; the others follow in a table"))
+        rows.append(("Cracks with a page below", f"{n_pages}, by rank; the others follow in a table"))
     return rows
 
 

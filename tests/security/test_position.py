@@ -141,7 +141,7 @@ def test_positions_in_a_store_of_before_are_taken_out_once_and_it_says_so(
     store.close()
     store = opened()
     files = [item.image_file for item in store.items(["needs_label"], 9, 0)]
-    assert "out of 1 of 2 stored photographs" in caplog.text
+    assert "from 1 of 2 stored photographs" in caplog.text
     assert all(SECRET not in store.read(file) for file in files)
     assert store.n_bytes() == sum((tmp_path / file).stat().st_size for file in files)
     store.close()

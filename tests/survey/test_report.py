@@ -101,7 +101,7 @@ def test_findings_past_the_bound_are_in_a_table(findings: Findings) -> None:
     _, pdf = write_report(findings.survey.folder, {}, 1)
     told = pages(pdf)
     assert len(told) == 4
-    assert "Cracks with a page below 1," in told[1]
+    assert "Cracks with a page below 1, by rank; the others follow" in told[1]
     assert "Further cracks" in told[-1]
     assert "third.jpg" in told[-1]
 
