@@ -154,7 +154,8 @@ class RayEngine:
         def receive() -> None:
             try:
                 for table in looked_at.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                    arrived.put([pickle.loads(each.as_py()) for each in table["row"]])  # noqa: S301 - from our own actors
+                    for together in table["rows"]:
+                        arrived.put(pickle.loads(together.as_py()))  # noqa: S301 - from our own actors
                 arrived.put(None)
             except Exception as error:
                 arrived.put(error)
@@ -196,15 +197,18 @@ class _Looker:
         self._tasks, self._options, self._limits = tasks, options, limits
 
     def __call__(self, block: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
+        """What is ready together is one row of Ray's: it makes a block of each, and the actor would wait until the driver has
+        taken all but two of them.
+        """
         answers: list[_Answer] = []
         since = monotonic()
         for name in block["file"]:
             answers.append(self._answer(os.fsdecode(name)))
             if monotonic() - since > _ROWS_S:
-                yield {"row": [*map(pickle.dumps, answers)]}
+                yield {"rows": [pickle.dumps(answers)]}
                 answers, since = [], monotonic()
         if answers:
-            yield {"row": [*map(pickle.dumps, answers)]}
+            yield {"rows": [pickle.dumps(answers)]}
 
     def _answer(self, file: str) -> _Answer:
         task = Task(self._tasks.source, self._tasks.pictures, file)
