@@ -108,14 +108,14 @@ class HttpEngine:
 
     def _look_here(self, photograph: bytes) -> Outcome:
         """Have the server find the cracks, and measure them here."""
-        # It calls nothing on a marker's paper crack.
-        asked_for = Options(quality=self._options.quality, threshold=self._options.threshold)
-        asked_for = replace(asked_for, response=Response.PROBABILITY, marker_size_mm=self._options.marker_size_mm)
+        options = self._options
+        # The server calls nothing on a marker's paper crack.
+        asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
         answer = self._ask(photograph, asked_for)
         if answer.status != 200:
             raise _not_predicted(answer)
         try:
-            examined = examine(photograph, answer.data, float(answer.headers[headers.THRESHOLD]), self._options)
+            examined = examine(photograph, answer.data, float(answer.headers[headers.THRESHOLD]), options)
         except (RequestError, ValueError) as error:
             raise NotPredictedError(Status.FAILED, str(error)) from error
         return outcome(
