@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 from urllib3.util import parse_url
@@ -29,7 +28,7 @@ from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser, with_lists
 from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
-from survey.folder import Survey
+from survey.folder import open_survey
 from survey.results import write_results
 from survey.sources import open_source
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
@@ -107,7 +106,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     question = {"quality": options.quality.value, "threshold": options.threshold or "of the model"}
     question |= {name: value for name in SCALES if (value := getattr(options, name)) is not None}
     try:
-        survey = _open(out, question)
+        survey = open_survey(out, question)
     except BlockingIOError as error:
         raise SurveyError(f"Another survey is writing {out}. Wait for it, or choose another folder by --out.") from error
     try:
@@ -162,14 +161,6 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
         return INTERRUPTED
     return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
-
-
-def _open(out: Path | str, question: dict[str, Any]) -> Survey:
-    if isinstance(out, Path):
-        return Survey(out, question)
-    from survey.store import StoreSurvey  # fsspec
-
-    return StoreSurvey(out, question)
 
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:

@@ -64,7 +64,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out",
-        type=_folder,
+        type=folder_or_url,
         help="folder of the results, or its URL in a store (s3://, gs://, az://) (default: SOURCE-cracks, on this machine)",
     )
     parser.add_argument(
@@ -147,7 +147,7 @@ def with_lists(arguments: Sequence[str]) -> list[str]:
     return named
 
 
-def _folder(text: str) -> Path | str:
+def folder_or_url(text: str) -> Path | str:
     scheme, separator, _ = text.partition("://")
     if not separator:
         return Path(text)

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,16 +50,21 @@ class About:
             path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "About":
-        """The options of a survey's folder. Raises ValueError if they can't be read, OSError."""
-        path = folder / ABOUT
+    def load(cls, survey: Survey) -> "About":
+        """A survey's options. Raises ValueError if they can't be read, OSError."""
         try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
+            fields = json.loads(survey.read(ABOUT))
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
             standard = standards.find(*fields["standard"]) if fields.get("standard") else None
             return cls(saved_source(fields["photographs"]), scale, fields["with_exif"], standard)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it asks nothing twice."
+            ) from error
         except (ValueError, KeyError, TypeError, RequestError) as error:
-            raise ValueError(f"{path} is not a survey's ({error!r}). Run the survey again; it asks nothing twice.") from error
+            raise ValueError(
+                f"{survey.place(ABOUT)} is not a survey's ({error!r}). Run the survey again; it asks nothing twice."
+            ) from error
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class Survey:
             takes what is there.
 
     Raises:
-        ValueError: what is there was asked with another `question`, or is no survey.
+        ValueError: what is there was asked with another `question`, or is no survey; or there is none, and no `question`.
         BlockingIOError: another process has it open.
         OSError: it cannot be written.
     """
@@ -62,6 +62,10 @@ class Survey:
         self.folder = folder
         self.pictures: Pictures | StorePictures = Pictures(folder)
         self.question: dict[str, Any] = question or {}
+        if question is None and not _is_begun(folder / JOURNAL):
+            raise ValueError(
+                f"{self.place('')} has no {JOURNAL}: expected a survey's folder, which crack survey names as Results."
+            )
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0
@@ -136,6 +140,10 @@ class Survey:
         finally:
             path.unlink(missing_ok=True)
 
+    def read(self, name: str) -> bytes:
+        """A file of it. Raises OSError."""
+        return (self.folder / name).read_bytes()
+
     def remove(self, name: str) -> None:
         """A file that may be there, and its sub-folder with the last one in it."""
         path = self.folder / name
@@ -194,6 +202,19 @@ class Survey:
     def _sync(self) -> None:
         os.fsync(self._journal.fileno())
         self._synced = time.monotonic()
+
+
+def open_survey(place: Path | str, question: dict[str, Any] | None) -> Survey:
+    """The one in a folder, or below a URL. Raises what `Survey` does."""
+    if isinstance(place, Path):
+        return Survey(place, question)
+    from survey.store import StoreSurvey  # fsspec, which a folder doesn't need
+
+    return StoreSurvey(place, question)
+
+
+def _is_begun(journal: Path) -> bool:
+    return journal.is_file() and journal.stat().st_size > 0
 
 
 def _parsed(line: bytes) -> Any:

@@ -3,13 +3,16 @@ each is read once, where it is looked at.
 """
 
 import datetime
+import html
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit
 
 import fsspec
 
@@ -18,7 +21,7 @@ from survey.folder import JOURNAL
 from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden
 
 _WAITS_S = (1, 2, 4, 8, 16, 30)  # between tries, while a store is away
-_CHANGED = ("LastModified", "last_modified", "mtime", "updated")  # as the stores call it
+_CHANGED = ("LastModified", "last_modified", "mtime", "updated", "Last-Modified")  # as the stores call it
 _T = TypeVar("_T")
 
 
@@ -67,7 +70,7 @@ class UrlSource:
 
     def photographs(self, out: Path | str) -> Found:
         store, root = opened(self.root)
-        states: dict[str, tuple[int, int]] = {}
+        states: dict[str, tuple[int, int] | None] = {}
         for pattern in self.patterns or (self.root,):
             for path, state in _below(store, root) if not self.patterns else _matching(store, opened(pattern)[1], pattern):
                 states[path.removeprefix(root).lstrip("/")] = state
@@ -77,7 +80,9 @@ class UrlSource:
         for name in sorted(states):
             if any(map(is_hidden, name.split("/"))) or (surveys and name.startswith(surveys)):
                 continue
-            self._states[name] = states.pop(name)
+            state = states.pop(name)
+            if state:
+                self._states[name] = state
             reason = self._no_photograph(name)
             if reason:
                 others[name] = reason
@@ -89,7 +94,7 @@ class UrlSource:
         return []  # to know it would cost a request for each
 
     def _no_photograph(self, name: str) -> str:
-        if self._states[name][0] == 0:
+        if name in self._states and self._states[name][0] == 0:
             return "It is empty. Copy it from the camera or the card again."
         if name.lower().endswith(tuple(SUFFIXES)):
             return ""
@@ -110,9 +115,9 @@ def open_url(names: Sequence[str]) -> UrlSource:
         raise ValueError(f"{names[0]} and {names[-1]} are of different places. Survey them one after the other.")
     urls = [name.rstrip("/") for name in names]
     store, path = opened(urls[0])
-    is_folder = len(urls) == 1 and not GLOB & set(urls[0])
+    may_be_folder = len(urls) == 1 and not GLOB & set(urls[0])
     try:
-        if is_folder and not tried(partial(store.isfile, path), urls[0]):
+        if may_be_folder and tried(partial(_is_folder, store, path), urls[0]):
             return UrlSource(urls[0])
     except OSError as error:
         raise ValueError(f"{urls[0]} cannot be read ({error}).") from error
@@ -128,8 +133,18 @@ def open_url(names: Sequence[str]) -> UrlSource:
     return UrlSource(f"{scheme}://{'/'.join(common)}", tuple(urls))
 
 
-def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Files and their states. One folder at a time is in memory: what a store tells of a file takes 1.4 KB, its state 0.3."""
+def _is_folder(store: Any, path: str) -> bool:
+    try:
+        found = store.info(path)
+    except FileNotFoundError:
+        return True  # a store has no folders, but names that begin alike
+    return bool(found["type"] != "file" or found.get("mimetype") == "text/html")  # a web server's list of its files
+
+
+def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int] | None]]:
+    """Files, and their states unless only names are told, as by a web server. One folder at a time is in memory: what a store
+    tells of a file takes 1.4 KB, its state 0.3.
+    """
     folders, seen = [root], {root}
     while folders:
         folder = folders.pop()
@@ -138,22 +153,32 @@ def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int]]]:
         except FileNotFoundError:
             continue
         for entry in entries:
-            path = entry["name"].rstrip("/")
+            name, is_link = entry["name"], entry["size"] is None and "://" in entry["name"]  # of a web server's page
+            if is_link:
+                link = html.unescape(name)
+                name = urljoin(link, urlsplit(link).path)
+                if "?" in link or not name.startswith(f"{root}/"):  # the same page in another order, a folder above
+                    continue
+            path = name.rstrip("/")
             if entry["type"] == "file":
-                yield entry["name"], _state(entry)
+                yield name, _told(entry)
             elif path not in seen:
                 seen.add(path)
                 folders.append(path)
         store.invalidate_cache()
 
 
-def _matching(store: Any, path: str, pattern: str) -> Iterator[tuple[str, tuple[int, int]]]:
+def _matching(store: Any, path: str, pattern: str) -> Iterator[tuple[str, tuple[int, int] | None]]:
     """As `_below`, of a file or a pattern."""
     is_glob = bool(GLOB & set(path))
     found = tried(partial(store.glob if is_glob else store.info, path, **{"detail": True} if is_glob else {}), pattern)
     for each, entry in found.items() if is_glob else [(path, found)]:
         if entry["type"] == "file":
-            yield each, _state(entry)
+            yield each, _told(entry)
+
+
+def _told(entry: Mapping[str, Any]) -> tuple[int, int] | None:
+    return None if entry["size"] is None else _state(entry)
 
 
 def read(url: str) -> bytes:
@@ -202,6 +227,7 @@ def _state(entry: Mapping[str, Any]) -> tuple[int, int]:
     """Size, and time of the last change in ns; 0 where a store doesn't tell it, so that a file is known by its bytes."""
     changed = next((entry[name] for name in _CHANGED if entry.get(name) is not None), 0)
     if isinstance(changed, str):
-        changed = datetime.datetime.fromisoformat(changed)
+        is_http = changed.endswith("GMT")
+        changed = parsedate_to_datetime(changed) if is_http else datetime.datetime.fromisoformat(changed)
     seconds = changed.timestamp() if isinstance(changed, datetime.datetime) else float(changed)
     return int(entry.get("size") or 0), int(seconds * 1e9)

@@ -1,4 +1,4 @@
-"""A survey's folder as a report: `crack report --help`. Left to others: what it says (`inspection.report`)."""
+"""A survey's results as a report: `crack report --help`. Left to others: what it says (`inspection.report`)."""
 
 import argparse
 import io
@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from inspection.report.writing import PAGE, PDF, compose
+from survey.arguments import folder_or_url
 from survey.findings import About, Findings
-from survey.folder import JOURNAL, Survey
-from survey.sources import FolderSource
+from survey.folder import Survey, open_survey
+from survey.sources import saved_source
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")
@@ -21,79 +22,79 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0, both files are written; 2, they couldn't be."""
     parser = argparse.ArgumentParser(
         prog="crack report",
-        description=f"Write {PAGE} and {PDF} into a survey's folder: what was inspected, its figures, a map where photographs\n"
-        "have a position (crack survey --exif), and one page for each of the most important findings.\n\n"
+        description=f"Write {PAGE} and {PDF} beside a survey's results: what was inspected, its figures, a map where\n"
+        "photographs have a position (crack survey --exif), and one page for each of the most important\n"
+        "findings.\n\n"
         f"Put details that stay the same, or for which there is no option, into {INSPECTION} in the folder:\n"
         '  structure = "Bridge 7, A81"\n  inspector = "M. Weber"\n  client = "Road authority"\n',
         epilog="examples:\n"
         "  crack report photographs-cracks\n"
-        '  crack report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n',
+        '  crack report photographs-cracks --structure "Bridge 7" --element "Pier 3" --date 2026-05-01\n'
+        "  crack report s3://agency/bridge-7-cracks\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the folder with a survey's results")
+    parser.add_argument("results", type=folder_or_url, metavar="RESULTS", help="a survey's folder, or its URL in a store")
     for name in NAMED:
         parser.add_argument(f"--{name}", help=f"for the cover (default: as in {INSPECTION}, or none)")
     parser.add_argument("--findings", type=int, default=30, help="at most so many pages of findings (default: %(default)s)")
-    parser.add_argument("--photographs", type=Path, help="folder of the photographs, if they have moved since the survey")
+    parser.add_argument("--photographs", help="folder or URL of the photographs, if they have moved since the survey")
     chosen = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        given = read_inspection(chosen.folder) | {name: text for name in NAMED if (text := getattr(chosen, name)) is not None}
-        paths = write_report(chosen.folder, given, max(chosen.findings, 0), chosen.photographs)
+        given = {name: text for name in NAMED if (text := getattr(chosen, name)) is not None}
+        places = write_report(chosen.results, given, max(chosen.findings, 0), chosen.photographs)
     except BlockingIOError:
-        parser.exit(2, f"error: A survey is writing {chosen.folder}. Wait for it.\n")
+        parser.exit(2, f"error: A survey is writing {chosen.results}. Wait for it.\n")
     except (ValueError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    print("\n".join(str(path) for path in paths))
+    print("\n".join(places))
     return 0
 
 
-def write_report(folder: Path, given: dict[str, str], n_pages: int, photographs: Path | None = None) -> list[Path]:
-    """Write both files; returns their paths.
+def write_report(results: Path | str, given: dict[str, str], n_pages: int, photographs: str | None = None) -> list[str]:
+    """Write both files; returns where they are.
 
     Args:
-        folder: of a survey.
-        given: lines of the cover, by their names.
+        results: a survey's folder, or its URL.
+        given: lines of the cover, by their names, before those of `inspection.toml`.
         n_pages: the most findings that get a page each; the next ones get a line of a table.
-        photographs: their folder, where it isn't that of the survey any more.
+        photographs: their folder or URL, where it isn't that of the survey any more.
 
     Raises:
-        ValueError: the folder is not a survey's.
+        ValueError: there is no survey, or `inspection.toml` can't be read.
         BlockingIOError: a survey is under way there.
         OSError: it cannot be read or written.
     """
-    if not (folder / JOURNAL).is_file():
-        raise ValueError(f"{folder} has no {JOURNAL}: expected a survey's folder, which crack survey names as Results.")
-    about = About.load(folder)
-    if photographs is not None:
-        about = replace(about, photographs=FolderSource(photographs))
-    survey = Survey(folder, None)
+    survey = open_survey(results, None)
     try:
+        about = About.load(survey)
+        if photographs is not None:
+            about = replace(about, photographs=saved_source(photographs))
         files = survey.files()
         gone = about.photographs.gone(files)
         files = sorted(set(files) - set(gone))
-        written = compose(Findings(survey, about, files), given, n_pages, gone)
+        written = compose(Findings(survey, about, files), read_inspection(survey) | given, n_pages, gone)
         for name, content in written.items():
             with survey.whole(name) as path:
                 path.write_bytes(content)
     finally:
         survey.close()
-    return [folder / name for name in written]
+    return [survey.place(name) for name in written]
 
 
-def read_inspection(folder: Path) -> dict[str, str]:
+def read_inspection(survey: Survey) -> dict[str, str]:
     """What `inspection.toml` says, if it is there: each of its keys is a line of the cover. Raises ValueError, OSError."""
-    path = folder / INSPECTION
-    if not path.exists():
-        return {}
+    place = survey.place(INSPECTION)
     try:
-        told = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editor begins a file with a mark
+        told = tomllib.loads(survey.read(INSPECTION).decode("utf-8-sig"))  # Windows' editor begins a file with a mark
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
-        raise ValueError(f'{path}: {error}. Expected lines such as structure = "Bridge 7".') from error
+        raise ValueError(f'{place}: {error}. Expected lines such as structure = "Bridge 7".') from error
     for name, value in told.items():
         if isinstance(value, dict | list):
-            raise ValueError(f'{path}: {name} is no text. Expected a line such as {name} = "...".')
+            raise ValueError(f'{place}: {name} is no text. Expected a line such as {name} = "...".')
     return {name: str(value) for name, value in told.items()}
 
 

@@ -152,9 +152,7 @@ class FolderSource:
                 continue
             sub_folders[:] = [each for each in sub_folders if not each.startswith(".")]
             links = [each for each in sub_folders if os.path.islink(Path(current, each))]  # whatever the length of its path
-            others |= {
-                f"{name(Path(current, each))}/": "A link to a folder is not followed. Survey that folder." for each in links
-            }
+            others |= {f"{name(Path(current, each))}/": _LINK for each in links}
             for path in (Path(current, each) for each in files if not is_hidden(each)):
                 reason = _no_photograph(path)
                 if reason:

@@ -17,7 +17,7 @@ from typing import Any
 from crack.temporary import OwnFolder
 from survey.folder import JOURNAL, Survey
 from survey.pictures import StorePictures
-from survey.remote import opened, put, remove, tried
+from survey.remote import opened, put, read, remove, tried
 
 _PARTS = "journal"
 _N_TOGETHER = 100  # parts that are read at a time
@@ -58,6 +58,9 @@ class StoreSurvey(Survey):
         with self.scratch() as path:
             yield path
             tried(partial(self._store.put_file, str(path), f"{self._root}/{name}"), self.place(name))
+
+    def read(self, name: str) -> bytes:
+        return read(self.place(name))
 
     def remove(self, name: str) -> None:
         remove(self.place(name))

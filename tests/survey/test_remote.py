@@ -7,15 +7,18 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pypdfium2
 import pytest
 
 from inspection.rows import Row, Status
 from model.synthetic import draw_surface
 from survey import remote
 from survey.folder import Survey
+from survey.report import write_report
 from survey.sources import open_source
 from survey.store import StoreSurvey
 from tests.photographs import jpeg
@@ -107,6 +110,22 @@ def test_a_photograph_of_a_bucket_is_asked_for_once_and_its_time_too_unless_it_i
     assert asked(listed) == ["GET"]
 
 
+def test_a_folder_of_a_web_server_is_what_its_page_lists(tmp_path: Path) -> None:
+    for name in ("wall.jpg", "pier 1/ü #1.jpg", "pier 1/a&b/wall.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(OTHERS.get(name) or PHOTOGRAPHS["pier 0/wall.jpg"])
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        source = open_source([f"{url}/"])
+        files, others = source.photographs(tmp_path / "out")
+        assert (files, list(others)) == (["pier%201/%C3%BC%20%231.jpg", "pier%201/a%26b/wall.jpg", "wall.jpg"], ["notes.txt"])
+        assert source.read(files[0])[0] == PHOTOGRAPHS["pier 0/wall.jpg"]
+        assert source.state(files[1])[1] // 10**9 == int((tmp_path / "pier 1/a&b/wall.jpg").stat().st_mtime)
+        assert open_source([f"{url}/*.jpg"]).photographs(tmp_path / "out") == (["wall.jpg"], {})
+        server.shutdown()
+
+
 class Shaky(BaseHTTPRequestHandler):
     """Away at first."""
 
@@ -182,6 +201,23 @@ def test_a_survey_into_a_bucket_that_is_killed_goes_on_from_the_parts_of_its_jou
     assert survey.find("a.jpg") == replace(row, error="as a later one")
     survey.close()
     assert list(stored("killed")) == ["cracks.jsonl"]
+
+
+def test_the_report_of_results_in_a_bucket_is_put_beside_them(bucket: str) -> None:
+    put({"out/inspection.toml": b'inspector = "M. Weber"'})
+    code, said = end(begin(bucket, f"s3://{BUCKET}/out", *LOCAL))
+    assert code == 1, said
+    assert write_report(f"s3://{BUCKET}/out", {"structure": "Bridge 7"}, 30)[1] == f"s3://{BUCKET}/out/report.pdf"
+    with pypdfium2.PdfDocument(stored("out")["report.pdf"]) as document:
+        cover = document[0].get_textpage().get_text_bounded()
+    assert "Bridge 7" in cover
+    assert "M. Weber" in cover
+
+
+def test_a_report_of_what_is_no_survey_leaves_nothing_in_the_bucket(bucket: str) -> None:
+    with pytest.raises(ValueError, match=r"s3://photographs/none/ has no cracks\.jsonl: expected a survey's folder"):
+        write_report(f"s3://{BUCKET}/none", {}, 30)
+    assert not stored("none")
 
 
 @pytest.mark.parametrize("out", ["https://agency.example/out", "file:///out"])

@@ -47,7 +47,7 @@ def found(folder: Path) -> Findings:
     return findings
 
 
-def pages(path: Path) -> list[str]:
+def pages(path: Path | str) -> list[str]:
     document = pypdfium2.PdfDocument(path)
     texts = [page.get_textpage().get_text_bounded().replace("\u200b", "").replace("\ufffe", "") for page in document]
     document.close()
@@ -123,7 +123,7 @@ def test_what_people_or_files_are_called_is_text_on_the_page_which_asks_nobody_a
     findings: Findings, browser: webdriver.Chrome
 ) -> None:
     page, _ = write_report(findings.survey.folder, {"structure": STRUCTURE}, 100)
-    browser.get(page.as_uri())
+    browser.get(Path(page).as_uri())
     assert browser.find_element(By.TAG_NAME, "h1").text == STRUCTURE
     assert '#strong[x] $y$ <b>&amp; \\ " \ufffd=.jpg' in browser.find_element(By.ID, "finding-1").text
     images = browser.find_elements(By.TAG_NAME, "img")
