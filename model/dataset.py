@@ -1,6 +1,6 @@
 """Folders of photographs and crack masks: reading them, and cutting them by group.
 
-A folder holds `images/`, `masks/` (one channel, 0 or 255, the image's size) and `split.csv` with the columns
+A folder holds `images/`, `masks/` (two colours, as `model.masks` reads them; the image's size) and `split.csv` with the columns
 `image,mask,split,group`. What shares a group shows one wall or comes from one photograph, and stays on one side of any cut.
 It may hold `look_alikes.csv` with the columns `image,left,top,right,bottom,kind`: boxes in which a person saw what looks like a
 crack and is none, in pixels, the right and lower border outside. Left to others: training crops (`model.crops`).
@@ -22,7 +22,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from crack.foreign import finder, read_text
@@ -30,6 +29,7 @@ from model.inference.card import ModelCard
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from model.inference.processors import n_usable_cores
+from model.masks import read_mask
 from model.params import DataParams
 from model.synthetic import draw_surface
 
@@ -80,17 +80,9 @@ class Pair:
         except RequestError as error:
             raise ValueError(f"{self.image_path}: {error}") from error
         try:
-            with Image.open(self.mask_path) as mask:
-                mask_hw_u8 = np.asarray(mask.convert("L"))
-        except OSError as error:
-            raise ValueError(f"{self.mask_path}: {error}. Expected a PNG file, 0 or 255.") from error
-        if mask_hw_u8.shape != image_hwc_u8.shape[:2]:
-            raise ValueError(
-                f"{self.mask_path}: {mask_hw_u8.shape} pixels, expected the photograph's {image_hwc_u8.shape[:2]}."
-            )
-        values = np.flatnonzero(np.bincount(mask_hw_u8.ravel(), minlength=256))
-        if not set(values) <= {0, 255}:
-            raise ValueError(f"{self.mask_path}: values {values[:5].tolist()}..., expected 0 and 255 alone.")
+            mask_hw_u8 = read_mask(self.mask_path.read_bytes(), image_hwc_u8.shape[:2]).astype(np.uint8)
+        except (RequestError, OSError) as error:
+            raise ValueError(f"{self.mask_path}: {error}") from error
         if self.is_widened:
             mask_hw_u8 = np.asarray(cv2.dilate(mask_hw_u8, _CROSS), np.uint8)
         if self.enlargement > 1:

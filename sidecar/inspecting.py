@@ -24,9 +24,9 @@ from model.inference.formats import Format, recognise
 from model.inference.millimetres import ScaleSource
 from model.inference.options import Options
 from model.inference.photograph import Limits
+from model.masks import read_mask
 from sidecar.inspections import Kept
 from sidecar.labels import without_position
-from sidecar.masks import read_mask
 from sidecar.prediction import Prediction
 
 

@@ -18,8 +18,8 @@ from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
 from model.inference.segmenter import threshold_level
 from model.inference.structure import picture_parts
+from model.masks import read_mask
 from sidecar.copies import Description
-from sidecar.masks import read_mask
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
 _JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}

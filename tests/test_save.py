@@ -20,9 +20,9 @@ from PIL import Image
 from crack.stores.states import State
 from handler.serve import Server
 from model.inference.encoding import mask_png
+from model.masks import read_mask
 from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
-from sidecar.masks import read_mask
 from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
 from tests.ports import free_ports

@@ -107,8 +107,8 @@ def test_an_index_with_other_columns_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("mask", "sentence"),
     [
-        (np.zeros((48, 63), np.uint8), r"\(48, 63\) pixels, expected .* \(48, 64\)"),
-        (np.full((48, 64), 7, np.uint8), r"values \[7\]"),
+        (np.zeros((48, 63), np.uint8), r"mask\.png: .*63 x 48 pixels, expected the upright photograph's 64 x 48"),
+        (np.full((48, 64), 7, np.uint8), r"mask\.png: .*has 7, which can mean more than one thing"),
     ],
 )
 def test_a_mask_that_is_none_is_named(data_folder: Path, tmp_path: Path, mask: np.ndarray, sentence: str) -> None:
@@ -117,6 +117,15 @@ def test_a_mask_that_is_none_is_named(data_folder: Path, tmp_path: Path, mask: n
     Image.fromarray(mask).save(path)
     with pytest.raises(ValueError, match=sentence):
         Pair("synthetic", good.image_path, path, "train", "0").read()
+
+
+@pytest.mark.parametrize("crack", [1, 255])
+def test_a_mask_of_a_label_tool_is_read(data_folder: Path, tmp_path: Path, crack: int) -> None:
+    good = read_pairs(data_folder, ["synthetic"], "train")[0]
+    mask_hw = np.eye(48, 64, dtype=np.uint8) * crack
+    Image.fromarray(np.repeat(mask_hw[..., None], 3, 2)).save(tmp_path / "mask.png")
+    read = Pair("synthetic", good.image_path, tmp_path / "mask.png", "train", "0").read()
+    assert np.array_equal(read.mask_hw, mask_hw > 0)
 
 
 # Cutting by group

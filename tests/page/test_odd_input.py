@@ -12,8 +12,8 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 
+from model.masks import read_mask
 from model.synthetic import draw_surface
-from sidecar.masks import read_mask
 from tests.front import Front
 from tests.heif_files import heif, hevc, turned
 from tests.page.conftest import SIZE_HW

@@ -10,8 +10,8 @@ import pytest
 import requests
 from selenium import webdriver
 
+from model.masks import read_mask
 from model.synthetic import draw_surface
-from sidecar.masks import read_mask
 from tests.pages import PointerAt, eventually, inspect, one, press, says
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from model.inference.encoding import mask_png
-from sidecar.masks import read_mask
+from model.masks import read_mask
 from tests.front import Front
 from tests.page.conftest import SIZE_HW
 from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike

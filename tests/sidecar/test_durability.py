@@ -26,10 +26,10 @@ from PIL import Image
 
 from crack.stores.states import State
 from model.inference.errors import ErrorCode, RequestError
+from model.masks import read_mask
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Submission
 from sidecar.labels import Mask, Photograph, Verdict
-from sidecar.masks import read_mask
 from tests.photographs import noise, png
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from crack.stores.states import State
 from inspection.left_out import Kind, LookAlike
 from model.inference.errors import ErrorCode, RequestError
+from model.masks import read_mask
 from model.synthetic import draw_surface
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, Submission
 from sidecar.labels import Mask, Photograph, Verdict
-from sidecar.masks import read_mask
 from tests.photographs import jpeg, png
 
 SURFACE = draw_surface(seed=1, size_hw=(96, 128))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from model.inference.encoding import mask_png
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.masks import read_mask
+from model.masks import read_mask
 from tests.photographs import bmp, jpeg, noise, png, sixteen_bit_png, tiff, webp
 
 MASK = noise(40, 60)[..., 0] > 200

@@ -1,6 +1,6 @@
 """Reads masks as label tools write them: accepted if they have only one possible meaning, otherwise refused.
 
-Of two colours, one of which is black or transparent, the other one is crack. Left to others: the use of a mask (`labels`).
+Of two colours, one of which is black or transparent, the other one is crack.
 """
 
 import io
