@@ -18,6 +18,8 @@ from urllib.parse import unquote
 from crack.instance import of_instance
 
 SQLITE = "sqlite:///"
+# Settings for other servers of the same user: with the first one MLflow refuses to start, with the second it keeps no runs.
+NOT_OURS = ("MLFLOW_GUNICORN_OPTS", "MLFLOW_ARTIFACTS_ONLY")
 
 
 def keep_copy(database: Path) -> None:
@@ -77,6 +79,8 @@ def main() -> int:
         "MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts"),
     }.items():
         os.environ[name] = os.environ.get(name) or default
+    for name in NOT_OURS:
+        os.environ.pop(name, None)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes of 250 MB each, for what is not used here
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]

@@ -102,7 +102,8 @@ def test_an_older_mlflows_database_is_served_and_a_copy_of_it_kept(tmp_path: Pat
     with engine.begin() as migrations.attributes["connection"]:
         alembic.command.upgrade(migrations, OF_MLFLOW_2_16)
     (port,) = free_ports(1)
-    server = start_mlflow(port, tmp_path)
+    of_other_servers = {"MLFLOW_GUNICORN_OPTS": "--timeout 60", "MLFLOW_ARTIFACTS_ONLY": "true"}
+    server = start_mlflow(port, tmp_path, **of_other_servers)
     try:
         assert MlflowClient(tracking_uri=f"http://127.0.0.1:{port}").get_experiment("0").name == "Default"
     finally:
