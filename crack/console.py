@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
@@ -72,6 +73,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command; its exit code, 2 where packages are missing or cannot be loaded."""
     command = COMMANDS[name]
     _forget_what_cannot_be_written()
+    _have_a_home()
     sys.argv = [f"crack {name}", *arguments]
     try:
         main = importlib.import_module(command.module).main
@@ -100,6 +102,14 @@ def _forget_what_cannot_be_written() -> None:
     except OSError as error:
         print(f"SSLKEYLOGFILE={path!r} is ignored: it cannot be written to ({error.strerror}).", file=sys.stderr)
         del os.environ["SSLKEYLOGFILE"]
+
+
+def _have_a_home() -> None:
+    """A user without an entry in /etc/passwd may have none, and MLflow cannot even be imported then."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.getcwd()
 
 
 def by_former_name(name: str) -> int:

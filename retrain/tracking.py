@@ -81,7 +81,7 @@ class Tracking:
                     self._send(record.parent, **json.loads(record.read_text()))
                 except (MlflowException, OSError) as error:
                     logger.warning(
-                        "MLflow at %s took no record (%s); it waits in %s", self._url, _first_line(error), record.parent
+                        "MLflow at %s took no record (%s); it waits in %s", self._url, _reason(error), record.parent
                     )
                     return False
                 shutil.rmtree(record.parent)
@@ -103,7 +103,7 @@ class Tracking:
         except MlflowException as error:
             raise ConnectionError(
                 f"MLflow at {self._url} may show the photograph in its record of {revision}, and removes nothing "
-                f"({_first_line(error)}). Start it, then purge again."
+                f"({_reason(error)}). Start it, then purge again."
             ) from error
 
     def name_served(self, champion: str, previous: str | None) -> None:
@@ -116,14 +116,14 @@ class Tracking:
                 if numbers:
                     self._client.set_registered_model_alias(NAME, alias, str(max(numbers)))
         except MlflowException as error:
-            logger.warning("MLflow at %s did not take the aliases (%s)", self._url, _first_line(error))
+            logger.warning("MLflow at %s did not take the aliases (%s)", self._url, _reason(error))
 
     def has(self, version: str) -> bool | None:
         """Whether MLflow has a model of this version; None if MLflow is away."""
         try:
             return any(found.tags.get(VERSION_TAG) == version for found in self._registered())
         except MlflowException as error:
-            logger.warning("MLflow at %s does not answer (%s)", self._url, _first_line(error))
+            logger.warning("MLflow at %s does not answer (%s)", self._url, _reason(error))
             return None
 
     def _send(self, folder: Path, figures: dict[str, float], tags: dict[str, str]) -> None:
@@ -227,5 +227,11 @@ def _flat(values: Mapping[str, Any], prefix: str = "", separator: str = ".") -> 
     return found
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    """The system's own word, such as "Connection refused", where MLflow wraps it in lines of others."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, OSError) and inner.strerror:
+            return inner.strerror
+        inner = inner.__cause__ or inner.__context__
     return (str(error).strip() or repr(error)).splitlines()[0][:200]

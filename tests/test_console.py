@@ -82,6 +82,13 @@ def test_packages_of_another_python_that_come_first_are_named(tmp_path: Path, mo
     assert f"PYTHONPATH={elsewhere!r} is searched before the program's own packages: unset it." in done.stderr
 
 
+def test_a_user_without_a_home_takes_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME")
+    of_nobody = "import os, pwd, sys; os.getuid = lambda: 10_000_000; from crack.console import run; "
+    done = python("-c", of_nobody + "run('keys', ['list']); print(os.environ['HOME'])", folder=tmp_path)
+    assert done.stdout.splitlines()[-1] == str(tmp_path)
+
+
 @pytest.mark.parametrize(("module", "name"), [("sidecar.keys", "keys"), ("survey", "survey"), ("sidecar.batch", "survey")])
 def test_a_former_name_still_works_and_says_the_new_one(module: str, name: str) -> None:
     done = python("-m", module, "--help")
