@@ -15,7 +15,7 @@ from crack.doors import route_path
 from crack.refusals import refusal
 
 MEGABYTE = 1024**2
-_LET_COME_BYTES = 2**20  # the rest of an unread body that is still accepted: cheaper than a new connection
+_LET_COME_BYTES = 2**20  # up to this size the unread rest of a body is still received: cheaper than a new connection
 
 
 class Bodies:
@@ -83,14 +83,14 @@ class Bodies:
             return refusal(
                 413,
                 "image_too_large",
-                f"The request has more than the {self._max_bytes / MEGABYTE:.0f} MB that are accepted. "
+                f"The request is larger than {self._max_bytes / MEGABYTE:.0f} MB, the limit. "
                 "Save the image as a JPEG or cut it into parts.",
             )
         if self._n_bytes + n_coming > self._max_bytes_at_once:
             return refusal(
                 503,
                 "server_busy",
-                f"Requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB are being answered, which is the limit. "
+                f"The server is already answering requests of {self._max_bytes_at_once / MEGABYTE:.0f} MB together, its limit. "
                 "Nothing was predicted or saved. Send it again in some seconds.",
             )
         return None

@@ -23,11 +23,11 @@ from crack.refusals import error_body, error_headers
 logger = logging.getLogger("crack.connections")
 
 HEAD_S = 10.0  # from the connection, or from the answer before, to the end of a request's head
-GRACE_S = 20.0  # a body, and the reading of an answer, may take this much longer ...
-LEAST_BYTES_PER_S = 8_000  # ... than at this rate
+GRACE_S = 20.0  # sending a body, or reading an answer, may take this much longer than at `LEAST_BYTES_PER_S`
+LEAST_BYTES_PER_S = 8_000
 LINGER_S = 1.0  # between the last byte of an answer and the end of a connection whose client still sends
 SWEEP_S = 1.0
-MAX_HEAD_BYTES = 64 * 1024  # the parser accepts and keeps any number of them
+MAX_HEAD_BYTES = 64 * 1024  # the parser itself has no limit
 CODES = {400: "request_malformed", 408: "request_incomplete", 503: "too_many_connections"}
 LOG_S = 60.0
 
@@ -37,15 +37,15 @@ def serve(app: ASGIApp, host: str, port: int, *, stop_timeout_s: int) -> None:
     n_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     connections = Connections(n_files // 2)
     uvicorn.run(
-        cast(Any, app),  # starlette and uvicorn have each their own types for the same thing
+        cast(Any, app),  # starlette and uvicorn each have their own type for the same thing
         host=host,
         port=port,
         loop="uvloop",
         http=cast(Any, connections.protocol),
         ws="none",
-        proxy_headers=False,  # crack.doors, which knows whose to trust
-        backlog=max(1, min(128, n_files // 8)),  # asyncio takes so many at once, before any of them is counted
-        workers=1,  # whatever WEB_CONCURRENCY says, which the shells of some hosts set
+        proxy_headers=False,  # crack.doors reads them: it knows which proxies to trust
+        backlog=max(1, min(128, n_files // 8)),  # asyncio accepts this many at once, before `Connections` counts them
+        workers=1,  # not WEB_CONCURRENCY, which some hosts set in every shell
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=stop_timeout_s,
@@ -66,7 +66,7 @@ class Connections:
         self._telling: asyncio.TimerHandle | None = None
 
     def protocol(self, **given: Any) -> "Connection":
-        """What uvicorn calls for each connection."""
+        """Make the protocol of a new connection; uvicorn calls this."""
         return Connection(self, **given)
 
     def add(self, connection: "Connection") -> None:
@@ -176,15 +176,15 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self._parse(data)
         if self._n_unread > MAX_HEAD_BYTES:
-            self.end(400, "sent too long a head", f"The request's head has more than {MAX_HEAD_BYTES // 1024} KB.")
+            self.end(400, "sent too long a head", f"The request's head is larger than {MAX_HEAD_BYTES // 1024} KB.")
         elif was_before_request and not self._is_before_request:
             self._begin(0)
         elif not self._is_before_request:  # a fast start must not allow a long pause later
             self.since = min(time.monotonic(), self.since + len(data) / LEAST_BYTES_PER_S)
 
     def _parse(self, data: bytes) -> None:
-        """An offer to go on in another protocol, as Java's HttpClient makes with every request (`Upgrade: h2c`), is declined.
-        The parser drops the body behind such an offer, so the head is parsed again without it.
+        """Parse, and decline an offer to switch protocols, such as Java's HttpClient sends with every request (`Upgrade: h2c`).
+        The parser drops the body behind such an offer, so the head is parsed again without the offer.
         """
         rest = memoryview(data)
         try:
@@ -209,7 +209,7 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join((*lines, b"", b""))
 
     def _is_offer(self) -> bool:
-        """Whether the request that is being parsed asks for another protocol; CONNECT names no protocol."""
+        """Whether the request offers to switch protocols. CONNECT doesn't, although the parser stops there, too."""
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
 
     def on_headers_complete(self) -> None:
@@ -228,7 +228,7 @@ class Connection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         self.end(
-            400, "sent no HTTP", "The data received is no HTTP/1.1 request; for https, put a proxy in front of this server."
+            400, "sent no HTTP", "The data received is not an HTTP/1.1 request; for https, put a proxy in front of this server."
         )
 
     def on_response_complete(self) -> None:
@@ -259,7 +259,7 @@ class Connection(HttpToolsProtocol):
             self.end(
                 408,
                 "sent no whole body in time",
-                f"The request's body came slower than {LEAST_BYTES_PER_S // 1000} kB per second after {GRACE_S:.0f} s.",
+                f"After {GRACE_S:.0f} s the request's body arrived at less than {LEAST_BYTES_PER_S // 1000} kB per second.",
             )
 
     def end(self, status: int, why: str, message: str) -> None:

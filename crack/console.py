@@ -70,7 +70,7 @@ class _PassedOn(TyperCommand):
 
 
 def run(name: str, arguments: Sequence[str]) -> int:
-    """Run a command; its exit code, 2 where packages are missing or cannot be loaded."""
+    """Run a command and return its exit code: 2 if packages are missing or cannot be loaded."""
     command = COMMANDS[name]
     _forget_what_cannot_be_written()
     _have_a_home()
@@ -94,7 +94,7 @@ def run(name: str, arguments: Sequence[str]) -> int:
 
 
 def _forget_what_cannot_be_written() -> None:
-    """SSLKEYLOGFILE, by which developers watch TLS: Python raises wherever it prepares a connection if it can't write there."""
+    """Unset SSLKEYLOGFILE, which developers use to decrypt TLS, if it can't be written to: every connection would fail."""
     path = os.environ.get("SSLKEYLOGFILE")
     try:
         if path:
@@ -131,7 +131,7 @@ def main() -> None:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        help="Cracks in photographs of concrete, asphalt and masonry: found, measured, corrected and learned from.",
+        help="Find and measure cracks in photographs of concrete, asphalt and masonry, and learn from corrections.",
         epilog="\n\n".join(EXAMPLES),
     )
     for name, command in COMMANDS.items():

@@ -31,16 +31,14 @@ class Doors:
     """docs/security.md, "Other sites", says what each setting means, docs/operations/proxy.md what prefixes are for."""
 
     prefixes: tuple[str, ...] = ("",)
-    """Paths that begin with one of them are the server's; the first is its own."""
+    """The server answers paths that begin with one of these; the first is its own."""
     public_origins: frozenset[str] = frozenset()
     allowed_origins: frozenset[str] = frozenset()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str], below: str = "") -> Self:
-        """`below`: where under CRACK_ROOT_PATH the server is. Raises ValueError, naming the variable, where one is no sensible
-        value.
-        """
+        """`below`: the server's path under CRACK_ROOT_PATH. Raises ValueError, naming the variable, for an invalid value."""
         root_path = _root_path("CRACK_ROOT_PATH", environment.get("CRACK_ROOT_PATH", ""))
         return cls(
             (root_path + below, root_path) if root_path and below else (root_path,),
@@ -59,8 +57,8 @@ class Doors:
             _Preflights,
             allow_origins=sorted(self.allowed_origins),
             allow_methods=ALLOWED_METHODS,
-            allow_headers=["*"],  # what frameworks and tracing add to a page's own
-            allow_private_network=True,  # browsers ask, where a page of the internet is allowed at a server inside
+            allow_headers=["*"],  # including those that frameworks and tracing add
+            allow_private_network=True,  # browsers ask for it when an allowed page on the internet calls a private network
             expose_headers=["*"],
         )
         app.add_middleware(Doorkeeper, doors=self)
@@ -104,7 +102,7 @@ class _Preflights(CORSMiddleware):
         if answer.status_code == 200:
             return answer
         asked = request_headers["access-control-request-method"]
-        message = f"A page may not ask with {asked!r}: expected {', '.join(self.allow_methods)}."
+        message = f"A page may not use the method {asked!r}: expected {', '.join(self.allow_methods)}."
         headers = {name: value for name, value in answer.headers.items() if name not in ("content-length", "content-type")}
         return Response(error_body("parameter_invalid", message), 400, headers | error_headers(400))
 
@@ -130,7 +128,7 @@ class Doorkeeper:
         host, origin = headers.get("host", ""), headers.get("origin")
 
         async def send_framed(message: Message) -> None:
-            if message["type"] == "http.response.start":  # in another site's frame, a click would be ours
+            if message["type"] == "http.response.start":  # against clickjacking: no other site may frame our page
                 MutableHeaders(scope=message).setdefault("content-security-policy", "frame-ancestors 'self'")
             await send(message)
 
@@ -184,8 +182,8 @@ def _origin(variable: str, text: str) -> str:
         host, port = None, None
     if not host or parts.scheme not in _PORTS or parts.path not in ("", "/") or parts.query or parts.username:
         raise ValueError(
-            f"{variable}={text!r}: expected https://NAME or https://NAME:PORT, several with commas between them; "
-            "a path after it is CRACK_ROOT_PATH."
+            f"{variable}={text!r}: expected https://NAME or https://NAME:PORT, several separated by commas; "
+            "a path belongs in CRACK_ROOT_PATH."
         )
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}" + (f":{port}" if port not in (None, _PORTS[parts.scheme]) else "")
@@ -201,7 +199,7 @@ def _network(variable: str, text: str) -> IPv4Network | IPv6Network:
     try:
         return ip_network(text)
     except ValueError as error:
-        raise ValueError(f"{variable}={text!r}: expected addresses or networks with commas between them ({error}).") from error
+        raise ValueError(f"{variable}={text!r}: expected addresses or networks, separated by commas ({error}).") from error
 
 
 def _is_address(name: str) -> bool:

@@ -18,7 +18,7 @@ def whole(path: Path, mode: int | None = None, incoming: Path | None = None) -> 
 
     Args:
         mode: its exact permissions; without it the umask decides.
-        incoming: where it is written, on the same file system; beside `path` where not given.
+        incoming: where to write before the replacement, on the same file system; by default beside `path`.
 
     Raises:
         OSError: the disk is full or cannot be written.

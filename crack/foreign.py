@@ -1,4 +1,4 @@
-"""Files as other systems write them: how their names are spelled, and which bytes their texts are."""
+"""Files as other systems write them: how their names are spelled, and how their text is encoded."""
 
 import codecs
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
-    """A text in UTF-8, or in UTF-16 with a byte order mark, as Windows' PowerShell and Excel write it.
+    """Read a text in UTF-8, or in UTF-16 with a byte order mark, as Windows' PowerShell and Excel write it.
 
     Args:
-        errors: what to do with bytes that are no UTF-8, as `bytes.decode` names it.
+        errors: what to do with bytes that are not UTF-8, as in `bytes.decode`.
 
     Raises OSError, and UnicodeError if it is neither.
     """
@@ -22,9 +22,9 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 
 def finder(folder: Path) -> Callable[[str], Path]:
-    """For names in `folder`: the file of that name or, where there is none, the one whose name reads the same. macOS and some
-    archives spell an umlaut as two characters (NFD), others as one (NFC), and Linux takes these for different files. A name
-    that is not there at all stays as it is.
+    """Returns a function from a name to its path in `folder`. If no file has exactly that name, it finds one whose name reads
+    the same: macOS and some archives write an umlaut as two characters (NFD), others as one (NFC), and Linux takes these for
+    different names. An unknown name stays as it is.
     """
     there = os.listdir(folder) if folder.is_dir() else []
     spelled = {_composed(name): name for name in there} | dict(zip(there, there, strict=True))

@@ -1,7 +1,7 @@
 """The ports and folders of one system. CRACK_INSTANCE moves all of them at once, so that several systems can share a machine.
 
 Each process reads its settings through `of_instance`, so the defaults are written here and nowhere else. Left to others: what
-the variables mean (docs/configuration.md), and settings that are no port, folder or address.
+the variables mean (docs/configuration.md), and all settings but ports, folders and addresses.
 """
 
 import os
@@ -21,7 +21,7 @@ PORTS = {
     "CRACK_PROMETHEUS_PORT": 9090,
     "CRACK_NODE_EXPORTER_PORT": 9100,
 }
-TORCHSERVE = {  # for the first instance config.properties has them
+TORCHSERVE = {  # config.properties sets the same for the first instance
     "TS_INFERENCE_ADDRESS": "http://127.0.0.1:8080",
     "TS_MANAGEMENT_ADDRESS": "http://127.0.0.1:8081",
     "TS_METRICS_ADDRESS": "http://127.0.0.1:8082",
@@ -45,10 +45,10 @@ _OURS = ("CRACK_", "TS_", "TORCHSERVE_", "MLFLOW_", "BACKEND_URL")
 def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, with a value for every port, folder and address that it doesn't set.
 
-    An empty variable of ours counts as unset. White space around a value is no part of it, as the end of a line that was
-    written on Windows, and ~ is the home, which is no shell's in a file of variables.
+    An empty variable of ours counts as unset. White space around a value is removed, such as Windows' end of a line. A leading
+    ~/ becomes the home folder, because no shell replaces it in a file of variables.
 
-    Raises ValueError where CRACK_INSTANCE is no number of an instance.
+    Raises ValueError if CRACK_INSTANCE is not the number of an instance.
     """
     ours = {name: value.strip() for name, value in environment.items() if name.startswith(_OURS)}
     homed = {name: os.path.expanduser(value) if value.startswith("~/") else value for name, value in ours.items() if value}
@@ -71,7 +71,7 @@ def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def reachable_at(host: str, port: object) -> str:
-    """The URL by which processes of this machine reach a server that listens at `host`; that may mean all addresses."""
+    """The URL by which processes of this machine reach a server that listens at `host`, even if that means all addresses."""
     if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

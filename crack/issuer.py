@@ -10,7 +10,7 @@ from crack.instance import LOOPBACK
 
 
 def issuer_url(environment: Mapping[str, str]) -> str:
-    """As its tokens name it; empty if none is set. Raises ValueError if it is no sensible value."""
+    """The issuer's URL as its tokens have it; empty if none is set. Raises ValueError if it is invalid."""
     url = environment.get("CRACK_OIDC_ISSUER", "")
     if url and not is_private(url):
         raise ValueError(f"CRACK_OIDC_ISSUER={url!r}: expected https://, or http:// on this machine.")
@@ -26,6 +26,6 @@ def page_client(environment: Mapping[str, str]) -> str:
 
 
 def is_private(url: str) -> bool:
-    """Whether nobody between here and there can change the answers."""
+    """Whether nobody on the way can change the answers: https, or this machine."""
     parts = urlsplit(url)
     return bool(parts.hostname) and (parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK))

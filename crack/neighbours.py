@@ -24,13 +24,13 @@ def ask_without_proxy(url: str) -> None:
         return
     former = [name.strip() for variable in ("no_proxy", "NO_PROXY") for name in os.environ.get(variable, "").split(",")]
     names = ",".join(dict.fromkeys(filter(None, (*former, host))))
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in former else names  # it counts only where it is alone
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "*" if "*" in former else names  # * has no effect in a list
 
 
 @contextmanager
 def without_connections() -> Iterator[None]:
-    """Meanwhile, the environment says nothing of proxies and certificates: a library that prepares to ask other machines when
-    it is imported, and isn't used for that here, would end at what it can't read there.
+    """Hide the variables for proxies and certificates while the block runs: a library that prepares HTTP requests when it is
+    imported, and makes none here, would fail at a value that it can't read.
     """
     kept = dict(os.environ)
     for name in kept:

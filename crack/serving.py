@@ -22,14 +22,14 @@ class Serving:
 
     @classmethod
     def read(cls, model_store: Path) -> Self:
-        """Before the first retraining, the released one. Raises ValueError if the file is none of ours; OSError."""
+        """The released archive before the first retraining. Raises ValueError if the file has another form, and OSError."""
         path = model_store / STATE_FILE
         if not path.is_file():
             return cls()
         try:
             told = cls(**json.loads(path.read_text()))
             if not (isinstance(told.default, str) and isinstance(told.previous, str | None)):
-                raise TypeError("a name is no text")
+                raise TypeError("a name is not a text")
         except (ValueError, TypeError) as error:
             raise ValueError(
                 f'{path} cannot be read ({error}): expected {{"default": "{RELEASED}", "previous": null}}, or names of other '
@@ -38,5 +38,5 @@ class Serving:
         return told
 
     def write(self, model_store: Path) -> None:
-        """Replaces the file in one step; returns when it would survive a power cut."""
+        """Replace the file in one step; returns once it is safely on disk."""
         write_whole(model_store / STATE_FILE, json.dumps(asdict(self)).encode())

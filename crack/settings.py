@@ -53,7 +53,7 @@ def _number(text: str) -> float:
 
 
 def one_of(*words: str) -> BeforeValidator:
-    """For a setting of a few words."""
+    """A setting that must be one of these words."""
 
     def known(text: str) -> str:
         if text not in words:
@@ -71,7 +71,7 @@ Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
 
 
 class Settings(BaseModel):
-    """A part's settings: each field's alias is its variable, its description what docs/configuration.md says of it."""
+    """A part's settings: each field's alias is its variable, and its description goes into docs/configuration.md."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
@@ -80,7 +80,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """Raises ValueError, with a sentence for each variable that is no sensible value."""
+        """Raises ValueError, with a sentence for each invalid variable."""
         values: dict[str, Any] = dict(of_instance(environment))
         faults = []
         for name, read in cls.composed.items():

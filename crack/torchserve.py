@@ -17,8 +17,8 @@ from crack.instance import LOOPBACK
 
 MODEL_NAME = "crack"
 
-# A hundred megapixels on one slow core stay below; TorchServe itself gives a worker no longer. One that hangs is ended earlier,
-# by `handler.serve`.
+# A hundred megapixels on one slow core take less, and TorchServe itself gives a worker no longer. `handler.serve` ends a worker
+# that hangs earlier.
 _PREDICTION_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=600)
 _LOADING_TIMEOUT = aiohttp.ClientTimeout(total=300)
 
@@ -40,7 +40,7 @@ class RefusedError(TorchServeError):
 
 @dataclass(frozen=True)
 class Answer:
-    """To a photograph, from our handler or from TorchServe itself. Headers are found whatever case they are written in."""
+    """An answer from our handler or from TorchServe itself. The names of headers are case-insensitive."""
 
     status: int
     body: bytes
@@ -93,9 +93,9 @@ class TorchServe:
         self._patience = aiohttp.ClientTimeout(total=patience_s)
 
     async def __aenter__(self) -> Self:
-        # TorchServe bounds its queue itself, and says so within milliseconds. At another machine's name there may be several:
-        # a connection that is kept stays with one of them, and one that joins gets nothing to do. A fresh connection takes
-        # 0.5 ms of a processor here and 0.3 ms in TorchServe, time that the workers of this machine could use.
+        # TorchServe limits its queue itself, and refuses within milliseconds. Behind another machine's name there may be
+        # several: a kept connection stays with one of them, and one that joins later gets no requests. A fresh connection
+        # takes 0.5 ms of a processor here and 0.3 ms in TorchServe, time that the workers of this machine could use.
         is_one = urlsplit(self._inference_url).hostname in LOOPBACK
         connector = aiohttp.TCPConnector(limit=0, force_close=not is_one)
         self._session = aiohttp.ClientSession(  # which ignores proxy variables: there is no proxy between them
@@ -118,7 +118,7 @@ class TorchServe:
         return await self._ask("POST", url, _PREDICTION_TIMEOUT, data=_one_by_one(image), headers=named)
 
     async def default(self) -> Version:
-        """The version that answers clients which name none."""
+        """The version that answers clients who name none."""
         return await self._version(MODEL_NAME)
 
     async def version(self, name: str) -> Version:
@@ -140,13 +140,13 @@ class TorchServe:
         await self._manage("DELETE", _LOADING_TIMEOUT, MODEL_NAME, version)
 
     async def forget(self, name: str) -> None:
-        """Unload another model than ours, with all its versions."""
+        """Unload a model that is not ours, with all its versions."""
         await self._manage("DELETE", _LOADING_TIMEOUT, name)
 
     async def _version(self, *path: str) -> Version:
         found = await self._versions(*path)
         if len(found) != 1:
-            raise TorchServeError(f"{self._management_url} tells of {len(found)} versions where one was asked for")
+            raise TorchServeError(f"{self._management_url} describes {len(found)} versions, expected the one asked for")
         return found[0]
 
     async def _versions(self, *path: str) -> list[Version]:

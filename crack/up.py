@@ -1,7 +1,7 @@
 """`crack up`: runs the parts in the Procfile, or those that are named, until Ctrl-C, and starts each again when it ends.
 
-Prometheus and its node-exporter are left out where they are not installed (`make monitor` does that). A port that somebody
-else holds is named before anything starts.
+Prometheus and its node-exporter are left out where they are not installed (`make monitor` installs them). Before anything
+starts, it names the ports that other processes hold.
 
 honcho prefixes what the parts print and hands signals on, but ends all of them when one ends. supervisor gives up on a part
 after some tries and does not say whose line is whose; circus listens on ports of its own, where any user of the machine may
@@ -36,7 +36,7 @@ OPTIONAL = ("prometheus", "prometheus-node-exporter")  # both names of processes
 STOP_TIMEOUT_S = 60
 STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1, 60
-NOT_OURS = ("PORT", "PYTHONWARNINGS")  # honcho ends at a port that is no number, gradio and MLflow at warnings that are errors
+NOT_OURS = ("PORT", "PYTHONWARNINGS")  # honcho fails at a port that is not a number, gradio and MLflow at warnings as errors
 WRONG_SETTING = 2  # the status with which our programs, and those of others, refuse a setting
 # The variables that say on which ports a part listens, and the one that says at which of the machine's addresses.
 LISTENS = {
@@ -65,7 +65,7 @@ KEEPS = {
     "prometheus": ("CRACK_PROMETHEUS_DIR",),
 }
 
-# Beyond the first x86-64 processors, what numpy and PyTorch are compiled for (x86-64-v2), by the names in /proc/cpuinfo.
+# The instructions that numpy and PyTorch need beyond the first x86-64 processors (x86-64-v2), as /proc/cpuinfo names them.
 X86_64_V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 
 
@@ -99,12 +99,12 @@ class Part(process.Process):  # type: ignore[misc]
     def _send_message(self, data: Any, type: str = "line") -> None:  # noqa: A002
         if type == "start" and self._stopping.is_set():
             os.killpg(self._child.pid, signal.SIGTERM)
-        if type != "stop":  # for honcho the end of all
+        if type != "stop":  # at which honcho would end all parts
             super()._send_message(data, type)
 
 
 def _heed_signals() -> None:
-    """`Part` ignores them once it has started its process, and the next one that it starts would inherit that."""
+    """`Part` ignores signals once it has started its process, and the next process that it starts would inherit that."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
@@ -170,7 +170,7 @@ def closed_folders(names: Iterable[str], environment: Mapping[str, str]) -> list
         is_elsewhere = variable == "CRACK_DVC_REMOTE" and "://" in place
         if not is_elsewhere and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
             sentences.append(
-                f"{variable}={place!r}: {nearest} is no folder that can be written to. Set {variable} to another one."
+                f"{variable}={place!r}: {nearest} is not a folder that can be written to. Set {variable} to another one."
             )
     return sentences
 
@@ -221,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{name!r}: expected one of {', '.join(parts)}.")
     manager.KILL_WAIT = STOP_TIMEOUT_S
     command.Manager, command.Printer = Parts, Output
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow's signs, in a terminal without them
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow prints characters that some terminals lack
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
         environment = of_instance(os.environ)
@@ -255,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         multiprocessing.Event()
-    except OSError as error:  # what honcho's processes talk by
+    except OSError as error:  # honcho's processes need it to talk to each other
         sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a writable tmpfs there.")
     if "prometheus" in names and "CRACK_PROMETHEUS_CONFIGURATION" not in environment:
         try:
@@ -269,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ |= environment
     for name in NOT_OURS:
         os.environ.pop(name, None)
-    # Without --env honcho would let a `.env` in this folder, which is Compose's, set what the checks above didn't see.
+    # Without --env, honcho would read Compose's `.env` in this folder, whose values the checks above didn't see.
     sys.argv = ["honcho", "start", "--env", os.devnull, "--procfile", str(procfile), *names]
     try:
         command.main()

@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_to_is_named_before_anything_starts(tmp_
     refused = Up(tmp_path, CRACK_FEEDBACK_DIR=str(tmp_path / "file" / "store"))
     assert refused.process.wait(PATIENCE_S) == 1
     assert refused.said() == (
-        f"CRACK_FEEDBACK_DIR='{tmp_path}/file/store': {tmp_path}/file is no folder that can be written to. "
+        f"CRACK_FEEDBACK_DIR='{tmp_path}/file/store': {tmp_path}/file is not a folder that can be written to. "
         "Set CRACK_FEEDBACK_DIR to another one.\n"
     )
 

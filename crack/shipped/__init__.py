@@ -1,6 +1,6 @@
 """Files that come with the project for commands to read: configurations of TorchServe and Prometheus, recipes, the Procfile.
 
-Beside this module they are links to where they are edited, and in an installed package copies (pyproject.toml).
+In the repository they are links to the files that people edit, in an installed package copies (pyproject.toml).
 """
 
 from pathlib import Path

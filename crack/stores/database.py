@@ -1,4 +1,4 @@
-"""A part of the stores' tables, opened: in SQLite, whose commits survive a power cut, or in PostgreSQL.
+"""Opens one part of the stores' tables: in SQLite, whose commits survive a power cut, or in PostgreSQL.
 
 In SQLite one process owns a store of photographs; in PostgreSQL any number shares it, and whoever writes has the part's lock
 until the commit. In both, data that a write reads cannot change before it is done. Left to others: the tables, and the
@@ -25,15 +25,15 @@ from crack.stores.faults import told
 from crack.stores.tables import SQLITE_FILES, Part
 
 POSTGRESQL_FILE = "postgresql.id"  # in the folder of a store whose tables are in PostgreSQL
-_PATIENCE_S = 10  # with whoever has SQLite's file locked
-_LOCKS = 0x63726163  # of ours in PostgreSQL; each part has one
+_PATIENCE_S = 10  # while SQLite's file is locked, or PostgreSQL does not accept a connection
+_LOCKS = 0x63726163  # the first number of our advisory locks in PostgreSQL; the second is the part's
 _SWEEP_LOCKS = _LOCKS + 1
 # If a process disappears or hangs in the middle of a write, the others wait this long.
 _WRITE_SETTINGS = {"lock_timeout": "30s", "idle_in_transaction_session_timeout": "60s"}
 
 
 class Database:
-    """The tables of `part` of the store in `folder`, which are made, or brought to this version's form, where that is needed.
+    """The tables of `part` of the store in `folder`; they are created, or migrated to this version, if needed.
 
     Args:
         url: of PostgreSQL; if empty, SQLite in the folder.
@@ -42,15 +42,15 @@ class Database:
     Raises:
         BlockingIOError: another process owns it; `filename` is the folder.
         StoreError: it cannot be used.
-        ValueError: another version's store, which this one can't bring to its form; a sentence.
-        OSError: it cannot be kept there; a sentence.
+        ValueError: it cannot be migrated, or `url` is invalid; the message is for people.
+        OSError: no store can be kept in this folder; the message is for people.
     """
 
     def __init__(self, part: Part, folder: Path, url: str = "", *, is_owner: bool = False) -> None:
         self.part, self.is_shared = part, bool(url)
         self._lock = threading.RLock()
         self._owner: int | None = None
-        pool = NullPool if part is Part.JOBS else None  # which processes that come and go ask for, rarely
+        pool = NullPool if part is Part.JOBS else None  # short-lived processes ask for jobs, and rarely
         if url:
             address = _address(url)
             self.where = address.render_as_string()  # without the password
@@ -105,7 +105,7 @@ class Database:
 
     @contextmanager
     def sweeping(self) -> Iterator[bool]:
-        """Whether this process may sweep the part's files; no other process begins to until this ends."""
+        """Whether this process may sweep the part's files; until the block ends, no other process may begin."""
         if not self.is_shared:
             yield True
             return
@@ -179,8 +179,8 @@ def _own(folder: Path) -> int:
         if isinstance(error, BlockingIOError):
             raise BlockingIOError(error.errno, "another process has it open", str(folder)) from error
         raise OSError(
-            f"no file in {folder} can be locked ({error.strerror}), as on some network shares. Expected a folder on "
-            "a disk of this machine, which SQLite needs, too; or set CRACK_STORE_URL, and the tables are in PostgreSQL."
+            f"no file in {folder} can be locked ({error.strerror}), as on some network shares. SQLite needs that, too: name a "
+            "folder on a disk of this machine, or set CRACK_STORE_URL to keep the tables in PostgreSQL."
         ) from error
     return owner
 

@@ -45,12 +45,12 @@ def items(connection: Connection, states: Collection[State], limit: int, offset:
 
 
 def unchecked(connection: Connection) -> list[Values]:
-    """Those with a mask that is not checked; what was touched first comes first."""
+    """Items with a mask that is not checked yet, the least recently changed first."""
     return every(connection, _items().where(ITEMS.c.unchecked_mask_file.is_not(None)).order_by(ITEMS.c.updated_at))
 
 
 def accepted(connection: Connection) -> list[Values]:
-    """`id`, `image_file`, `mask_file`, `near_group` and `look_alikes` of the items that train, sorted by id."""
+    """`id`, `image_file`, `mask_file`, `near_group` and `look_alikes` of the items used for training, sorted by id."""
     columns = (ITEMS.c.id, ITEMS.c.image_file, ITEMS.c.mask_file, ITEMS.c.near_group, ITEMS.c.look_alikes)
     is_label = (ITEMS.c.state == State.ACCEPTED) & ITEMS.c.mask_file.is_not(None)
     return every(connection, select(*columns).where(is_label).order_by(ITEMS.c.id))
@@ -92,7 +92,7 @@ def was_reviewed(connection: Connection, item_id: str) -> bool:
 
 
 def near_group(connection: Connection, perceptual_hash: str) -> str | None:
-    """The group of the oldest item that is a near copy."""
+    """The group of the oldest item that is a near copy; None if there is none."""
     kept = select(NEAR_KEYS.c.item_id).where(NEAR_KEYS.c.key.in_(near.neighbours(perceptual_hash)))
     found = select(ITEMS.c.near_group, ITEMS.c.perceptual_hash).where(ITEMS.c.id.in_(kept))
     for group, of_item in connection.execute(found.order_by(ITEMS.c.created_at, ITEMS.c.id)):

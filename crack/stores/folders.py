@@ -12,7 +12,7 @@ from crack.files import write_whole
 from crack.stores.database import POSTGRESQL_FILE
 from crack.stores.tables import FILES, FOLDERS, SQLITE_FILES, Part
 
-_MOST_ASKED = 500  # at once
+_MOST_ASKED = 500  # in one query
 
 
 def known(connection: Connection, part: Part) -> set[str]:
@@ -31,7 +31,7 @@ def known_among(connection: Connection, part: Part, files: Collection[str]) -> s
 
 
 def n_bytes(connection: Connection, part: Part) -> int:
-    """What they take."""
+    """The size of the part's files."""
     return int(connection.scalar(select(FOLDERS[part].c.n_bytes)) or 0)
 
 
@@ -57,7 +57,7 @@ def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collect
     another database refer to would be removed.
 
     Raises:
-        ValueError: they don't; a sentence.
+        ValueError: they don't belong together; the message is for people.
     """
     table = FOLDERS[part]
     known_id = connection.scalar(select(table.c.id))

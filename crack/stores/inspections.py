@@ -77,7 +77,7 @@ def photographs(connection: Connection, inspection_id: str, states: Collection[s
 
 
 def every_photograph(connection: Connection, inspection_id: str) -> Iterator[Values]:
-    """A few at a time in memory."""
+    """All photographs; only a few are in memory at a time."""
     rows = connection.execute(_photographs(inspection_id).execution_options(yield_per=_AT_ONCE)).mappings()
     return (dict(row) for row in rows)
 

@@ -44,7 +44,7 @@ class Jobs:
         self._database = Database(Part.JOBS, feedback_dir, url)
 
     def ask(self, who: str) -> Job:
-        """A new job, or the one that is queued or running already."""
+        """Request a retraining; returns the new job, or the one that is queued or running already."""
         with self._database.writing() as connection:
             newest = _recent(connection, 1)
             if not newest or newest[0].state not in OPEN:
@@ -53,12 +53,12 @@ class Jobs:
         return newest[0]
 
     def recent(self, n_jobs: int | None = None) -> list[Job]:
-        """The newest first, at most `n` if it is given."""
+        """The newest first, at most `n_jobs` if it is given."""
         with self._database.reading() as connection:
             return _recent(connection, n_jobs)
 
     def begin(self, who: str) -> int:
-        """The job that waits, or a new one asked for by `who`, now running; its id."""
+        """Mark the queued job as running or, if there is none, a new one of `who`; returns its id."""
         with self._database.writing() as connection:
             job = _queued(connection)
             if job is None:
@@ -67,7 +67,7 @@ class Jobs:
         return job
 
     def asked(self) -> int | None:
-        """The requested job that waits."""
+        """The id of the queued job; None if there is none."""
         with self._database.reading() as connection:
             return _queued(connection)
 

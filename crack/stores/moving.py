@@ -30,11 +30,11 @@ _N_AT_ONCE = 1000
 
 
 def move(store_folders: Mapping[Part, Path], url: str) -> dict[str, int]:
-    """Copy what the stores in these folders hold; rows by table. The SQLite files stay as they are, and are not read any more.
+    """Copy the stores in these folders; returns the number of rows by table. The SQLite files stay, but are not read any more.
 
     Raises:
         BlockingIOError: a sidecar has a store open; `filename` is its folder.
-        ValueError: there is nothing to move, or the database has rows already; a sentence.
+        ValueError: there is nothing to move, or the database has rows already; the message is for people.
         OSError: as `Database` does; nothing was moved.
     """
     parts = {
@@ -44,7 +44,7 @@ def move(store_folders: Mapping[Part, Path], url: str) -> dict[str, int]:
     }
     if not parts:
         looked_at = ", ".join(sorted({str(folder) for folder in store_folders.values()}))
-        raise ValueError(f"{looked_at}: no store in SQLite is there, or it was moved before. Nothing was copied.")
+        raise ValueError(f"{looked_at}: no store in SQLite was found, or it was moved before. Nothing was copied.")
     with ExitStack() as opened:
         former = {
             part: opened.enter_context(closing(Database(part, folder, is_owner=part is not Part.JOBS)))
@@ -67,7 +67,7 @@ def move(store_folders: Mapping[Part, Path], url: str) -> dict[str, int]:
 
 
 def _folder_id(database: Database) -> str:
-    """By which folder and rows know each other from now on."""
+    """The id by which the folder and its rows in PostgreSQL belong together; made if there is none."""
     table = FOLDERS[database.part]
     with database.writing() as connection:
         known = connection.scalar(select(table.c.id))
@@ -104,7 +104,7 @@ def _n_rows(connection: Connection, table: Table) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack store",
-        description="Move the stores' rows from SQLite into the PostgreSQL that CRACK_STORE_URL names, which must hold none.\n"
+        description="Move the stores' rows from SQLite into an empty PostgreSQL database, which CRACK_STORE_URL names.\n"
         "Stop the sidecar and the retrain job first. Photographs and masks stay in their folders.",
         epilog="example:\n  crack store move\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -13,10 +13,10 @@ def count(connection: Connection, key: str, n_most: int, window_s: float) -> flo
     """Count a request of `key` and return 0 or, if there were `n_most` within the window, return the seconds until the next is
     allowed.
     """
-    # Those of a key one after the other. A power cut may take the newest, which does no harm: nobody waits for the disk.
+    # A key's requests are counted one after the other. Nobody waits for the disk: it does no harm if a power cut takes some.
     turn = func.pg_advisory_xact_lock(func.hashtextextended(key, 0))
     connection.execute(select(turn, func.set_config("synchronous_commit", "off", True)))
-    # What is later than now was counted before the clock was set back.
+    # Requests later than now were counted before the clock was set back.
     is_past = or_(REQUESTS.c.at <= _NOW - window_s, REQUESTS.c.at > _NOW)
     connection.execute(delete(REQUESTS).where(REQUESTS.c.key == key, is_past))
     found = select(func.count(), _NOW - func.min(REQUESTS.c.at)).where(REQUESTS.c.key == key)

@@ -23,7 +23,7 @@ VERSIONS = "alembic_version"
 
 
 def bring_up_to_date(engine: Engine, part: Part, where: str, writing: Callable[[], AbstractContextManager[Connection]]) -> None:
-    """Raises ValueError, with a sentence, if that is impossible."""
+    """Create or migrate the part's tables. Raises ValueError, with a message for people, if that is impossible."""
     with engine.connect() as connection:
         if HEADS[part] in _versions(connection):
             return

@@ -9,9 +9,9 @@ class State(StrEnum):
     NOTED = "noted"  # nothing to learn from
     NEEDS_LABEL = "needs_label"  # a complaint without a mask
     LABELLED = "labelled"  # has a mask, waits for a reviewer
-    ACCEPTED = "accepted"  # trains
+    ACCEPTED = "accepted"  # used for training
     REJECTED = "rejected"
-    QUARANTINED = "quarantined"  # is in an original set; models are judged by parts of these
+    QUARANTINED = "quarantined"  # is in an original data set; parts of these judge models
 
 
 class JobState(StrEnum):

@@ -64,7 +64,7 @@ EVENTS = Table(
     Index("events_by_item", "item_id"),
     Index("events_by_mask", "mask_file"),
 )
-NEAR_KEYS = Table(  # of each item: by which its near copies are found (`near`)
+NEAR_KEYS = Table(  # the keys that find an item's near copies (`near`)
     "near_keys",
     METADATA,
     Column("key", Integer, primary_key=True),

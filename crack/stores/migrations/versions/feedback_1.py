@@ -1,4 +1,4 @@
-"""Items and events: made, or taken over from a store of before there were migrations."""
+"""Items and events: created, or taken over from a store that is older than the migrations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What near copies are found by without comparing with all, and what the folder's files take."""
+"""Keys that find near copies without comparing all photographs, and the size of the folder's files."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -32,7 +32,7 @@ def upgrade() -> None:
     )
     connection = op.get_bind()
     if connection.dialect.name == "sqlite" and connection.exec_driver_sql("PRAGMA user_version").scalar_one() == 1:
-        # So the former form said that where the photographs were taken is not in them any more.
+        # In the former schema, user_version 1 meant that positions were removed from the photographs.
         connection.exec_driver_sql("INSERT INTO feedback_folder VALUES ('', 0, 1)")
     items = connection.exec_driver_sql("SELECT id, perceptual_hash FROM items").all()
     if items:

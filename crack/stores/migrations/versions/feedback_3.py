@@ -1,4 +1,4 @@
-"""The mask of an item of which it is not known whether it is the model's own."""
+"""An item's mask that is not checked yet: it may be the model's own."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Inspections and their photographs: made, or taken over from a store of before there were migrations."""
+"""Inspections and their photographs: created, or taken over from a store that is older than the migrations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What the folder's files take, and quick answers to the question which files photographs refer to."""
+"""The size of the folder's files, and indexes of the files that photographs refer to."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Retrainings: made, or taken over as they were before there were migrations."""
+"""Retrainings: created, or taken over from a store that is older than the migrations."""
 
 import sqlalchemy as sa
 from alembic import op
