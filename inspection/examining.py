@@ -1,4 +1,4 @@
-"""The same as `model.inference.examining` from files: the photograph's, its probability's, and what a person made of them.
+"""As `model.inference.examining`, but from files: the photograph, its probability, and what a person corrected.
 
 Left to others: asking the model, and storing the results.
 """
@@ -35,7 +35,7 @@ def examine(
 
     Raises:
         RequestError: as `photograph.decode` does.
-        ValueError: the sizes differ.
+        ValueError: photograph and probability differ in size.
     """
     image_hwc_u8 = decode(photograph, limits)
     prob_hw_u8 = np.ascontiguousarray(decode(probability_png, limits)[..., 0])

@@ -31,7 +31,7 @@ class Mark(StrEnum):
 @dataclass(frozen=True)
 class Photograph:
     """A photograph's row, the properties of its cracks as in `response=cracks`, when and where it was taken, and what a person
-    decided about it; `mark` is None where nobody decides.
+    decided about it; `mark` is None in surveys, where nobody decides.
 
     Attributes:
         look_alikes: what was marked as not a crack; the cracks don't contain it.
@@ -91,15 +91,15 @@ class Findings(Protocol):
 
     @property
     def quality(self) -> str:
-        """How the model was asked."""
+        """The quality with which the model was asked, such as "normal"."""
 
     @property
     def scale(self) -> Scale | None:
-        """The scale that was given for all of them."""
+        """The scale given for all of them; None if there is none."""
 
     @property
     def standard(self) -> standards.Standard | None:
-        """The standard whose bands the cracks with a scale get."""
+        """The standard whose bands the cracks with a scale get; None if none is named."""
 
     @property
     def elsewhere(self) -> str:

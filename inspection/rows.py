@@ -14,8 +14,8 @@ class Status(StrEnum):
     """What became of a photograph."""
 
     PREDICTED = "predicted"
-    REFUSED = "refused"  # and would be again: too large, torn, not a photograph
-    FAILED = "failed"  # this time
+    REFUSED = "refused"  # and would be refused again: too large, damaged, not a photograph
+    FAILED = "failed"  # and may succeed next time
     UNANSWERED = "unanswered"  # the server was away or busy until the last try
     LEFT_OUT = "left out"  # not a photograph, or unreadable; the model was not asked
 

@@ -25,7 +25,7 @@ class Taken:
 
 
 def read_taken(photograph: bytes) -> Taken:
-    """Read it from a photograph's file; no pixel is decoded."""
+    """Read time and position from a photograph's file, without decoding its pixels."""
     exif = exif_block(photograph)
     camera, gps = read_directory(exif, CAMERA_DIRECTORY), read_directory(exif, GPS_DIRECTORY)
     latitude = _degrees(gps, ExifTags.GPS.GPSLatitude, ExifTags.GPS.GPSLatitudeRef, "S", 90)

@@ -167,7 +167,7 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
         ("Photographs", f"{n_photographs}"),
         *([("Decided by a person", decided)] if decided else []),
         ("Photographs with cracks", f"{seen.n_with_cracks}"),
-        ("Photographs without", f"{seen.status[Status.PREDICTED] - n_rejected - seen.n_with_cracks}"),
+        ("Photographs without cracks", f"{seen.status[Status.PREDICTED] - n_rejected - seen.n_with_cracks}"),
         *_left_out_by_people(seen),
         *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
         ("Cracks", f"{seen.n_cracks}"),
@@ -212,7 +212,7 @@ def place_map(seen: Overview, numbers: Mapping[str, Sequence[int]]) -> str | Non
     """SVG; None if no photograph has a position.
 
     Args:
-        numbers: the numbers of each photograph's findings.
+        numbers: the numbers of each photograph's findings, by its file.
     """
     if not seen.places:
         return None
@@ -277,7 +277,7 @@ def taken_rows(taken: Taken) -> Pairs:
 
 
 def table_row(photograph: Photograph, index: int, number: int) -> list[str]:
-    """Of `TABLE_COLUMNS`."""
+    """A line of the table: the values of `TABLE_COLUMNS`."""
     crack, score = photograph.cracks[index], photograph.row.crack_score
     return [
         str(number),

@@ -57,7 +57,7 @@ def overview(
             _draw_lines(draw, lines, factor, _OTHER, 2)
     _draw_lines(draw, cracks[found], factor, _FOUND, 4)
     left, top, right, bottom = (factor * side for side in box)
-    right, bottom = max(right, left + 12), max(bottom, top + 12)  # of a panorama
+    right, bottom = max(right, left + 12), max(bottom, top + 12)  # in a panorama the box would be too small to see
     draw.rectangle((left, top, right, bottom), outline=_CASING, width=7)
     draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=3)
     font = ImageFont.load_default(26)
@@ -88,7 +88,7 @@ def close_up(
 
 
 def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.float64]:
-    """The direction across the nearest line at a place."""
+    """The unit vector (x, y) across the nearest line at a place."""
     nearest, best = None, np.inf
     for line in lines:
         points = np.asarray(line)

@@ -38,7 +38,7 @@ def width(crack: Mapping[str, Any], name: str) -> str:
     if value is not None:
         return f"{figure(value)} {unit}"
     limit = crack.get(f"width_limit_{unit}")
-    return f"< {figure(limit)} {unit}" if limit is not None else "not told"
+    return f"< {figure(limit)} {unit}" if limit is not None else "unknown"
 
 
 def figure(value: float) -> str:
@@ -47,5 +47,5 @@ def figure(value: float) -> str:
 
 
 def scale_at(crack: Mapping[str, Any], scale: Scale | None) -> float | None:
-    """Millimetres per pixel: the photograph's, or the crack's own where a marker tells it."""
+    """Millimetres per pixel: the photograph's, or the crack's own if it comes from a marker; None without a scale."""
     return scale.mm_per_px if scale else crack.get("mm_per_px")

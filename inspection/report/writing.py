@@ -1,7 +1,7 @@
 """The report of many photographs as `report.html` and `report.pdf`: the same content through two templates.
 
-The PDF is set by typst, which carries its compiler and its fonts. Texts reach it as data and never as markup, as do those of
-the page, which Jinja escapes.
+typst makes the PDF; its package contains the compiler and fonts. Texts reach it as data and never as markup; in the page,
+Jinja escapes them.
 """
 
 import base64
@@ -23,11 +23,11 @@ from inspection.report.content import Found
 from inspection.report.ranking import RULE, scale_at
 
 PAGE, PDF = "report.html", "report.pdf"
-_CHANGED = "The photograph has changed since the survey, or is gone. Shown is the survey's own picture, with its mask in red."
+_CHANGED = "The photograph has changed since the survey, or is gone. This is the survey's own picture, with its mask in red."
 
 
 def has_pdf() -> bool:
-    """Whether typst is installed, which sets the PDF."""
+    """Whether typst is installed, which makes the PDF."""
     return importlib.util.find_spec("typst") is not None
 
 
@@ -43,8 +43,8 @@ def compose(
     Args:
         given: lines of the cover, by their names.
         n_pages: the most findings that get a page each; the next ones get a line of a table.
-        gone: photographs that were there once.
-        forms: which of the two.
+        gone: photographs that have been removed since.
+        forms: which of the two files.
     """
     with tempfile.TemporaryDirectory(prefix="crack-report-") as temporary:
         work = Path(temporary)
@@ -117,7 +117,7 @@ def _page(told: Mapping[str, Any], work: Path) -> bytes:
 
 
 def _pdf(told: Mapping[str, Any], work: Path) -> bytes:
-    import typst  # which not every image has
+    import typst  # not every container image has it
 
     (work / "content.json").write_text(json.dumps(told), encoding="utf-8")
     (work / "report.typ").write_bytes(Path(__file__).with_name("report.typ").read_bytes())

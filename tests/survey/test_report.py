@@ -115,7 +115,7 @@ def test_a_survey_without_a_crack_has_a_report(tmp_path: Path) -> None:
     assert len(told) == 3
     assert "photographs" in told[0]  # the folder, for want of a structure
     assert "None: all figures are in pixels" in told[0]
-    assert "Photographs without 1" in told[1]
+    assert "Photographs without cracks 1" in told[1]
     assert "Where" not in told[1]
 
 
