@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings.backend_url, (lambda: login.token(cookies())) if isinstance(login, Login) else lambda: settings.key
     )
     shown.mkdir()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again at the end: the folder must go too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again at its end; so the folder is removed, too
     try:
         with closing(Page(backend, shown, settings.limits, settings.doors.root_path)) as page:
             serve(application(page, login, settings.doors), settings.host, settings.port, stop_timeout_s=1)

@@ -17,8 +17,8 @@ MOST_LISTED = 500
 
 
 class BackendError(Exception):
-    """A sentence for the person who uses the page. `retry_after_s`: when to ask again, if the sidecar was only busy; `status`:
-    of its answer, if there was one.
+    """The message is a sentence for the person who uses the page. `retry_after_s`: when to ask again, if the sidecar was only
+    busy; `status`: the HTTP status of its answer, if there was one.
     """
 
     def __init__(self, message: str, retry_after_s: float | None = None, status: int | None = None) -> None:
@@ -37,7 +37,7 @@ class Prediction:
     model_version: str
     request_id: str
     crack_score: float | None
-    """How sure the model is that there is a crack at all; None from an archive that was made before answers had it."""
+    """How sure the model is that there is a crack at all, 0..1; None from an older archive, whose answers lack it."""
 
 
 class Backend:
@@ -76,7 +76,7 @@ class Backend:
         return self._json("GET", f"/feedback/{item_id}")
 
     def review(self, item_id: str, etag: str, decision: str, mask_png: bytes | None = None) -> dict[str, Any]:
-        """`etag`: of the item that the reviewer saw; if it has changed since, the sidecar refuses."""
+        """`etag` is that of the item as the reviewer saw it: if it has changed since, the sidecar refuses."""
         files = {"mask": mask_png} if mask_png else {"decision": (None, decision)}
         seen = {"If-Match": etag}
         return self._json("POST", f"/feedback/{item_id}/review", files=files, data={"decision": decision}, headers=seen)
@@ -97,7 +97,7 @@ class Backend:
         return self._json("GET", f"/inspections/{inspection_id}")
 
     def save_inspection(self, inspection_id: str | None, fields: dict[str, str]) -> dict[str, Any]:
-        """A new one where there is no id."""
+        """Change an inspection; without an id, begin a new one."""
         return self._json("POST", f"/inspections/{inspection_id}" if inspection_id else "/inspections", data=fields)
 
     def delete_inspection(self, inspection_id: str) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Backend:
         return self._ask("GET", f"/inspections/{inspection_id}/report", params={"format": form}).content
 
     def photographs(self, inspection_id: str) -> list[dict[str, Any]]:
-        """All of an inspection, without their cracks."""
+        """All photographs of an inspection, without their cracks."""
         found: list[dict[str, Any]] = []
         while True:
             page = {"limit": MOST_LISTED, "offset": len(found)}
@@ -124,13 +124,13 @@ class Backend:
         return self._json("GET", f"/inspections/{inspection_id}/photographs/{photograph_id}")
 
     def part(self, inspection_id: str, photograph_id: str, part: str) -> bytes:
-        """Its `image`, `levels` or `mask`."""
+        """A photograph's file: `image`, `levels` or `mask`."""
         return self._ask("GET", f"/inspections/{inspection_id}/photographs/{photograph_id}/{part}").content
 
     def change_photograph(
         self, inspection_id: str, photograph_id: str, etag: str, fields: dict[str, str], mask_png: bytes | None
     ) -> dict[str, Any]:
-        """`etag`: of the state that was seen; if somebody has changed it since, the sidecar refuses."""
+        """`etag` is that of the photograph as the person saw it: if it has changed since, the sidecar refuses."""
         files: dict[str, Any] = {name: (None, text) for name, text in fields.items()}
         files |= {"mask": ("mask.png", mask_png)} if mask_png else {}
         route = f"/inspections/{inspection_id}/photographs/{photograph_id}"

@@ -1,4 +1,4 @@
-"""Describes the served model in words: its measurements, the feedback since, and the retraining."""
+"""Describes the served model in words: its measurements, the feedback, and the retrainings."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ BAD_AT = (  # docs/model_card.md shows them
 F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
 RETRAINING_IN_WORDS = (
     "A retraining learns from the accepted labels for about a quarter of an hour, with all processors of its machine. The new "
-    "model is served only if it is nowhere worse; the one before it stays the way back. Start it?"
+    "model is served only if it is nowhere worse, and the present one is kept as the way back. Start it?"
 )
 
 

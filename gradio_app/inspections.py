@@ -18,10 +18,10 @@ class Inspections:
     """What the page does with inspections.
 
     Args:
-        kept: keeps content for a browser, under a suffix.
+        kept: writes content to a file for the browser, with this suffix.
         uploaded: the file that a browser names, if it was uploaded here.
-        url: where a browser finds what is kept.
-        told: an answer, or a sentence about why there is none.
+        url: the address at which a browser finds such a file.
+        told: calls the function, and returns its answer or, if it fails, a sentence about why.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Inspections:
         self._kept, self._uploaded, self._url, self._told = kept, uploaded, url, told
 
     def calls(self) -> tuple[Callable[..., Answer], ...]:
-        """What scripts may ask for."""
+        """The methods that scripts may call."""
         return (
             *(self.list_inspections, self.save_inspection, self.open_inspection, self.delete_inspection),
             *(self.report_inspection, self.add_photograph, self.load_photograph, self.change_photograph),

@@ -1,5 +1,5 @@
 """Login at an OpenID Connect issuer: authorization code with PKCE, sessions in memory, logout. A browser holds only a random
-word in a cookie; tokens stay here. Left to others: permissions, which the sidecar decides by the ID token.
+word in a cookie; tokens stay in this process. Left to others: permissions, which the sidecar decides by the ID token.
 """
 
 import html
@@ -76,7 +76,7 @@ class Login:
         app.add_api_route(BACK, self._come_back, include_in_schema=False)
         app.add_api_route(LOGOUT, self._log_out, include_in_schema=False)
         app.add_middleware(Gate, login=self)
-        app.add_middleware(  # what comes back unchanged from the issuer: state, nonce and PKCE's verifier, for one login
+        app.add_middleware(  # a signed cookie for one login: state, nonce and PKCE's verifier
             SessionMiddleware,
             secret_key=secrets.token_urlsafe(32),
             session_cookie="crack-login",
@@ -111,7 +111,7 @@ class Login:
             renewed = answer.json()
             claims = json.loads(extract_compact(renewed["id_token"].encode()).payload)
             if claims["sub"] != session.subject:
-                raise ValueError(f"the token is another's, {claims['sub']!r}")
+                raise ValueError(f"the token is somebody else's, {claims['sub']!r}")
             session.id_token, session.token_ends_at = renewed["id_token"], float(claims["exp"])
             session.refresh_token = renewed.get("refresh_token", session.refresh_token)
         except httpx2.HTTPError as error:
@@ -175,7 +175,9 @@ class Gate:
         elif request.method == "GET" and "text/html" in request.headers.get("accept", ""):
             await RedirectResponse(address, 303)(scope, receive, send)
         else:
-            message = f"You are not logged in, or the session has ended. Log in at {address}; with unsent work, in another tab."
+            message = (
+                f"You are not logged in, or the session ended. Log in at {address}; if you have unsent work, in another tab."
+            )
             await refusal(401, "key_invalid", message)(scope, receive, send)
 
 

@@ -36,7 +36,7 @@ def pack(
     """Write the ZIP, one photograph after the other.
 
     Args:
-        photographs: as the page's script tells of them; those with a `problem` get a line of the table alone.
+        photographs: as the page's script sends them; those with a `problem` only get a line of the table.
         draw: as `pictures.mask_and_overlay`.
     """
     table = io.StringIO()

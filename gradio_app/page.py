@@ -72,7 +72,7 @@ class Page:
         self._isolation.close()
 
     def predict_photograph(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Predict an uploaded photograph; what the viewer and the gallery show of it."""
+        """Predict an uploaded photograph; returns what the viewer and the gallery show of it."""
 
         def predict() -> dict[str, Any]:
             path = self._own(said["path"])
@@ -117,7 +117,7 @@ class Page:
         return _told(write)
 
     def save_correction(self, said: dict[str, Any]) -> dict[str, Any]:
-        """Send a mask, or a word about the model's."""
+        """Send a mask, or a verdict on the model's mask."""
 
         def save() -> str:
             mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
@@ -133,7 +133,7 @@ class Page:
         return _told(save)
 
     def list_items(self, which: str) -> dict[str, Any]:
-        """The photographs that wait for a reviewer, or those that were decided, the last first."""
+        """The photographs that wait for a reviewer, or the reviewed ones, the latest first."""
 
         def list_() -> dict[str, Any]:
             if which == "waiting":
@@ -172,7 +172,7 @@ class Page:
         return _told(predict)
 
     def shrink_item(self, item_id: str) -> dict[str, Any]:
-        """A photograph of the feedback in small."""
+        """A small version of a photograph of the feedback."""
 
         def shrink_() -> dict[str, Any]:
             small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self.limits)
@@ -181,7 +181,7 @@ class Page:
         return _told(shrink_)
 
     def review_item(self, said: dict[str, Any]) -> dict[str, Any]:
-        """A reviewer's decision."""
+        """Send a reviewer's decision; returns a sentence about it."""
 
         def review() -> str:
             mask = self._own(said["mask"]).read_bytes() if said.get("mask") else None
@@ -195,7 +195,7 @@ class Page:
         return describe(self._backend)
 
     def ask_for_retraining(self) -> str:
-        """Queue a retraining; the page's sentence about it."""
+        """Queue a retraining; returns the served model, as Markdown."""
         try:
             job = self._backend.ask_for_retraining()["job"]
         except BackendError as error:
@@ -301,7 +301,7 @@ def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any]
 
 
 def cookies() -> dict[str, str]:
-    """Of the browser that is served now."""
+    """The cookies of the browser whose request is being answered."""
     request = LocalContext.request.get(None)
     return dict(request.cookies) if request else {}
 
@@ -353,7 +353,7 @@ def _save_by_api(page: Page) -> Callable[..., dict[str, Any]]:
         request_id: str = "",
         model_version: str = "",
     ) -> dict[str, Any]:
-        """Send a correction: an uploaded photograph and, if there is one, its mask; what became of it."""
+        """Send a correction: an uploaded photograph and, if there is one, its mask. Returns what became of it."""
         said = {"image": _path(image), "mask": _path(mask), "verdict": verdict, "note": note}
         return page.save_correction(said | {"request_id": request_id, "model_version": model_version})
 

@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
 
 def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
-    """The photograph in small with its cracks drawn on, however thin, as a JPEG; and its own upright width and height.
+    """A small JPEG of the photograph with its cracks drawn on, however thin; and the photograph's upright width and height.
 
     Raises:
         RequestError: as `photograph.decode` does; so do the others.
@@ -41,7 +41,7 @@ def thumbnail(found: Found, limits: Limits) -> tuple[bytes, tuple[int, int]]:
 
 
 def shrink(photograph: bytes, limits: Limits) -> bytes:
-    """The photograph in small, as a JPEG."""
+    """A small JPEG of the photograph."""
     return jpeg(np.asarray(_small(decode(photograph, limits))), 85)
 
 
@@ -66,8 +66,8 @@ def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
 
 
 def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float, float]:
-    """The photograph's mask as a PNG, itself with its cracks drawn on as a JPEG, the share of its pixels called crack, without
-    those that are left out, and the share of these.
+    """Returns the mask as a PNG, the photograph with its cracks drawn on as a JPEG, the share of crack among the pixels that
+    count, and the share of pixels that are left out.
     """
     image_hwc_u8, prob_hw_u8, _ = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
