@@ -33,7 +33,7 @@ def _plan(settings: Settings) -> str:
     labels, jobs = read_labels(settings.feedback_dir, settings.store_url), Jobs(settings.feedback_dir, settings.store_url)
     n_new = len(labels) - jobs.n_labels_judged()
     lines = [
-        f"{len(labels)} labels are accepted, {n_new} of them new; a retraining starts with {settings.retrain_after_labels}."
+        f"{len(labels)} labels are accepted, {n_new} are new; a retraining starts at {settings.retrain_after_labels} new ones."
     ]
     if jobs.asked() is not None:
         lines.append("A retraining was asked for.")
@@ -66,7 +66,7 @@ def _roll_back(settings: Settings) -> str:
     with alone(settings.workspace):
         for sentence in settle(settings.model_store, server, settings.drain_s):
             logger.warning("%s", sentence)
-        golden = [jpeg(draw_surface(seed).image_hwc_u8) for seed in range(N_GOLDEN)]  # the way back needs no data set
+        golden = [jpeg(draw_surface(seed).image_hwc_u8) for seed in range(N_GOLDEN)]  # a rollback needs no data set
         version = roll_back(settings.model_store, server, golden, settings.drain_s)
         Tracking(settings.mlflow_url, settings.workspace).name_served(*served_versions(settings.model_store))
     return f"Version {version} is in production again."
@@ -89,13 +89,15 @@ def _purge(settings: Settings, ids: list[str]) -> str:
         )
     kept = {label.id for label in read_labels(settings.feedback_dir, settings.store_url)} & set(ids)
     if kept:
-        raise ValueError(f"{', '.join(sorted(kept))}: still accepted, so it would train again. DELETE /feedback/ID first.")
+        raise ValueError(
+            f"{', '.join(sorted(kept))}: still accepted, so a retraining would learn from it. DELETE /feedback/ID first."
+        )
     with alone(settings.workspace):
         workspace = Workspace(settings.workspace, settings.dvc_remote, {})
         for sentence in workspace.clean():
             logger.warning("%s", sentence)
         told = purge(workspace, Tracking(settings.mlflow_url, settings.workspace), ids)
-    return "\n".join([*told, "No past snapshot or report has it any more."])
+    return "\n".join([*told, "No past snapshot or report contains these photographs any more."])
 
 
 def _track(settings: Settings, path: Path) -> str:
@@ -139,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns of each try; what came of them is told here
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at each attempt; we log the result
     try:
         settings = Settings.from_environment()
         match options.command:

@@ -36,7 +36,7 @@ from retrain.workspace import Workspace, WorkspaceError
 logger = logging.getLogger("retrain")
 
 N_GOLDEN = 3
-STAGES_END_S = 5.0  # in which the stages of a killed retraining have ended
+STAGES_END_S = 5.0  # within which the stages of a killed retraining end
 
 
 class Outcome(IntEnum):
@@ -68,7 +68,7 @@ def alone(workspace: Path) -> Iterator[None]:
     OSError.
     """
     workspace.mkdir(0o700, parents=True, exist_ok=True)
-    if workspace.stat().st_uid == os.geteuid():  # of a mounted volume it may be another's
+    if workspace.stat().st_uid == os.geteuid():  # a mounted volume may belong to another user
         workspace.chmod(0o700)  # it holds copies of the photographs, which older versions left readable for others
     deadline = time.monotonic() + STAGES_END_S
     with (workspace / "lock").open("w") as lock:
@@ -104,7 +104,7 @@ def retrain(
     Args:
         params_path: the file from which `params` and `rules` were read; it is copied into the workspace.
         who: the person or program that asks, if nobody did so through the queue.
-        is_forced: whatever the number of new labels.
+        is_forced: whether to retrain however few new labels there are.
         is_small_gain_accepted: whether a person accepts a challenger although there are too few held-out labels to show a
         gain.
 
@@ -119,14 +119,12 @@ def retrain(
             workspace = Workspace(settings.workspace, settings.dvc_remote, store)  # stages run in another folder
             cleaned = [*jobs.fail_interrupted(), *workspace.clean(), *settle(settings.model_store, server, settings.drain_s)]
         except (OSError, RollOverError, WorkspaceError) as error:
-            return Result(Outcome.FAILED, f"Nothing was begun: {error}")
+            return Result(Outcome.FAILED, f"Nothing was started: {error}")
         for sentence in cleaned:
             logger.warning("%s", sentence)
         n_new = len(read_labels(settings.feedback_dir, settings.store_url)) - jobs.n_labels_judged()
         if not (is_forced or jobs.asked() is not None or n_new >= settings.retrain_after_labels):
-            return Result(
-                Outcome.NOTHING_TO_DO, f"{n_new} new labels, a retraining starts with {settings.retrain_after_labels}."
-            )
+            return Result(Outcome.NOTHING_TO_DO, f"{n_new} new labels; a retraining starts at {settings.retrain_after_labels}.")
         job = _Job(jobs, jobs.begin(who))
         try:
             return job.end(*_run(settings, params_path, params, rules, workspace, server, job, is_small_gain_accepted))
@@ -247,7 +245,7 @@ def record(
     tags: dict[str, str],
     archive_hash: str | None,
 ) -> str:
-    """Record a retraining in MLflow; a sentence if it has not got all. Nothing is raised: what is served was decided before."""
+    """Record a retraining in MLflow; returns a sentence if that failed. Raises nothing: what is served was decided before."""
     try:
         tracking = Tracking(settings.mlflow_url, folder)
         champion = folder / stages.CHAMPION

@@ -2,10 +2,10 @@
 
 Both models answer the same photographs at their own thresholds, each by its float32 network in ONNX Runtime, so that a champion
 whose network is no longer trained can be judged, too. The gate set is cut by group from the original sets: neither of the two
-has learned from it, and nothing of the challenger was chosen on it. Held-out feedback is what neither has learned from.
+has learned from it, and nothing of the challenger was chosen on it. Neither has learned from the held-out feedback.
 Differences are resampled in pairs, by group (the percentile bootstrap of Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 13). Whether labels belong to their photographs at all is told by exchanging them (permutation test 1
-of Ojala and Garriga, Permutation Tests for Studying Classifier Performance, JMLR 11, 2010).
+Bootstrap, 1993, chapter 13). Exchanging labels shows whether they belong to their photographs at all (permutation test 1 of
+Ojala and Garriga, Permutation Tests for Studying Classifier Performance, JMLR 11, 2010).
 """
 
 import tempfile
@@ -74,7 +74,7 @@ class Model:
         )
 
     def mask(self, image_hwc_u8: NDArray[np.uint8]) -> Mask:
-        """What it calls crack, bool (height, width)."""
+        """The pixels that it calls crack, bool (height, width)."""
         return self._segmenter.probability(image_hwc_u8) >= threshold_level(self.card.threshold)
 
     def seconds_for_a_tile(self) -> float:
@@ -133,10 +133,10 @@ def judge(
 
     Args:
         slower: what `slowdown` measured.
-        gate: those of the original sets that neither has learned from, with a crack on some of them.
+        gate: photographs of the original sets that neither model has learned from; some show a crack.
         feedback: the held-out corrections, with set names that `gate` doesn't have: those with crack in one set, those without
             in another; may be none.
-        is_small_gain_accepted: whether a person said yes to a challenger that too few of them speak for.
+        is_small_gain_accepted: whether a person accepts a challenger although too few held-out labels show its gain.
         remark: as in a `Verdict`.
     """
     pairs = [*gate, *feedback]
@@ -214,9 +214,12 @@ def paired_differences(
 
 
 def chance_of_exchanged(found_n_hw: Mask, marked_n_hw: Mask) -> float:
-    """How often labels exchanged at random between photographs fit what a model found there as well as their own do.
+    """The probability that labels exchanged at random fit a model's findings as well as each photograph's own label does.
 
-    Both sides' cells are the same whoever has which label, so the number that both see as crack stands for the F1.
+    An exchange changes neither side's number of crack cells, so the number of cells that both call crack stands for the F1.
+
+    Args:
+        found_n_hw, marked_n_hw: cells with crack as in `Findings`, bool (n, 128, 128).
     """
     rng = np.random.default_rng(0)
     shared = found_n_hw.reshape(len(found_n_hw), -1).astype(np.float32) @ marked_n_hw.reshape(len(marked_n_hw), -1).T
@@ -291,7 +294,7 @@ def _with_crack(model: Findings, names: Sequence[str]) -> list[str]:
 
 
 def _of_their_photographs(challenger: Findings, names: Sequence[str], is_accepted: bool) -> Rule:
-    """Masks of other photographs teach what has nothing to do with them, and to that a gain can be had, too."""
+    """A network can also gain on masks that belong to other photographs, but then it has learned nothing about cracks."""
     name = "labels of their own photographs"
     with_crack = _with_crack(challenger, names)
     if not with_crack:
@@ -301,7 +304,8 @@ def _of_their_photographs(challenger: Findings, names: Sequence[str], is_accepte
     found, marked = (np.concatenate([grids[own] for own in with_crack]) for grids in (challenger.found, challenger.marked))
     chance = chance_of_exchanged(found, marked)
     said = (
-        f"labels exchanged between the photographs would fit as well with a chance of {chance:.3f}, {LARGEST_CHANCE} is allowed"
+        f"labels exchanged between the photographs would fit as well with a chance of {chance:.3f}; at most {LARGEST_CHANCE} "
+        "is allowed"
     )
     return Rule(name, is_accepted or chance <= LARGEST_CHANCE, said)
 
@@ -313,4 +317,4 @@ def _no_more_alarms(champion: Findings, challenger: Findings, most_new: int) -> 
 
 
 def _as_fast(slower: float, largest: float) -> Rule:
-    return Rule("speed", slower <= largest, f"a tile takes {slower:.2f} times as long as before, {largest} are allowed")
+    return Rule("speed", slower <= largest, f"a tile takes {slower:.2f} times as long as before; at most {largest} is allowed")

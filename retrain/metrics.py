@@ -47,17 +47,19 @@ class _RetrainCollector(Collector):
         for name, what, value in (
             (
                 "queued",
-                "Retrainings that somebody asked for and that wait",
+                "Requested retrainings that have not begun",
                 len(queued),
             ),
             ("running", "Retrainings that run", len(running)),
-            ("progress_ratio", "How far the running one is", running[0].progress if running else 0),
+            ("progress_ratio", "Progress of the running retraining, 0 to 1", running[0].progress if running else 0),
             ("new_labels", "Accepted labels that no retraining has judged yet", n_new),
             ("after_labels", "New labels with which a retraining starts by itself", self._settings.retrain_after_labels),
         ):
             yield GaugeMetricFamily(f"crack_retrain_{name}", what, value=value)
-        by_outcome = CounterMetricFamily("crack_retrain_ended", "Retrainings that ended, by how", labels=["outcome"])
-        last = GaugeMetricFamily("crack_retrain_last_outcome", "1 for how the newest that ended did", labels=["outcome"])
+        by_outcome = CounterMetricFamily("crack_retrain_ended", "Ended retrainings by outcome", labels=["outcome"])
+        last = GaugeMetricFamily(
+            "crack_retrain_last_outcome", "1 for the outcome of the latest ended retraining", labels=["outcome"]
+        )
         for outcome in ENDED:
             by_outcome.add_metric([outcome], sum(job.state is outcome for job in ended))
             last.add_metric([outcome], bool(ended) and ended[0].state is outcome)
@@ -92,5 +94,5 @@ class _RetrainCollector(Collector):
 
 def _newest(job: Job) -> Iterator[Metric]:
     asked, ended = (datetime.fromisoformat(at).timestamp() for at in (job.asked_at, job.updated_at))
-    yield GaugeMetricFamily("crack_retrain_last_end_timestamp_seconds", "When the newest that ended did", value=ended)
-    yield GaugeMetricFamily("crack_retrain_last_duration_seconds", "From its being asked for to its end", value=ended - asked)
+    yield GaugeMetricFamily("crack_retrain_last_end_timestamp_seconds", "When the latest ended retraining ended", value=ended)
+    yield GaugeMetricFamily("crack_retrain_last_duration_seconds", "From its request to its end", value=ended - asked)

@@ -1,7 +1,7 @@
 """Chooses a blend between the weights that a training began with and the trained ones.
 
-On the straight line between a network and the same network trained further lie networks that keep more of what was known and
-take up less of what is new (Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
+A blend of a network and the same network trained further keeps more of what was known, and takes up less of what is new
+(Wortsman et al., Robust Fine-Tuning of Zero-Shot Models, CVPR 2022).
 """
 
 import bisect
@@ -27,14 +27,14 @@ SHARES = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the trained weights
 
 
 def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[Pair], most_alarms: int, most: float) -> None:
-    """Replace the trained checkpoint by what lies as near to it as may be.
+    """Replace the trained checkpoint by the blend closest to it that loses at most `most`.
 
     Args:
-        start_path: what the training began with.
-        found: by that model, on the photographs to choose on, `pairs`.
+        start_path: the checkpoint or archive that the training began with.
+        found: what that model found on `pairs`, the photographs to choose on.
         most_alarms: as in `model.validation.choose_threshold`.
-        most: that may be lost of the mean F1 of the original sets; if each mixture loses more, the one nearest to the start is
-        taken, and the judge decides about it.
+        most: the largest accepted loss of mean F1 on the original sets; if every blend loses more, the one closest to the
+            start is taken, and the judge decides about it.
     """
     start, _ = checkpoint.load(start_path)
     trained, card = checkpoint.load(trained_path)
@@ -51,7 +51,7 @@ def mix(start_path: Path, trained_path: Path, found: Findings, pairs: Sequence[P
         logger.info("%d%% of the way: validation %s, %+.4f on the original sets", 100 * share, choice, -lost)
         return lost > most
 
-    # The further from the start, the more is lost. The trained weights are tried first, as mostly they can be kept.
+    # The further from the start, the more is lost. The trained weights are tried first: usually they can be kept.
     if loses_too_much(share := SHARES[-1]):
         n_good = bisect.bisect_left(SHARES[1:-1], True, key=loses_too_much)
         share = SHARES[n_good]

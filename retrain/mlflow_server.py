@@ -1,7 +1,7 @@
-"""MLflow's server: `crack mlflow`, in place of `mlflow server`, which it becomes.
+"""MLflow's server: `crack mlflow` prepares the records, and then becomes `mlflow server`.
 
-A new version of MLflow changes the records of an older one at its start: in SQLite they are copied first. For another database
-its operator does that: `mlflow db upgrade URI`, after a backup.
+A new version of MLflow migrates older records when it starts; records in SQLite are copied before. In another database, its
+operator does both: a backup, and then `mlflow db upgrade URI`.
 """
 
 import os
@@ -23,10 +23,10 @@ NOT_OURS = ("MLFLOW_GUNICORN_OPTS", "MLFLOW_ARTIFACTS_ONLY")
 
 
 def keep_copy(database: Path) -> None:
-    """Before the first start of each version of MLflow.
+    """Copy MLflow's records before the first start of each version.
 
     Raises:
-        ValueError: the records cannot be served; a sentence.
+        ValueError: the records cannot be served; the message is for people.
         OSError, sqlite3.Error: they cannot be written, or copied.
     """
     installed, done = version("mlflow"), database.with_name(f"{database.name}.version")
@@ -47,7 +47,7 @@ def keep_copy(database: Path) -> None:
 
 def _check(database: Path, records: sqlite3.Connection) -> None:
     """Raises as `keep_copy` does; MLflow itself would try again for minutes, or advise to upgrade what is newer than itself."""
-    move = f"Move {database} away, and MLflow begins with none; or put one of its copies ({database.name}.before-...) there."
+    move = f"Move {database} away, and MLflow starts with none; or put one of its copies ({database.name}.before-...) there."
     try:
         records.execute("BEGIN IMMEDIATE")
         records.rollback()
@@ -82,7 +82,7 @@ def main() -> int:
     for name in NOT_OURS:
         os.environ.pop(name, None)
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes of 250 MB each, for what is not used here
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes of 250 MB each, unused here
     store = os.environ["MLFLOW_BACKEND_STORE_URI"]
     if store.startswith(SQLITE):
         try:
@@ -97,5 +97,5 @@ def main() -> int:
     metrics = Path(tempfile.gettempdir(), f"crack-mlflow-metrics-{os.getuid()}-{port}")
     shutil.rmtree(metrics, ignore_errors=True)  # left by processes that have ended; another user's folder can't be removed
     server = ["-m", "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    server += ["--uvicorn-opts", "--no-access-log"]  # Prometheus alone asks every five seconds
+    server += ["--uvicorn-opts", "--no-access-log"]  # Prometheus would fill it: it asks every five seconds
     os.execv(sys.executable, [sys.executable, *server, "--expose-prometheus", str(metrics), *sys.argv[1:]])  # noqa: S606  # it is ours

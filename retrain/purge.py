@@ -2,8 +2,8 @@
 remote.
 
 A revision keeps its name, by which people and MLflow know it: in its place git shows a commit (`git replace`) whose `dvc.lock`
-refers to the same data without the photographs. `data/purged.json` says which are missing, and the stages say so, too. Weights
-stay as they are; the versions that learned from a photograph are told.
+refers to the same data without the photographs. `data/purged.json` names them, and the stages refuse such data. Weights stay as
+they are, and the result names the versions that learned from a photograph.
 """
 
 import csv
@@ -90,7 +90,7 @@ class Objects:
         return {entry["relpath"]: entry["md5"] for entry in json.loads(self.read(oid))}
 
     def write(self, content: bytes, suffix: str = "") -> str:
-        """Keep it everywhere; its hash."""
+        """Store the content in the cache and in every remote; returns its hash."""
         oid = _hash(content) + suffix
         for store in self._stores:
             if not store.exists(oid):
@@ -112,10 +112,10 @@ class Objects:
 def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[str]:
     """Remove the photographs with these ids; returns sentences about the versions that learned from them.
 
-    Killed at any moment, the same call again ends it: a revision is replaced once all that it loses is gone.
+    If it is killed, the same call finishes it: a revision is replaced only after the files that it loses are deleted.
 
     Raises:
-        ConnectionError: MLflow has pictures of a photograph and is away; the call again goes on where it was.
+        ConnectionError: MLflow may have pictures of a photograph, and is away; the same call later finishes the purge.
     """
     past = [Revision.read(workspace, name) for name in workspace.revisions()]
     objects = Objects(workspace.folder, workspace.remotes())
@@ -172,7 +172,7 @@ def _rows(objects: Objects, listing: Listing) -> list[dict[str, str]]:
 
 
 def _masks(objects: Objects, listing: Listing, photographs: Collection[str]) -> set[str]:
-    """The masks of these photographs alone: empty ones of a size are one file."""
+    """The masks that no other photograph has: empty masks of the same size are one file."""
     masks: dict[bool, set[str]] = {True: set(), False: set()}
     for row in _rows(objects, listing):
         masks[f"{FEEDBACK}/images/{row['image']}" in photographs].add(f"{FEEDBACK}/masks/{row['mask']}")
@@ -180,7 +180,7 @@ def _masks(objects: Objects, listing: Listing, photographs: Collection[str]) -> 
 
 
 def _pictures(objects: Objects, listing: Listing, ids: Sequence[str]) -> tuple[str, ...]:
-    """The beginnings of the names of the report's pictures that show them: the report shows the first held-out ones."""
+    """The prefixes of the names of the report's pictures that show these ids; the report shows the first held-out labels."""
     held_out = [row["image"] for row in _rows(objects, listing) if row["split"] == HELD_OUT][:N_PICTURES]
     return tuple(f"{PICTURES}/{number:02d} " for number, image in enumerate(held_out) if PurePosixPath(image).stem in ids)
 

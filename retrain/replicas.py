@@ -51,7 +51,7 @@ class Replica:
         find out.
         """
         name = f"ours-{uuid.uuid4().hex}"
-        archive = model_store / PROMOTED.format(version=name)  # which `settle` removes, should a kill leave it
+        archive = model_store / PROMOTED.format(version=name)  # if a kill leaves it there, `settle` removes it
         model = {"modelName": name, "modelVersion": "1", "handler": "nothing.py"}
         try:
             with zipfile.ZipFile(archive, "w") as packed:

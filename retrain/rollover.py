@@ -1,10 +1,10 @@
 """Puts an archive into production without losing a request, and rolls back: at one TorchServe, or at all its replicas.
 
-What is served, and what was before it, stands in `model_store/serving.json`, by which TorchServe also starts. Writing it is the
-moment at which a roll-over counts: killed before, it never was, and `settle` removes what it left; killed after, `settle`
-finishes it. Replicas share the model store and are the addresses of one name; an archive is loaded and checked at every one of
-them before that moment, and what fails at one is taken back at all. Left to others: talking to a replica (`retrain.replicas`),
-and which archive deserves it (`retrain.judge`).
+`model_store/serving.json` names the served archive and the one before it; TorchServe reads it, too, when it starts. A roll-over
+takes effect at the moment this file is written: if it is killed before, `settle` removes what it left; if it is killed after,
+`settle` finishes it. Replicas share the model store and are the addresses of one host name. Before that moment an archive is
+loaded and checked at every replica; if it fails at one, it is unloaded from all. Left to others: talking to a replica
+(`retrain.replicas`), and which archive deserves it (`retrain.judge`).
 """
 
 import logging
@@ -29,9 +29,9 @@ from retrain.replicas import PROMOTED, ModelServer, Replica, RollOverError
 
 logger = logging.getLogger("retrain.rollover")
 
-LONGEST_WAIT_S = 600.0  # of a request: a worker is overdue long before
+LONGEST_WAIT_S = 600.0  # for a waiting request: a worker that hangs is ended long before
 # Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
-LARGEST_MEAN_DIFFERENCE = 16.0  # 8-bit networks were seen to differ by 0.6 on photographs, 9 where one had hardly learned
+LARGEST_MEAN_DIFFERENCE = 16.0  # measured for 8-bit networks: 0.6 on photographs, 9 for one that had hardly learned
 
 
 def roll_over(
@@ -40,13 +40,13 @@ def roll_over(
     """Serve an archive in place of the present one, which is kept for a rollback.
 
     Args:
-        archive_path: anywhere; it is copied.
+        archive_path: in any folder; the archive is copied.
         expected_hash: of its content (`export.archive.content_hash`), as it was when the archive was judged.
         golden: photographs that its workers must answer as the archive's own float32 network does.
-        drain_s: seconds that the former version is kept after nothing waits for it any more, for what it is answering.
+        drain_s: seconds for which the former version stays loaded after its last waiting request, to finish its answers.
 
     Raises:
-        RollOverError: it is not served; the former version is, and nothing of this one is left.
+        RollOverError: it is not served; the former version is still served, and nothing of this one is left.
     """
     found = content_hash(archive_path)
     if found != expected_hash:
@@ -71,15 +71,15 @@ def roll_back(model_store: Path, server: ModelServer, golden: Sequence[bytes], d
 
 
 def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) -> list[str]:
-    """Bring model store and replicas to what `serving.json` says, whatever was killed; sentences about what was done.
+    """Make model store and replicas match `serving.json`, whatever was killed before; returns sentences about what was done.
 
     Args:
-        server: None where TorchServe is not to be asked; it starts by `serving.json` by itself.
-        drain_s: seconds that a version is kept after it was the default and nothing waits for it any more, for what it is
-            answering: TorchServe doesn't tell of that.
+        server: None to leave TorchServe alone, which reads `serving.json` when it starts.
+        drain_s: seconds for which a former default stays loaded after its last waiting request, to finish its answers:
+            TorchServe doesn't say when they are sent.
 
     Raises:
-        RollOverError: a replica does not answer, or refuses; the others are as they should be.
+        RollOverError: a replica does not answer, or refuses; the others match.
     """
     done = []
     serving = Serving.read(model_store)
@@ -108,7 +108,7 @@ def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) 
 
     while switched := at_each(
         lambda replica: _switch(replica, serving.default, version)
-    ):  # again for those that came meanwhile
+    ):  # again, for replicas that came meanwhile
         done += switched
         at_each(lambda replica: _drain(replica, version))
         time.sleep(drain_s)
@@ -149,7 +149,7 @@ def _serve(
         try:
             settle(model_store, server)
         except RollOverError as error:
-            logger.warning("%s It starts with what is served.", error)
+            logger.warning("%s When it starts, it loads the served version.", error)
         raise
     Serving(default=name, previous=before.default).write(model_store)
     logger.info("from here on %s is to be served, and a rollback returns to %s", name, before.default)
@@ -176,7 +176,7 @@ def _load_everywhere(archive_path: Path, version: str, server: ModelServer, gold
         except RollOverError as error:
             if replica in server.replicas():
                 raise
-            logger.warning("%s It was taken away meanwhile.", error)
+            logger.warning("%s This replica has disappeared meanwhile.", error)
         else:
             loaded.add(replica)
 

@@ -2,8 +2,8 @@
 corrections.
 
 The corrections become one more set, `feedback`, in the form of the others (`model.dataset`). Its split `held-out` is never
-learned from: near copies stay on one side, and a label that a retraining has learned from never returns to it; the snapshots
-pass this on.
+learned from: near copies stay on one side, and a label that a retraining has learned from is never held out later; each
+snapshot passes the list of these on.
 """
 
 import csv
@@ -26,7 +26,7 @@ from retrain.settings import RetrainParams
 FEEDBACK = "feedback"
 HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
-UNFINISHED = ".tmp"  # behind the name of a snapshot that is being taken
+UNFINISHED = ".tmp"  # the suffix of a snapshot that is being taken
 PURGED_FILE = "purged.json"  # what `crack retrain purge` has taken out since
 LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
 
@@ -44,7 +44,7 @@ class Label:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`digest` stands for the labels' content."""
+    """`digest`: SHA-256 over the labels' files, which are named by their content."""
 
     n_labels: int
     n_held_out: int
@@ -119,9 +119,9 @@ def _replace(out_dir: Path, building: Path) -> None:
 
 
 def _copy_labels(feedback_dir: Path, store_url: str, target: Path) -> list[Label]:
-    """The labels that are accepted at one moment, their files copied: read again until all that is accepted then is there.
+    """Copy the labels that are accepted at one moment: they are read again until the files of all accepted ones are copied.
 
-    Files in the store are named by their content, so what was copied before that moment is what is copied at it.
+    Files in the store are named by their content, so a file that was copied earlier is still the same.
 
     Raises:
         FileNotFoundError: another program has removed a file of the store.
@@ -160,8 +160,8 @@ def _copy_set(source: Path, target: Path) -> None:
 
 
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:
-    """The ids of as many labels as a claim of gain needs, but at most a share of all, by whole groups, without any that was
-    `learned`.
+    """The ids of the labels to hold out: as many as a proof of gain needs, but at most a share of all; whole groups, none of
+    which contains an id in `learned`.
     """
     known = {label.group for label in labels if label.id in learned}
     groups: dict[str, set[str]] = {}
@@ -177,5 +177,5 @@ def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: Abstra
 
 
 def _rank(group: str) -> bytes:
-    """As if by chance, and the same in each retraining."""
+    """A random order that is the same in each retraining."""
     return hashlib.sha256(f"held-out/{group}".encode()).digest()

@@ -58,9 +58,9 @@ def learn() -> None:
 def train_on(
     start: Path, params: Params, rules: RetrainParams, data_dir: Path, out_dir: Path, report: Report = lambda done, of: None
 ) -> Path:
-    """Train on by a `recipe` from the weights of an archive or checkpoint; the path of the challenger.
+    """Continue training by a `recipe` from the weights of an archive or checkpoint; returns the challenger's path.
 
-    Checkpoint, threshold and mixture are chosen on photographs that don't judge.
+    Checkpoint, threshold and blend are chosen on photographs outside the gate set.
     """
     choosing = read_parts(data_dir, params.data).choosing
     found = Model(start).find(choosing)
@@ -101,24 +101,25 @@ def compare() -> None:
 
 
 def read_gate(data_dir: Path, data: DataParams, champion: ModelCard) -> tuple[list[Pair], str]:
-    """The photographs that judge, less those that the champion or a model that it began with has learned from; and a sentence
-    about these, if there are any: a champion of the first releases was trained by another cut.
+    """The gate set without the photographs that the champion, or a model that it began with, has learned from; and a sentence
+    about these, empty if there are none. A champion of the first releases was trained by another split.
 
-    Raises ValueError where none with a crack is left.
+    Raises ValueError if none with a crack is left.
     """
     judging = read_parts(data_dir, data).judging
     seen = set[Pair]().union(*learned_by(champion, read_pairs(data_dir, list(data.sets), "train")).values())
     gate = [pair for pair in judging if pair not in seen]
     if not any(pair.read().mask_hw.any() for pair in gate):
         raise ValueError(
-            f"Version {champion.version} has not learned from {len(gate)} of the {len(judging)} photographs that judge, and "
-            "none of these shows a crack. Expected one at least: use a larger data.judging_ratio or another data.seed."
+            f"Version {champion.version} has not learned from {len(gate)} of the {len(judging)} photographs of the gate set, "
+            "and none of these shows a crack. Expected at least one: use a larger data.judging_ratio or another data.seed."
         )
     n_seen = len(judging) - len(gate)
     if n_seen == 0:
         return gate, ""
     remark = (
-        f"{n_seen} of the {len(judging)} photographs that judge were left out: version {champion.version} learned from them."
+        f"{n_seen} of the {len(judging)} photographs of the gate set were left out: version {champion.version} learned from "
+        "them."
     )
     logger.warning("%s", remark)
     return gate, remark
@@ -149,7 +150,7 @@ def _with_and_without_crack(pairs: Sequence[Pair]) -> list[Pair]:
 def recipe(params: Params, rules: RetrainParams, snapshot: Snapshot) -> Params:
     """The recipe of the original training with the corrections mixed in, shorter and gentler.
 
-    Held-out corrections judge, so none of the others is kept back for that.
+    The held-out corrections judge the result, so all others are used for training.
     """
     sets = params.data.sets | {name: share for name, share in rules.sets.items() if name in params.data.sets}
     if snapshot.n_labels > snapshot.n_held_out:
@@ -171,7 +172,7 @@ def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams, *, is_accep
     """A verdict before any training, if labels call too much of a photograph crack, or if no label shows a crack.
 
     Args:
-        is_accepted: whether a person said yes to labels none of which shows a crack.
+        is_accepted: whether a person accepts labels of which none shows a crack.
     """
     splits = ["train"] * (snapshot.n_labels > snapshot.n_held_out) + [HELD_OUT] * (snapshot.n_held_out > 0)
     pairs: list[Pair] = [pair for split in splits for pair in read_pairs(data_dir, [FEEDBACK], split)]
@@ -185,7 +186,7 @@ def doubts(data_dir: Path, snapshot: Snapshot, rules: RetrainParams, *, is_accep
     elif not any(ratios) and not is_accepted:
         found = (
             f"none of {len(ratios)} shows a crack, so a network that finds none would be right on all of them; add some with "
-            "cracks or, if their photographs show none indeed, say yes (--yes)"
+            "cracks or, if their photographs really show none, agree (--yes)"
         )
     else:
         return None
@@ -196,10 +197,9 @@ STAGES: dict[str, Callable[[], None]] = {"train": learn, "judge": compare, "arch
 
 
 def end_with(pid: int) -> None:
-    """Leave as soon as the retrain job is gone: killed, it cannot stop its stages, and the next one is not to find them.
+    """Exit as soon as the retrain job is gone: a killed job cannot stop its stages, and the next job must not meet them.
 
-    Gone is also a job that has ended and whose parent has not asked for its exit status: the parent may wait for what stages
-    write first.
+    A zombie counts as gone, too: before its parent asks for the exit status, it may wait for the stages' output to end.
     """
 
     def watch() -> None:
@@ -223,7 +223,7 @@ def main() -> int:
         if (DATA / PURGED_FILE).is_file():
             missing = json.loads((DATA / PURGED_FILE).read_text())
             raise ValueError(
-                f"This snapshot lacks what was purged: {', '.join(missing)}. What was learned from all of it can't be repeated."
+                f"This snapshot lacks photographs that were purged: {', '.join(missing)}. A training on all can't be repeated."
             )
         STAGES[stage]()
     except (ArchiveError, OSError, ValueError) as error:

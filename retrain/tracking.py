@@ -52,13 +52,13 @@ class Tracking:
         self._waiting = folder / "unrecorded"
 
     def record(self, card: ModelCard, figures: Mapping[str, float], tags: Mapping[str, str], files: Mapping[str, Path]) -> bool:
-        """Store a training's record on disk, then send it and all that wait to MLflow; returns whether MLflow has all of them.
+        """Store a training's record on disk, then send all waiting records to MLflow; returns whether MLflow has all of them.
 
         Args:
             card: of the model that came out of it, with its parameters and curves.
-            figures: beside the card's own; what shares a name before "/" is drawn together.
-            tags: of the run; what its `outcome` is decides whether the model is registered, which makes it the challenger.
-            files: what to keep with it, by its place there; folders or files.
+            figures: beside the card's own; MLflow draws those with the same name before "/" together.
+            tags: of the run; `outcome` decides whether the model is registered, as the challenger.
+            files: files or folders to keep with it, by their path there.
         """
         folder = self._waiting / card.version
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,7 +72,7 @@ class Tracking:
         return self.send_waiting()
 
     def send_waiting(self) -> bool:
-        """Whether nothing waits any more."""
+        """Send the waiting records to MLflow; returns whether none is left."""
         self._waiting.mkdir(parents=True, exist_ok=True)
         with (self._waiting / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a training by hand may end beside a retraining
@@ -81,7 +81,7 @@ class Tracking:
                     self._send(record.parent, **json.loads(record.read_text()))
                 except (MlflowException, OSError) as error:
                     logger.warning(
-                        "MLflow at %s took no record (%s); it waits in %s", self._url, _reason(error), record.parent
+                        "MLflow at %s did not take a record (%s); it waits in %s", self._url, _reason(error), record.parent
                     )
                     return False
                 shutil.rmtree(record.parent)
@@ -168,7 +168,7 @@ class Tracking:
         return self._client.search_model_versions(f"name = '{NAME}'", max_results=1000)
 
     def _register(self, run: str, card: ModelCard) -> str:
-        """The number of its version in the registry."""
+        """Register the model; returns the number of its version in the registry."""
         try:
             self._client.get_registered_model(NAME)
         except MlflowException:

@@ -21,8 +21,8 @@ class Rule:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`figures`: by set, the champion's and the challenger's; `intervals`: the 95% interval of each, from below to above;
-    `remark`: sentences on what was unlike other retrainings, if anything was.
+    """`figures`: by set, the champion's and the challenger's; `intervals`: the 95% interval of each, (low, high); `remark`:
+    sentences on what was unlike other retrainings, if anything was.
     """
 
     champion: str
@@ -51,7 +51,7 @@ class Verdict:
         return cls(found["champion"], found["challenger"], rules, figures, intervals, found.get("remark", ""))
 
     def write(self, folder: Path) -> None:
-        """As `verdict.json` and, to look at, `verdict.html` with the pictures that lie in `pictures/`."""
+        """Write `verdict.json` and, for people, `verdict.html` with the pictures that are in `pictures/`."""
         folder.mkdir(parents=True, exist_ok=True)
         found = {**asdict(self), "is_promoted": self.is_promoted, "reason": self.reason}
         (folder / VERDICT_FILE).write_text(json.dumps(found, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""`crack retrain --watch`: retrains whenever it is due, until a signal comes. No fault ends it."""
+"""`crack retrain --watch`: retrains whenever it is due, until a signal comes. Errors don't stop it."""
 
 import logging
 import time
@@ -48,7 +48,7 @@ def introduced(settings: Settings) -> bool:
 
 
 class Watcher:
-    """What is known from one look to the next."""
+    """The steps of each look, and what they remember from one look to the next."""
 
     def __init__(self, settings: Settings, params_path: Path) -> None:
         self._settings, self._params_path = settings, params_path
@@ -58,13 +58,13 @@ class Watcher:
         self._is_introduced, self._introduce_pause_s, self._introduce_from = False, LOOK_S, 0.0
 
     def publish(self) -> None:
-        """Raises ValueError where the port is taken, which may end."""
+        """Serve metrics, if that has not begun. Raises ValueError if the port is taken, which may change later."""
         if not self._is_published:
             metrics.serve(self._settings)
             self._is_published = True
 
     def introduce(self) -> None:
-        """At first often, as MLflow starts at the same time."""
+        """Show the served model in MLflow: it tries often at first, as MLflow starts at the same time."""
         if not self._is_introduced and time.monotonic() >= self._introduce_from:
             self._is_introduced = introduced(self._settings)
             self._introduce_from = time.monotonic() + self._introduce_pause_s
@@ -86,12 +86,12 @@ class Watcher:
             self._retrain(jobs, n_labels)
 
     def _sweep(self, jobs: Jobs) -> None:
-        """Else what was killed would count as running for good."""
+        """Mark killed jobs as failed; otherwise they would count as running forever."""
         try:
             with alone(self._settings.workspace):
                 for sentence in jobs.fail_interrupted():
                     logger.warning("%s", sentence)
-        except BusyError:  # then another job runs, and has done so
+        except BusyError:  # then another job runs, and has done so already
             pass
         self._is_swept = True
 

@@ -69,7 +69,7 @@ class Workspace:
         said = []
         for lock in (self.folder / ".git").rglob("*.lock"):
             lock.unlink()
-        held = self.folder / ".dvc" / "tmp" / "rwlock"  # names processes by numbers that are others' by now
+        held = self.folder / ".dvc" / "tmp" / "rwlock"  # names process ids that other processes may have by now
         if held.is_file() and held.read_text().strip() != "{}":
             held.unlink()
             said.append("Removed a lock on the workspace's files, left by a retraining that has ended.")
@@ -132,7 +132,7 @@ class Workspace:
         return self._git(*([] if is_replaced else ["--no-replace-objects"]), "show", f"{revision}:dvc.lock")
 
     def remotes(self) -> set[str]:
-        """Where any retraining has pushed to."""
+        """The remotes to which any retraining has pushed."""
         configs = [self._git("show", f"{revision}:.dvc/config").splitlines() for revision in self.revisions()]
         return {self._remote, *(str(ConfigObj(config)[_REMOTE]["url"]) for config in configs)}
 
@@ -171,7 +171,7 @@ class Workspace:
             **_dvc_places(self.folder),
             **self._environment,
         }
-        # Where a hook of the user's repository started the job, git's variables name that one.
+        # If a hook of the user's repository started the job, git's variables name that repository.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         if not shutil.which(command[0], path=search_path):
             raise WorkspaceError(f"{command[0]} was not found, which the retrain job needs for its records. Install it.")

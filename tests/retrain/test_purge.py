@@ -166,7 +166,7 @@ def test_a_past_revision_names_what_it_lacks_and_is_not_repeated_without_it(past
     assert (clone / "models" / "model.pth").is_file()
     repeated = dvc(clone, "repro")
     assert repeated.returncode != 0
-    assert f"This snapshot lacks what was purged: {', '.join(missing)}." in repeated.stderr
+    assert f"This snapshot lacks photographs that were purged: {', '.join(missing)}." in repeated.stderr
 
 
 @pytest.mark.usefixtures("purged")

@@ -143,7 +143,7 @@ def test_photographs_that_the_champion_learned_from_by_another_cut_do_not_judge(
     assert set(learned) & set(judging)
     gate, remark = stages.read_gate(surfaces, data, champion)
     assert gate == [pair for pair in judging if pair not in learned]
-    assert remark.startswith(f"{len(judging) - len(gate)} of the {len(judging)} photographs that judge were left out")
+    assert remark.startswith(f"{len(judging) - len(gate)} of the {len(judging)} photographs of the gate set were left out")
 
 
 def test_nor_do_those_that_its_parent_learned_from(surfaces: Path, tiny_params: Params, archive: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_champion_that_learned_from_all_that_judges_is_refused(surfaces: Path,
     params = card.training["params"]
     data = {**params["data"], "judging_ratio": 0, "validation_ratio": 1e-9}
     champion = dataclasses.replace(card, training={**card.training, "params": {**params, "data": data}})
-    with pytest.raises(ValueError, match="has not learned from 0 of the 2 photographs that judge"):
+    with pytest.raises(ValueError, match="has not learned from 0 of the 2 photographs of the gate set"):
         stages.read_gate(surfaces, tiny_params.data, champion)
 
 
