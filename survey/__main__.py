@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeError) as error:
         parser.exit(NOT_POSSIBLE, f"error: {error}\n")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may be any bytes
     try:
         is_mosaic = len(chosen.sources) == 1 and os.path.isfile(chosen.sources[0])
         survey = survey_mosaic if is_mosaic else survey_photographs
@@ -151,7 +151,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         print("The model changed during the survey: shares of crack may not be comparable between photographs.")
     if tally.n_unmeasured:
         print(
-            f"{tally.n_unmeasured} were answered by an older version, which measured less: to measure all of it, choose "
+            f"{tally.n_unmeasured} were answered by an older version, which measured less. To measure them fully, choose "
             "another --out."
         )
     print(f"{sheet}")
@@ -185,7 +185,7 @@ def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, sto
 def _address(text: str) -> str:
     parts = parse_url(text)
     if parts.scheme not in ("http", "https") or not parts.host:
-        raise SurveyError(f"{text!r} is no address of a server. Give one such as http://127.0.0.1:8000.")
+        raise SurveyError(f"{text!r} is not the address of a server. Give one such as http://127.0.0.1:8000.")
     return text.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""What `crack survey` may be asked for."""
+"""The command line of `crack survey`."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ from survey.engines.http import LONGEST_WAIT_S
 from survey.sheet import NAME as SHEET
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK
 
-# What each photograph's own scale is found by, while it is measured: another one needs another --out.
+# How each photograph's own scale is found. It is part of the measurement, so another one needs another --out.
 SCALES = {
-    "distance_m": "distance from the camera to the surface, instead of --mm-per-px; EXIF data gives the rest, or:",
+    "distance_m": "distance from the camera to the surface, instead of --mm-per-px; EXIF tells the rest, or these two:",
     "focal_length_mm": "the lens's own focal length",
     "sensor_width_mm": "the longer side of the camera's sensor",
     "marker_size_mm": "side of the printed markers in the photographs (crack markers), instead of --mm-per-px",
@@ -33,8 +33,8 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         description="Find the cracks in each photograph of a folder and its sub-folders, or in an orthomosaic, with a running\n"
         "sidecar or without one.\n\n"
         f"It writes into OUT: masks/, overlays/, {PHOTOGRAPHS} (one line per photograph), {CRACKS} (one line per crack),\n"
-        f"{WORKBOOK} with both tables, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the surest cracks first;\n"
-        "for a mosaic mask.tif, cracks.gpkg and cracks.geojson. crack report turns OUT into a report.\n"
+        f"{WORKBOOK} with both tables, {geojson.NAME} for a GIS, and {SHEET}, a contact sheet with the most certain cracks\n"
+        "first; for a mosaic mask.tif, cracks.gpkg and cracks.geojson. crack report turns OUT into a report.\n"
         "The same command continues a survey that was stopped or killed: only new, changed and unanswered photographs are\n"
         "examined.",
         epilog="examples:\n"
@@ -59,8 +59,8 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         nargs="+",
         metavar="SOURCE",
         help="a folder of photographs, an orthomosaic (GeoTIFF), or several photographs or patterns such as 'pier-3/*.jpg'; "
-        "each may be a URL (s3://, gs://, az://, https://: pip install '.[cloud]'), or @FILE, a file with one of them in each "
-        "line. Nothing in it is changed",
+        "each may be a URL (s3://, gs://, az://, https://: pip install '.[cloud]'), or @FILE, a text file with one SOURCE per "
+        "line. Photographs are never changed",
     )
     parser.add_argument(
         "--out",
@@ -116,7 +116,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         type=_ways_out,
         default=(),
         metavar="dxf,coco",
-        help=f"write dxf/NAME.dxf for each photograph with cracks, and {coco.NAME} with each crack's pixels, or one of both",
+        help=f"write dxf/NAME.dxf for each photograph with cracks, and {coco.NAME} with each crack's pixels, or one of them",
     )
     parser.add_argument(
         "--bom", action="store_true", help="begin the CSV files with a byte order mark, for old versions of Excel"
@@ -153,7 +153,7 @@ def folder_or_url(text: str) -> Path | str:
         return Path(text)
     if scheme not in _STORES:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: expected a folder of this machine, or a URL of a store that takes a file whole or not at all "
+            f"{text!r}: expected a folder of this machine, or a URL of a store that writes a file whole or not at all "
             f"({', '.join(f'{name}://' for name in _STORES)})."
         )
     return text.rstrip("/")

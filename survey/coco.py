@@ -1,7 +1,7 @@
 """`coco.json`: photographs and cracks as COCO's instances (https://cocodataset.org/#format-data), to train or label elsewhere.
 
 A crack's segmentation is its pixels of the mask, run-length encoded and not compressed: polygons would fill the holes of a net
-of cracks, and lose what is one pixel wide.
+of cracks, and lose lines that are one pixel wide.
 """
 
 import json
@@ -64,8 +64,8 @@ def _annotations(findings: Findings) -> Iterator[dict[str, Any]]:
 
 
 def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Sequence[Sequence[Line]]) -> list[Index]:
-    """Of each crack, given by its centre lines, the flat indices of its pixels: the mask's parts that its lines touch. Where
-    the lines of two cracks touch a part, it belongs to the one that does so at more points.
+    """The flat indices of each crack's pixels in `mask_hw`: the parts of the mask that its centre lines touch. A part that two
+    cracks touch belongs to the one with more points on it.
     """
     parts, n = find_parts(mask_hw), len(cracks)
     if not len(parts.part):
@@ -83,12 +83,14 @@ def crack_pixels(mask_hw: NDArray[np.bool_], cracks: Sequence[Sequence[Line]]) -
     touches, n_points = np.unique(parts.part[run[is_on]] * n + crack[is_on], return_counts=True)
     touches = touches[np.argsort(n_points, kind="stable")]
     crack_of_part = np.full(len(parts.area_px), n)
-    crack_of_part[touches // n] = touches % n  # of two the later one, at more points
+    crack_of_part[touches // n] = touches % n  # of two cracks the later one, with more points
     return parts.pixels(crack_of_part, n)
 
 
 def run_lengths(at: Index, shape_hw: tuple[int, ...]) -> dict[str, Any]:
-    """Of pixels, given by their flat indices row by row, COCO's counts column by column: of none, of some, of none ..."""
+    """COCO's run lengths of the pixels at these flat indices (row by row): column by column, the number of background pixels,
+    of crack pixels, of background pixels ...
+    """
     height, width = shape_hw
     y, x = np.divmod(at, width)
     down = np.sort(x * height + y)

@@ -20,7 +20,7 @@ _COLOURS = (9, 3, 3, 2, 2, 30, 1, 1, 6, 6)  # AutoCAD's, by a class's rank: grey
 
 
 def write_dxfs(findings: Findings) -> None:
-    """One for each photograph that has cracks; what an earlier run left of one that has none any more is removed."""
+    """Write a drawing for each photograph with cracks, and remove an earlier one of a photograph that has none any more."""
     for photograph in findings.photographs():
         name = fitting(f"{FOLDER}/{photograph.row.file}.dxf")
         if not photograph.row.cracks or photograph.row.lines is None:

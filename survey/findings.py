@@ -31,7 +31,7 @@ class About:
         photographs: where they are.
         scale: one that was given for all of them.
         with_exif: whether to write when and where a photograph was taken.
-        standard: by which the bands of cracks with a scale are told.
+        standard: whose bands the cracks with a scale get.
     """
 
     photographs: Source
@@ -59,20 +59,20 @@ class About:
             return cls(saved_source(fields["photographs"]), scale, fields["with_exif"], standard)
         except FileNotFoundError as error:
             raise ValueError(
-                f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it asks nothing twice."
+                f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it examines no photograph twice."
             ) from error
         except (ValueError, KeyError, TypeError, RequestError) as error:
             raise ValueError(
-                f"{survey.place(ABOUT)} is not a survey's ({error!r}). Run the survey again; it asks nothing twice."
+                f"{survey.place(ABOUT)} cannot be read ({error!r}). Run the survey again; it examines no photograph twice."
             ) from error
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The photographs of a survey, read from its folder again by each that asks: one at a time is in memory.
+    """The photographs of a survey. Each pass over them reads its folder anew: one photograph at a time is in memory.
 
     Attributes:
-        files: below the folder of photographs.
+        files: names of photographs, below their folder.
     """
 
     survey: Survey

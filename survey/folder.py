@@ -1,8 +1,8 @@
 """A survey's folder: the journal of what was answered, and who may write there.
 
-The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place, and is brought to disk each
-second. What a kill or a power cut has torn at its end is cut off when the folder is opened again; of two lines about a
-photograph the later one holds. Left to others: asking (`surveyor`), masks and overlays (`pictures`), tables and contact sheet
+The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place, and is synced to disk each
+second. A torn last line, left by a kill or a power cut, is cut off when the folder is opened again; of several lines about a
+photograph the last one counts. Left to others: asking (`surveyor`), masks and overlays (`pictures`), tables and contact sheet
 (`results`).
 """
 
@@ -31,7 +31,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network sh
 
 
 class Noted(NamedTuple):
-    """What is known of a photograph without reading its line again, which has all of its cracks.
+    """What is kept in memory about a photograph; the rest, with all of its cracks, is in its line.
 
     Attributes:
         offset: of its last line in the journal, in bytes.
@@ -56,7 +56,7 @@ class Survey:
         OSError: it cannot be written.
     """
 
-    sync_s = 1.0  # the most that a power cut may cost; syncing each line would wait for the disk
+    sync_s = 1.0  # a power cut costs at most the lines of so many seconds; syncing each line would wait for the disk
 
     def __init__(self, folder: Path, question: dict[str, Any] | None) -> None:
         self.folder = folder
@@ -76,7 +76,7 @@ class Survey:
             self._noted = self._read(question)
             shutil.rmtree(folder / INCOMING, ignore_errors=True)
             (folder / INCOMING).mkdir()
-            if os.name == "posix":  # elsewhere names need no bringing to disk, and can't be
+            if os.name == "posix":  # Windows needs and allows no syncing of names
                 sync(folder)
                 sync(folder.parent)
         except BaseException:
@@ -116,7 +116,7 @@ class Survey:
         self._noted[row.file] = Noted(self._append(vars(row)), row.status, row.n_bytes, row.mtime_ns)
 
     def leave_out(self, reasons: Mapping[str, str]) -> None:
-        """Note, once, what is no photograph, and why."""
+        """Note, once, what is not a photograph, and why."""
         for file, reason in reasons.items():
             row = Row(file, Status.LEFT_OUT, 0, 0, "", error=reason)
             if self.find(file) != row:
@@ -124,7 +124,7 @@ class Survey:
 
     @contextmanager
     def whole(self, name: str) -> Iterator[Path]:
-        """A path to write a file to; once that has gone well, it takes the place of an earlier one under `name`."""
+        """A path to write to; if the block succeeds, the file takes the place of an earlier one under `name`."""
         with self.scratch() as incoming:
             yield incoming
             path = self.folder / name
@@ -141,11 +141,11 @@ class Survey:
             path.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes:
-        """A file of it. Raises OSError."""
+        """Read a file of the survey. Raises OSError."""
         return (self.folder / name).read_bytes()
 
     def remove(self, name: str) -> None:
-        """A file that may be there, and its sub-folder with the last one in it."""
+        """Remove a file if it is there, and its sub-folder if that is empty then."""
         path = self.folder / name
         path.unlink(missing_ok=True)
         if path.parent != self.folder:
@@ -153,11 +153,11 @@ class Survey:
                 path.parent.rmdir()
 
     def names(self, folder: str) -> list[str]:
-        """Of the files in one of its folders, if it is there."""
+        """The names of the files in a sub-folder; none if it doesn't exist."""
         return [path.name for path in (self.folder / folder).glob("*")]
 
     def place(self, name: str) -> str:
-        """Of a file of it, for people."""
+        """Where a file of the survey is, for people."""
         return str(self.folder / name)
 
     def files(self) -> list[str]:
@@ -205,7 +205,7 @@ class Survey:
 
 
 def open_survey(place: Path | str, question: dict[str, Any] | None) -> Survey:
-    """The one in a folder, or below a URL. Raises what `Survey` does."""
+    """Open the survey in a folder, or below a URL. Raises what `Survey` does."""
     if isinstance(place, Path):
         return Survey(place, question)
     from survey.store import StoreSurvey  # fsspec, which a folder doesn't need
@@ -220,7 +220,7 @@ def _is_begun(journal: Path) -> bool:
 def _parsed(line: bytes) -> Any:
     try:
         return orjson.loads(line)
-    except orjson.JSONDecodeError:  # a file's name that is no text has halves of characters, which orjson doesn't read ...
+    except orjson.JSONDecodeError:  # a file's name that is not UTF-8 has surrogates, which orjson doesn't read ...
         return json.loads(line)
 
 
@@ -237,8 +237,8 @@ def is_about_all(error: OSError) -> bool:
 
 
 def hold(file: IO[bytes]) -> None:
-    """Until it is closed; on a share without locks a warning takes the place of that. Raises BlockingIOError where another
-    process does.
+    """Lock a file until it is closed; on a share without locks only print a warning. Raises BlockingIOError if another process
+    holds it.
     """
     try:
         _lock(file)

@@ -16,12 +16,12 @@ NAME = "cracks.geojson"
 
 @contextmanager
 def geojson(findings: Findings) -> Iterator[Callable[[Photograph], None]]:
-    """Gives what takes one photograph after the other, and writes a feature for each crack; its geometry is null where the
-    photograph has no position or none was asked for.
+    """Yields a function that takes one photograph after the other and writes a feature for each crack; its geometry is null if
+    the photograph has no position, or none was asked for.
     """
     with findings.survey.whole(NAME) as path, path.open("wb") as file:
         file.write(b'{"type": "FeatureCollection", "features": [')
-        numbers = itertools.count(1)  # of their own: GDAL would take the cracks', which begin anew with each photograph
+        numbers = itertools.count(1)  # else GDAL takes the cracks' ids, which start again in each photograph
 
         def add(photograph: Photograph) -> None:
             for feature in _features(photograph, findings.about.with_exif):

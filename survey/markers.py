@@ -1,4 +1,4 @@
-"""Markers to print, as a PDF: laid on a surface and photographed with its cracks, they tell how large these are.
+"""Draws markers to print, as a PDF: a marker that is photographed beside cracks gives the photograph's scale.
 
 `crack markers --size 50 --out markers.pdf` draws one marker to cut out, `--board` a sheet of four for a larger area.
 All is drawn as lines and areas, as exact as the printer. Left to others: how they are found (`model.inference.markers`).
@@ -29,7 +29,7 @@ def draw(size_mm: float, paper: str = "a4", *, is_board: bool = False) -> bytes:
         is_board: four markers instead of one.
 
     Raises:
-        ValueError: they don't fit on the paper, or not the line of 100 mm between them.
+        ValueError: the markers, or the line of 100 mm between them, don't fit.
     """
     width_mm, height_mm = PAPERS_MM[paper]
     markers, extent_sides = (BOARD, BOARD_SIDES) if is_board else ({SINGLE: (0.0, 0.0)}, (1.0, 1.0))
@@ -83,8 +83,8 @@ def _notes(middle_mm: float, top_mm: float, size_mm: float, is_board: bool) -> l
         f"This line is {RULER_MM} mm long. If it isn't, print again at 100 %.",
         f"{'Four markers' if is_board else 'Marker'} of {size_mm:g} mm: send marker_size_mm={size_mm:g} with photographs.",
         "Cut along the dashed line, and lay the paper flat on the surface.",
-        "Photograph all of it with the cracks, sharp: at least 150 pixels per",
-        "side, the cracks at most five marker sides away.",
+        "Photograph the whole paper with the cracks, in focus: at least 150",
+        "pixels per marker side, the cracks at most five marker sides away.",
     )
     return [*lines, "0.25 w S", *_text(left_mm, top_mm - 8, 3.2, said)]
 

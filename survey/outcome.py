@@ -18,7 +18,7 @@ class Outcome:
 
 
 def outcome(examined: Examined, *, crack_ratio: float, crack_score: float | None, model_version: str) -> Outcome:
-    """Draw and encode; what is named is as the answer tells it."""
+    """Draw and encode the pictures; the named arguments are as in the model's answer."""
     told = {"crack_ratio": crack_ratio, "crack_score": crack_score, "model_version": model_version}
     overlay = draw_overlay(examined.image_hwc_u8, examined.mask_hw)
     return Outcome(mask_png(examined.mask_hw), jpeg(overlay), {**examined.facts, **told})

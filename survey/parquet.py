@@ -30,7 +30,7 @@ _Add = Callable[[Photograph], None]
 
 
 class _Table:
-    """Lines on their way into a file, a group at a time."""
+    """Collects lines, and writes them to a file a group at a time."""
 
     def __init__(self, path: Path, columns: Sequence[str], has_place: bool) -> None:
         fields = [(name, _type(name)) for name in columns] + ([(GEOMETRY, pyarrow.binary())] if has_place else [])
@@ -80,13 +80,13 @@ def _type(column: str) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """A name that is no text, as some files have, with a sign in place of what is none."""
+    """The text with a sign in place of bytes that are not UTF-8, as some file names have."""
     return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
 
 
 @contextmanager
 def parquet(findings: Findings) -> Iterator[_Add]:
-    """Gives what takes one photograph after the other, in their order; at the end both files are whole."""
+    """Yields a function that takes one photograph after the other, in their order; at the end both files are complete."""
     with_exif = findings.about.with_exif
     columns = crack_columns(findings)
     with ExitStack() as stack:

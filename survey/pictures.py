@@ -1,4 +1,4 @@
-"""Masks and overlays below a survey's folder, or its place in a store: under which names, written whole, and whether they are.
+"""Masks and overlays in a survey's folder or store: names them, writes each whole, and checks that they are there.
 
 Left to others: drawing them (`outcome`), the journal that says which there should be (`folder`).
 """
@@ -9,14 +9,14 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-INCOMING = ".cracks-incoming"  # what is being written; nothing of a finished survey
+INCOMING = ".cracks-incoming"  # files that are being written; removed at the end of a survey
 _MAX_NAME_BYTES, _MAX_PARENT_BYTES = 255, 2000  # a path has 4096 at most, and the survey's folder is before it
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of a whole picture
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Those of the survey in `folder`; any thread and any process may write them."""
+    """The pictures of the survey in `folder`; any thread and any process may write them."""
 
     folder: Path
 
@@ -82,7 +82,7 @@ class StorePictures:
         self.overlay(file).write_bytes(overlay_jpeg)
 
     def has(self, file: str) -> bool:
-        """What the journal says is there: a store doesn't lose what it took, and asking it costs two requests for each."""
+        """Always: a store doesn't lose what it has taken, and asking costs two requests for each photograph."""
         return True
 
     def remove(self, file: str) -> None:
@@ -99,8 +99,8 @@ def overlay_name(file: str) -> str:
 
 
 def fitting(name: str) -> str:
-    """A file's name below a folder; its last part is cut, and told apart by a hash, where no file system takes one as long; so
-    are the folders before it, where no path may be as long.
+    """A file's name below a folder, short enough for all file systems: if its last part, or the folders before it, are too
+    long, they are cut and get a hash.
     """
     parent, separator, last = name.rpartition("/")
     if len(os.fsencode(parent)) > _MAX_PARENT_BYTES:

@@ -32,7 +32,7 @@ from model.inference.segmenter import Segmenter
 from survey.engines import StoppedError, SurveyError
 
 N_TRIES = 3
-LONGEST_S = 600.0  # of a call, as TorchServe has it
+LONGEST_S = 600.0  # for a call, as in TorchServe
 PROCESS_BYTES = 1.5e9  # its peak at 50 megapixels
 
 _P = ParamSpec("_P")
@@ -41,14 +41,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Core:
-    """What such a process has loaded, and gives to what is called there."""
+    """What a process has loaded; it is the first argument of each function that is called there."""
 
     segmenter: Segmenter
     backend: Backend
 
     @classmethod
     def load(cls, folder: Path, wanted: Sequence[str], n_threads: int) -> "Core":
-        """Of an archive unpacked into `folder`, by a runtime and a precision, either of which may be `auto`."""
+        """Load an archive unpacked into `folder`. `wanted`: a runtime and a precision, either of which may be `auto`."""
         model_card = ModelCard.read(folder / card.FILE_NAME)
         backend, run, _ = runtime.choose(folder, model_card, n_threads, runtime=wanted[0], precision=wanted[1])
         return cls(Segmenter(model_card, run), backend)
@@ -64,12 +64,12 @@ def default_n() -> int:
 
 
 class Processes:
-    """Starts them when they are first needed, each on its share of the processors.
+    """`n` processes, which start when they are first needed, each on its share of the processors.
 
     Args:
-        archive: a `.mar`, of which only numbers are read, no code.
+        archive: a `.mar`; its networks and card are read, its code is not run.
         backend: such as "openvino int8"; `runtime.AUTO` times the archive's backends and takes the fastest.
-        stopping: no call begins any more.
+        stopping: once it is set, no call begins any more.
 
     Raises:
         SurveyError: the archive can't be read, or has no such backend.
@@ -103,7 +103,7 @@ class Processes:
         return backend
 
     def call(self, function: Callable[Concatenate[Core, _P], _T], *arguments: _P.args, **named: _P.kwargs) -> _T:
-        """What a function of a module returns, called in one of the processes; arguments and result are pickled.
+        """Call a module's function in one of the processes; returns its result. Arguments and result are pickled.
 
         Raises:
             RequestError, OSError: what the function raises.
@@ -144,7 +144,7 @@ class Processes:
         raise EndedError(f"Its process {ended}, in {N_TRIES} tries. Memory may be short: a smaller --concurrency needs less.")
 
     def in_order(self, calls: Iterable[Callable[[], _T]]) -> Iterator[_T]:
-        """What functions give that `call` once each, in their order; as many are under way as keep all processes busy."""
+        """The results of functions that use `call` once each, in order; enough are under way to keep all processes busy."""
         under_way: deque[Future[_T]] = deque()
         with ThreadPoolExecutor(self.n) as pool:
             for call in calls:
@@ -155,7 +155,7 @@ class Processes:
                 yield under_way.popleft().result()
 
     def close(self) -> None:
-        """End them as soon as their calls have ended; further calls wait for ever."""
+        """End the processes as soon as their calls have ended; further calls would wait forever."""
         for _ in range(self.n):
             _end(self._free.get())
         self._folder.remove()
@@ -184,7 +184,7 @@ class _Process(NamedTuple):
 
 
 def _end(process: _Process | None) -> int | None:
-    """Its exit status."""
+    """End a process; returns its exit status."""
     if process is None:
         return None
     process.connection.close()
@@ -195,7 +195,7 @@ def _end(process: _Process | None) -> int | None:
 
 @contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """What is started within never sees Ctrl-C, which is for the process that asks."""
+    """Processes that are started within never see Ctrl-C, which is meant for this process."""
     resource_tracker.ensure_running()  # its start would unblock the signal
     former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -205,7 +205,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def unpack(archive: Path | BytesIO, folder: Path) -> ModelCard:
-    """What it computes with, and its card. Raises SurveyError."""
+    """Put an archive's networks and card into `folder`; returns the card. Raises SurveyError."""
     try:
         with zipfile.ZipFile(archive) as packed:
             for name in (card.FILE_NAME, *{runtime.file_name(backend) for backend in runtime.BACKENDS}):
@@ -213,7 +213,7 @@ def unpack(archive: Path | BytesIO, folder: Path) -> ModelCard:
                     packed.extract(name, folder)
         return ModelCard.read(folder / card.FILE_NAME)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise SurveyError(f"{archive} is no archive of a model ({error}). Name one by --archive.") from error
+        raise SurveyError(f"{archive} is not an archive of a model ({error}). Name one by --archive.") from error
 
 
 def parse_backend(text: str, model_card: ModelCard) -> tuple[str, ...]:

@@ -47,11 +47,11 @@ def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked
     """
     Args:
         with_bom: see `tables`.
-        also: of "coco" and "dxf".
-        asked: how, without the model.
+        also: further formats, of "coco" and "dxf".
+        asked: how the photographs were examined, in words, without the model.
 
     Returns:
-        What there was, how it was asked with the model, the contact sheet.
+        The tally, `asked` with the model, and where the contact sheet is.
     """
     tally, sheet = Tally(), ContactSheet()
     from survey.parquet import parquet  # a third of a second

@@ -1,9 +1,9 @@
 """The contact sheet: `index.html`, and further pages in `sheet/` where there are more photographs than one page takes.
 
-Ranked by `crack_score`, the highest first; after them what has none, by its share of crack; then what was not predicted, with
-the reason. Filtering reaches all photographs: with further pages their names and shares are in `sheet/all.js`, which is loaded
-when somebody filters. Photographs after the first ones show their overlays in place of thumbnails: to read a million of these
-from the journal by rank would take an hour.
+Photographs are ranked by `crack_score`, the highest first; then come those without a score, by their share of crack, and those
+that were not predicted, with the reason. Filtering reaches all photographs: with further pages their names and shares are in
+`sheet/all.js`, which is loaded when somebody filters. Photographs after the first ones show their overlays in place of
+thumbnails: to read a million of these from the journal by rank would take an hour.
 """
 
 import math
@@ -30,7 +30,7 @@ class ContactSheet:
     """Takes one photograph after the other, and is then written.
 
     Attributes:
-        n_predicted: of them.
+        n_predicted: the number of predicted ones so far.
     """
 
     def __init__(self) -> None:

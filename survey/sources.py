@@ -25,11 +25,11 @@ Found = tuple[list[str], dict[str, str]]
 
 
 class Source(Protocol):
-    """Names of files are below it, with /. It can be sent to another process."""
+    """Files are named by their paths below it, with /. It can be sent to another process."""
 
     @property
     def name(self) -> str:
-        """What the photographs are called together."""
+        """A name for all of its photographs together."""
 
     @property
     def results(self) -> Path:
@@ -42,12 +42,12 @@ class Source(Protocol):
         """A file's size, and when it was changed (ns). Raises OSError."""
 
     def photographs(self, out: Path | str) -> Found:
-        """The photographs, sorted, by their names or else by their first bytes; and all else that is there, with the reason why
-        it is left out.
+        """The photographs, sorted, recognised by their suffix or else by their first bytes; and all other files, each with the
+        reason why it is left out.
 
         Hidden files, Windows' own files, `out` and the folders of other surveys are passed over.
 
-        Raises OSError where it can't be read at all.
+        Raises OSError if it can't be read at all.
         """
 
     def gone(self, files: Iterable[str]) -> list[str]:
@@ -58,7 +58,7 @@ def open_source(names: Sequence[str]) -> Source:
     """A folder; or files and patterns of files; or a URL of a folder, or URLs of files and patterns.
 
     Raises:
-        ValueError: a sentence.
+        ValueError: nothing is there; the message is for people.
     """
     if any("://" in name for name in names):
         from survey.remote import open_url  # fsspec
@@ -87,7 +87,7 @@ def open_source(names: Sequence[str]) -> Source:
 
 
 def saved_source(text: str) -> Source:
-    """The one whose `str` this is, without what was chosen of it."""
+    """The source whose `str` this is, but with all of its files, even if only some were chosen."""
     if "://" in text:
         from survey.remote import UrlSource
 
@@ -96,7 +96,7 @@ def saved_source(text: str) -> Source:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder is nobody's photograph, by the last part of its path."""
+    """Whether a file or a folder is hidden or Windows' own, by the last part of its path."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
@@ -105,14 +105,14 @@ class FolderSource:
     """A folder of this machine, and its sub-folders.
 
     Attributes:
-        only: the files of it that are meant; all where none is named.
+        only: the chosen files; all if none is named.
     """
 
     folder: Path
     only: tuple[str, ...] = ()
 
     def __reduce__(self) -> "tuple[type[FolderSource], tuple[Path]]":
-        return FolderSource, (self.folder,)  # another process is told one of them at a time
+        return FolderSource, (self.folder,)  # another process gets the names one at a time
 
     @property
     def name(self) -> str:
@@ -126,7 +126,7 @@ class FolderSource:
         return str(self.folder)
 
     def read(self, file: str) -> tuple[bytes, int]:
-        mtime_ns = self.state(file)[1]  # before: what is changed while it is read is read again by the next survey
+        mtime_ns = self.state(file)[1]  # first: if the file changes while it is read, the next survey reads it again
         return (self.folder / file).read_bytes(), mtime_ns
 
     def state(self, file: str) -> tuple[int, int]:
@@ -166,7 +166,7 @@ class FolderSource:
 
 
 def _no_photograph(path: Path) -> str:
-    """Why it is no photograph; empty if it is one, or has a photograph's suffix."""
+    """Why it is not a photograph; empty if it is one, or has a photograph's suffix."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):

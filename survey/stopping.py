@@ -19,7 +19,7 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
         if stopping.is_set():
             os._exit(INTERRUPTED)
         stopping.set()
-        os.write(2, b"\nStopping when those under way are answered; Ctrl-C again stops at once.\n")  # print may be under way
+        os.write(2, b"\nStopping once the work under way is done; Ctrl-C again stops at once.\n")  # print may be under way
 
     former = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -1,9 +1,9 @@
 """A survey's results in a store, which takes a file whole or not at all: `--out s3://agency/bridge-7-cracks`.
 
-Its folder on this machine is for a while: it holds the journal, and what is being written. In the store the journal is
-`cracks.jsonl` and, while a survey is under way, the lines after it in parts, `journal/....jsonl`, put every few seconds and
-never written again. A survey that ends makes one file of them; one that was killed goes on from them, on any machine. Nothing
-keeps two surveys from one place.
+A temporary folder on this machine holds the journal, and the files that are being written. In the store the journal is
+`cracks.jsonl` and, while a survey is under way, further lines in parts, `journal/....jsonl`, which are uploaded every few
+seconds and never changed. At its end a survey makes one file of them; a killed survey is continued from them, on any machine.
+Nothing prevents two surveys from writing to the same place.
 """
 
 import secrets
@@ -24,9 +24,9 @@ _N_TOGETHER = 100  # parts that are read at a time
 
 
 class StoreSurvey(Survey):
-    """As `Survey`, below a URL. Raises OSError where the store can't be reached, ValueError where it has no package."""
+    """As `Survey`, below a URL. Raises OSError if the store can't be reached, ValueError if its package is missing."""
 
-    sync_s = 5.0  # a request each
+    sync_s = 5.0  # each takes a request
 
     def __init__(self, url: str, question: dict[str, Any] | None) -> None:
         self.url = url
@@ -72,7 +72,7 @@ class StoreSurvey(Survey):
         return f"{self.url}/{name}"
 
     def _fetch(self, journal: Path) -> list[str]:
-        """Write the journal to this machine; returns its parts in the store."""
+        """Download the journal; returns the names of its parts in the store."""
         parts = self._found(_PARTS)
         with suppress(FileNotFoundError):
             tried(partial(self._store.get_file, f"{self._root}/{JOURNAL}", str(journal)), self.place(JOURNAL))
@@ -90,7 +90,7 @@ class StoreSurvey(Survey):
         return sorted(tried(partial(self._store.find, path), self.place(name)))
 
     def _sync(self) -> None:
-        """Put what is new, each line once; the first line of all is the journal itself."""
+        """Upload the new lines, each once; the very first one as the journal itself."""
         with (self.folder / JOURNAL).open("rb") as file:
             file.seek(self._n_sent)
             content = file.read()

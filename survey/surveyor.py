@@ -22,7 +22,7 @@ class Engine(Protocol):
     """
     Attributes:
         name: for people, such as an address.
-        n_at_once: photographs that keep it busy.
+        n_at_once: the number of photographs that keep it busy.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Close: no photograph is being examined any more, and none follows."""
+        """Close; to be called when no photograph is being examined, and none will be."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def ask_all(surveyor: Surveyor, files: Sequence[str], bar: "tqdm[Any]") -> str |
     """Examine each photograph and note the result, until all are done, or `surveyor.stopping` is set.
 
     Returns:
-        Why it makes no sense to go on; None otherwise.
+        Why the survey cannot continue; None if nothing is wrong.
     """
     engine, survey = surveyor.engine, surveyor.survey
     latest: deque[Status] = deque(maxlen=max(engine.n_at_once, 3))

@@ -28,9 +28,9 @@ _BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain
 
 @contextmanager
 def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph], None]]:
-    """Gives what takes one photograph after the other, in their order; at the end all three files are whole.
+    """Yields a function that takes one photograph after the other, in their order; at the end all three files are complete.
 
-    A table with more than `workbook.MAX_LINES` gets no workbook, and loses an earlier one.
+    If a table has more than `workbook.MAX_LINES`, there is no workbook, and an earlier one is removed.
 
     Args:
         with_bom: begin the CSVs with a byte order mark, for programs that otherwise don't recognise UTF-8.
@@ -106,7 +106,7 @@ def crack_columns(findings: Findings) -> Sequence[str]:
 
 
 def flat(crack: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told in parts, such as a band, as figures of their own."""
+    """Make each part of a figure with parts, such as a band, a figure of its own."""
     parts: dict[str, Any] = {}
     for name, value in crack.items():
         parts |= {f"{name}_{part}": told for part, told in value.items()} if isinstance(value, Mapping) else {name: value}

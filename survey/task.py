@@ -30,7 +30,7 @@ class Task:
         """Examine it and store the pictures; an error that concerns this photograph alone goes into its row.
 
         Args:
-            look: as `Engine.look`.
+            look: examines a photograph's bytes, as `HttpEngine.look` does.
 
         Raises:
             StoppedError, SurveyError: as `look` does.
@@ -80,7 +80,7 @@ class Tasks:
 
 
 def in_threads(row: Callable[[Task], Row], tasks: Iterator[Task], n_at_once: int, stopping: threading.Event) -> Iterator[Row]:
-    """As `Engine.rows`, by a function that takes a task to its row."""
+    """As `Engine.rows`, with a function that returns a task's row."""
 
     def row_unless_stopped(task: Task) -> Row:
         if stopping.is_set():

@@ -13,7 +13,7 @@ _MAX_CHARACTERS = 32_767  # of a cell
 
 
 class Workbook:
-    """A workbook that lies at `path` once it is closed.
+    """A workbook; its file is complete once it is closed.
 
     Attributes:
         is_full: a sheet got more than `MAX_LINES`; nothing is written any more.
@@ -46,7 +46,7 @@ class Sheet:
         self._n_lines = 0
 
     def add(self, line: Sequence[Any]) -> None:
-        """Numbers, texts and None."""
+        """Write a line of numbers, texts and None."""
         self._n_lines += 1
         self._book.is_full |= self._n_lines > MAX_LINES
         if not self._book.is_full:

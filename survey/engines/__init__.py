@@ -1,7 +1,7 @@
-"""What looks at a survey's photographs, and how that may fail.
+"""The engines that examine a survey's photographs, and their errors.
 
-`http` asks a running sidecar, `local` computes in processes of this machine, `ray` in actors of a cluster. Left to others: what
-an engine is for the one that uses it (`surveyor`), the journal and the folder (`folder`).
+`http` asks a running sidecar, `local` computes in processes of this machine, `ray` in actors of a cluster. Left to others: the
+interface of all engines (`surveyor.Engine`), the journal and the folder (`folder`).
 """
 
 from inspection.rows import Status
@@ -10,7 +10,7 @@ REFUSED = (400, 413, 415, 422)  # error statuses that concern this photograph on
 
 
 class NotPredictedError(Exception):
-    """A photograph without a mask; the reason for its row."""
+    """A photograph got no mask; `status` and `sentence` go into its row."""
 
     def __init__(self, status: Status, sentence: str) -> None:
         super().__init__(sentence)
@@ -19,7 +19,7 @@ class NotPredictedError(Exception):
 
 
 class SurveyError(Exception):
-    """No photograph can be predicted any more; a sentence says why."""
+    """The survey cannot begin or continue; the message is a sentence for people."""
 
 
 class StoppedError(Exception):

@@ -22,12 +22,12 @@ from survey.task import Task, Tasks, in_threads
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
 _N_RETRIES_AT_START = 3
-_FACTS = {field.name for field in fields(Row)} - {"status"}  # of an answer that is its own
+_FACTS = {field.name for field in fields(Row)} - {"status"}  # an answer's `status` means something else
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=600.0)
 
 
 class Patience(urllib3.Retry):
-    """Waits as long as the server asks, then twice as long from try to try with some chance in it; not past `stopping`."""
+    """Waits as long as the server asks, and for a time that doubles with each try, with random jitter; `stopping` ends it."""
 
     def __init__(self, stopping: threading.Event, **settings: Any) -> None:
         self._stopping = stopping
@@ -47,7 +47,7 @@ class HttpEngine:
 
     Args:
         key: an API key, if the sidecar requires one.
-        options: what each photograph's cracks and scale are found by.
+        options: how each photograph's cracks and scale are found.
         n_at_once: photographs under way at a time.
         n_retries: how often a photograph is sent again while the server is away or busy.
         stopping: ends all waiting.
@@ -71,8 +71,8 @@ class HttpEngine:
             backoff_max=LONGEST_WAIT_S,
             backoff_jitter=1.0,
         )
-        # A connection for each photograph: where one address spreads connections over servers, each server gets its share, and
-        # one that is started in the middle of a survey gets it at once.
+        # A new connection for each photograph: a load balancer that spreads connections then gives each server its share, also
+        # one that starts in the middle of a survey.
         sent = {"Connection": "close", "Content-Type": "application/octet-stream"}
         if key:
             sent["Authorization"] = f"Bearer {key}"
@@ -109,7 +109,7 @@ class HttpEngine:
     def _look_here(self, photograph: bytes) -> Outcome:
         """Have the server find the cracks, and measure them here."""
         options = self._options
-        # The server calls nothing on a marker's paper crack.
+        # Given the marker's size, the server calls nothing on its paper crack.
         asked_for = Options(Response.PROBABILITY, options.quality, options.threshold, marker_size_mm=options.marker_size_mm)
         answer = self._ask(photograph, asked_for)
         if answer.status != 200:
@@ -156,7 +156,7 @@ def _not_predicted(answer: urllib3.BaseHTTPResponse) -> NotPredictedError:
 
 
 def _told(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
-    """The object that an answer holds; empty where it holds none."""
+    """The JSON object in an answer; empty if there is none."""
     try:
         told = orjson.loads(answer.data)
     except orjson.JSONDecodeError:
@@ -165,7 +165,7 @@ def _told(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
 
 
 def _message(answer: urllib3.BaseHTTPResponse) -> str:
-    """The sentence of an answer that is an error."""
+    """The sentence in an error's answer."""
     return str(_told(answer).get("message") or f"the server answered with status {answer.status}.")
 
 

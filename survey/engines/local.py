@@ -21,7 +21,7 @@ class LocalEngine:
 
     Args:
         archive, backend, stopping: as `Processes` has them.
-        options: what each photograph's cracks and scale are found by.
+        options: how each photograph's cracks and scale are found.
         n_processes: photographs that are computed at a time.
     """
 
@@ -50,7 +50,7 @@ class LocalEngine:
 
 
 def row(core: Core, task: Task, options: Options, limits: Limits) -> Row:
-    """In one of the processes, which reads the photograph and writes its pictures, too."""
+    """Examine a photograph; it runs in one of the processes, which also reads the file and writes the pictures."""
     return task.row(lambda photograph: look(core, photograph, options, limits))
 
 

@@ -1,8 +1,8 @@
 """The engine on a Ray cluster: Ray Data takes names of photographs to actors with the inference core, and their rows back.
 
 Actors read photographs and write pictures themselves, so sources and targets must be where every node reaches them. An actor
-that is killed, or whose node vanishes, is started again, and its block of names with it; what is lost all the same is asked
-for once more, one by one. Left to others: what an actor does with a photograph (`local`), and the nodes, which have this
+that is killed, or whose node vanishes, is started again with its block of names; photographs that are lost all the same are
+tried once more, one by one. Left to others: what an actor does with a photograph (`local`), and the nodes, which have this
 package installed.
 """
 
@@ -20,12 +20,12 @@ from queue import Empty, Queue
 from time import monotonic
 from typing import Any
 
-# Ray reports its use to its maker. Where somebody inspects is their business.
+# Ray reports usage statistics to its maker. Where somebody inspects is their own business.
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # its warnings are about Ray, not about the survey
 if "RAY_ADDRESS" not in os.environ:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # on any system: it listens on this machine's loopback alone
-    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 by default, which leaves the processors to all else
+    os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's 15, all other programs would go first
 
 import pyarrow
 import ray
@@ -43,10 +43,10 @@ from survey.task import Task, Tasks
 
 _LARGEST_BLOCK = 256  # names; the queue of ten million photographs then has 40,000 blocks
 _BLOCKS_PER_PROCESSOR = 32  # so that the last ones end at nearly the same time
-_ROWS_S = 2.0  # rows of so many seconds come back together
+_ROWS_S = 2.0  # an actor collects rows for so long, and sends them together
 _N_WAITING = 1000  # lists of rows; beyond that the actors wait for the journal
 _LOOK_S = 0.5
-_N_STARTS = 3  # Ray gives a node up that isn't there in 30 s, on a busy machine too
+_N_STARTS = 3  # Ray gives up on a node that isn't up within 30 s, even where the machine is only busy
 _STORE_BYTES = int(256e6)  # of a Ray that is started here: it holds the archive, names and rows
 _Answer = Row | str  # or why no photograph can be answered
 
@@ -55,10 +55,10 @@ class RayEngine:
     """Examines photographs on the cluster that RAY_ADDRESS names; without it a Ray is started on this machine's loopback.
 
     Args:
-        archive, backend, stopping: as `Processes` has them; `auto` is settled once, for all actors, by the first of them,
-            among the backends that every processor has.
-        options: what each photograph's cracks and scale are found by.
-        n_actors: the most, each on one processor; None takes all that there are, and those that come.
+        archive, backend, stopping: as `Processes` has them; with `auto`, one node chooses the backend for all actors, among
+            those that every processor supports.
+        options: how each photograph's cracks and scale are found.
+        n_actors: the largest number, each on one processor; None takes all processors, also those that join later.
     """
 
     def __init__(self, archive: Path, options: Options, n_actors: int | None, backend: str, stopping: threading.Event) -> None:
@@ -69,7 +69,7 @@ class RayEngine:
         self._n_at_start = 1 if self._address else self.n_at_once  # a cluster may have to grow first
         self._options = options
         self._stopping = stopping
-        self._folder = OwnFolder("crack-ray")  # short, as Ray's sockets lie there, too
+        self._folder = OwnFolder("crack-ray")  # its path is short, as Ray's sockets are there, too
         try:
             self._card = unpack(archive, self._folder.path)
             self._wanted = parse_backend(backend, self._card)
@@ -80,7 +80,7 @@ class RayEngine:
 
     def check(self) -> str:
         self._connect()
-        # The driver's machine may hold no actor, and processors differ.
+        # A node chooses the backend: this machine may run no actor, and processors differ.
         self._resources: dict[str, Any] = {"num_cpus": 1} | ({"memory": PROCESS_BYTES} if self._address else {})
         self._stored = ray.put(self._archive)
         try:
@@ -91,7 +91,7 @@ class RayEngine:
         return f"{self._card.version} on {backend}"
 
     def rows(self, tasks: Tasks) -> Iterator[Row]:
-        """Each photograph's row once, whatever is done twice."""
+        """Each photograph's row once, even if it was examined twice."""
         missing = dict.fromkeys(tasks.files)
         n_processors = max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
         share = len(missing) // (_BLOCKS_PER_PROCESSOR * n_processors)
@@ -123,14 +123,14 @@ class RayEngine:
                 try:
                     ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
                     break
-                except Exception as error:  # of many kinds, some no more than that
+                except Exception as error:  # Ray raises many kinds, some of them plain Exceptions
                     if not n_left:
                         raise SurveyError(f"{self.name} does not answer ({_sentence(error)}).") from error
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.target_max_block_size = 1  # rows come back as soon as an actor yields them
-        context.max_errored_blocks = -1  # what they held is missing, and asked for again
+        context.max_errored_blocks = -1  # the photographs of a failed block are tried again
 
     def _answers(self, tasks: Tasks, n_per_block: int) -> Iterator[_Answer]:
         blocks = [tasks.files[start : start + n_per_block] for start in range(0, len(tasks.files), n_per_block)]
@@ -183,7 +183,7 @@ class RayEngine:
 
 
 class _Looker:
-    """On a node: takes blocks of names to rows."""
+    """An actor on a node: it turns blocks of file names into rows."""
 
     def __init__(
         self, archive: "ray.ObjectRef[bytes]", wanted: Sequence[str], tasks: Tasks, options: Options, limits: Limits
@@ -197,8 +197,8 @@ class _Looker:
         self._tasks, self._options, self._limits = tasks, options, limits
 
     def __call__(self, block: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
-        """What is ready together is one row of Ray's: it makes a block of each, and the actor would wait until the driver has
-        taken all but two of them.
+        """Yield our rows packed into few rows of Ray's: it makes a block of each, and an actor waits until the driver has taken
+        all blocks but two.
         """
         answers: list[_Answer] = []
         since = monotonic()
@@ -219,7 +219,7 @@ class _Looker:
 
 
 def _settle(archive: bytes, wanted: Sequence[str]) -> Backend:
-    """The backend for all actors: the fastest on this processor of those that other processors have as well."""
+    """The backend for all actors: of those that other processors support as well, the fastest on this one."""
     folder = OwnFolder("crack-survey")
     try:
         card = unpack(BytesIO(archive), folder.path)
@@ -231,9 +231,9 @@ def _settle(archive: bytes, wanted: Sequence[str]) -> Backend:
 
 
 def _names(files: Sequence[str]) -> Any:
-    return pyarrow.table({"file": pyarrow.array([*map(os.fsencode, files)], pyarrow.binary())})  # they need not be text
+    return pyarrow.table({"file": pyarrow.array([*map(os.fsencode, files)], pyarrow.binary())})  # names may be any bytes
 
 
 def _sentence(error: BaseException) -> str:
-    """What it says at its end, where Ray's stack traces have what happened."""
+    """The last line of the message: in Ray's stack traces it says what happened."""
     return str(getattr(error, "cause", None) or error).strip().splitlines()[-1]

@@ -1,7 +1,7 @@
 """Cracks of a mosaic: measured block by block, each with a margin around it, and joined where a line goes on in the next block.
 
 Two blocks see the same pixels on either side of the border between them, so each finds the line at the same place there; what
-each tells beyond its border is cut off. Left to others: the measuring itself (`model.inference.cracks`) and coordinates
+each finds beyond its border is cut off. Left to others: the measuring itself (`model.inference.cracks`) and coordinates
 (`writing`).
 """
 
@@ -19,14 +19,14 @@ from survey.processes import Core
 Float = NDArray[np.float64]
 
 BLOCK_PX = 2048
-MARGIN_PX = 256  # of wall around a block: what is decided about a line at the border depends on less
-_JOIN_PX = 2.0  # between the ends of two lines at a border that are one
-_POINT_EVERY_PX = 4  # of a line that is told, as answers have it
+MARGIN_PX = 256  # that are seen around a block: the result for a line at the border depends on fewer
+_JOIN_PX = 2.0  # two lines whose ends at a border are closer than this are one
+_POINT_EVERY_PX = 4  # between the points of a written line, as in answers
 
 
 @dataclass(frozen=True)
 class Place:
-    """Of a block in the mosaic: rows and columns of its own, and of what is looked at with it."""
+    """A block of the mosaic: its own rows and columns, and (`seen_`) those with its margin."""
 
     top: int
     left: int
@@ -46,7 +46,7 @@ class Part:
         lines_xy: each (n, 2).
         is_cut: of each line, whether it goes on beyond the block at its first and at its last point.
         width_px: (n,), along the lines.
-        limit_px, uncertainty_px: of these widths.
+        limit_px, uncertainty_px: the narrowest measurable width, and the uncertainty of the widths.
         area_px, probability: of its pixels, and their mean.
     """
 
@@ -61,7 +61,7 @@ class Part:
 
 @dataclass(frozen=True)
 class MosaicCrack:
-    """A crack with all of its parts joined; as `Part`, but for what is cut, and the figures over all of it."""
+    """A crack with all of its parts joined: the fields of `Part` without `is_cut`, for the whole crack."""
 
     lines_xy: list[Float]
     width_px: Float
@@ -72,7 +72,7 @@ class MosaicCrack:
 
     @property
     def is_below_limit(self) -> bool:
-        """Whether its width can't be told."""
+        """Whether it is too narrow to measure."""
         return not len(self.width_px) or float(np.median(self.width_px)) < self.limit_px
 
 
@@ -97,7 +97,7 @@ def places(size_hw: tuple[int, int]) -> Iterator[Place]:
 def measure_block(
     _core: Core, prob_hw_u8: NDArray[np.uint8], image_hwc_u8: NDArray[np.uint8], level: int, place: Place
 ) -> list[Part]:
-    """A block's parts of the cracks in what is seen with it; in one of the processes. Raises RequestError."""
+    """The parts of all seen cracks that are in the block itself; it runs in one of the processes. Raises RequestError."""
     width = prob_hw_u8.shape[1]
     low = np.array([place.left - place.seen_left, place.top - place.seen_top], np.float64)
     high = np.array([place.right - place.seen_left, place.bottom - place.seen_top], np.float64)
@@ -131,8 +131,8 @@ def measure_block(
 
 
 def join(parts: list[Part]) -> list[MosaicCrack]:
-    """Cracks over all blocks, the longest first: parts with a line that goes on in another part's are one."""
-    ends_xy, owners = [], []  # of lines that go on: where, and of which part's line they are which end
+    """Join parts whose lines go on in each other; returns the cracks of all blocks, the longest first."""
+    ends_xy, owners = [], []  # of lines that go on: each end's place, and its part, line and side
     for number, part in enumerate(parts):
         for line, cut in enumerate(part.is_cut):
             for end in (0, 1):
@@ -187,7 +187,7 @@ def _clip(line_xy: Float, low: Float, high: Float) -> Iterator[tuple[Float, tupl
 
 
 def _border(inside: Float, outside: Float, low: Float, high: Float) -> Float:
-    """Where the way from the one to the other leaves the rectangle, (1, 2)."""
+    """The point (1, 2) at which the way from `inside` to `outside` leaves the rectangle."""
     way = outside - inside
     bound = np.where(way > 0, high, low)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -222,10 +222,10 @@ _End = tuple[int, int, int]  # a part, one of its lines, and which end of it: 0 
 
 
 def _chains(parts: list[Part], following: dict[_End, _End]) -> Iterator[tuple[int, Float]]:
-    """Lines that go on in each other as one line, and a part that it goes through."""
+    """Chain lines that go on in each other; yields each whole line, and a part that it goes through."""
     passed: set[tuple[int, int]] = set()
     lines = [(number, line) for number, part in enumerate(parts) for line in range(len(part.lines_xy))]
-    # First from those that something ends at; what is left are rings over several blocks.
+    # Chains begin at open ends; the lines that remain are rings over several blocks.
     open_ends = [(number, line, end) for number, line in lines for end in (0, 1) if (number, line, end) not in following]
     for number, line, end in [*open_ends, *((number, line, 0) for number, line in lines)]:
         pieces: list[Float] = []

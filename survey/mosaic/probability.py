@@ -1,8 +1,8 @@
 """Crack probability over all of a mosaic, with the seams of a photograph: the same tiles, blended by the same code.
 
-What doesn't fit into memory lies in files beside the results: the reduced mosaics, and the probability of each pass. A pass is
-over when its file is whole; one that was cut off goes on with the row of tiles before the one it was at. Left to others: what
-is done with the probability (`blocks`, `writing`).
+Files beside the results hold what doesn't fit into memory: the reduced mosaics, and the probability of each pass. A pass is
+done when its file is complete; an interrupted one continues with the row of tiles before the one it was at. Left to others:
+using the probability (`blocks`, `writing`).
 """
 
 import os
@@ -20,11 +20,11 @@ from survey.mosaic.raster import Raster
 from survey.processes import Core, Processes
 
 _STRIP_PX = 512  # rows at a time, a multiple of every reduction
-_MARGIN_PX = 16  # of a reduced pass, around what is enlarged: its opening and its enlarging reach less far
+_MARGIN_PX = 16  # rows of a reduced pass beyond the strip: opening and enlarging reach less far
 
 
 class Plane:
-    """A picture of 8 bits, (height, width) or with channels, in a file; written from the top on."""
+    """An 8-bit picture in a file, (height, width) or with channels, written from top to bottom."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -33,11 +33,11 @@ class Plane:
 
     @property
     def n_rows(self) -> int:
-        """That are written."""
+        """The number of rows written so far."""
         return self._file.seek(0, os.SEEK_END) // self._row_bytes
 
     def write(self, top: int, rows: NDArray[np.uint8]) -> None:
-        """Only below what is written, or over it."""
+        """Write rows directly below the written ones, or over them."""
         self._file.seek(top * self._row_bytes)
         self._file.write(np.ascontiguousarray(rows).tobytes())
         self._file.flush()
@@ -55,8 +55,8 @@ class Passes:
     """Everything from the mosaic's pixels to their probability.
 
     Args:
-        folder: for its files; what is there of an earlier run of the same mosaic and model is gone on with.
-        advance: told of each tile that is done.
+        folder: for its files; those of an interrupted run of the same mosaic and model are continued.
+        advance: called with the number of tiles that have been done since.
     """
 
     def __init__(self, raster: Raster, processes: Processes, folder: Path, advance: Callable[[int], object]) -> None:
@@ -87,8 +87,8 @@ class Passes:
             self._predict(factor)
 
     def join(self) -> Iterator[tuple[int, NDArray[np.uint8], NDArray[np.bool_]]]:
-        """Once all passes are over, they become one; of each strip of the mosaic its first row, its probability (255 = certain,
-        0 where there is no data), and where there is data. Afterwards `read` has them. May be done again.
+        """Join the passes once all are done; yields each strip's first row, its probability (height, width; 255 = certain, 0
+        without data), and which pixels have data. Afterwards `read` returns joined rows. May be called again.
         """
         height, width = self._raster.size_hw
         for top in range(0, height, _STRIP_PX):

@@ -1,4 +1,4 @@
-"""A GeoTIFF as a picture that is read part by part, and what its coordinates make of a pixel.
+"""A GeoTIFF that is read part by part, and the place and size of its pixels on the ground.
 
 Left to others: what is written (`writing`).
 """
@@ -20,9 +20,9 @@ from rasterio.windows import Window
 
 from survey.engines import SurveyError
 
-CACHE_BYTES = 128 * 2**20  # of GDAL, which would take a twentieth of the memory
+CACHE_BYTES = 128 * 2**20  # for GDAL, whose default is a twentieth of the memory
 MAX_STRETCH_RATIO = 0.01  # between a pixel's two sides, and between the map's metres and the ground's
-_FILL_PX = 2048  # columns in which what has no data is filled at a time
+_FILL_PX = 2048  # columns whose pixels without data are filled at a time
 _WGS84 = CRS.from_epsg(4326)
 _EARTH_M, _FLATTENING = 6_378_137.0, 1 / 298.257223563  # WGS84
 
@@ -37,13 +37,13 @@ class Raster:
         m_per_px: on the ground, as far as the map tells it.
 
     Raises:
-        SurveyError: it is none, or nothing can be measured on it; what to do about it.
+        SurveyError: it is not such a file, or nothing can be measured on it; the message says what to do.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):  # it is told below
+            with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):  # reported below
                 self._file = rasterio.open(path, driver="GTiff")
         except rasterio.errors.RasterioError as error:
             raise SurveyError(
@@ -106,7 +106,7 @@ class Raster:
         if crs is None:
             raise SurveyError(
                 f"{path} has no coordinate reference system, so nothing can be measured in metres. Set it: gdal_edit.py -a_srs "
-                "EPSG:25832 FILE.tif. A photograph belongs into a folder, which is surveyed as such."
+                "EPSG:25832 FILE.tif. If it is a photograph, survey the folder that it is in."
             )
         across, down = (
             math.hypot(*side) for side in ((self.transform.a, self.transform.d), (self.transform.b, self.transform.e))
@@ -140,7 +140,7 @@ class Raster:
 
 
 def _fill(image_hwc_u8: NDArray[np.uint8], is_valid: NDArray[np.bool_]) -> None:
-    """A border towards black or white would look like the edge of a crack."""
+    """Give pixels without data the nearest colour: a border of black or white would look like the edge of a crack."""
     if is_valid.all() or not is_valid.any():
         return
     is_without = (~is_valid).astype(np.uint8)

@@ -33,10 +33,10 @@ _UNFINISHED = ".unfinished"
 
 
 def survey_mosaic(path: Path, out: Path, archive: Path, n_processes: int, backend: str, threshold: float | None) -> int:
-    """The exit code.
+    """Survey the mosaic at `path`; returns the exit code.
 
     Raises:
-        SurveyError: it can't be done; a sentence.
+        SurveyError: it cannot begin or continue.
     """
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         raster = Raster(path)
@@ -57,7 +57,7 @@ def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend:
     stopping = threading.Event()
     former = _read(out)
     if backend == AUTO and former:
-        backend = str(former["asked"]["backend"])  # with another model, new tiles would differ from those that are there
+        backend = str(former["asked"]["backend"])  # with another one, new tiles would differ from those that are there
     processes = Processes(archive, n_processes, backend, stopping)
     try:
         card = processes.card
@@ -90,7 +90,7 @@ def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend:
     finally:
         processes.close()
     print(
-        f"Cracks: {former['n_cracks']}, {former['length_total_m']:.4g} m together, the widest place "
+        f"Cracks: {former['n_cracks']}, total length {former['length_total_m']:.4g} m, largest width "
         f"{former['width_max_m'] or 0:.4g} m. {', '.join((MASK, PACKAGE, GEOJSON))} are in {out}."
     )
     for sentence in former["unmeasured"]:
@@ -99,7 +99,7 @@ def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend:
 
 
 def _find(raster: Raster, out: Path, processes: Processes, asked: dict[str, Any]) -> dict[str, Any]:
-    """Predict, write the mask, measure and write the cracks; what `mosaic.json` tells of them."""
+    """Predict, write the mask, measure and write the cracks; returns the content of `mosaic.json`."""
     unfinished = out / _UNFINISHED
     level = threshold_level(asked["threshold"])
     blocks = list(places(raster.size_hw))

@@ -1,4 +1,4 @@
-"""What is found on a mosaic, for a GIS: the mask as a Cloud Optimized GeoTIFF, the cracks as GeoPackage and as GeoJSON.
+"""Writes a mosaic's results for a GIS: the mask as a Cloud Optimized GeoTIFF, the cracks as GeoPackage and as GeoJSON.
 
 The GeoPackage is in the mosaic's own coordinates. The GeoJSON is in longitude and latitude (WGS84), as RFC 7946 wants it.
 """
@@ -26,7 +26,7 @@ _M_PLACES = 6
 
 
 class Mask:
-    """The mask, written strip by strip: 0, 255 where crack is; what has no data in the mosaic has none here."""
+    """The mask, written strip by strip: 255 is crack, 0 is not; pixels without data in the mosaic have none here either."""
 
     def __init__(self, raster: Raster, path: Path) -> None:
         height, width = raster.size_hw
@@ -70,7 +70,7 @@ def write_overviews(plain: Path, path: Path) -> None:
 
 
 def properties(crack: MosaicCrack, raster: Raster) -> dict[str, Any]:
-    """What is told of a crack, in metres on the ground; widths are none where they can't be told."""
+    """A crack's figures, in metres on the ground; its widths are None if it is too narrow to measure."""
     metre = raster.m_per_px
     length_m = sum(
         float(np.hypot(*np.diff(raster.map_xy(line_xy), axis=0).T).sum()) * raster.m_per_unit for line_xy in crack.lines_xy
@@ -94,7 +94,7 @@ def properties(crack: MosaicCrack, raster: Raster) -> dict[str, Any]:
 
 
 def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: str, folder: Path) -> list[dict[str, Any]]:
-    """Both files in `folder`; the properties of each crack."""
+    """Write both files into `folder`; returns the properties of each crack."""
     told_of = [{"id": number, **properties(crack, raster)} for number, crack in enumerate(cracks, 1)]
     columns = {"id": "int32", "is_width_below_limit": "bool", "n_lines": "int32"}
     empty = MosaicCrack([], np.empty(0), 0.0, 0.0, 0, 0.0)

@@ -156,7 +156,7 @@ def test_what_a_call_raises_is_told_and_its_process_lives_on(processes: Processe
 @pytest.mark.parametrize(
     ("archive", "backend", "sentence"),
     [
-        (ROOT / "README.md", "auto", "README.md is no archive of a model"),
+        (ROOT / "README.md", "auto", "README.md is not an archive of a model"),
         (ARCHIVE, "tpu", "--backend 'tpu': expected 'auto', or of this archive's 'onnxruntime fp32'"),
     ],
 )

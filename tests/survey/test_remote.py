@@ -223,7 +223,7 @@ def test_a_report_of_what_is_no_survey_leaves_nothing_in_the_bucket(bucket: str)
 @pytest.mark.parametrize("out", ["https://agency.example/out", "file:///out"])
 def test_results_where_a_file_may_be_half_are_refused_in_a_sentence(tmp_path: Path, out: str) -> None:
     code, said = end(begin(tmp_path, out))
-    assert (code, "expected a folder of this machine, or a URL of a store that takes a file whole or not at all" in said) == (
+    assert (code, "expected a folder of this machine, or a URL of a store that writes a file whole or not at all" in said) == (
         2,
         True,
     )

@@ -418,7 +418,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, 
     assert code == 2
     assert "Another survey is writing" in said
     process.send_signal(signal.SIGINT)
-    until_it_says("Stopping when those under way are answered", process)
+    until_it_says("Stopping once the work under way is done", process)
     front.may_go_on.set()
     code, said = end(process)
     assert code == 130
@@ -446,7 +446,7 @@ def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, f
         (["--threshold", "2"], "threshold='2': expected a number between 0 and 1"),
         (["--also", "svg"], "'svg': expected dxf, coco, or dxf,coco"),
         (["--concurrency", "0"], "'0': expected a positive whole number"),
-        (["--url", "cracks.example"], "'cracks.example' is no address of a server"),
+        (["--url", "cracks.example"], "'cracks.example' is not the address of a server"),
     ],
 )
 def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) -> None:
