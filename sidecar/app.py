@@ -52,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The application; its stores are opened here and closed when the application ends.
 
     Raises:
-        ValueError: a setting is no sensible value.
+        ValueError: a setting is invalid.
         BlockingIOError: another sidecar has the store open.
     """
     limits, issuer = settings.limits, Issuer.from_settings(settings)
@@ -108,7 +108,7 @@ def create_app(settings: Settings) -> FastAPI:
         responses=ERRORS,
     )
     for routes in (
-        prediction_routes(predictor, access),  # looked through first
+        prediction_routes(predictor, access),  # matched first
         service_routes(TITLE, predictor, readiness, store, metrics, settings.model_store, access),
         feedback_routes(store, predictor, decoding, metrics, limits, settings.is_position_kept, access),
         inspection_routes(inspections, reporting, predictor, decoding, limits, access),
@@ -129,7 +129,7 @@ def create_app(settings: Settings) -> FastAPI:
 def _tighten(settings: Settings) -> None:
     """Close the stores to other users of this machine."""
     for folder in (settings.feedback_dir, settings.inspections_dir):
-        n_open = tighten(folder, but=settings.keys_path)  # which is rejected instead, because others may have changed it
+        n_open = tighten(folder, but=settings.keys_path)  # rejected instead if it is open, because others may have changed it
         if n_open:
             logger.warning("closed %d files and folders in %s to other users of this machine", n_open, folder)
 

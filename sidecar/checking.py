@@ -1,7 +1,7 @@
-"""Masks that came while the model was away: compared with the model's own once it answers again.
+"""Compares masks that came while the model was away with the model's own, once it answers again.
 
-They are known by the store, so whatever is killed meanwhile, they are checked in the end. Left to others: what becomes of them
-(`sidecar.feedback`), and how they are compared (`sidecar.labels`).
+The store remembers them, so they are checked in the end even if a process is killed meanwhile. Left to others: what becomes of
+them (`sidecar.feedback`), and how they are compared (`sidecar.labels`).
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from sidecar.readiness import Readiness
 logger = logging.getLogger("sidecar.checking")
 
 _PAUSE_S = 5.0
-_LONGEST_PAUSE_S = 600.0  # where a photograph can't be predicted: it could be what workers die of
+_LONGEST_PAUSE_S = 600.0  # if a photograph can't be predicted: it may be what kills the workers
 
 
 async def keep_checking(store: FeedbackStore, predictor: Predictor, readiness: Readiness, decoding: Decoding) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 SIDE_PX = 256  # the longer one, of the picture that is described
 MAX_PARTS = 240  # of a photograph
-INDEXED_PARTS = 160  # fewer than are asked about: the corners of a frame around a copy may be the most striking ones
+INDEXED_PARTS = 160  # fewer than MAX_PARTS: the corners of a frame around a copy may be the most striking ones
 MAX_INDEX_PARTS = 4_000_000  # some 340 MB; 2,000 photographs have 320,000
 _N_WORDS = 8  # of 16 bits
 _PLANES = np.random.default_rng(0).standard_normal((128, 16 * _N_WORDS)).astype(np.float32)
@@ -32,14 +32,14 @@ Codes = NDArray[np.uint8]  # of parts: their bits, (n, 16)
 
 @dataclass(frozen=True)
 class Description:
-    """Of one photograph: where its parts are, and their bits as it is, mirrored (top to bottom), inverted, and both."""
+    """The parts of one photograph: their places, and their bits as it is, mirrored (top to bottom), inverted, and both."""
 
     places: Places
     codes_by_form: NDArray[np.uint8]  # (4, n, 16)
 
     @classmethod
     def of(cls, image_hwc_u8: NDArray[np.uint8]) -> Self:
-        """Of an image (height, width, 3), RGB, 0..255."""
+        """Describe an image (height, width, 3), RGB, 0..255."""
         height, width = image_hwc_u8.shape[:2]
         scale = SIDE_PX / max(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -56,7 +56,7 @@ class Description:
 
     @classmethod
     def none(cls) -> Self:
-        """Of a photograph without any part to know it by."""
+        """The description of a photograph without any striking part."""
         return cls(np.zeros((0, 4), np.float32), np.zeros((4, 0, 2 * _N_WORDS), np.uint8))
 
 
@@ -95,7 +95,7 @@ class Index:
 
     @classmethod
     def build(cls, descriptions: Sequence[Description]) -> Self:
-        """The photographs' numbers are their places in the sequence. Where they are very many, each has fewer parts."""
+        """A photograph's number is its index in `descriptions`. If there are very many, each is indexed by fewer parts."""
         n_each = max(1, min(INDEXED_PARTS, MAX_INDEX_PARTS // max(1, len(descriptions))))
         n_parts = [len(described.places[:n_each]) for described in descriptions]
         return cls(
@@ -115,9 +115,9 @@ class Index:
         return max(matches, key=lambda match: match.n_agreeing, default=None)
 
     def _candidates(self, described: Description) -> Iterator[tuple[int, int, Places, Places]]:
-        """The likeliest photographs: number, form, and the places of the pairs here and there.
+        """The likeliest photographs: number, form, and the places of the paired parts in the described and in that photograph.
 
-        A part with many pairs, as of a frame or a pattern that repeats itself, says less for each of them.
+        A part with many pairs, as in a frame or a repeated pattern, counts less in each of them.
         """
         n_parts = len(described.places)
         codes = described.codes_by_form.reshape(-1, 16)
@@ -147,7 +147,7 @@ class Index:
 
 
 def _n_agreeing(places: Places, known: Places, form: int) -> int:
-    """How many of the pairs of parts fit one similarity: each pair says one, as parts have a size and an angle."""
+    """The most pairs of parts that fit one similarity transform; each pair proposes one, as parts have a size and an angle."""
     is_mirrored, is_inverted = form & 1, form & 2
     flip = -1 if is_mirrored else 1
     here, there = places[:, 0] + flip * 1j * places[:, 1], known[:, 0] + 1j * known[:, 1]

@@ -16,7 +16,7 @@ _Result = TypeVar("_Result")
 
 
 class Decoding:
-    """Calls functions of photographs by their size.
+    """Calls functions that decode photographs, within a limit for all pixels together.
 
     Args:
         limits: of one photograph.
@@ -35,8 +35,8 @@ class Decoding:
         if self._n_pixels + n_pixels > self._max_pixels_at_once:
             raise RequestError(
                 ErrorCode.SERVER_BUSY,
-                f"{self._n_pixels / MEGAPIXEL:.4g} megapixels are being decoded and this has "
-                f"{n_pixels / MEGAPIXEL:.4g}; at most {self._max_pixels_at_once / MEGAPIXEL:.4g} are at once. "
+                f"{self._n_pixels / MEGAPIXEL:.4g} megapixels are being decoded, and this photograph has "
+                f"{n_pixels / MEGAPIXEL:.4g}; at most {self._max_pixels_at_once / MEGAPIXEL:.4g} are decoded at once. "
                 "Nothing was saved. Send it again in some seconds.",
             )
         self._n_pixels += n_pixels

@@ -51,8 +51,8 @@ class Model(BaseModel):
 
 class Saved(BaseModel):
     """The state that the feedback got: `reason` says why in words, `waiting` counts the photographs in each state.
-    `own_mask_check` is pending where the model was away, so that the mask could be its own: it is checked when the model is
-    back, and not accepted before.
+    `own_mask_check` is pending if the model was away: the mask may be the model's own. It is checked when the model is back,
+    and not accepted before.
     """
 
     status: str
@@ -98,7 +98,7 @@ _LOOK_ALIKES = {
     "type": "string",
     "maxLength": MAX_LIST_CHARACTERS,
     "example": '[{"box": [12, 80, 420, 163], "kind": "joint"}]',
-    "description": "what looks like a crack but is none: a JSON list of boxes (left, top, right, bottom, in pixels of the "
+    "description": "what looks like a crack but is not one: a JSON list of boxes (left, top, right, bottom, in pixels of the "
     f"upright photograph) and kinds ({', '.join(Kind)})",
 }
 _ABOVE_0 = {"type": "number", "exclusiveMinimum": 0}

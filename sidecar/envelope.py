@@ -1,5 +1,5 @@
 """Counts every request, measures its time and logs one line about it; and gives it an id: the client's, or a new one if that
-is no plain name. Routes find it in `request.state.request_id`.
+is not a plain name. Routes find it in `request.state.request_id`.
 """
 
 import logging
@@ -13,7 +13,7 @@ from model.inference.headers import MODEL_VERSION, REQUEST_ID, REQUEST_ID_FORM
 from sidecar.metrics import Metrics
 
 logger = logging.getLogger("sidecar.requests")
-# Prometheus and whoever watches over processes ask for these every few seconds: only failures are worth a line.
+# Prometheus and health checks ask for these every few seconds: only failures are worth a line.
 _WATCHED = {"/metrics", "/ping", "/ready"}
 
 
@@ -29,7 +29,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started, method = time.perf_counter(), scope["method"]
-        if method == "HEAD":  # as what watches over servers asks; uvicorn sends no body of the answer
+        if method == "HEAD":  # monitoring tools send it; uvicorn leaves out the answer's body
             scope = {**scope, "method": "GET"}
         asked_id = Headers(scope=scope).get(REQUEST_ID, "")
         request_id = asked_id if REQUEST_ID_FORM.fullmatch(asked_id) else str(uuid.uuid4())

@@ -39,11 +39,11 @@ class FeedbackStore:
 
     Args:
         url: of the PostgreSQL that has its tables; empty: SQLite in the folder.
-        quota_bytes: what images and masks together may take.
-        is_review_required: whether a reviewer must accept a label before it trains.
-        is_position_kept: whether photographs keep where and by whom they were taken. Where they don't, it is taken out of
-            those that are there already, once.
-        reserved: from a photograph's SHA-256, perceptual hash and description to the original set that it is in, if any.
+        quota_bytes: the most that images and masks may take together.
+        is_review_required: whether a reviewer must accept a label before it is used for training.
+        is_position_kept: whether photographs keep where and by whom they were taken. If not, it is removed from the stored
+            ones, too, once.
+        reserved: takes a photograph's SHA-256, perceptual hash and description; returns the original set that it is in.
 
     Raises:
         BlockingIOError: another process has it open in SQLite.
@@ -81,15 +81,15 @@ class FeedbackStore:
         self._database.close()
 
     def save(self, photograph: Photograph, submission: Submission, who: str, stored: bytes) -> Item:
-        """Store feedback; returns once it would survive a power cut.
+        """Store feedback; returns once it is safely on disk.
 
-        The same photograph again is the same item: a mask supersedes the older one, a complaint without a mask reopens what
-        has none, and what says less than is known changes nothing; all of it stays in the item's history. Only a reviewer can
-        undo a reviewer's decision: a newer mask for an accepted label becomes a proposal beside it. A mask that could be the
-        model's own lies beside all of that until `check`.
+        The same photograph is the same item: a new mask replaces the older one, a complaint without a mask reopens an item that
+        has none, and feedback that says less than is known changes nothing. The item's history keeps everything. Only a
+        reviewer can undo a reviewer's decision: a newer mask for an accepted label becomes a proposal beside it. A mask that
+        could be the model's own is kept beside the others until `check`.
 
         Args:
-            stored: the photograph's file as it is to lie on disk.
+            stored: the photograph's file as it is stored.
 
         Raises:
             RequestError: STORAGE_FULL; as `reserved` does.
@@ -115,12 +115,16 @@ class FeedbackStore:
             return _put(connection, item, _event(item, who, feedback.SAVED, submission, mask_file), is_new=known is None)
 
     def unchecked(self) -> list[Item]:
-        """Those with a mask of which it is not known whether it is the model's own; what was touched first comes first."""
+        """The items with a mask that could be the model's own, the least recently changed first."""
         with self._database.reading() as connection:
             return [_item(row) for row in feedback.unchecked(connection)]
 
     def check(self, item: Item, mask: Mask, found: Comparison) -> Item | None:
-        """Decide about the item's unchecked mask as it would have been decided when it came; None where it has another now.
+        """Decide about an item's unchecked mask as `save` would have done; None if the item has another one by now.
+
+        Args:
+            mask: the unchecked mask.
+            found: how it compares with the model's probability.
 
         Raises:
             RequestError: STORAGE_FULL.
@@ -147,7 +151,7 @@ class FeedbackStore:
             return _put(connection, checked, _event(checked, _CHECKER, feedback.CHECKED, said, mask_file), is_new=False)
 
     def _needs_review(self, connection: Connection, item_id: str) -> bool:
-        """Whether a reviewer must accept what is said of this photograph: always, or as a reviewer decided about it before."""
+        """Whether a reviewer must accept a label of this photograph: if all need it, or a reviewer decided about it before."""
         return self._is_review_required or feedback.was_reviewed(connection, item_id)
 
     def find(self, item_id: str) -> Item | None:
@@ -160,8 +164,8 @@ class FeedbackStore:
             return _there(connection, item_id)
 
     def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
-        """Those in the given states; where none is given, those that wait for a person. State by state; first what the model
-        was most uncertain about, then the oldest.
+        """Items in the given states or, if none is given, those that wait for a person. Sorted by state, then by the model's
+        uncertainty (highest first), then by age (oldest first).
         """
         with self._database.reading() as connection:
             return [_item(row) for row in feedback.items(connection, states, limit, offset)]
@@ -258,7 +262,7 @@ class FeedbackStore:
             now, state = _now(), State.ACCEPTED if is_accepted else State.REJECTED
             reason = reason or f"{state.value} by {who}"
             kept_file, proposed_file = mask_file, None
-            if not is_accepted and item.newest_mask_file != item.mask_file:  # a no to what came last leaves what was there
+            if not is_accepted and item.newest_mask_file != item.mask_file:  # rejecting the newest mask keeps the one before
                 kept_file, proposed_file = item.mask_file, item.proposed_mask_file if item.unchecked_mask_file else None
                 if item.state is State.ACCEPTED:
                     state, reason = State.ACCEPTED, f"stays accepted without the newer mask: {reason}"
@@ -311,7 +315,7 @@ class FeedbackStore:
                 continue
             except (OSError, ValueError, struct.error) as error:
                 logger.error(
-                    "%s may still say where it was taken: %s. Delete its feedback, or start again.", self._folder / file, error
+                    "%s may still say where it was taken: %s. Delete its feedback, or restart.", self._folder / file, error
                 )
                 n_left += 1
         if files:
@@ -358,7 +362,7 @@ def _events(connection: Connection, item_id: str) -> list[Event]:
 
 
 def _unknown(connection: Connection, item_id: str, photograph: Photograph) -> Item:
-    """Of a photograph of which nothing was said yet."""
+    """The item of a photograph without any feedback yet."""
     return Item(
         id=item_id,
         state=State.NOTED,
@@ -382,7 +386,7 @@ def _unknown(connection: Connection, item_id: str, photograph: Photograph) -> It
 
 
 def _event(item: Item, who: str, action: str, said: Submission, mask_file: str | None) -> Event:
-    """`item`: as it is since; `mask_file`: of the label that came."""
+    """`item`: as it is after the event; `mask_file`: of the new label."""
     return Event(
         at=_now(),
         who=who,
@@ -398,7 +402,7 @@ def _event(item: Item, who: str, action: str, said: Submission, mask_file: str |
 
 
 def _put(connection: Connection, item: Item, event: Event, *, is_new: bool) -> Item:
-    """As it is to be read from now on."""
+    """Write an item and its event; returns the item as it is read from now on."""
     values = {field.name: getattr(item, field.name) for field in fields(Item) if field.name not in _FROM_EVENTS}
     values |= {"look_alikes": as_json(item.look_alikes), "updated_at": event.at}
     feedback.put(connection, values, vars(event), is_new=is_new)

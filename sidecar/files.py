@@ -38,7 +38,7 @@ class DurableFiles:
         what: what they are, for messages to clients; `advice`: what to do once the quota is reached.
 
     Raises:
-        ValueError: folder and database don't belong together; a sentence.
+        ValueError: folder and database don't belong together; the message is for people.
     """
 
     def __init__(
@@ -60,8 +60,7 @@ class DurableFiles:
         self._is_closed.set()
 
     def write(self, connection: Connection, contents: Mapping[str, bytes], n_bytes_beside: int = 0) -> None:
-        """Write `{"images/ab12.jpg": ...}`, to which rows of this transaction will refer; returns when they would survive a
-        power cut.
+        """Write `{"images/ab12.jpg": ...}`, to which rows of this transaction will refer; returns once they are safely on disk.
 
         Args:
             n_bytes_beside: counts towards the quota, but is stored elsewhere.
@@ -97,7 +96,7 @@ class DurableFiles:
         return (self._folder / file).read_bytes()
 
     def n_bytes(self) -> int:
-        """The bytes that they take on disk."""
+        """The bytes that the files take on disk."""
         with self._database.reading() as connection:
             return folders.n_bytes(connection, self._database.part)
 
@@ -145,7 +144,7 @@ class DurableFiles:
                 logger.exception("leftover files in %s were not removed: the next try is in an hour", self._folder)
 
     def _sweep(self) -> int:
-        """How many files were removed."""
+        """Remove files that no row refers to; returns how many."""
         with self._database.sweeping() as is_alone:
             if not is_alone:
                 return 0

@@ -20,12 +20,12 @@ MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
 _LISTS = ("look_alikes", "zones")
 MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
-_HEAD_BYTES = 512  # the head of every picture holds zeros
+_HEAD_BYTES = 512  # the head of every picture contains zero bytes
 
 
 async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
-    """The photograph, a part of a form or the body itself, in the pieces in which it came, and the fields beside it or in the
-    query; its file's name, where it has one, is the field `name`.
+    """Read the photograph from a form or from the body itself, in the pieces in which it arrived, and the fields of the form
+    and of the query. If its file has a name, that is the field `name`.
 
     Raises:
         RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `file` and `texts` do.
@@ -45,7 +45,7 @@ async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
     if head.startswith(b"--") and b"form-data" in head:
         raise RequestError(
             ErrorCode.PARAMETER_INVALID,
-            "The body is a form, and its Content-Type does not say so. Let the client write that header itself.",
+            "The body is a form, but its Content-Type does not say so. Let the client write that header itself.",
         )
     is_form = request.headers.get("content-type", "").lower().startswith("application/x-www-form-urlencoded")
     if is_form and b"\0" not in head:  # curl's -d removes zeros and line ends
@@ -102,7 +102,7 @@ def file_name(form: Form, name: str) -> str | None:
 
 
 def texts(form: Form) -> dict[str, str]:
-    """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, where one is too long, or no text."""
+    """The fields of a form, without its files. Raises RequestError, PARAMETER_INVALID, if one is too long, or holds NUL."""
     found = {name: value for name, value in form.items() if isinstance(value, str)}
     for name, value in found.items():
         most = MAX_LIST_CHARACTERS if name in _LISTS else MAX_FIELD_CHARACTERS

@@ -41,7 +41,7 @@ class Looked:
 
 
 def look(image: bytes, probability_png: bytes, threshold: float, options: Options, limits: Limits) -> Looked:
-    """Raises RequestError as `examine` does; PREDICTION_FAILED."""
+    """Find what is stored of a photograph. Raises RequestError as `examine` does; PREDICTION_FAILED."""
     is_kept = recognise(image) in (Format.JPEG, Format.PNG)
     found = _examined(image, probability_png, threshold, options, None, limits)
     stored = without_position(image) if is_kept else png(found.image_hwc_u8)
@@ -58,7 +58,7 @@ def look_again(
     size_hw: tuple[int, int],
     limits: Limits,
 ) -> tuple[dict[str, Any], bytes | None]:
-    """What is found at another threshold, or in a painted mask, outside of the zones; and that mask as it is kept, whole.
+    """The facts at another threshold or for a painted mask, without the zones; and the painted mask as it is stored, with them.
 
     Raises:
         RequestError: MASK_INVALID; as `examine` does.
@@ -71,7 +71,7 @@ def look_again(
 
 
 def new(inspection_id: str, photograph_id: str, name: str, options: Options, prediction: Prediction, looked: Looked) -> Kept:
-    """A photograph as it is kept first; what its scale is follows `options`. Its id is the `digest` of what was sent."""
+    """A photograph as it is first stored, with the scale of `options`. `photograph_id`: the `digest` of the uploaded file."""
     facts = dict(looked.facts)
     if options.mm_per_px is not None:
         facts["scale"] = given_scale(options.mm_per_px, "")
@@ -102,7 +102,7 @@ def new(inspection_id: str, photograph_id: str, name: str, options: Options, pre
 
 
 def measured_anew(photograph: Kept, facts: dict[str, Any], mask: bytes | None) -> Kept:
-    """The scale stays as it is; only markers are searched for again."""
+    """The photograph with new facts. Its scale stays, unless it comes from markers, which were searched for again."""
     if not is_scaled_by_marker(photograph):
         facts = facts | {"scale": photograph.row.scale}
     return replace(photograph, row=replace(photograph.row, **facts), mask_file=mask_file(mask) if mask else None)
@@ -134,7 +134,7 @@ def _examined(
     limits: Limits,
     zones: Sequence[Box] = (),
 ) -> Examined:
-    scales = replace(options, mm_per_px=None, standard=None, exposure=None)  # which hold for figures that are told, not kept
+    scales = replace(options, mm_per_px=None, standard=None, exposure=None)  # these apply when figures are shown
     try:
         return examine(image, probability_png, threshold, scales, mask_hw, limits, zones)
     except ValueError as error:

@@ -53,7 +53,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Inspection(Head):
-    """`n_by_state`: its photographs, by what was decided."""
+    """`n_by_state`: the number of its photographs by what was decided."""
 
     id: str = ""
     made_by: str = ""
@@ -73,9 +73,9 @@ class Kept:
             each inspection.
         taken: where and when, if the inspection asks for it.
         model_threshold: at which the model's own mask is cut.
-        marker_size_mm: of the printed markers, where the scale is told by them.
+        marker_size_mm: of the printed markers, if they give the scale.
         look_alikes: what was marked as no crack.
-        zones: what counts in no figure.
+        zones: boxes that no figure counts.
     """
 
     inspection_id: str
@@ -112,7 +112,7 @@ class InspectionStore:
     """Opens the store in `folder`, creates it if it does not exist, and removes files that a kill left behind.
 
     Args:
-        quota_bytes: what all inspections together may take; SQLite's index counts, too.
+        quota_bytes: the most that all inspections may take together; SQLite's index counts, too.
         url: of the PostgreSQL that has its tables; empty: SQLite in the folder.
 
     Raises:
@@ -193,7 +193,7 @@ class InspectionStore:
     # --- their photographs
 
     def add(self, photograph: Kept, contents: Mapping[str, bytes], who: str) -> Kept:
-        """Store a photograph; returns once it would survive a power cut. One that is there already stays as it is.
+        """Store a photograph; returns once it is safely on disk. One that is there already stays as it is.
 
         Args:
             photograph: gets another name where its inspection has a photograph of the same name.
@@ -289,7 +289,7 @@ class InspectionStore:
         self._files.write(connection, contents, beside)
 
     def _forget(self, gone: Collection[str]) -> None:
-        """Nothing of deleted data stays, neither in the files nor in the index."""
+        """Remove deleted data from the files and from the index."""
         self._files.remove(gone)
         self._database.forget_deleted()
 

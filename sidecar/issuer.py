@@ -1,4 +1,4 @@
-"""OpenID Connect: whom a bearer token names and what its scopes allow, checked with the keys that its issuer publishes. The
+"""OpenID Connect: who sent a bearer token and what its scopes allow, checked with the keys that its issuer publishes. The
 issuer gets no request before the first token arrives. Left to others: how somebody gets a token, and API keys
 (`sidecar.keys`).
 """
@@ -47,12 +47,12 @@ class Issuer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """None if no issuer is set. Raises ValueError, naming the variable, if one is no sensible value."""
+        """None if no issuer is set. Raises ValueError, naming the variable, for an invalid value."""
         if not settings.oidc_issuer:
             return None
         if not settings.oidc_audiences:
             raise ValueError(
-                "CRACK_OIDC_AUDIENCE is not set, nor CRACK_OIDC_CLIENT_ID: name whom tokens of CRACK_OIDC_ISSUER must be for."
+                "CRACK_OIDC_AUDIENCE is not set, nor CRACK_OIDC_CLIENT_ID: name the audience for tokens of CRACK_OIDC_ISSUER."
             )
         try:
             pairs = (pair.partition("=") for pair in settings.oidc_scopes.split(","))
@@ -103,7 +103,7 @@ class Issuer:
         return key_id in self._keys and time.monotonic() < self._keys_until
 
     async def _ask(self) -> None:
-        """The issuer's keys as published now; if that fails, the known ones count until they expire."""
+        """Fetch the keys that the issuer publishes; if that fails, the known ones are used until they expire."""
         try:
             described = await self._get(f"{self._url.rstrip('/')}/.well-known/openid-configuration")
             if described["issuer"] != self._url:
@@ -130,7 +130,7 @@ class Issuer:
 
 
 def is_token(text: str) -> bool:
-    """Whether this is a token and no API key."""
+    """Whether this is a token, not an API key."""
     try:
         jwt.get_unverified_header(text)
     except jwt.PyJWTError:

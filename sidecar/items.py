@@ -27,7 +27,7 @@ class Submission:
 
     verdict: Verdict | None
     mask: Mask | None = None
-    is_unchecked: bool = False  # whether the mask is the model's own is not known: the model did not answer
+    is_unchecked: bool = False  # the mask could be the model's own: the model did not answer
     is_models_own_mask: bool = False
     is_cut_anew: bool = False  # the model's own mask at another threshold than the served one
     is_drawn_unturned: bool = False  # judged by the model's own mask: a person has to look
@@ -53,7 +53,7 @@ class Submission:
             raise no_crack_in_mask(self.verdict, "send the verdict without a mask")
 
     def checked(self, found: Comparison) -> Self:
-        """The same, and what comparing with the model's probability says."""
+        """This submission, with the result of comparing its mask with the model's probability."""
         return replace(
             self,
             is_unchecked=False,
@@ -85,7 +85,7 @@ def no_crack_in_mask(verdict: str | None, else_: str) -> RequestError:
 
 
 def check_said(verdict: Verdict | None, has_mask: bool) -> None:
-    """Raises RequestError, PARAMETER_INVALID, where that is nothing."""
+    """Raises RequestError, PARAMETER_INVALID, if neither was sent."""
     if verdict is None and not has_mask:
         raise RequestError(
             ErrorCode.PARAMETER_INVALID,
@@ -103,8 +103,8 @@ class Item:
     verdict: str | None
     image_file: str
     mask_file: str | None
-    proposed_mask_file: str | None  # a newer mask for an accepted label, which trains as it is until a reviewer has decided
-    unchecked_mask_file: str | None  # the newest mask, beside all that was there, until it is known whether it is the model's
+    proposed_mask_file: str | None  # a newer mask for an accepted label, which is used unchanged until a reviewer decides
+    unchecked_mask_file: str | None  # the newest mask, kept beside the others until it is known whether it is the model's
     height: int
     width: int
     uncertainty: float | None
@@ -130,7 +130,7 @@ class Item:
         return "pending" if self.unchecked_mask_file else None
 
     def without_unchecked(self) -> "Item":
-        """As it was before the mask came that is not checked."""
+        """The item as it was before its unchecked mask came."""
         if self.state is not State.LABELLED or self.mask_file:
             return replace(self, unchecked_mask_file=None)
         state = State.NOTED if self.verdict in _PRAISE else State.NEEDS_LABEL
@@ -160,8 +160,8 @@ class Event:
 
 
 def with_unchecked(item: Item, said: Submission) -> Item:
-    """An item for which a mask was sent of which it is not known whether it is the model's own: what was accepted, rejected or
-    labelled before stays so until that is known.
+    """An item after a mask that could be the model's own: an item that was accepted, rejected or labelled before stays so until
+    the mask is checked.
     """
     item = replace(item, name=said.name or item.name, look_alikes=said.look_alikes)
     if item.state not in (State.NOTED, State.NEEDS_LABEL):
@@ -187,11 +187,11 @@ def with_submission(
         mask_file: of `said.label`, if there is one.
         reserved_for: the original set that the photograph is in, if any.
         is_new: nothing was said of its photograph before.
-        needs_review: whether a reviewer must accept a label of it, even one that nothing speaks against.
+        needs_review: whether a reviewer must accept a label of it, even one that passes every check.
     """
     is_reviewed = needs_review or said.is_doubtful
     state, reason = _state_after(said, mask_file is not None, None if is_new else item, reserved_for, is_reviewed=is_reviewed)
-    # Where nothing is said of where cracks are, what was marked before still is.
+    # Feedback without a mask leaves the earlier marks as they are.
     look_alikes = said.look_alikes or (item.look_alikes if mask_file is None else ())
     is_settled = item.state is state is State.ACCEPTED and is_reviewed
     is_known = state is item.state and bool(item.mask_file or item.unchecked_mask_file)

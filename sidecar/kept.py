@@ -39,7 +39,7 @@ class KeptPredictions:
             self._drop(next(iter(self._kept)))
 
     def find(self, request_id: str, photograph: str) -> Prediction | None:
-        """Of the photograph with that `digest`; None where there is none, or no more."""
+        """The prediction for the photograph with that `digest`; None if there is none, or it has expired."""
         kept = self._kept.get((request_id, photograph))
         return kept.prediction if kept and kept.until >= time.monotonic() else None
 
@@ -49,7 +49,7 @@ class KeptPredictions:
 
 
 async def digest_aside(photograph: Pieces) -> str:
-    """Its `digest`, found in a thread where that takes longer than beginning one."""
+    """The photograph's `digest`; a large one is computed in a thread."""
     n_bytes = sum(map(len, photograph))
     return digest(photograph) if n_bytes < _AT_ONCE_BYTES else await run_in_threadpool(digest, photograph)
 

@@ -29,7 +29,7 @@ logger = logging.getLogger("sidecar.keys")
 
 MARKER = "keys-required"
 _MARKER_TEXT = "API keys are required from now on. `crack keys open` undoes that.\n"
-# A group may read: so does a container's user what Kubernetes mounts of a Secret, which belongs to root.
+# A group may read: what Kubernetes mounts of a Secret belongs to root, and a container's user reads it by its group.
 _OPEN_TO_OTHERS = stat.S_IRWXO | stat.S_IWGRP
 
 
@@ -56,7 +56,7 @@ class NoKeysError(ValueError):
 
 class KeyRing:
     """The keys in the file at `path`, which need not exist, and whether keys are required. They are required once that file or
-    the marker exists, or the caller says so; this lasts beyond the life of this object.
+    the marker exists, or the caller says so, and stay required after a restart.
 
     Args:
         marker: remembers that keys are required; by default beside `path`.
@@ -179,7 +179,7 @@ class KeyRing:
                     self._callers = _read(self._path)
                 except (OSError, KeyError, TypeError, ValueError) as error:
                     self._unreadable = (
-                        f"{self._path}: no file of API keys ({error}). Repair it, or remove it and make new keys."
+                        f"{self._path}: not a file of API keys ({error}). Repair it, or remove it and make new keys."
                     )
         fault = self._fault()
         if fault != self._told:
@@ -201,7 +201,7 @@ class KeyRing:
 
 
 def _read(path: Path) -> dict[bytes, Caller]:
-    """Raises OSError, KeyError, TypeError or ValueError where it isn't ours."""
+    """Raises OSError, KeyError, TypeError or ValueError if it is not a file of keys."""
     with path.open() as file:
         status = os.fstat(file.fileno())
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OPEN_TO_OTHERS:
@@ -216,17 +216,17 @@ def _read(path: Path) -> dict[bytes, Caller]:
 
 
 def keys_path(environment: Mapping[str, str]) -> Path:
-    """Of `of_instance`'s environment."""
+    """The file of keys. `environment`: as `of_instance` returns it."""
     return Path(environment.get("CRACK_KEYS_FILE") or Path(environment["CRACK_FEEDBACK_DIR"], "keys.json"))
 
 
 def key_ring(environment: Mapping[str, str]) -> KeyRing:
-    """To change it by. Raises OSError or ValueError where it cannot be read."""
+    """The keys, to list or change them. Raises OSError or ValueError if they cannot be read."""
     return KeyRing(keys_path(environment), Path(environment["CRACK_FEEDBACK_DIR"], MARKER), may_be_empty=True)
 
 
 def _write(path: Path, text: str) -> None:
-    """Returns when the file, for its owner alone, would survive a power cut."""
+    """Write a file that only its owner can read; returns once it is safely on disk."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(path, text.encode(), 0o600)
 

@@ -23,7 +23,8 @@ from sidecar.copies import Description
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
 _JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}
-# When a mask is called drawn on the unturned photograph: the mean probability under it, of 255, and how many times the other.
+# A mask was drawn on the unturned photograph if, once turned, the mean probability under it is above this (of 255), and so many
+# times what it was.
 _SURE_LEVEL, _FAR_BETTER = 64, 3
 _JFIF = b"\xff\xe0\x00\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0"  # of version 1.1, without the small copy that it can hold
 
@@ -51,7 +52,7 @@ class Photograph:
             pHash).
         description: by which copies of it are found.
         orientation: by which it was turned upright (EXIF's 1 to 8).
-        png: its pixels, upright, where it came neither as JPEG nor as PNG: so it is kept.
+        png: its upright pixels, which are stored if it came neither as JPEG nor as PNG.
     """
 
     data: bytes
@@ -99,7 +100,7 @@ class Mask:
 
     @classmethod
     def of(cls, mask_hw: NDArray[np.bool_], file: bytes = b"") -> "Mask":
-        """`file`: its PNG, where that is there already."""
+        """`file`: its PNG, if there is one already."""
         height, width = mask_hw.shape
         return cls(file or mask_png(mask_hw), (height, width), int(mask_hw.sum()), np.packbits(mask_hw).tobytes())
 
@@ -136,10 +137,10 @@ class Comparison:
     """A mask compared with the model's probability.
 
     Attributes:
-        is_models_own: nothing outside of it is as likely as anything inside: it was cut out of the probability.
-        is_unchanged: it was cut at the served threshold.
+        is_models_own: every pixel inside is likelier than all outside, so it is the model's probability at some threshold.
+        is_unchanged: it is the one at the served threshold.
         is_drawn_unturned: it fits far better if it was drawn on the photograph before that was turned upright.
-        is_mostly_crack: more than half of the photograph: it may be turned over, with the crack in black.
+        is_mostly_crack: more than half of the photograph: it may be inverted, with the crack in black.
         uncertainty: of the model about the photograph, 0 to 1.
     """
 
@@ -154,7 +155,7 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
     """
     Args:
         probability_png: of the photograph's size, as the model server answers it.
-        threshold: that it serves masks at.
+        threshold: at which it serves masks.
         orientation: by which the photograph was turned upright.
     """
     prob_hw_u8 = np.asarray(PngImageFile(io.BytesIO(probability_png)))
@@ -176,7 +177,7 @@ def compare(mask: Mask | None, probability_png: bytes, threshold: float, orienta
 def read_and_compare(
     image: bytes, stored_mask: bytes, size_hw: tuple[int, int], probability_png: bytes, threshold: float
 ) -> tuple[Mask, Comparison]:
-    """Of a photograph and a mask as they are stored: the mask, and as `compare` says.
+    """Read a stored mask, and `compare` it with the probability of its stored photograph.
 
     Raises:
         RequestError: as `read_mask` does.
@@ -190,7 +191,7 @@ def without_position(data: bytes) -> bytes:
     and no second picture, film or other bytes behind it. The pixels are not compressed again.
 
     Raises:
-        ValueError: it is no JPEG or PNG that `photograph.decode` reads.
+        ValueError: it is not a JPEG or PNG that `photograph.decode` reads.
     """
     parts, orientation = picture_parts(data)
     if data.startswith(PNG_SIGNATURE):
@@ -223,7 +224,7 @@ def _png_turn(orientation: int) -> bytes:
 
 
 def _exif(orientation: int) -> bytes:
-    """A block that says how to turn a picture upright and nothing else; empty where it is."""
+    """A block that says how to turn a picture upright and nothing else; empty if it is upright."""
     exif = Image.Exif()
     if orientation != 1:
         exif[ExifTags.Base.Orientation] = orientation

@@ -18,7 +18,7 @@ def read_look_alikes(text: str | None, size_hw: tuple[int, int]) -> tuple[LookAl
     """The look-alikes of a photograph of this height and width; none if the field is empty.
 
     Raises:
-        RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph and their kinds.
+        RequestError: PARAMETER_INVALID, it is not a JSON list of boxes within the photograph and their kinds.
     """
     return _read("look_alikes", text, _LOOK_ALIKES, lambda said, where: _look_alike(said, where, size_hw))
 
@@ -27,7 +27,7 @@ def read_zones(text: str | None, size_hw: tuple[int, int]) -> tuple[Box, ...]:
     """The zones of a photograph of this height and width, which count in no figure; none if the field is empty.
 
     Raises:
-        RequestError: PARAMETER_INVALID, it is no JSON list of boxes within the photograph.
+        RequestError: PARAMETER_INVALID, it is not a JSON list of boxes within the photograph.
     """
     return _read("zones", text, _ZONES, lambda said, where: _box(said, where, size_hw))
 
@@ -40,12 +40,12 @@ def _read(field: str, text: str | None, example: str, read: Callable[[Any, str],
     try:
         said = json.loads(text or "[]")
         if not isinstance(said, list):
-            raise ValueError("no list")
+            raise ValueError("not a list")
         if len(said) > MOST:
             raise ValueError(f"{len(said)} entries, at most {MOST} are accepted")
         return tuple(read(each, f"entry {number}") for number, each in enumerate(said, start=1))
     except (ValueError, RecursionError) as error:
-        found = str(error) if type(error) is ValueError else "no JSON"
+        found = str(error) if type(error) is ValueError else "not JSON"
         raise RequestError(ErrorCode.PARAMETER_INVALID, f"{field}: {found}. Send a JSON list such as {example}.") from error
 
 

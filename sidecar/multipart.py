@@ -17,9 +17,9 @@ from starlette.requests import Request
 MAX_FIELDS = 16
 MAX_TEXT_BYTES = 2**20
 LEAST_PIECE_BYTES = 4096  # smaller ones are joined: an object for each would take more memory than its bytes
-# What some clients send for a name that isn't ASCII (RFC 5987), and the parser leaves out.
+# How some clients send a name that isn't ASCII (RFC 5987), which the parser ignores.
 _ENCODED_NAME = re.compile(rb";\s*filename\*\s*=\s*[\w-]+'[^;']*'([^;\s]*)", re.IGNORECASE)
-_TEXTS = (b"text/", b"application/json")  # what else has a type is a file, though some clients send it without any name
+_TEXTS = (b"text/", b"application/json")  # any other type is a file's, even if the client sends no name
 
 
 @dataclass
@@ -47,7 +47,7 @@ Form = dict[str, File | str]
 
 
 async def read_form(request: Request, max_files: int) -> Form:
-    """Raises HTTPException where the body is no form, or one of too many parts, or packed; ClientDisconnect."""
+    """Raises HTTPException if the body is not a form, has too many parts, or is compressed; ClientDisconnect."""
     check_coding(request)
     kind, parameters = parse_options_header(request.headers.get("content-type"))
     if kind != b"multipart/form-data":
@@ -74,7 +74,7 @@ async def read_form(request: Request, max_files: int) -> Form:
         parser.finalize()
     except FormParserError as error:
         raise HTTPException(
-            400, "It is no form in parts: expected the boundary that its Content-Type names, and lines that end with CR LF."
+            400, "It is not a multipart form: expected the boundary that its Content-Type names, and lines that end with CR LF."
         ) from error
     if parts.is_within_one:
         raise HTTPException(400, "The form was cut short: its last part has no end.")
@@ -82,10 +82,12 @@ async def read_form(request: Request, max_files: int) -> Form:
 
 
 def check_coding(request: Request) -> None:
-    """Raises HTTPException where the body is packed."""
+    """Raises HTTPException if the body is compressed."""
     coding = request.headers.get("content-encoding", "identity")
     if coding.lower() != "identity":
-        raise HTTPException(400, f"Its Content-Encoding is {coding!r}. Send it without one: photographs are packed already.")
+        raise HTTPException(
+            400, f"Its Content-Encoding is {coding!r}. Send it without one: photographs are compressed already."
+        )
 
 
 class _Parts:

@@ -18,7 +18,7 @@ class Prediction:
     @classmethod
     def of(cls, answer: Answer) -> Self:
         passed_on = {name: answer.headers[name] for name in ("Content-Type", *headers.ANSWER) if name in answer.headers}
-        # An archive made before requests had the sidecar's id calls this one by TorchServe's, also in its JSON.
+        # An older archive, which doesn't know the sidecar's id, answers with TorchServe's, also in its JSON.
         request_id = answer.headers.get(headers.DOOR_REQUEST_ID) or answer.headers.get(headers.REQUEST_ID)
         return cls(answer.status, answer.body, passed_on | ({headers.REQUEST_ID: request_id} if request_id else {}))
 
@@ -36,7 +36,7 @@ class Prediction:
 
     @property
     def crack_score(self) -> float | None:
-        """None from an archive that was made before answers had it."""
+        """0..1; None from an older archive, whose answers lack it."""
         score = self.headers.get(headers.SCORE)
         return None if score is None else float(score)
 

@@ -27,7 +27,7 @@ class Served:
 
 
 class Predictor:
-    """Asks TorchServe, while that is open."""
+    """Asks TorchServe, whose client must be open meanwhile."""
 
     def __init__(self, torchserve: TorchServe, kept: KeptPredictions) -> None:
         self._torchserve, self._kept = torchserve, kept
@@ -44,7 +44,7 @@ class Predictor:
 
         Args:
             request_id: the worker uses it, too.
-            is_probe: it only asks whether there is an answer, and is not counted among those that drift is seen in.
+            is_probe: it only tests whether there is an answer, and doesn't count in the metrics that show drift.
 
         Raises:
             RequestError: MODEL_UNAVAILABLE, IMAGE_TOO_LARGE, PREDICTION_FAILED, where TorchServe answered for itself.
@@ -57,15 +57,15 @@ class Predictor:
         if answer.status != 200 and not _is_own_error(answer):
             raise _translated(answer.status)
         if answer.status == 200 and headers.RATIO not in answer.headers:
-            raise _unavailable("What answers where the model server should be is none of ours")
+            raise _unavailable("Another server answers at the model server's address")
         prediction = Prediction.of(answer)
         if answer.status == 200 and replace(options, quality=Quality.NORMAL) == _PROBABILITY:
             self._kept.add(await digest_aside(image), prediction)
         return prediction
 
     async def probability(self, image: bytes, request_id: str = "") -> Prediction:
-        """The crack probability of a photograph, a PNG of one channel: as it was answered to the request of that id, where that
-        is known still, or else as it is answered now. Raises RequestError as `predict` does.
+        """The crack probability of a photograph, a PNG of one channel: the answer to the request with that id, if it is still
+        kept, otherwise a new one. Raises RequestError as `predict` does.
         """
         known = self._kept.find(request_id, await digest_aside([image]))
         if known:

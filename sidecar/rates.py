@@ -36,7 +36,7 @@ class Rates:
     Without keys nobody is counted: only users of this machine can send requests then, and they all have the same name.
 
     Args:
-        url: of the PostgreSQL that has the store's tables, if it has.
+        url: of the PostgreSQL with the store's tables; empty for SQLite.
     """
 
     def __init__(self, per_minute: int, folder: Path, url: str = "") -> None:

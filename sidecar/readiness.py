@@ -1,4 +1,4 @@
-"""Checks whether a photograph would be answered now, with a tiny one; seldom, however many clients ask."""
+"""Checks whether the model answers now, by a tiny photograph; rarely, however many clients ask."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ class Readiness:
                 self._fresh_until = time.monotonic() + FRESH_S
             found = self._found
         if isinstance(found, RequestError):
-            raise RequestError(found.code, found.message)  # raised again and again, one keeps a traceback of each time
+            raise RequestError(found.code, found.message)  # one that is raised repeatedly collects tracebacks
         return found
 
     async def _probe(self) -> str | RequestError:

@@ -44,15 +44,15 @@ class Reporting:
     async def report(
         self, inspection: Inspection, form: str, n_findings: int, standard: str | None, exposure: str | None
     ) -> bytes:
-        """The file.
+        """Make the report; returns its file.
 
         Args:
-            form: of `FORMS`.
-            n_findings: most that get a page each.
+            form: one of `FORMS`.
+            n_findings: the most that get a page each.
 
         Raises:
             RequestError: NOT_FOUND, where there is no typst for a PDF, or the inspection was deleted meanwhile; SERVER_BUSY;
-                PARAMETER_INVALID, where there is no such standard; PREDICTION_FAILED, where the report took too much.
+                PARAMETER_INVALID, where there is no such standard; PREDICTION_FAILED, where it took too much time or memory.
         """
         if form == "pdf" and not has_pdf():
             raise RequestError(
@@ -97,7 +97,7 @@ def _write(
 
 @dataclass(frozen=True)
 class KeptFindings:
-    """An inspection's photographs, read from the tables by each that asks: a few at a time are in memory."""
+    """An inspection's photographs. Each pass reads them from the tables anew: only a few at a time are in memory."""
 
     connection: Connection
     folder: Path

@@ -1,6 +1,6 @@
-"""Finds the photographs of the original sets in feedback, unchanged or as copies, so that no photograph trains by which models
-are judged. Models are judged by some of them, and a later recipe may choose others. Left to others: what a copy is (`copies`),
-and what is done with it (`feedback`).
+"""Finds the photographs of the original sets in feedback, unchanged or as copies, so that no model learns from photographs that
+judge models. Some of them do so now, and a later recipe may choose others. Left to others: what a copy is (`copies`), and what
+is done with it (`feedback`).
 """
 
 import csv
@@ -22,10 +22,10 @@ from sidecar.labels import Photograph
 
 logger = logging.getLogger("sidecar.reserved")
 
-LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md has what it finds
+LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md says which copies are found
 SAME_PICTURE_BITS = 4  # of 64, between the perceptual hashes of a photograph and itself, scaled or compressed again
 _FILE_NAME = "reserved.npz"
-_METHOD = "1"  # of describing: what was described by another is described anew
+_METHOD = "1"  # the version of the descriptions: those of another one are made again
 _PATIENCE_S = 20.0
 
 
@@ -63,7 +63,7 @@ class Reserved:
         threading.Thread(target=self._fill, args=arguments, name="reserved", daemon=True).start()
 
     def __call__(self, sha256: str, perceptual_hash: str, described: Description) -> str | None:
-        """The set and name of the photograph that this one is, or is a copy of; None if it is free to train.
+        """The set and name of the photograph that this one is, or is a copy of; None if a model may learn from it.
 
         Raises:
             RequestError: MODEL_UNAVAILABLE: the sets are still being described.
@@ -73,11 +73,11 @@ class Reserved:
         except TimeoutError as error:
             raise RequestError(
                 ErrorCode.MODEL_UNAVAILABLE,
-                f"The {len(self._names)} photographs that must not train are still being indexed, once. Nothing was saved. "
+                f"The {len(self._names)} photographs that judge models are still being indexed, once. Nothing was saved. "
                 "Send it again in a minute.",
             ) from error
         number = known.numbers.get(sha256)
-        if number is None:  # small and smooth photographs, which have few parts, keep their hash where they are seen whole
+        if number is None:  # a small or smooth photograph has few parts, but a copy of all of it has the same hash
             distances = np.bitwise_count(known.hashes ^ np.uint64(int(perceptual_hash, 16)))
             number = next(map(int, np.flatnonzero(distances <= SAME_PICTURE_BITS)), None)
         if number is None:
@@ -90,7 +90,7 @@ class Reserved:
     def _fill(self, paths: Sequence[Path], key: str, cache_path: Path) -> None:
         try:
             self._known.set_result(_read(cache_path, key) or _describe(paths, key, cache_path))
-        except BaseException as error:  # otherwise callers would wait for ever
+        except BaseException as error:  # otherwise callers would wait forever
             logger.exception("the photographs of the original sets cannot be described: no feedback is saved")
             self._known.set_exception(error)
 
@@ -102,7 +102,7 @@ def _read(cache_path: Path, key: str) -> _Known | None:
                 return None
             index = Index(stored["owners"], stored["places"], stored["codes"])
             return _Known(stored["sha256"].tolist(), stored["hashes"], index)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # there is none, or it is half of one
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # missing, or incomplete
         return None
 
 

@@ -14,7 +14,7 @@ from crack.settings import GIGABYTE, Count, OfSeveralParts, Port, Positive, Read
 from model.inference.photograph import MEGABYTE, MEGAPIXEL, Limits
 from sidecar import keys
 
-N_BODIES = 6  # of the largest, unless CRACK_BUSY_MEGABYTES says otherwise: 60 of photographs of 12 megapixels
+N_BODIES = 6  # of the largest size, unless CRACK_BUSY_MEGABYTES is set; about 60 of photographs of 12 megapixels
 
 
 def _at_once(variable: str, unit: int, one: str, variable_of_one: str, n_default: int, environment: Mapping[str, str]) -> int:
@@ -35,7 +35,7 @@ def _audiences(environment: Mapping[str, str]) -> tuple[str, ...]:
 
 
 class Settings(OfSeveralParts):
-    """Its address is also where the page and the survey look for it (`BACKEND_URL`)."""
+    """The sidecar's settings. Its address is also where the page and the survey look for it (`BACKEND_URL`)."""
 
     host: str = Field("127.0.0.1", alias="CRACK_SIDECAR_HOST", description="where the sidecar listens")
     port: Port = Field(alias="CRACK_SIDECAR_PORT", description="at which port")

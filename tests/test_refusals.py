@@ -86,7 +86,7 @@ TOLD = {
     "a form that was cut short": (FORM[0], MULTIPART, "its last part has no end"),
     "another boundary": (b"".join(FORM), {"Content-Type": "multipart/form-data; boundary=C"}, "expected the boundary"),
     "no boundary": (b"".join(FORM), {"Content-Type": "multipart/form-data"}, "Let the client write that header itself"),
-    "a form that is not called one": (b"".join(FORM), {}, "The body is a form, and its Content-Type does not say so"),
+    "a form that is not called one": (b"".join(FORM), {}, "The body is a form, but its Content-Type does not say so"),
     "what curl's -d makes of a file": (b"\xff\xd8\xff" * 400, {"Content-Type": "application/x-www-form-urlencoded"}, "send -F"),
     "a packed body": (b"\x1f\x8b" * 400, {"Content-Encoding": "gzip"}, "Its Content-Encoding is 'gzip'"),
     "a packed form": (b"\x1f\x8b" * 400, {"Content-Encoding": "gzip", **MULTIPART}, "Its Content-Encoding is 'gzip'"),

@@ -47,7 +47,7 @@ def feedback_routes(
 
     @router.post("/save-for-retrain", openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
-        """Store a photograph with feedback about its mask. Answers once both would survive a power cut."""
+        """Store a photograph with feedback about its mask. Answers once both are safely on disk."""
         form = await read_form(request, max_files=2)
         image, mask = image_in(form).joined(), file(form, "mask").joined()
         fields, name = texts(form), file_name(form, "image")
@@ -155,13 +155,13 @@ def feedback_routes(
 
 
 async def _probability(predictor: Predictor, image: bytes, request_id: str, *, is_needed: bool) -> Prediction | None:
-    """None where the model is away: feedback does not wait for it.
+    """The model's crack probability; None if the model is away: feedback does not wait for it.
 
     Args:
-        is_needed: not for the order of reviews alone.
+        is_needed: whether the mask must be compared with it; otherwise it only sorts reviews.
 
     Raises:
-        RequestError: as `Predictor.probability` does where it is needed, but for MODEL_UNAVAILABLE.
+        RequestError: as `Predictor.probability` does if it is needed, but for MODEL_UNAVAILABLE.
     """
     try:
         return await asyncio.wait_for(predictor.probability(image, request_id), MODEL_TIMEOUT_S)

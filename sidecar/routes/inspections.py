@@ -30,7 +30,7 @@ from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
 
-_UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # of a row, where many are listed
+_UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # fields of a row that lists leave out
 _UNNAMED = "photograph"
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
@@ -117,7 +117,7 @@ def inspection_routes(
 
     @router.post("/{inspection_id}", dependencies=[access.may_predict])
     def change(inspection_id: str, about: Annotated[AboutInspection, Form()]) -> Told:
-        """Change its details; `position=dropped` deletes where its photographs were taken."""
+        """Change an inspection's details; `position=dropped` deletes where and when its photographs were taken."""
         return Told.of(store.change(inspection_id, about.head()))
 
     @router.delete("/{inspection_id}")
@@ -204,7 +204,7 @@ def inspection_routes(
         mask, fields, is_mask_sent = file(form, "mask").joined(), texts(form), "mask" in form
         changed = _said(found, fields)
         contents: dict[str, bytes] = {}
-        is_scale_new = "mm_per_px" in fields and inspecting.is_scaled_by_marker(found)  # of each crack
+        is_scale_new = "mm_per_px" in fields and inspecting.is_scaled_by_marker(found)  # each crack had its own
         if is_mask_sent or "threshold" in fields or "zones" in fields or is_scale_new:
             image = await run_in_threadpool(store.read, found.image_file)
             levels = await run_in_threadpool(store.read, found.levels_file)
@@ -244,7 +244,7 @@ def inspection_routes(
         standard: Literal[*standards.names()] | None = None,  # type: ignore[valid-type]
         exposure: str | None = None,
     ) -> Response:
-        """The report: cover, summary, one page for each of the first findings. Rejected photographs are left out, by name."""
+        """The report: cover, summary, one page for each of the first findings. Rejected photographs are only listed by name."""
         inspection = await run_in_threadpool(store.get, inspection_id)
         content = await reporting.report(inspection, format, findings, standard, exposure)
         name, media_type = FORMS[format]

@@ -50,7 +50,7 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_and_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[{}]")
     (tmp_path / "keys.json").chmod(0o600)
-    with pytest.raises(NoKeysError, match=r"keys\.json: no file of API keys \('sha256'\)"):
+    with pytest.raises(NoKeysError, match=r"keys\.json: not a file of API keys \('sha256'\)"):
         KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
     assert (tmp_path / "keys.json").read_text() == "[{}]"
 

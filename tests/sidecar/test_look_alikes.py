@@ -26,9 +26,9 @@ def test_nothing_said_is_none(text: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("[", "no JSON"),
-        ("[" * 10_000, "no JSON"),
-        ('{"box": [0, 0, 1, 1], "kind": "joint"}', "no list"),
+        ("[", "not JSON"),
+        ("[" * 10_000, "not JSON"),
+        ('{"box": [0, 0, 1, 1], "kind": "joint"}', "not a list"),
         (json.dumps([WHOLE] * (MOST + 1)), f"{MOST + 1} entries, at most {MOST}"),
         ("[3]", "entry 1 is not a box and a kind"),
         (json.dumps([WHOLE | {"note": "x"}]), "entry 1 is not a box and a kind"),
