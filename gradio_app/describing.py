@@ -14,8 +14,9 @@ BAD_AT = (  # docs/model_card.md shows them
 )
 F1_IN_WORDS = "F1 is 1 where exactly the pixels of the cracks are marked, and falls with each that is missed or invented."
 RETRAINING_IN_WORDS = (
-    "A retraining learns from the accepted labels for about a quarter of an hour, with all processors of its machine. The new "
-    "model is served only if it is nowhere worse, and the present one is kept as the way back. Start it?"
+    "A retraining learns from the accepted labels for about a quarter of an hour, with all processors of its machine. It also "
+    "needs the photographs of the original training sets, in the folder CRACK_DATA_DIR. The new model is served only if it is "
+    "nowhere worse, and the present one is kept as the way back. Start it?"
 )
 
 

@@ -128,7 +128,8 @@ class Page:
             fields["look_alikes"] = json.dumps(said["look_alikes"]) if said.get("look_alikes") else None
             image = self._own(said["image"])
             saved = self._backend.save(image.read_bytes(), str(said.get("name") or image.name), mask, verdict=verdict, **fields)
-            return f"Saved: {saved['reason']}."
+            place = " The Review tab lists it." if saved["state"] in (State.LABELLED, State.NEEDS_LABEL) else ""
+            return f"Saved: {saved['reason']}.{place}"
 
         return _told(save)
 

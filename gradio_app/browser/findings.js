@@ -22,7 +22,7 @@ const FINDINGS = `
     <button type="button" data-kind="other" title="Remove it and mark it as something else that looks like a crack (4)">Other</button>
   </div>
   <div class="rows"><table role="grid" aria-label="Cracks" hidden>
-    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How sure the model is that these pixels are crack: 0 to 1">Score</th></tr></thead>
+    <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How sure the model is that these pixels are crack, from 0 to 1">Probability</th></tr></thead>
     <tbody></tbody></table></div>`;
 const MOST_ROWS = 300;
 // By width; the first colour is for cracks too narrow to measure. Neighbours differ in lightness for people who are colour-blind.
@@ -166,6 +166,8 @@ function createFindings(root, viewer, measure, onScale) {
     line = null;
     lines.querySelector(".rule")?.remove();
     viewer.use(on ? ruler : null, on ? () => rule(false) : null);
+    if (on) viewer.say("Draw a line over something whose length you know.");
+    else if (viewer.shown()) viewer.tell();
   };
   const ruler = {
     begin: (at) => { line = [at, at]; drawLine(); },

@@ -6,7 +6,7 @@ element.innerHTML = `
     <div class="bar" role="toolbar" aria-label="Photographs">
       <button type="button" class="choose primary">Choose photographs</button>
       <input type="file" class="files" multiple hidden aria-label="Photographs">
-      <label>Quality <select class="quality"><option value="normal">normal</option><option value="high">high (takes eight times as long)</option></select></label>
+      <label title="How thoroughly photographs that you add next are searched: high averages over mirror images and quarter turns">Quality <select class="quality"><option value="normal">normal</option><option value="high">high (takes eight times as long)</option></select></label>
       <span class="progress grow" role="status" aria-live="polite"></span>
       <button type="button" class="halt" hidden>Stop</button>
       <button type="button" class="again" hidden>Try again</button>

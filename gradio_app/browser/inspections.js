@@ -52,7 +52,7 @@ function createInspections(root, of) {
   };
   const draw = () => {
     find("title").textContent = open ? open.name : "No inspection";
-    find("facts").textContent = open ? [open.structure, open.element, open.date, open.inspector].filter(Boolean).join(" · ") : "Photographs stay in this browser for a day.";
+    find("facts").textContent = open ? [open.structure, open.element, open.date, open.inspector].filter(Boolean).join(" · ") : "Photographs are kept for a day. To keep them longer, begin an inspection.";
     find("of-one").hidden = !open;
     find("clash").hidden = !clashing.size;
     root.classList.toggle("open", Boolean(open));

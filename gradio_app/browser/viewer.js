@@ -5,8 +5,8 @@ const VIEWER = `
   <div class="viewer" role="group" aria-label="Photograph with its cracks">
     <div class="bar" role="toolbar" aria-label="View">
       <label class="threshold-label">Threshold <input type="range" class="threshold" min="1" max="254" value="128"><output class="threshold-out"></output></label>
-      <label>Opacity <input type="range" class="opacity" min="0" max="100" value="70" aria-valuetext="70 percent"></label>
-      <label>Show <select class="look">
+      <label title="How strongly the cracks are drawn over the photograph">Opacity <input type="range" class="opacity" min="0" max="100" value="70" aria-valuetext="70 percent"></label>
+      <label title="How the cracks are drawn">Show <select class="look">
         <option value="red">red</option><option value="cyan">cyan</option><option value="outline">outline</option></select></label>
       <span class="group">
         <button type="button" class="zoom-out" aria-label="Zoom out" title="Zoom out (-)">−</button>
@@ -44,7 +44,7 @@ const VIEWER = `
         <svg class="marked" role="presentation"></svg>
         <svg class="wire" role="presentation"></svg>
       </div>
-      <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the photograph alone">
+      <input type="range" class="split" min="0" max="1000" value="0" aria-label="Compare with the photograph alone" title="Drag to see the photograph alone on the left">
       <div class="divider" hidden></div>
       <ul class="legend" aria-label="Colours by width" hidden></ul>
       <div class="cursor" hidden></div>
@@ -54,6 +54,7 @@ const VIEWER = `
     <p class="status" role="status" aria-live="polite"></p>
   </div>`;
 
+const THRESHOLD = "From this probability on a pixel counts as crack. A lower value marks more cracks, and more that are none. It applies to all photographs that you have not painted.";
 const LOOK_ALIKES = { joint: "joint", lane_marking: "lane marking", cable: "cable", other: "no crack" };
 
 const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: read at a time; and the size that every browser supports
@@ -151,10 +152,13 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     name.textContent = LOOK_ALIKES[kind];
     return [box, name];
   }));
+  const lockThreshold = () => {
+    find("threshold").disabled = mask.isTouched();
+    find("threshold-label").title = mask.isTouched() ? "You painted this mask. To use another threshold, start over or undo." : THRESHOLD;
+  };
   const changed = () => {
     drawMarked();
-    find("threshold").disabled = mask.isTouched();
-    find("threshold-label").title = mask.isTouched() ? "You painted this mask. To use another threshold, start over or undo." : "";
+    lockThreshold();
     tell();
     onChange();
   };
@@ -337,7 +341,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       overlay.style.opacity = find("opacity").value / 100;
       paint(isPaintingFirst || isPainting);
       stage.hold([width, height]);
-      find("threshold").disabled = mask.isTouched();
+      lockThreshold();
       tell();
       return true;
     } catch (error) {

@@ -39,6 +39,8 @@ function createZones(viewer, onChange) {
   const use = (on) => {
     button.setAttribute("aria-pressed", String(on));
     viewer.use(on ? tool : null, on ? () => use(false) : null);
+    if (on) viewer.say("Draw a box over what should count in no figure, such as a pipe or a plant.");
+    else if (viewer.shown()) viewer.tell();
   };
   button.hidden = false;
   button.addEventListener("click", () => viewer.shown() && use(button.getAttribute("aria-pressed") === "false"));

@@ -146,3 +146,12 @@ def packed_line(browser: Browser, downloads: Path) -> dict[str, Any]:
     with zipfile.ZipFile(downloaded(downloads, "*.zip")) as archive:
         (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode("utf-8-sig")))
     return line
+
+
+@pytest.mark.parametrize(("tool", "told"), [("ignore", "Draw a box over"), ("ruler", "Draw a line over")])
+def test_a_tool_says_what_to_draw_until_it_is_put_away(browser: Browser, wall: Path, tool: str, told: str) -> None:
+    inspect(browser, wall)
+    press(browser, f"#inspect-viewer .{tool}")
+    says(browser, "#inspect-viewer", told)
+    press(browser, f"#inspect-viewer .{tool}")
+    says(browser, "#inspect-viewer", "% crack")

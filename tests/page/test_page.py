@@ -31,7 +31,8 @@ def test_a_correction_is_saved_through_gradio_client(page_url: str, sidecar: Sid
     client = Client(page_url, verbose=False)
     saved = client.predict(handle_file(path), handle_file(mask_path), "other", "", "", "", api_name="/correct")
     assert saved["ok"], saved
-    assert "waits for a reviewer" in saved["text"]
+    assert saved["text"].startswith("Saved: waits for a reviewer")
+    assert saved["text"].endswith(". The Review tab lists it.")
     (item,) = requests.get(f"{sidecar.url}/feedback", timeout=PATIENCE_S).json()["items"]
     assert (item["verdict"], item["state"]) == ("other", "labelled")
 
