@@ -30,7 +30,7 @@ from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
 from survey.folder import open_survey
 from survey.results import write_results
-from survey.sources import open_source
+from survey.sources import is_photograph, open_source
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # file names may be any bytes
     try:
-        is_mosaic = len(chosen.sources) == 1 and os.path.isfile(chosen.sources[0])
+        is_mosaic = _is_file(chosen) and not is_photograph(Path(chosen.sources[0]))
         survey = survey_mosaic if is_mosaic else survey_photographs
         return survey(chosen, Path(places["CRACK_MODEL_STORE"]))
     except (SurveyError, RequestError, ValueError, OSError) as error:
@@ -85,7 +85,7 @@ def survey_mosaic(chosen: argparse.Namespace, model_store: Path) -> int:
             f"--out {chosen.out}: expected a folder of this machine for a mosaic. Copy the results when it has ended."
         )
     source = Path(chosen.sources[0]).resolve()
-    out = chosen.out.resolve() if chosen.out else source.with_name(f"{source.stem}-cracks")
+    out = chosen.out.resolve() if chosen.out else _beside(source)
     archive = chosen.archive or model_store / Serving.read(model_store).default
     return run(source, out, archive, chosen.concurrency or default_n(), chosen.backend, options.threshold)
 
@@ -95,7 +95,8 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     source = open_source(chosen.sources)
-    out = chosen.out if isinstance(chosen.out, str) else chosen.out.resolve() if chosen.out else source.results
+    beside = _beside(Path(chosen.sources[0]).resolve()) if _is_file(chosen) else source.results
+    out = chosen.out if isinstance(chosen.out, str) else chosen.out.resolve() if chosen.out else beside
     if str(out) == str(source):
         raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
     files, others = source.photographs(out)
@@ -117,7 +118,8 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     try:
         surveyor = Surveyor(source, survey, engine, stopping)
         remaining = [file for file in files if not surveyor.is_answered(file)]
-        print(f"{source}: {len(files)} photographs, {len(files) - len(remaining)} already done. Results: {out}")
+        n_files = f"{len(files)} {'photograph' if len(files) == 1 else 'photographs'}"
+        print(f"{source}: {n_files}, {len(files) - len(remaining)} already done. Results: {out}")
         if others:
             survey.leave_out(others)
             print(f"{len(others)} left out for the reasons in {PHOTOGRAPHS}: {', '.join(islice(others, 5))}")
@@ -161,6 +163,15 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
         return INTERRUPTED
     return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
+
+
+def _is_file(chosen: argparse.Namespace) -> bool:
+    """Whether one file of this machine is to be surveyed, and neither a folder nor a pattern."""
+    return len(chosen.sources) == 1 and os.path.isfile(chosen.sources[0])
+
+
+def _beside(source: Path) -> Path:
+    return source.with_name(f"{source.stem}-cracks")
 
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:

@@ -41,6 +41,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "  crack survey photographs\n"
         "  crack survey /media/card/DCIM --out bridge-7 --threshold 0.5\n"
         "  crack survey photographs --engine local\n"
+        "  crack survey IMG_0023.jpg\n"
         "  crack survey deck.tif\n"
         "  crack survey s3://agency/bridge-7 --engine local --out bridge-7\n"
         "  RAY_ADDRESS=10.0.0.1:6379 crack survey s3://agency/bridge-7 --engine ray --out s3://agency/bridge-7-cracks\n"
@@ -58,7 +59,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
         "sources",
         nargs="+",
         metavar="SOURCE",
-        help="a folder of photographs, an orthomosaic (GeoTIFF), or several photographs or patterns such as 'pier-3/*.jpg'; "
+        help="a folder of photographs, an orthomosaic (GeoTIFF), or photographs or patterns such as 'pier-3/*.jpg'; "
         "each may be a URL (s3://, gs://, az://, https://: pip install '.[cloud]'), or @FILE, a text file with one SOURCE per "
         "line. Photographs are never changed",
     )

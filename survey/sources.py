@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from crack.foreign import finder
-from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
+from model.inference.formats import EXPECTED, SUFFIXES, Format, UnsupportedError, recognise
 from survey.folder import JOURNAL
 
 FIRST_BYTES = 4096  # by which a file is known
@@ -84,6 +84,15 @@ def open_source(names: Sequence[str]) -> Source:
     files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
     folder = os.path.commonpath([os.path.dirname(path) for path in files])
     return FolderSource(Path(folder), tuple(sorted({Path(path).relative_to(folder).as_posix() for path in files})))
+
+
+def is_photograph(path: Path) -> bool:
+    """Whether this one file is a photograph, by its first bytes. A TIFF is none here: it may be an orthomosaic."""
+    try:
+        with path.open("rb") as file:
+            return recognise(file.read(FIRST_BYTES)) is not Format.TIFF
+    except (OSError, UnsupportedError):
+        return False
 
 
 def saved_source(text: str) -> Source:

@@ -47,7 +47,7 @@ class Raster:
                 self._file = rasterio.open(path, driver="GTiff")
         except rasterio.errors.RasterioError as error:
             raise SurveyError(
-                f"{path} is not a readable GeoTIFF ({error}). Expected one, or a folder of photographs."
+                f"{path} is not a readable GeoTIFF ({error}). Expected one, a photograph, or a folder of photographs."
             ) from error
         self.size_hw = (self._file.height, self._file.width)
         self.transform: Affine = self._file.transform

@@ -276,6 +276,13 @@ def test_a_photograph_too_wide_for_a_jpeg_gets_a_smaller_overlay(sidecar: Sideca
         assert (mask.size, overlay.size) == ((65_501, 16), (65_500, 16))
 
 
+def test_a_single_photograph_has_its_results_beside_it(front: Front, folder: Path) -> None:
+    code, said = run(folder / "0.jpg", front.url)
+    assert code == 0, said
+    assert "1 photograph, 0 already done" in said
+    assert [path.name for path in (folder / "0-cracks" / "masks").iterdir()] == ["0.jpg.png"]
+
+
 def test_what_is_no_photograph_is_listed_with_the_reason_and_the_exit_code_says_so(front: Front, folder: Path) -> None:
     (folder / "LIVE.MOV").write_bytes(box(b"ftyp", b"qt  ", bytes(4)) + bytes(100))
     os.mkfifo(folder / "pipe.jpg")
