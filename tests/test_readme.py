@@ -40,8 +40,8 @@ def test_its_curl_lines_are_answered(command: str, start_sidecar: StartSidecar, 
         is_done = answer.get("status") in ("success", "saved")
         assert is_done or answer.get("features") or answer.get("id") or answer["items"] == []
     else:
-        with Image.open(tmp_path / "mask.png") as mask:
-            assert mask.size == (544, 384)
+        with Image.open(tmp_path / re.findall(r"-o \S*/(\S+)", command)[0]) as picture:
+            assert picture.size == (544, 384)
 
 
 @pytest.mark.parametrize("command", sorted({command for command in COMMANDS if command.startswith("make ")}))
