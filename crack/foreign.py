@@ -3,6 +3,7 @@
 import codecs
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,15 +25,22 @@ def read_text(path: Path, errors: str = "strict") -> str:
 def finder(folder: Path) -> Callable[[str], Path]:
     """Returns a function from a name to its path in `folder`. If no file has exactly that name, it finds one whose name reads
     the same: macOS and some archives write an umlaut as two characters (NFD), others as one (NFC), and Linux takes these for
-    different names. An unknown name stays as it is.
+    different names. Then it finds a name in other capitals, which are the same on Windows and macOS, if only one file has it.
+    An unknown name stays as it is.
     """
     there = os.listdir(folder) if folder.is_dir() else []
     spelled = {_composed(name): name for name in there} | dict(zip(there, there, strict=True))
+    n_alike = Counter(map(_folded, there))
+    in_capitals = {_folded(name): name for name in there if n_alike[_folded(name)] == 1}
 
     def find(name: str) -> Path:
-        return folder / spelled.get(name, spelled.get(_composed(name), name))
+        return folder / (spelled.get(name) or spelled.get(_composed(name)) or in_capitals.get(_folded(name), name))
 
     return find
+
+
+def _folded(name: str) -> str:
+    return _composed(name).casefold()
 
 
 def _composed(name: str) -> str:

@@ -39,18 +39,20 @@ FOLDERS = {
     "CRACK_LOGS": "logs",
 }
 
+_QUOTED = re.compile(r"""^(["'])(.*)\1$""")
 _OURS = ("CRACK_", "TS_", "TORCHSERVE_", "MLFLOW_", "BACKEND_URL")
 
 
 def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment, with a value for every port, folder and address that it doesn't set.
 
-    An empty variable of ours counts as unset. White space around a value is removed, such as Windows' end of a line. A leading
-    ~/ becomes the home folder, because no shell replaces it in a file of variables.
+    An empty variable of ours counts as unset. White space around a value is removed, such as Windows' end of a line, and so are
+    quotes, which docker's --env-file keeps. A leading ~/ becomes the home folder, because no shell replaces it in a file of
+    variables.
 
     Raises ValueError if CRACK_INSTANCE is not the number of an instance.
     """
-    ours = {name: value.strip() for name, value in environment.items() if name.startswith(_OURS)}
+    ours = {name: _QUOTED.sub(r"\2", value.strip()) for name, value in environment.items() if name.startswith(_OURS)}
     homed = {name: os.path.expanduser(value) if value.startswith("~/") else value for name, value in ours.items() if value}
     environment = {name: value for name, value in environment.items() if name not in ours} | homed
     number = instance_number(environment)

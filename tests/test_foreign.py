@@ -25,6 +25,13 @@ def test_a_name_is_found_however_it_is_spelled_and_first_as_it_is(tmp_path: Path
     assert [finder(tmp_path)(name).name for name in (NFC, NFD)] == [NFC, NFD]
 
 
+def test_a_name_is_found_in_other_capitals_where_that_is_one_file(tmp_path: Path) -> None:
+    for name in ("IMG_1.JPG", "wall.jpg", "Wall.jpg"):
+        (tmp_path / name).touch()
+    found = {name: finder(tmp_path)(name).name for name in ("img_1.jpg", "Wall.jpg", "WALL.JPG")}
+    assert found == {"img_1.jpg": "IMG_1.JPG", "Wall.jpg": "Wall.jpg", "WALL.JPG": "WALL.JPG"}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_survey_takes_a_list_that_was_made_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
     (tmp_path / "photos").mkdir()

@@ -234,8 +234,14 @@ def test_line_ends_of_windows_and_the_home_are_read_as_a_shell_would(monkeypatch
     found = of_instance(
         {"CRACK_REVIEW": "automatic\r", "CRACK_FEEDBACK_DIR": " ~/store\r\n", "CRACK_LOGS": "\r", "OTHER": "~/x "}
     )
+    quoted = of_instance({"CRACK_FEEDBACK_DIR": '"~/store"', "CRACK_LOGS": "''", "CRACK_MLRUNS": "'the old' and \"new\""})
     assert (found["CRACK_REVIEW"], found["CRACK_FEEDBACK_DIR"]) == ("automatic", "/home/crew/store")
     assert (found["CRACK_LOGS"], found["OTHER"]) == ("logs", "~/x ")
+    assert [quoted[name] for name in ("CRACK_FEEDBACK_DIR", "CRACK_LOGS", "CRACK_MLRUNS")] == [
+        "/home/crew/store",
+        "logs",
+        "'the old' and \"new\"",
+    ]
 
 
 @pytest.mark.parametrize("text", ["0", "6", "two"])
