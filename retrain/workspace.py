@@ -32,11 +32,12 @@ _FULL_BYTES = 10**6
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
 # The job's own repository ignores the user's signing keys and hooks, the owner of a mounted folder, and what the user never
-# keeps in git (~/.config/git).
+# keeps in git (~/.config/git). By default git syncs the name of a commit to disk, but not its content.
 _OWN_SETTINGS = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0"}
-_OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
+_OWN_SETTINGS |= {"GIT_CONFIG_COUNT": "4", "GIT_CONFIG_KEY_0": "safe.directory", "GIT_CONFIG_VALUE_0": "*"}
 _OWN_SETTINGS |= {"GIT_CONFIG_KEY_1": "core.excludesFile", "GIT_CONFIG_VALUE_1": os.devnull}
 _OWN_SETTINGS |= {"GIT_CONFIG_KEY_2": "core.attributesFile", "GIT_CONFIG_VALUE_2": os.devnull}
+_OWN_SETTINGS |= {"GIT_CONFIG_KEY_3": "core.fsync", "GIT_CONFIG_VALUE_3": "all"}
 
 
 class WorkspaceError(RuntimeError):
@@ -59,14 +60,29 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         if "://" not in remote:
             Path(self._remote).mkdir(0o700, parents=True, exist_ok=True)
-        if not (self.folder / ".dvc" / "config").is_file():
+        is_begun = (self.folder / ".dvc" / "config").is_file()
+        if not is_begun or not (self.folder / ".git").is_dir():
             self._git("init", "--quiet", "--initial-branch=main")
+        if not is_begun:
             self._dvc("init", "--quiet", "--force")
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
 
     def clean(self) -> list[str]:
-        """Clean up after a killed retraining; returns sentences about it."""
+        """Clean up after a killed retraining; returns sentences about it.
+
+        Raises WorkspaceError if the record of former retrainings is damaged: a new one could not be recorded.
+        """
         said = []
+        index = self.folder / ".git" / "index"
+        if index.is_file() and not any(index.read_bytes()):  # after a power cut; git writes a new one
+            index.unlink()
+        try:
+            self._git("fsck", "--no-dangling", "--no-progress")
+        except WorkspaceError as error:
+            raise WorkspaceError(
+                f"{self.folder / '.git'} is damaged, probably by a power cut ({error}). Restore it from a backup, or move it "
+                "away: the next retraining then begins a new record."
+            ) from error
         for lock in (self.folder / ".git").rglob("*.lock"):
             lock.unlink()
         held = self.folder / ".dvc" / "tmp" / "rwlock"  # names process ids that other processes may have by now
@@ -119,6 +135,7 @@ class Workspace:
     def commit(self, message: str) -> str:
         """Push to the remote and commit everything; returns the revision."""
         self._dvc("push", "--quiet")
+        os.sync()  # the commit refers to files that DVC has written but not synced
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message", message)
         return self._git("rev-parse", "HEAD")
@@ -168,10 +185,12 @@ class Workspace:
         paths = {
             "PATH": search_path,
             "DVC_NO_ANALYTICS": "1",
+            "GIT_DIR": str(self.folder / ".git"),
             **_dvc_places(self.folder),
             **self._environment,
         }
-        # If a hook of the user's repository started the job, git's variables name that repository.
+        # If a hook of the user's repository started the job, git's variables name that repository. git also looks for one in
+        # the folders above, if the workspace's own is missing or damaged.
         surroundings = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         if not shutil.which(command[0], path=search_path):
             raise WorkspaceError(f"{command[0]} was not found, which the retrain job needs for its records. Install it.")

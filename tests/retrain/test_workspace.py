@@ -1,6 +1,7 @@
 """The job's own repository."""
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,43 @@ def test_a_lock_that_a_killed_retraining_left_is_taken_away_and_told(workspace: 
     assert "a lock" in sentence
     workspace.run("say", {"ANEW": "1"})
     workspace.commit("another")
+
+
+@pytest.fixture
+def within_a_checkout(workspace: Workspace, tmp_path: Path) -> Workspace:
+    """A workspace in the folder of a user's repository that has changes."""
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+    (tmp_path / "work").write_text("as it was\n")
+    subprocess.run(["git", "add", "work"], cwd=tmp_path, check=True)
+    shutil.copytree(workspace.folder, tmp_path / "workspace")
+    (tmp_path / "work").write_text("a day's work\n")
+    return Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
+
+
+@pytest.mark.parametrize("file", ["HEAD", "refs/heads/main", "objects"])
+def test_a_record_that_a_power_cut_damaged_is_named_before_anything_is_learned(within_a_checkout: Workspace, file: str) -> None:
+    workspace = within_a_checkout
+    damaged = workspace.folder / ".git" / file
+    if file == "objects":
+        head = str(workspace.revision())
+        damaged = damaged / head[:2] / head[2:]
+        damaged.chmod(0o600)
+    damaged.write_bytes(b"")
+    with pytest.raises(WorkspaceError, match=r"is damaged, probably by a power cut.*move it away"):
+        workspace.clean()
+    assert (workspace.folder.parent / "work").read_text() == "a day's work\n"
+    (workspace.folder / ".git").rename(workspace.folder.parent / "away")
+    anew = Workspace(workspace.folder, str(workspace.folder.parent / "remote"), {})
+    anew.clean()
+    assert anew.commit("anew") == anew.revision()
+
+
+def test_an_index_that_a_power_cut_left_empty_is_made_anew(within_a_checkout: Workspace) -> None:
+    workspace = within_a_checkout
+    (workspace.folder / ".git" / "index").write_bytes(bytes(100))
+    workspace.clean()
+    (workspace.folder / "notes.txt").write_text("new\n")
+    assert workspace.commit("another") == workspace.revision()
 
 
 def test_dvc_writes_nothing_outside_the_workspace_and_its_remote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
