@@ -1,6 +1,6 @@
 """Reads masks as label tools write them: accepted if they have only one possible meaning, otherwise refused.
 
-Of two colours, one of which is black or transparent, the other one is crack.
+Of two colours, one of which is black or transparent, the other one is crack; of two numbers, the one that isn't 0.
 """
 
 import io
@@ -53,7 +53,9 @@ def _read(data: bytes, size_hw: tuple[int, int], orientation: int) -> NDArray[np
         image = PngImageFile(io.BytesIO(needed))
         _check_size((image.height, image.width), size_hw, orientation)
         return _crack_in(eight_bits(image, needed))
-    described = tiff.read(data) if format_ is Format.TIFF else None
+    described = tiff.read(data, may_be_numbers=True) if format_ is Format.TIFF else None
+    if described and not described.is_picture:
+        return _crack_in_numbers(described, size_hw, orientation)
     _check_size(read_size(data, NO_LIMITS), size_hw, orientation)
     if described and described.is_turned_over:
         raise _mask_error(
@@ -108,6 +110,26 @@ def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
             "crack white (255), and save it as PNG in grey."
         )
     return ~is_other if dark[1] else is_other
+
+
+def _crack_in_numbers(table: tiff.Tiff, size_hw: tuple[int, int], orientation: int) -> NDArray[np.bool_]:
+    """Of a table of numbers, as QGIS, ImageJ and napari write masks: 0, and another one, which is crack."""
+    stored_hw = (table.height, table.width)
+    _check_size(stored_hw if table.orientation < 5 else stored_hw[::-1], size_hw, orientation)
+    is_other = np.empty(stored_hw, np.bool_)
+    values = np.zeros(0)
+    for top, left, numbers in table.numbers():
+        is_other[top : top + numbers.shape[0], left : left + numbers.shape[1]] = numbers != 0
+        values = np.unique(np.append(values, np.unique(numbers)))
+        if len(values) > 2:
+            break
+    if len(values) > 2 or 0 not in values or not np.isfinite(values).all():
+        some = ", ".join(f"{value:g}" for value in values[:4])
+        raise _mask_error(
+            f"The mask is a TIFF of the numbers {some}, expected two: 0 where there is no crack, another one where there is. "
+            "Write 0 and 255, and save it with 8 bits."
+        )
+    return turn_upright(is_other, table.orientation)
 
 
 def _is_palette_reversed(image: Image.Image, is_other: NDArray[np.bool_], *, is_crack_first: bool) -> bool:

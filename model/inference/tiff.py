@@ -31,6 +31,7 @@ _DEFAULTS = {_SUBFILE: 0, _BITS: 1, _COMPRESSION: 1, _ORIENTATION: 1, _SAMPLES: 
 _DEFAULTS |= {_PREDICTOR: 1, _EXTRA: 0, _SAMPLE_FORMAT: 1}
 _READ = {*_DEFAULTS, _WIDTH, _HEIGHT, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES, _PALETTE, _MAKE, _DNG}
 _READ |= {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES}
+_KINDS = {1: "u", 2: "i", 3: "f"}  # of numbers, by the tag for them: whole, whole and signed, with a point
 _NUMBERS = {1: "B", 3: "H", 4: "I"}  # BYTE, SHORT and LONG
 _PLAIN = 1
 _UNPACKED = {_PLAIN, 5, 8, 32773, 32946}  # and LZW, Deflate, PackBits, Deflate again
@@ -45,6 +46,7 @@ class Tiff:
     """A picture whose description makes sense and whose blocks are all there.
 
     Attributes:
+        kind: of numbers, as numpy's dtypes: "u", "i" or "f".
         opacity: 0: none; 1: colours are multiplied by it; 2: they aren't.
         palette: red, then green, then blue.
         block_wh: of a strip or tile.
@@ -57,6 +59,7 @@ class Tiff:
     height: int
     orientation: int
     bits: int
+    kind: str
     photometric: int
     n_samples: int
     n_planes: int
@@ -72,6 +75,17 @@ class Tiff:
     def n_bytes(self) -> int:
         """Of all samples, unpacked."""
         return self.width * self.height * self.n_samples * max(8, self.bits) // 8
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it can be decoded; else there are numbers alone."""
+        return self.kind == "u" and self.bits <= 16
+
+    def numbers(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
+        """Top, left and the first sample's numbers (height, width) of parts of the picture, as they are stored, not turned.
+        Raises as `decode` does.
+        """
+        return ((top, left, band[..., 0]) for plane, top, left, band in self._bands() if plane == 0)
 
     def decode(self, *, with_opacity: bool = False) -> NDArray[np.uint8]:
         """uint8 (height, width, 3), not turned, on white where it is transparent; 16 bits stretched by those that are used.
@@ -176,8 +190,8 @@ class Tiff:
 
     def _samples(self, rows: NDArray[np.uint8], width: int, n_samples: int) -> NDArray[Any]:
         samples: NDArray[Any] = rows
-        if self.bits == 16:
-            samples = rows.view(f"{self.order}u2").astype(np.uint16)
+        if self.bits >= 8:
+            samples = rows.view(f"{self.order}{self.kind}{self.bits // 8}").astype(f"{self.kind}{self.bits // 8}", copy=False)
         elif self.bits < 8:
             bits = np.unpackbits(rows, axis=1).reshape(len(rows), -1, self.bits)
             samples = np.packbits(bits, axis=2)[..., 0] >> (8 - self.bits)
@@ -185,8 +199,11 @@ class Tiff:
         return np.cumsum(samples, axis=1, dtype=samples.dtype) if self.is_differenced else samples
 
 
-def read(data: bytes) -> Tiff:
+def read(data: bytes, *, may_be_numbers: bool = False) -> Tiff:
     """The description of the first picture; nothing is decoded.
+
+    Args:
+        may_be_numbers: read, too, what is no picture but a table of numbers, of up to 64 bits, signed, or with a point.
 
     Raises:
         ValueError, struct.error: it is torn, or makes no sense.
@@ -199,7 +216,8 @@ def read(data: bytes) -> Tiff:
     if compression not in _UNPACKED:
         kind = _OTHERS.get(compression, f"kind {compression}")
         raise UnsupportedError(f"a TIFF with compression by {kind}", _ADVICE)
-    _check_samples(tags, photometric, bits, n_samples)
+    kind = _KINDS.get(tags.one(_SAMPLE_FORMAT), "")
+    _check_samples(tags, photometric, bits, kind, n_samples, may_be_numbers)
     width, height, is_tiled = tags.one(_WIDTH), tags.one(_HEIGHT), _TILES in tags
     block_wh = (tags.one(_TILE_WIDTH), tags.one(_TILE_HEIGHT)) if is_tiled else (width, min(height, tags.one(_STRIP_ROWS)))
     if not min(width, height, *block_wh) or block_wh[0] * block_wh[1] > 4 * width * height + _BAND_PX:
@@ -211,6 +229,7 @@ def read(data: bytes) -> Tiff:
         height=height,
         orientation=tags.one(_ORIENTATION) if tags.one(_ORIENTATION) in range(1, 9) else 1,
         bits=bits,
+        kind=kind,
         photometric=photometric,
         n_samples=n_samples,
         n_planes=n_samples if tags.one(_PLANES) == 2 else 1,
@@ -225,7 +244,7 @@ def read(data: bytes) -> Tiff:
     return replace(tiff, places=_places(tiff, tags))
 
 
-def _check_samples(tags: "_Tags", photometric: int, bits: int, n_samples: int) -> None:
+def _check_samples(tags: "_Tags", photometric: int, bits: int, kind: str, n_samples: int, may_be_numbers: bool) -> None:
     kinds = {_WHITE_IS_ZERO: (1, "grey"), _BLACK_IS_ZERO: (1, "grey"), _RGB: (3, "RGB"), _INDEXED: (1, "of a palette")}
     if photometric not in kinds:
         names = {4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIELab", 32803: "a RAW picture"}
@@ -235,10 +254,13 @@ def _check_samples(tags: "_Tags", photometric: int, bits: int, n_samples: int) -
     depths = {_RGB: (8, 16), _INDEXED: (1, 2, 4, 8)}.get(photometric, (1, 2, 4, 8, 16))
     is_even = len(set(tags.get(_BITS, (1,)))) == 1
     is_whole = set(tags.get(_SAMPLE_FORMAT, (1,))) == {1}
+    if may_be_numbers and kind and photometric == _BLACK_IS_ZERO and n_samples == 1 and (not is_whole or bits > 16):
+        depths, is_whole = ((16, 32, 64) if kind == "f" else (8, 16, 32, 64)), True
+        is_even = tags.one(_PREDICTOR) == 1 or kind != "f"
     is_mixed = bits < 8 and (n_samples > 1 or tags.one(_PREDICTOR) == 2)
     if bits not in depths or not is_even or not is_whole or is_mixed or tags.one(_PREDICTOR) not in (1, 2):
-        kind = "" if is_whole else " that are no whole numbers"
-        raise UnsupportedError(f"a TIFF with {bits} bits per sample{kind}", _ADVICE)
+        numbers = "" if is_whole else " that are no whole numbers"
+        raise UnsupportedError(f"a TIFF with {bits} bits per sample{numbers}", _ADVICE)
 
 
 def _places(tiff: Tiff, tags: "_Tags") -> tuple[tuple[int, int], ...]:

@@ -65,6 +65,12 @@ WITH_ONE_MEANING = {
     "a layer of white paint, as TIFF": tifffile_of(layer((255, 255, 255)), **LAYER),
     "a layer of red paint, as TIFF": tifffile_of(layer((200, 0, 30)), compression="zlib", **LAYER),
     "a layer of white paint, as WebP": webp(layer((255, 255, 255)), lossless=True, exact=True),
+    "QGIS's raster calculator": tifffile_of(MASK.astype(np.float32), compression="zlib"),
+    "a table of signed numbers": tifffile_of(MASK.astype(np.int16) * -1),
+    "napari's labels": tifffile_of(MASK.astype(np.int64) * 3, tile=(16, 16)),
+    "32 bits, the most significant first": tifffile_of(
+        MASK.astype(np.uint32) * 7, byteorder=">", compression="zlib", predictor=True
+    ),
     "BMP": bmp(LEVELS),
     "WebP": webp(in_colours((0, 0, 0), (255, 255, 255)), lossless=True),
 }
@@ -102,7 +108,10 @@ REFUSED = {
     ),
     "a BMP's palette the other way round": (bmp(of_palette([255, 255, 255, 0, 0, 0])), "255 and 0, which can mean more"),
     "a TIFF of a layer in black": (tifffile_of(layer((0, 0, 0)), **LAYER), "transparent and 0, which can mean more"),
-    "a TIFF of numbers with a point": (tifffile_of(MASK.astype(np.float32)), "expected two colours.*Save it as PNG of 8 bits"),
+    "probabilities": (tifffile_of(noise(40, 60)[..., 0].astype(np.float32) / 255), "of the numbers 0, 0.00392.*expected two"),
+    "numbers and nothing": (tifffile_of(np.where(MASK, 1, np.nan)), "of the numbers 1, nan, expected two: 0 where"),
+    "numbers of another size": (tifffile_of(np.zeros((39, 60), np.float32)), "60 x 39 pixels, expected"),
+    "numbers of two samples": (tifffile_of(np.zeros((40, 60, 3), np.float32), photometric="rgb"), "Save it as PNG of 8"),
     "another size": (mask_png(MASK[:39]), "60 x 39 pixels, expected the upright photograph's 60 x 40. Do not scale"),
     "turned": (mask_png(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40. Do not scale or turn it"),
     "torn": (mask_png(MASK)[:90], "cannot be decoded"),
