@@ -84,7 +84,7 @@ async def read_form(request: Request, max_files: int) -> Form:
 def check_coding(request: Request) -> None:
     """Raises HTTPException if the body is compressed."""
     coding = request.headers.get("content-encoding", "identity")
-    if coding.lower() != "identity":
+    if coding.lower() not in ("", "identity"):
         raise HTTPException(
             400, f"Its Content-Encoding is {coding!r}. Send it without one: photographs are compressed already."
         )

@@ -18,6 +18,7 @@ _STILL = "Send a photograph instead."
 _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     # where, which bytes, what that is, what to do
     (0, b"\x89PNG", "a PNG whose line ends were changed, as by FTP in text mode", "Copy the original again, as binary."),
+    (0, b"version https://git-lfs", "a pointer of Git LFS in the file's place", "Fetch the file itself: git lfs pull."),
     (0, b"%PDF", "a PDF", "Export the photographs that are in it as JPEG or PNG."),
     (0, b"PK\x03\x04", "a ZIP archive, as Office documents are too", _UNPACK),
     (0, b"Rar!", "a RAR archive", _UNPACK),
@@ -31,6 +32,10 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 picture", _AS_JPEG),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _AS_JPEG),
     (0, b"v/1\x01", "an OpenEXR picture", _AS_JPEG),
+    (0, b"II\xbc", "a JPEG XR picture", _AS_JPEG),
+    (0, b"P5\n", "a PGM picture", _AS_JPEG),
+    (0, b"P6\n", "a PPM picture", _AS_JPEG),
+    (0, b"\x93NUMPY", "an array of numpy", _AS_JPEG),
     (0, b"\0\0\x01\0", "an icon", _STILL),
     (0, b"FUJIFILMCCD-RAW", "a RAW file of a Fujifilm camera", DEVELOP),
     (0, b"IIRO", "a RAW file of an Olympus camera", DEVELOP),

@@ -311,6 +311,8 @@ NAMED = {
     "an Office document": (b"\xd0\xcf\x11\xe0" + bytes(100), "Export the photographs"),
     "a JPEG without losses or of 12 bits": (jpeg(SURFACE).replace(b"\xff\xc0", b"\xff\xc3"), "an ordinary JPEG"),
     "a ZIP archive": (b"PK\x03\x04" + bytes(100), "Unpack it"),
+    "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
+    "a PGM": (b"P5\n60 40\n255\n" + bytes(2400), "Save it as JPEG or PNG"),
     "a GIF": (b"GIF89a" + bytes(100), "Save it as JPEG or PNG"),
     "a PNG whose line ends were changed": (png(SURFACE).replace(b"\r\n", b"\n"), "as binary"),
     "a picture written as text (base64)": (base64.b64encode(jpeg(SURFACE)), "Send its bytes as they are"),
