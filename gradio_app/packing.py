@@ -1,6 +1,5 @@
 """A batch as one ZIP, for whoever hands it over: masks, overlays, and a table of all photographs, of those that failed too."""
 
-import csv
 import io
 import re
 import zipfile
@@ -10,7 +9,7 @@ from typing import Any
 
 from gradio_app.pictures import Found
 from inspection.findings import printable
-from inspection.spreadsheets import as_text
+from inspection.spreadsheets import csv_lines
 from model.inference.segmenter import threshold_level
 
 COLUMNS = [
@@ -40,12 +39,12 @@ def pack(
         draw: as `pictures.mask_and_overlay`.
     """
     table = io.StringIO()
-    lines = csv.writer(table, lineterminator="\n")
-    lines.writerow(COLUMNS)
+    add_line = csv_lines(table)
+    add_line(COLUMNS)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
         for number, photograph in enumerate(photographs, start=1):
             if photograph.get("problem"):
-                lines.writerow(_line(photograph))
+                add_line(_line(photograph))
                 continue
             name = f"{number:03d}-{_file_name(Path(photograph['name']).stem)}"
             found = find(photograph)
@@ -55,12 +54,12 @@ def pack(
             is_models_own = found.level == threshold_level(photograph["threshold"])
             threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
             facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
-            lines.writerow(_line({**photograph, **facts, "left_out_ratio": round(left_out, 6)}))
+            add_line(_line({**photograph, **facts, "left_out_ratio": round(left_out, 6)}))
         packed.writestr("photographs.csv", table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
 
 
 def _line(photograph: Mapping[str, Any]) -> list[Any]:
-    return [as_text(photograph.get(column, "")) for column in COLUMNS]
+    return [photograph.get(column, "") for column in COLUMNS]
 
 
 def _file_name(text: str) -> str:

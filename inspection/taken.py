@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from PIL import ExifTags
 
@@ -52,6 +53,11 @@ def _time(camera: Mapping[int, Value]) -> str:
     date, _, time = found.partition(" ")
     if not (date + time).replace(":", "").isdecimal() or len(found) != 19:
         return ""
+    date = date.replace(":", "-")
+    try:
+        datetime.fromisoformat(f"{date}T{time}")
+    except ValueError:  # zeros if the camera's clock was never set
+        return ""
     offset = str(camera.get(ExifTags.Base.OffsetTimeOriginal, "")).strip()
     is_offset = len(offset) == 6 and offset[0] in "+-" and offset[1:].replace(":", "").isdecimal()
-    return f"{date.replace(':', '-')}T{time}{offset if is_offset else ''}"
+    return f"{date}T{time}{offset if is_offset else ''}"

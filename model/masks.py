@@ -113,7 +113,7 @@ def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
 
 
 def _crack_in_numbers(table: tiff.Tiff, size_hw: tuple[int, int], orientation: int) -> NDArray[np.bool_]:
-    """Of a table of numbers, as QGIS, ImageJ and napari write masks: 0, and another one, which is crack."""
+    """The mask in a table of two numbers, as QGIS, ImageJ and napari write it: one is 0, the other is crack."""
     stored_hw = (table.height, table.width)
     _check_size(stored_hw if table.orientation < 5 else stored_hw[::-1], size_hw, orientation)
     is_other = np.empty(stored_hw, np.bool_)

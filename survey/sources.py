@@ -19,7 +19,11 @@ from survey.folder import JOURNAL
 
 FIRST_BYTES = 4096  # by which a file is known
 _LINK = "A link to a folder is not followed. Survey that folder."
-_OF_SYSTEMS = ("thumbs.db", "ehthumbs.db", "desktop.ini")  # Windows puts them into any folder
+# Files and folders that Windows, macOS, Linux and network drives create: recycle bins, thumbnails, lost files.
+_OF_SYSTEMS = (
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    *("$recycle.bin", "system volume information", "__macosx", "lost+found", "@eadir", "#recycle", "@recycle"),
+)
 GLOB = frozenset("*?[")
 Found = tuple[list[str], dict[str, str]]
 
@@ -45,7 +49,7 @@ class Source(Protocol):
         """The photographs, sorted, recognised by their suffix or else by their first bytes; and all other files, each with the
         reason why it is left out.
 
-        Hidden files, Windows' own files, `out` and the folders of other surveys are passed over.
+        Hidden files and folders, those of the system, `out` and the folders of other surveys are passed over.
 
         Raises OSError if it can't be read at all.
         """
@@ -159,7 +163,7 @@ class FolderSource:
             if JOURNAL in files or Path(current) == out:
                 sub_folders.clear()
                 continue
-            sub_folders[:] = [each for each in sub_folders if not each.startswith(".")]
+            sub_folders[:] = [each for each in sub_folders if not is_hidden(each)]
             links = [each for each in sub_folders if os.path.islink(Path(current, each))]  # whatever the length of its path
             others |= {f"{name(Path(current, each))}/": _LINK for each in links}
             for path in (Path(current, each) for each in files if not is_hidden(each)):

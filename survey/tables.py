@@ -3,7 +3,6 @@
 No text becomes a formula: in the CSVs by an apostrophe before it, in the workbook because each text is marked as one.
 """
 
-import csv
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 
 from inspection.findings import Photograph
 from inspection.rows import Status
-from inspection.spreadsheets import as_text
+from inspection.spreadsheets import csv_lines
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
 from survey.findings import Findings
@@ -70,9 +69,9 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
 def _csv(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
     encoding = "utf-8-sig" if with_bom else "utf-8"
     with survey.whole(name) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(columns)
-        yield lambda line: lines.writerow(map(as_text, line))
+        add = csv_lines(file)
+        add(columns)
+        yield add
 
 
 def photograph_columns(findings: Findings) -> Sequence[str]:

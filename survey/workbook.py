@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import xlsxwriter
+from xlsxwriter.exceptions import FileCreateError
 
 from inspection.findings import printable
 
@@ -34,7 +35,11 @@ class Workbook:
         return Sheet(self, sheet)
 
     def close(self) -> None:
-        self._book.close()
+        """Raises OSError."""
+        try:
+            self._book.close()
+        except FileCreateError as error:  # it wraps the OSError
+            raise error.args[0] from error
 
 
 class Sheet:

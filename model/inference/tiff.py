@@ -78,7 +78,7 @@ class Tiff:
 
     @property
     def is_picture(self) -> bool:
-        """Whether it can be decoded; else there are numbers alone."""
+        """Whether `decode` can show it; otherwise it holds numbers only."""
         return self.kind == "u" and self.bits <= 16
 
     def numbers(self) -> Iterator[tuple[int, int, NDArray[Any]]]:
@@ -203,7 +203,7 @@ def read(data: bytes, *, may_be_numbers: bool = False) -> Tiff:
     """The description of the first picture; nothing is decoded.
 
     Args:
-        may_be_numbers: read, too, what is no picture but a table of numbers, of up to 64 bits, signed, or with a point.
+        may_be_numbers: also accept one sample of up to 64 bits, signed or floating-point, which is not a picture.
 
     Raises:
         ValueError, struct.error: it is torn, or makes no sense.

@@ -4,7 +4,8 @@ The GeoPackage is in the mosaic's own coordinates. The GeoJSON is in longitude a
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -14,6 +15,8 @@ import pyogrio.raw
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
 from survey.mosaic.blocks import MosaicCrack, told
@@ -63,8 +66,19 @@ class Mask:
         self._environment.__exit__(kind, error, trace)
 
 
+@contextmanager
+def _as_errors_of_the_system() -> Iterator[None]:
+    """GDAL has its own exceptions for a full disk or a share that is gone; callers expect OSError."""
+    try:
+        yield
+    except (CPLE_BaseError, DataSourceError, DataLayerError) as error:
+        advice = "Free some space there, then run the same command again."
+        raise OSError(f"The results cannot be written ({error}). {advice}") from error
+
+
+@_as_errors_of_the_system()
 def write_overviews(plain: Path, path: Path) -> None:
-    """The same mask with overviews, laid out so that a part can be read over a network."""
+    """The same mask with overviews, laid out so that a part can be read over a network. Raises OSError."""
     options = {"compress": "DEFLATE", "overview_resampling": _OVERVIEWS, "bigtiff": "IF_SAFER", "num_threads": "1"}
     rasterio.shutil.copy(plain, path, driver="COG", **options)
 
@@ -93,8 +107,9 @@ def properties(crack: MosaicCrack, raster: Raster) -> dict[str, Any]:
     }
 
 
+@_as_errors_of_the_system()
 def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: str, folder: Path) -> list[dict[str, Any]]:
-    """Write both files into `folder`; returns the properties of each crack."""
+    """Write both files into `folder`; returns the properties of each crack. Raises OSError."""
     told_of = [{"id": number, **properties(crack, raster)} for number, crack in enumerate(cracks, 1)]
     columns = {"id": "int32", "is_width_below_limit": "bool", "n_lines": "int32"}
     empty = MosaicCrack([], np.empty(0), 0.0, 0.0, 0, 0.0)

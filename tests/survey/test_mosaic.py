@@ -25,6 +25,7 @@ from model.inference.segmenter import threshold_level
 from survey.__main__ import main
 from survey.engines import SurveyError
 from survey.mosaic.raster import Raster
+from survey.mosaic.writing import GEOJSON, MASK, PACKAGE, write_cracks, write_overviews
 from survey.processes import Core, Processes
 from tests.conftest import ARCHIVE, ROOT
 from tests.mosaics import Crack, crack, draw, transform, write_mosaic
@@ -220,6 +221,23 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, capsys: pytest.C
     with pytest.raises(SystemExit):
         main([str(ROOT / "README.md"), "--out", "/nowhere", *options])
     assert sentence in capsys.readouterr().err
+
+
+def test_results_that_cannot_be_written_are_an_error_of_the_system_and_written_later(tmp_path: Path) -> None:
+    write_mosaic(tmp_path / "deck.tif", (64, 64), [], transform(0.001))
+    raster = Raster(tmp_path / "deck.tif")
+    full = tmp_path / "full"
+    with pytest.raises(OSError, match=r"The results cannot be written.*Free some space there"):
+        write_cracks([], raster, "1", full)
+    with pytest.raises(OSError, match=r"The results cannot be written.*Free some space there"):
+        write_overviews(tmp_path / "deck.tif", full / MASK)
+    full.mkdir()
+    for name in (PACKAGE, GEOJSON, MASK):
+        (full / name).write_bytes(b"half")
+    write_overviews(tmp_path / "deck.tif", full / MASK)
+    write_cracks([], raster, "1", full)
+    assert [pyogrio.read_info(full / name)["features"] for name in (PACKAGE, GEOJSON)] == [0, 0]
+    raster.close()
 
 
 def test_a_survey_of_photographs_imports_nothing_that_only_mosaics_need() -> None:

@@ -289,6 +289,10 @@ def test_what_is_no_photograph_is_listed_with_the_reason_and_the_exit_code_says_
     (folder / "span 2").symlink_to(folder)
     (folder / "gone.jpg").symlink_to(folder / "nowhere")
     (folder / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / "Icon\r").touch()
+    for name in ("$RECYCLE.BIN", "@eaDir", "lost+found", "__MACOSX"):  # of a card, a network drive, a disk, a ZIP
+        (folder / name).mkdir()
+        (folder / name / "wall.jpg").write_bytes(jpeg(SURFACES[0], quality=60))
     (folder / "no suffix").write_bytes(jpeg(SURFACES[0], quality=60))
     code, said = run(folder, front.url, "--exif")
     assert code == 1

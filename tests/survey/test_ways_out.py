@@ -1,7 +1,10 @@
 """What a survey hands on, opened by the programs of others: GDAL, geopandas, pyarrow, ezdxf, openpyxl, pycocotools."""
 
 import csv
+import gc
+import io
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +20,8 @@ import pytest
 from pycocotools.coco import COCO
 
 from inspection.rows import Row, Status
+from inspection.spreadsheets import csv_lines
+from inspection.taken import Taken, read_taken
 from model.inference import standards
 from model.synthetic import draw_surface
 from survey import workbook
@@ -26,6 +31,7 @@ from survey.findings import Findings
 from survey.geojson import geojson
 from survey.parquet import parquet
 from survey.tables import tables
+from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed
 
 NAMES = ("=1+1.jpg", "span 1/wall #1 <b>&amp;\n2.jpg", "-m\udcfcr.jpg", "plain.jpg")
@@ -75,6 +81,18 @@ def test_what_a_spreadsheet_would_run_is_text(findings: Findings) -> None:
     assert rows[-1]["error"] == "'=It is torn."
 
 
+def test_a_name_with_the_end_of_a_line_is_one_cell() -> None:
+    """macOS calls a folder's icon "Icon" and a carriage return."""
+    file = io.StringIO(newline="")
+    add = csv_lines(file)
+    lines = [["Icon\r", "1"], ["two\nlines.jpg", "2"], ["plain.jpg", "3"]]
+    for line in lines:
+        add(line)
+    assert file.getvalue().endswith("\nplain.jpg,3\n")
+    file.seek(0)
+    assert list(csv.reader(file)) == lines
+
+
 def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(findings: Findings) -> None:
     write_tables(findings, with_bom=False)
     workbook = openpyxl.load_workbook(findings.survey.folder / "cracks.xlsx")
@@ -96,6 +114,18 @@ def test_a_table_too_long_for_a_workbook_gets_none_and_loses_the_one_before(
     write_tables(findings, with_bom=False)
     assert not (findings.survey.folder / "cracks.xlsx").exists()
     assert len(read(findings.survey.folder / "photographs.csv")) == len(NAMES) + 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # xlsxwriter then leaves files open
+def test_a_folder_that_vanishes_is_an_error_of_the_system(tmp_path: Path) -> None:
+    (tmp_path / "card").mkdir()
+    book = workbook.Workbook(tmp_path / "card" / "cracks.xlsx")
+    book.sheet("cracks", ["file"])
+    shutil.rmtree(tmp_path / "card")
+    with pytest.raises(FileNotFoundError):
+        book.close()
+    del book
+    gc.collect()
 
 
 def test_a_table_has_no_scale_of_what_was_not_measured_and_no_column_without_a_figure(findings: Findings) -> None:
@@ -132,6 +162,21 @@ def test_time_and_position_are_told_where_they_were_asked_for_and_nowhere_else(f
     for path in findings.survey.folder.rglob("*.*"):
         assert path.is_dir() or b"47.3701" not in path.read_bytes(), path
     assert "taken_at" not in read(findings.survey.folder / "photographs.csv")[0]
+
+
+@pytest.mark.parametrize(
+    ("at", "told"),
+    [
+        ("2026:02:28 23:59:59", "2026-02-28T23:59:59"),
+        ("0000:00:00 00:00:00", ""),
+        ("2026:02:29 10:20:30", ""),
+        ("2026:05:01 24:00:00", ""),
+        ("2026:05:01 10:20", ""),
+        ("    :  :     :  :  ", ""),
+    ],
+)
+def test_a_time_that_a_clock_never_shows_is_none(at: str, told: str) -> None:
+    assert read_taken(jpeg(SURFACES["plain.jpg"].image_hwc_u8, exif=exif(47, 8, at))) == Taken(told, 47, 8)
 
 
 def test_gdal_reads_a_point_for_each_crack_of_a_photograph_with_a_position(findings: Findings) -> None:
