@@ -153,7 +153,7 @@ def _below(store: Any, root: str) -> Iterator[tuple[str, tuple[int, int] | None]
         except FileNotFoundError:
             continue
         for entry in entries:
-            name, is_link = entry["name"], entry["size"] is None and "://" in entry["name"]  # of a web server's page
+            name, is_link = entry["name"], entry.get("size") is None and "://" in entry["name"]  # of a web server's page
             if is_link:
                 link = html.unescape(name)
                 name = urljoin(link, urlsplit(link).path)
@@ -178,7 +178,7 @@ def _matching(store: Any, path: str, pattern: str) -> Iterator[tuple[str, tuple[
 
 
 def _told(entry: Mapping[str, Any]) -> tuple[int, int] | None:
-    return None if entry["size"] is None else _state(entry)
+    return None if entry.get("size") is None else _state(entry)
 
 
 def read(url: str) -> bytes:
