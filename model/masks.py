@@ -100,6 +100,8 @@ def _crack_in(image: Image.Image) -> NDArray[np.bool_]:
                 f"The mask has {'more than two' if len(values) > 4 else len(values)} colours ({some}), {_EXPECTED}. Use only "
                 "two colours, and save it as PNG without smoothing; a JPEG always gets more colours."
             )
+    if len(values) == 1 and image.mode == "P" and len(np.unique(np.asarray(image))) > 1:  # saved without a palette
+        return _crack_in(Image.fromarray(np.asarray(image)))
     dark = [value & _COLOUR == 0 for value in values]
     if len(values) == 1 and (dark[0] or values[0] in (_OPAQUE_WHITE, _WHITE_OF_16_BITS)):
         return np.full_like(is_other, not dark[0])

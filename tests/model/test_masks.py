@@ -29,6 +29,12 @@ def of_palette(entries: list[int], n_crack: int = 1) -> Image.Image:
     return image
 
 
+def classes_of_one_colour() -> Image.Image:
+    image = Image.fromarray(MASK.astype(np.uint8) + 1, "P")
+    image.putpalette([0] * 9)
+    return image
+
+
 def layer(crack: tuple[int, int, int]) -> NDArray[np.uint8]:
     return in_colours((0, 0, 0, 0), (*crack, 255))
 
@@ -57,6 +63,7 @@ WITH_ONE_MEANING = {
     "a layer of paint over transparent white": png(in_colours((255, 255, 255, 0), (255, 0, 64, 255))),
     "LabelMe's palette": png(of_palette([0, 0, 0, 128, 0, 0, 0, 128, 0])),
     "a later class of a palette": png(of_palette([0, 0, 0, 128, 0, 0, 0, 128, 0], n_crack=2)),
+    "classes without a palette": png(Image.fromarray(MASK.astype(np.uint8), "P")),
     "a palette with a transparent entry": png(of_palette([255, 255, 255, 128, 0, 0]), transparency=0),
     "TIFF": tiff(LEVELS),
     "TIFF, 0 and 1": tiff(MASK.astype(np.uint8), compression="tiff_lzw"),
@@ -98,6 +105,7 @@ REFUSED = {
     "a JPEG": (jpeg(LEVELS), "more than two colours .* a JPEG always gets more colours"),
     "three classes": (png(np.arange(2400).astype(np.uint8).reshape(40, 60) % 3), r"has 3 colours \(0, 1, 2\)"),
     "classes 1 and 2": (png(MASK.astype(np.uint8) + 1), "has 1 and 2, which can mean more than one thing.*Paint what is no"),
+    "classes 1 and 2 of one colour": (png(classes_of_one_colour()), "has 1 and 2, which can mean"),
     "red on white": (png(in_colours((255, 255, 255), (200, 0, 30))), r"255 and \(200, 0, 30\), which can mean more"),
     "black on nothing": (png(in_colours((0, 0, 0, 0), (0, 0, 0, 255))), "transparent and 0, which can mean more"),
     "a palette the other way round": (png(of_palette([255, 255, 255, 0, 0, 0])), "255 and 0, which can mean more"),
