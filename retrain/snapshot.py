@@ -152,11 +152,12 @@ def _copy_labels(feedback_dir: Path, store_url: str, target: Path) -> list[Label
 
 def _copy_set(source: Path, target: Path) -> None:
     """Copy the content without permissions: a read-only original must not make the copy read-only."""
-    for folder in ("images", "masks"):
-        (target / folder).mkdir(parents=True)
-        for path in (source / folder).iterdir():
-            shutil.copyfile(path, target / folder / path.name)
-    shutil.copyfile(source / "split.csv", target / "split.csv")
+    tables = [path for path in (source / "split.csv", source / LOOK_ALIKES_FILE) if path.is_file()]
+    for path in (*tables, *(source / "images").rglob("*"), *(source / "masks").rglob("*")):
+        if path.is_file():
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:

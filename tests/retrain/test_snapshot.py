@@ -52,6 +52,22 @@ def test_a_snapshot_holds_the_accepted_labels_and_the_original_sets(feedback_dir
         assert np.any(pair.read().mask_hw)
 
 
+def test_a_set_may_have_folders_and_marks_of_what_is_no_crack(feedback_dir: Path, tmp_path: Path) -> None:
+    original = tmp_path / "data" / "synthetic"
+    write_data_set(original, n_surfaces=3, seed=1, size_hw=(64, 80))
+    (pair, *_) = read_pairs(tmp_path / "data", ["synthetic"], "train")
+    (original / "images" / "pier 3").mkdir()
+    pair.image_path.rename(original / "images" / "pier 3" / pair.image_path.name)
+    split = original / "split.csv"
+    split.write_text(split.read_text().replace(f"{pair.image_path.name},", f"pier 3/{pair.image_path.name},"))
+    marks = f"image,left,top,right,bottom,kind\npier 3/{pair.image_path.name},1,2,30,40,joint\n"
+    (original / LOOK_ALIKES_FILE).write_text(marks)
+    out = tmp_path / "snapshot"
+    take_snapshot(feedback_dir, tmp_path / "data", ["synthetic"], RULES, out)
+    copied = {each.image_path.name: each for each in read_pairs(out, ["synthetic"], "train")}
+    assert copied[pair.image_path.name].read().look_alikes == ((1, 2, 30, 40),)
+
+
 def test_the_same_labels_give_the_same_snapshot_and_replace_the_former(feedback_dir: Path, tmp_path: Path) -> None:
     out = tmp_path / "snapshot"
     (tmp_path / "data").mkdir()
