@@ -53,6 +53,11 @@ def write_whole(path: Path, content: bytes, mode: int | None = None) -> None:
         file.write(content)
 
 
+def sync_everything() -> None:
+    """Make all that other programs wrote survive a power cut, where they don't sync it themselves."""
+    os.sync()
+
+
 def sync(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

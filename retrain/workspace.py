@@ -20,7 +20,7 @@ from types import MappingProxyType
 import yaml
 from configobj import ConfigObj
 
-from crack.files import whole
+from crack.files import sync_everything, whole
 
 REASON_FILE = "reason.txt"  # in which a stage that fails says why
 CODE_FILE = "code.txt"  # what the stages run; a stage whose code has changed runs again
@@ -135,7 +135,7 @@ class Workspace:
     def commit(self, message: str) -> str:
         """Push to the remote and commit everything; returns the revision."""
         self._dvc("push", "--quiet")
-        os.sync()  # the commit refers to files that DVC has written but not synced
+        sync_everything()  # DVC does not sync the files that the commit refers to
         self._git("add", "--all")
         self._git("commit", "--quiet", "--allow-empty", "--message", message)
         return self._git("rev-parse", "HEAD")

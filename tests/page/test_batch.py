@@ -122,7 +122,9 @@ def test_after_stop_the_list_and_the_zip_agree_and_clear_clears(
         upload(browser, *walls, *[copied(path) for path in walls])
         eventually(lambda: front.n_held == 3)
         press(browser, ".halt")
-    eventually(lambda: one(browser, ".progress").text == "4 of 6 done, 2 failed")
+    assert (
+        eventually(lambda: one(browser, ".again").is_displayed() and one(browser, ".progress").text) == "4 of 6 done, 2 failed"
+    )
     lines, masks = packed(browser, downloads)
     assert (len(lines), len(masks)) == (6, 4)
     assert sum(line["problem"] == "Stopped before it was sent." for line in lines.values()) == 2
