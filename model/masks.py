@@ -26,10 +26,10 @@ _BAND_PX = 2**20
 
 
 def read_mask(data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> NDArray[np.bool_]:
-    """A corrected mask, bool (height, width).
+    """A mask that a person painted, bool (height, width).
 
     Args:
-        data: a file of two colours: a PNG of any kind, a TIFF, BMP or WebP.
+        data: a file of two colours or two numbers: a PNG of any kind, a TIFF, BMP or WebP.
         size_hw: of the upright photograph.
         orientation: by which that was turned upright (EXIF's 1 to 8).
 

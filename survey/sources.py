@@ -109,7 +109,7 @@ def saved_source(text: str) -> Source:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or a folder is hidden or Windows' own, by the last part of its path."""
+    """Whether a file or a folder is hidden, or was created by the system, by the last part of its path."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
