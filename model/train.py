@@ -79,13 +79,13 @@ def train(
     if ancestor:
         _check_unseen(ancestor[1], data_dir, params.data, parts)
     train = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
+    if params.data.n_synthetic:
+        train[DRAWN] = draw_photographs(params.data)
     alarms: Mapping[str, Sequence[Pixels]] = {}
     if state:
         alarms = {name: [pixels.numpy() for pixels in of_set] for name, of_set in state["alarms"].items()}
     elif ancestor:
         alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train)
-    if params.data.n_synthetic:
-        train[DRAWN] = draw_photographs(params.data)
     validation = read_photographs(parts.choosing, "reading validation")
     if most_minutes and not state:
         seconds = Trainer(params, version, train, {}).seconds_per_step()
