@@ -143,6 +143,26 @@ def test_the_wanted_pixel_is_in_the_crop() -> None:
         assert truth.any()
 
 
+@pytest.mark.parametrize("size_hw", [(40, 300), (90, 100), (700, 500)])
+def test_a_crop_is_of_the_photograph_up_to_its_last_pixel(size_hw: tuple[int, int]) -> None:
+    image_hwc_u8, mask_hw = np.full((*size_hw, 3), 200, np.uint8), np.ones(size_hw, np.bool_)
+    turned = PLAIN.model_copy(update={"warp_ratio": 0.8, "scale_range": (0.3, 5.0)})
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        centre = rng.uniform(0, size_hw[0] - 1), rng.uniform(0, size_hw[1] - 1)
+        crop_hwc_u8, truth = cut(image_hwc_u8, mask_hw, 96, centre, turned, rng)
+        assert (crop_hwc_u8 == 200).all()
+        assert truth.all()
+
+
+def test_noise_of_a_crop_has_the_wanted_deviation_and_differs_from_the_next() -> None:
+    grey, noisy = np.full((384, 384, 3), 128, np.uint8), PLAIN.model_copy(update={"noise_ratio": 1.0})
+    first, second = (change_look(grey, noisy, np.random.default_rng(seed)).astype(float) - 128 for seed in (0, 1))
+    assert 0.01 * 255 < first.std() < 0.05 * 255
+    assert 0.01 * 255 < second.std() < 0.05 * 255
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
+
+
 def test_the_look_changes_and_the_size_stays() -> None:
     surface = draw_surface(3, (100, 100))
     strong = PLAIN.model_copy(
