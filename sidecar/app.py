@@ -9,7 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from crack.bodies import Bodies
@@ -30,6 +30,7 @@ from sidecar.issuer import Issuer
 from sidecar.kept import KeptPredictions
 from sidecar.keys import MARKER, KeyRing
 from sidecar.metrics import Metrics
+from sidecar.names import check_query
 from sidecar.predictor import Predictor
 from sidecar.rates import Rates
 from sidecar.readiness import Readiness
@@ -106,6 +107,7 @@ def create_app(settings: Settings) -> FastAPI:
         version="1",
         lifespan=lifespan,
         responses=ERRORS,
+        dependencies=[Depends(check_query)],
     )
     for routes in (
         prediction_routes(predictor, access),  # matched first

@@ -88,6 +88,11 @@ class Retraining(BaseModel):
     labels_until_next: int
 
 
+def names_in(body: dict[str, Any]) -> frozenset[str]:
+    """The names of a form's fields, as one of the descriptions below has them."""
+    return frozenset(body["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"])
+
+
 def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
     return {"multipart/form-data": {"schema": {"type": "object", "required": required, "properties": properties}}}
 

@@ -4,6 +4,7 @@ Left to others: how many bytes a body may have (`crack.bodies`), and what is in 
 """
 
 import re
+from collections.abc import Collection
 
 from starlette.requests import Request
 
@@ -13,6 +14,7 @@ from model.inference.formats import EXPECTED
 from model.inference.photograph import MEGABYTE
 from sidecar.labels import Verdict
 from sidecar.multipart import File, Form, check_coding, read_form
+from sidecar.names import check_names
 
 FORM_OVERHEAD_BYTES = 2 * MEGABYTE  # for the fields and a mask beside the largest photograph
 MAX_FIELD_CHARACTERS = 2000
@@ -23,16 +25,20 @@ AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
 _HEAD_BYTES = 512  # the head of every picture contains zero bytes
 
 
-async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
+async def read_image(request: Request, known: Collection[str]) -> tuple[Pieces, dict[str, str]]:
     """Read the photograph from a form or from the body itself, in the pieces in which it arrived, and the fields of the form
     and of the query. If its file has a name, that is the field `name`.
 
+    Args:
+        known: the names of all fields that are read.
+
     Raises:
-        RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `file` and `texts` do.
+        RequestError: IMAGE_MISSING; PARAMETER_INVALID, as `file`, `texts` and `check_names` do.
     """
     fields = dict(request.query_params)
+    check_names(fields, known)
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        form = await read_form(request, max_files=1)
+        form = await read_parts(request, known, max_files=1)
         image, name = image_in(form), file_name(form, "image")
         return image.pieces, {**fields, **({"name": name} if name else {}), **texts(form)}
     check_coding(request)
@@ -55,6 +61,13 @@ async def read_image(request: Request) -> tuple[Pieces, dict[str, str]]:
             "--data-binary @photo.jpg.",
         )
     return image.pieces, fields
+
+
+async def read_parts(request: Request, known: Collection[str], max_files: int) -> Form:
+    """As `read_form`. Raises RequestError, too: PARAMETER_INVALID, as `check_names` does."""
+    form = await read_form(request, max_files)
+    check_names(form, known)
+    return form
 
 
 def image_in(form: Form) -> File:

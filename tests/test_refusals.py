@@ -101,6 +101,31 @@ def test_a_client_that_sends_a_photograph_otherwise_is_told_how(sidecar: Sidecar
     assert sentence in answer.json()["message"]
 
 
+MISSPELT = {
+    "/predict": "mm_per_pix",
+    "/predict?treshold=0.5": "treshold",
+    "/save-for-retrain": "Verdict",
+    "/feedback/none/review": "reasons",
+    "/inspections": "structur",
+    "/inspections/none": "Element",
+}
+
+
+@pytest.mark.parametrize("address", MISSPELT)
+def test_a_field_with_a_misspelt_name_is_not_passed_over(sidecar: Sidecar, address: str) -> None:
+    fields = {} if "?" in address else {MISSPELT[address]: (None, "0.5")}
+    form = {"image" if address.startswith(("/predict", "/save")) else "name": ("wall.jpg", b"x"), **fields}
+    answer = requests.post(sidecar.url + address, files=form, headers={"If-Match": '"1"'}, timeout=PATIENCE_S)
+    assert code(answer) is ErrorCode.PARAMETER_INVALID
+    assert f"There is no field '{MISSPELT[address]}'" in answer.json()["message"]
+
+
+def test_a_misspelt_filter_of_a_list_is_not_passed_over_but_others_are(sidecar: Sidecar) -> None:
+    answer = requests.get(f"{sidecar.url}/feedback", {"limits": 5}, timeout=PATIENCE_S)
+    assert code(answer) is ErrorCode.PARAMETER_INVALID
+    assert requests.get(f"{sidecar.url}/feedback", {"session": 5}, timeout=PATIENCE_S).ok
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "expected"),
     [

@@ -12,19 +12,19 @@ from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, read_size
 from sidecar.access import Access
 from sidecar.decoding import Decoding
-from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved
+from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved, names_in
 from sidecar.feedback import FeedbackStore
-from sidecar.forms import file, file_name, image_in, read_verdict, seen, texts
+from sidecar.forms import file, file_name, image_in, read_parts, read_verdict, seen, texts
 from sidecar.items import Item, Submission, check_said
 from sidecar.keys import Caller
 from sidecar.labels import Mask, compare, read_label
 from sidecar.look_alikes import read_look_alikes
 from sidecar.metrics import Metrics
-from sidecar.multipart import read_form
 from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
 
 MODEL_TIMEOUT_S = 30  # photographs of 100 megapixels take longer: their masks are compared later
+_SAVED, _REVIEWED = names_in(SAVE_BODY), names_in(REVIEW_BODY)
 
 Seen = Annotated[
     str | None, Header(description="the ETag of the state that you looked at; without it nothing is decided (428)")
@@ -48,7 +48,7 @@ def feedback_routes(
     @router.post("/save-for-retrain", openapi_extra=SAVE_BODY)
     async def save_for_retrain(request: Request, caller: Annotated[Caller, access.may_feed_back]) -> Saved:
         """Store a photograph with feedback about its mask. Answers once both are safely on disk."""
-        form = await read_form(request, max_files=2)
+        form = await read_parts(request, _SAVED, max_files=2)
         image, mask = image_in(form).joined(), file(form, "mask").joined()
         fields, name = texts(form), file_name(form, "image")
         verdict = read_verdict(fields.get("verdict"))
@@ -124,7 +124,7 @@ def feedback_routes(
     ) -> Feedback:
         """Accept or reject a label, or replace it by your own mask, which is then accepted."""
         etag = seen(if_match)
-        form = await read_form(request, max_files=1)
+        form = await read_parts(request, _REVIEWED, max_files=1)
         mask, fields = file(form, "mask").joined(), texts(form)
         decision = fields.get("decision", "accept" if mask else "")
         if decision not in ("accept", "reject"):

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Header, Query, Request, Response
-from pydantic import BaseModel, StringConstraints
+from pydantic import BaseModel, StringConstraints, model_validator
 from starlette.concurrency import run_in_threadpool
 
 from inspection.findings import Mark
@@ -19,19 +19,20 @@ from model.inference.photograph import Limits, read_size
 from sidecar import inspecting
 from sidecar.access import Access
 from sidecar.decoding import Decoding
-from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT
-from sidecar.forms import MAX_NAME_CHARACTERS, file, read_image, seen, texts
+from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT, names_in
+from sidecar.forms import MAX_NAME_CHARACTERS, file, read_image, read_parts, seen, texts
 from sidecar.inspections import Head, Inspection, InspectionStore, Kept
 from sidecar.kept import digest_aside
 from sidecar.keys import Caller
 from sidecar.look_alikes import read_look_alikes, read_zones
-from sidecar.multipart import read_form
+from sidecar.names import check_names
 from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
 
 _UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # fields of a row that lists leave out
 _UNNAMED = "photograph"
+_ADDED, _CHANGED = names_in(KEEP_BODY), names_in(CHANGE_BODY)
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200)]
 Seen = Annotated[
@@ -48,6 +49,12 @@ class AboutInspection(BaseModel):
     date: datetime.date | Literal[""] = ""
     inspector: Text = ""
     position: Literal["dropped", "kept"] = "dropped"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_names(cls, sent: dict[str, Any]) -> dict[str, Any]:
+        check_names(sent, cls.model_fields)
+        return sent
 
     def head(self) -> Head:
         told = self.model_dump(exclude={"position", "date"})
@@ -132,7 +139,7 @@ def inspection_routes(
     ) -> dict[str, Any]:
         """Predict a photograph, measure its cracks and store everything. Sending the same photograph again changes nothing."""
         inspection = await run_in_threadpool(store.get, inspection_id)
-        pieces, fields = await read_image(request)
+        pieces, fields = await read_image(request, _ADDED)
         image = b"".join(pieces)
         name = fields.get("name", "")[:MAX_NAME_CHARACTERS].replace("/", "_") or _UNNAMED
         options = Options.parse({field: value for field, value in fields.items() if field != "response"})
@@ -200,7 +207,7 @@ def inspection_routes(
         """
         etag = seen(if_match)
         found = await run_in_threadpool(store.as_seen, inspection_id, photograph_id, etag)
-        form = await read_form(request, max_files=1)
+        form = await read_parts(request, _CHANGED, max_files=1)
         mask, fields, is_mask_sent = file(form, "mask").joined(), texts(form), "mask" in form
         changed = _said(found, fields)
         contents: dict[str, bytes] = {}
