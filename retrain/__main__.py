@@ -22,22 +22,26 @@ from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import read_labels
 from retrain.tracking import Tracking, adopt
 from retrain.watching import introduced, watch
-from retrain.workspace import Workspace, WorkspaceError
+from retrain.workspace import Workspace, WorkspaceError, is_begun
 
 logger = logging.getLogger("retrain")
 
 PARAMS = shipped("params.yaml")
+_NONE = "no retraining yet"
 
 
 def _plan(settings: Settings) -> str:
-    labels, jobs = read_labels(settings.feedback_dir, settings.store_url), Jobs(settings.feedback_dir, settings.store_url)
-    n_new = len(labels) - jobs.n_labels_judged()
+    jobs = Jobs.find(settings.feedback_dir, settings.store_url)
+    labels = read_labels(settings.feedback_dir, settings.store_url)
+    if not (jobs or labels):
+        return _no_store(settings)
+    n_new, is_asked = len(labels) - (jobs.n_labels_judged() if jobs else 0), bool(jobs and jobs.asked() is not None)
     lines = [
         f"{len(labels)} labels are accepted, {n_new} are new; a retraining starts at {settings.retrain_after_labels} new ones."
     ]
-    if jobs.asked() is not None:
+    if is_asked:
         lines.append("A retraining was asked for.")
-    if jobs.asked() is not None or n_new >= settings.retrain_after_labels:
+    if is_asked or n_new >= settings.retrain_after_labels:
         lines.append(
             f"It would copy them and the sets in {settings.data_dir} into {settings.workspace}, train from the weights of "
             f"{Serving.read(settings.model_store).default}, judge, and, if every rule holds, roll over at "
@@ -52,9 +56,22 @@ def _status(settings: Settings) -> str:
     serving = Serving.read(settings.model_store)
     version = read_card(settings.model_store / serving.default).version
     lines = [f"in production: version {version} ({serving.default})", f"before it: {serving.previous or 'nothing'}"]
-    newest = Jobs(settings.feedback_dir, settings.store_url).recent(1)
-    lines += [f"newest retraining: {_line(job)}" for job in newest] or ["no retraining yet"]
+    jobs = Jobs.find(settings.feedback_dir, settings.store_url)
+    newest = jobs.recent(1) if jobs else []
+    lines += [f"newest retraining: {_line(job)}" for job in newest] or [_NONE if jobs else _no_store(settings)]
     return "\n".join(lines)
+
+
+def _history(settings: Settings) -> str:
+    jobs = Jobs.find(settings.feedback_dir, settings.store_url)
+    return "\n".join(map(_line, jobs.recent())) or _NONE if jobs else _no_store(settings)
+
+
+def _no_store(settings: Settings) -> str:
+    return (
+        f"There is no record of retrainings in {settings.feedback_dir.resolve()}: nobody has asked for one yet, or it is "
+        "another system's folder. Run this where the system was started, or set CRACK_FEEDBACK_DIR."
+    )
 
 
 def _line(job: Job) -> str:
@@ -91,6 +108,11 @@ def _purge(settings: Settings, ids: list[str]) -> str:
     if kept:
         raise ValueError(
             f"{', '.join(sorted(kept))}: still accepted, so a retraining would learn from it. DELETE /feedback/ID first."
+        )
+    if not is_begun(settings.workspace):
+        raise ValueError(
+            f"{settings.workspace.resolve()} holds no retraining, so there is nothing to purge there. If the system has "
+            "another workspace, set CRACK_RETRAIN_WORKSPACE."
         )
     with alone(settings.workspace):
         workspace = Workspace(settings.workspace, settings.dvc_remote, {})
@@ -148,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "status":
                 print(_status(settings))
             case "history":
-                print("\n".join(map(_line, Jobs(settings.feedback_dir, settings.store_url).recent())) or "no retraining yet")
+                print(_history(settings))
             case "rollback":
                 print(_roll_back(settings))
             case "adopt":

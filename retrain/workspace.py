@@ -60,10 +60,10 @@ class Workspace:
         self.folder.mkdir(parents=True, exist_ok=True)
         if "://" not in remote:
             Path(self._remote).mkdir(0o700, parents=True, exist_ok=True)
-        is_begun = (self.folder / ".dvc" / "config").is_file()
-        if not is_begun or not (self.folder / ".git").is_dir():
+        is_new = not is_begun(self.folder)
+        if is_new or not (self.folder / ".git").is_dir():
             self._git("init", "--quiet", "--initial-branch=main")
-        if not is_begun:
+        if is_new:
             self._dvc("init", "--quiet", "--force")
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
 
@@ -208,6 +208,11 @@ class Workspace:
             said = (finished.stderr or "").strip().splitlines()[-5:]
             raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
         return (finished.stdout or "").strip()
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether there is a workspace in the folder."""
+    return (folder / ".dvc" / "config").is_file()
 
 
 def _code() -> str:

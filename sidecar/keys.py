@@ -122,14 +122,17 @@ class KeyRing:
         return key
 
     def remove(self, name: str) -> None:
-        """Raises ValueError if nobody has that name."""
+        """Raises ValueError if nobody has that name, or if there is no folder of keys."""
+        self._check_folder()
         with self._alone():
             if name not in self.names():
                 raise ValueError(f"{name!r} has no key. There are keys for: {', '.join(self.names()) or 'nobody'}.")
             self._write({digest: caller for digest, caller in self._callers.items() if caller.name != name})
 
     def open(self) -> None:
-        """Stop requiring keys, from the sidecar's next start on. Raises ValueError if there still is one."""
+        """Stop requiring keys, from the sidecar's next start on. Raises ValueError if there still is one, or if there
+        is no folder of keys."""
+        self._check_folder()
         with self._alone():
             if self.names():
                 raise ValueError(f"There are keys for: {', '.join(self.names())}. Remove them first.")
@@ -146,6 +149,14 @@ class KeyRing:
             if self._unreadable:
                 raise NoKeysError(self._unreadable)
             return sorted(self._callers.values(), key=lambda caller: caller.name)
+
+    def _check_folder(self) -> None:
+        folder = self._path.parent.resolve()
+        if not (folder.is_dir() or self._marker.exists()):
+            raise ValueError(
+                f"There is no folder {folder}, so there are no keys. Run this where the system was started, or set "
+                "CRACK_FEEDBACK_DIR."
+            )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -271,7 +282,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("Keys are no longer required, on this machine only. Start the sidecar again.")
         else:
             if not ring.callers():
-                print("There are no keys. Make one: crack keys add NAME", file=sys.stderr)
+                place = keys_path(of_instance(os.environ)).resolve()
+                print(f"There are no keys in {place}. Make one: crack keys add NAME", file=sys.stderr)
             for caller in ring.callers():
                 print(f"{caller.name}  {' '.join(sorted(caller.rights))}")
     except (OSError, ValueError) as error:

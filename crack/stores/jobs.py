@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from crack.stores.database import Database
 from crack.stores.rows import every
 from crack.stores.states import OPEN, JobState
-from crack.stores.tables import JOBS, Part
+from crack.stores.tables import JOBS, SQLITE_FILES, Part
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,14 @@ class Jobs:
     """
 
     def __init__(self, feedback_dir: Path, url: str = "") -> None:
-        feedback_dir.mkdir(0o700, parents=True, exist_ok=True)
+        if not url:
+            feedback_dir.mkdir(0o700, parents=True, exist_ok=True)
         self._database = Database(Part.JOBS, feedback_dir, url)
+
+    @classmethod
+    def find(cls, feedback_dir: Path, url: str = "") -> Self | None:
+        """To read them: None if there is no store, which is then not created. Raises as the constructor does."""
+        return cls(feedback_dir, url) if url or (feedback_dir / SQLITE_FILES[Part.JOBS]).is_file() else None
 
     def ask(self, who: str) -> Job:
         """Request a retraining; returns the new job, or the one that is queued or running already."""
