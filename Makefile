@@ -24,6 +24,7 @@ setup: $(READY) ## install everything into .venv
 $(READY): requirements.txt
 	@$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("error: Python %d.%d was found: expected 3.11, \
 for which the versions in requirements.txt were chosen. Install it, or name it: make PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -m crack.instance
 	@echo 'Installing all packages into $(VENV), 4 GB: the first time this takes 3 to 10 minutes, without further words.'
 	@! grep -s '^command = ' $(VENV)/pyvenv.cfg | grep -qvF " $$(pwd -P)/$(VENV)" || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
@@ -61,6 +62,7 @@ retrain: $(READY) ## retrain from the accepted corrections, and serve the new mo
 	$(BIN)/crack retrain
 
 monitor: $(READY) ## install Prometheus and its node-exporter, and start them beside a running make up
+	@$(BIN)/python -m crack.instance
 	@sh deploy/install-prometheus.sh
 	@$(BIN)/crack up prometheus prometheus-node-exporter
 

@@ -1,11 +1,13 @@
 """The ports and folders of one system. CRACK_INSTANCE moves all of them at once, so that several systems can share a machine.
 
-Each process reads its settings through `of_instance`, so the defaults are written here and nowhere else. Left to others: what
+Each process reads its settings through `of_instance`, so the defaults are written here and nowhere else. `python -m
+crack.instance` only checks the number: `make` does so before it installs anything, with no packages. Left to others: what
 the variables mean (docs/configuration.md), and all settings but ports, folders and addresses.
 """
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,3 +87,10 @@ def instance_number(environment: Mapping[str, str]) -> int:
     if text not in map(str, range(1, N_INSTANCES + 1)):
         raise ValueError(f"{VARIABLE}={text!r}: expected a whole number from 1 to {N_INSTANCES}.")
     return int(text)
+
+
+if __name__ == "__main__":
+    try:
+        of_instance(os.environ)
+    except ValueError as error:
+        sys.exit(f"error: {error}")

@@ -152,12 +152,23 @@ def taken_ports(names: Iterable[str], environment: Mapping[str, str]) -> list[st
             socket.create_server((host, port), family=family).close()
         except (OSError, UnicodeError) as error:  # the latter where a name has an empty part
             if getattr(error, "errno", None) == errno.EADDRINUSE:
-                sentences.append(f"Port {port} is held by {_holder(port)}. Stop that, or set {variable} to another one.")
+                sentences.append(f"Port {port} is held by {_told(port)}. Stop that, or set {variable} to another one.")
             else:
                 wrong = variable if isinstance(error, PermissionError) else HOSTS.get(variable, variable)
                 reason = getattr(error, "strerror", error)
                 sentences.append(f"Nothing can listen on port {port} of {host} ({reason}). Set {wrong} to another one.")
     return sentences
+
+
+def running_already(name: str, environment: Mapping[str, str]) -> str | None:
+    """Where this part already runs, if it was started in this folder and listens on the same port."""
+    port = environment[LISTENS[name][0]]
+    try:
+        holder = _holder(int(port))
+        is_ours = Path(holder.cmdline()[0]).name == name and holder.cwd() == os.getcwd()
+    except (psutil.Error, LookupError, TypeError, ValueError):
+        return None
+    return f"http://127.0.0.1:{port} (pid {holder.pid})" if is_ours else None
 
 
 def closed_folders(names: Iterable[str], environment: Mapping[str, str]) -> list[str]:
@@ -175,11 +186,16 @@ def closed_folders(names: Iterable[str], environment: Mapping[str, str]) -> list
     return sentences
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> psutil.Process:
+    """The process that listens on a port. Raises psutil.Error, LookupError or TypeError if it can't be told."""
+    found = psutil.net_connections("tcp")
+    listening = {each.laddr.port: each.pid for each in found if each.laddr and each.status == psutil.CONN_LISTEN}
+    return psutil.Process(listening[port])
+
+
+def _told(port: int) -> str:
     try:
-        found = psutil.net_connections("tcp")
-        listening = {each.laddr.port: each.pid for each in found if each.laddr and each.status == psutil.CONN_LISTEN}
-        holder = psutil.Process(listening[port])
+        holder = _holder(port)
         return f"pid {holder.pid} ({' '.join(holder.cmdline())[:80]})"
     except (psutil.Error, KeyError, TypeError):  # the process ids of other users are hidden
         return "a process of another user"
@@ -244,6 +260,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
     names = [name for name in asked or parts if name not in absent]
+    running = {name: where for name in names if name in OPTIONAL and (where := running_already(name, environment))}
+    for name, where in running.items():
+        print(f"{name} runs already, at {where}: it is not started again.")
+    names = [name for name in names if name not in running]
+    if not names and running:
+        return 0
+    if not names:  # honcho would start all parts
+        sys.exit(f"error: {', '.join(asked)}: not installed. Run make monitor, which installs it.")
     closed = closed_folders(names, environment)
     if closed:
         print("\n".join(closed), file=sys.stderr)
@@ -266,6 +290,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"Prometheus is left out: {folder} cannot be written to. Make room there, or make it writable.", file=sys.stderr
             )
             names.remove("prometheus")
+            if not names:
+                return 1
     os.environ |= environment
     for name in NOT_OURS:
         os.environ.pop(name, None)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -148,6 +149,34 @@ def test_a_port_that_is_taken_is_named_with_its_holder_before_anything_starts(tm
     assert "Stop that, or set CRACK_PAGE_PORT to another one." in refused.said()
     assert "CRACK_INSTANCE" in refused.said()
     assert "started" not in refused.said()
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="Prometheus is not installed")
+def test_a_prometheus_that_runs_already_is_not_started_again_and_its_place_is_told(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    start = [sys.executable, "-m", "crack", "up", "prometheus"]
+    environment = os.environ | {"CRACK_PROMETHEUS_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(start, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL) as running:
+        try:
+            ready = f"http://127.0.0.1:{port}/-/ready"
+            eventually(lambda: requests.get(ready, timeout=PATIENCE_S).ok, requests.ConnectionError)
+            again, elsewhere = (
+                subprocess.run(start, cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+                for cwd in (tmp_path, tmp_path.parent)
+            )
+        finally:
+            running.terminate()
+    assert (again.returncode, f"prometheus runs already, at http://127.0.0.1:{port} (pid" in again.stdout) == (0, True)
+    assert (elsewhere.returncode, "or set CRACK_PROMETHEUS_PORT to another one" in elsewhere.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("wrong", ["6", "two"])
+def test_a_wrong_instance_is_refused_before_anything_is_installed(tmp_path: Path, wrong: str) -> None:
+    command = ["make", "up", f"VENV={tmp_path}/venv", f"PYTHON={sys.executable}", f"CRACK_INSTANCE={wrong}"]
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert refused.returncode == 2
+    assert f"error: CRACK_INSTANCE='{wrong}': expected a whole number from 1 to {N_INSTANCES}." in refused.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 KVM64 = "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 syscall nx lm pni cx16"
