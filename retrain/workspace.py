@@ -29,6 +29,10 @@ _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("crack", "export", "model", "retrain")
 _REMOTE = 'remote "storage"'  # a section of DVC's configuration
 _FULL_BYTES = 10**6
+_NOT_FOR_DVC = {  # it formats both places into its messages; the remote's is also a value in an INI file with interpolation
+    "CRACK_RETRAIN_WORKSPACE": re.compile(r"[{}\udc80-\udcff]"),
+    "CRACK_DVC_REMOTE": re.compile(r"[{}\udc80-\udcff\r\n]|%\([^)]*\)s"),
+}
 _IDENTITY = {"GIT_AUTHOR_NAME": "retrain", "GIT_AUTHOR_EMAIL": "retrain@localhost"}
 _IDENTITY |= {name.replace("AUTHOR", "COMMITTER"): value for name, value in _IDENTITY.items()}
 # The job's own repository ignores the user's signing keys and hooks, the owner of a mounted folder, and what the user never
@@ -50,22 +54,47 @@ class Workspace:
     Args:
         remote: where DVC pushes: a folder, or an address that DVC knows.
         environment: what the stages get beside this process's.
+
+    Raises:
+        WorkspaceError: DVC can't work with these places, or with the user's git settings.
     """
 
     def __init__(self, folder: Path, remote: str, environment: Mapping[str, str]) -> None:
         self.folder = folder.resolve()
         self._remote = remote if "://" in remote else str(Path(remote).resolve())
+        for variable, place in zip(_NOT_FOR_DVC, (str(self.folder), self._remote), strict=True):
+            found = _NOT_FOR_DVC[variable].search(place)
+            if found:
+                raise WorkspaceError(
+                    f"{variable}={place!r}: it contains {found[0]!r}, with which DVC cannot work. Rename that folder, or "
+                    f"set {variable} to another one."
+                )
         bars = {} if sys.stderr.isatty() else {"TQDM_DISABLE": "1"}  # in a log they are one endless line
         self._environment = {**environment, **bars, JOB_PID: str(os.getpid())}
         self.folder.mkdir(parents=True, exist_ok=True)
         if "://" not in remote:
             Path(self._remote).mkdir(0o700, parents=True, exist_ok=True)
+        self._check_settings()
         is_new = not is_begun(self.folder)
         if is_new or not (self.folder / ".git").is_dir():
             self._git("init", "--quiet", "--initial-branch=main")
         if is_new:
             self._dvc("init", "--quiet", "--force")
             (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
+
+    def _check_settings(self) -> None:
+        """The job's git ignores the user's and the machine's settings, but the libgit2 in DVC parses them."""
+        self._git("version")  # if git is missing, that is the fault to tell
+        own = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
+        for path in map(os.path.expanduser, ("~/.gitconfig", f"{own}/git/config", "/etc/gitconfig")):
+            try:
+                if os.access(path, os.R_OK):
+                    self._git("config", "--includes", "--list", "--file", path)
+            except WorkspaceError as error:
+                raise WorkspaceError(
+                    f"git's settings in {path} cannot be read, and DVC needs to ({error}). Correct the line, or move the "
+                    "file away."
+                ) from error
 
     def clean(self) -> list[str]:
         """Clean up after a killed retraining; returns sentences about it.

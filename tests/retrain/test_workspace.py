@@ -1,6 +1,7 @@
 """The job's own repository."""
 
 import hashlib
+import re
 import shutil
 import subprocess
 import sys
@@ -143,3 +144,17 @@ def test_a_stage_runs_again_where_its_code_has_changed(tmp_path: Path) -> None:
     code = (workspace.folder / CODE_FILE).read_text()
     for path in (ROOT / "model" / "trainer.py", ROOT / "retrain" / "stages.py", ROOT / "export" / "build.py"):
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(ROOT)}\n" in code
+
+
+@pytest.mark.parametrize(("name", "found"), [("%(x)s", "%(x)s"), ("a {b}", "{"), ("half}", "}")])
+def test_a_name_with_which_dvc_cannot_work_is_told_before_anything_is_made(tmp_path: Path, name: str, found: str) -> None:
+    with pytest.raises(WorkspaceError, match=f"it contains {re.escape(repr(found))}, .*or set CRACK_"):
+        Workspace(tmp_path / name / "workspace", str(tmp_path / name / "remote"), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_git_settings_that_cannot_be_read_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".gitconfig").write_text("[user\n")
+    with pytest.raises(WorkspaceError, match=f"git's settings in {tmp_path}/.gitconfig .*bad config line 1"):
+        Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
