@@ -11,9 +11,8 @@ from ezdxf.units import MM
 from inspection.findings import Photograph, printable
 from model.inference.width_classes import unit_of, width_class
 from survey.findings import Findings
-from survey.pictures import fitting
+from survey.pictures import DRAWINGS, fitting
 
-FOLDER = "dxf"
 _UNITLESS = 0
 _GREY = 8
 _COLOURS = (9, 3, 3, 2, 2, 30, 1, 1, 6, 6)  # AutoCAD's, by a class's rank: grey, green, yellow, orange, red, magenta
@@ -22,7 +21,7 @@ _COLOURS = (9, 3, 3, 2, 2, 30, 1, 1, 6, 6)  # AutoCAD's, by a class's rank: grey
 def write_dxfs(findings: Findings) -> None:
     """Write a drawing for each photograph with cracks, and remove an earlier one of a photograph that has none any more."""
     for photograph in findings.photographs():
-        name = fitting(f"{FOLDER}/{photograph.row.file}.dxf")
+        name = fitting(f"{DRAWINGS}/{photograph.row.file}.dxf")
         if not photograph.row.cracks or photograph.row.lines is None:
             findings.survey.remove(name)
             continue

@@ -156,6 +156,11 @@ class Survey:
         """The names of the files in a sub-folder; none if it doesn't exist."""
         return [path.name for path in (self.folder / folder).glob("*")]
 
+    def listing(self) -> set[str]:
+        """The names of the files beside the journal and, with a slash at the end, of the folders that a browser can open."""
+        with os.scandir(self.folder) as entries:
+            return {f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries}
+
     def place(self, name: str) -> str:
         """Where a file of the survey is, for people."""
         return str(self.folder / name)

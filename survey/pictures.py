@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 INCOMING = ".cracks-incoming"  # files that are being written; removed at the end of a survey
+DRAWINGS = "dxf"  # the folder of the drawings, which `dxf` writes
 _MAX_NAME_BYTES, _MAX_PARENT_BYTES = 255, 2000  # a path has 4096 at most, and the survey's folder is before it
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of a whole picture
 

@@ -12,6 +12,8 @@ from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
 from survey.findings import About, Findings
 from survey.folder import Survey, open_survey
+from survey.results import present
+from survey.sheet import link_results
 from survey.sources import saved_source
 
 INSPECTION = "inspection.toml"
@@ -78,6 +80,7 @@ def write_report(results: Path | str, given: dict[str, str], n_pages: int, photo
         for name, content in written.items():
             with survey.whole(name) as path:
                 path.write_bytes(content)
+        link_results(survey, present(survey))
     finally:
         survey.close()
     return [survey.place(name) for name in written]

@@ -12,9 +12,12 @@ from inspection.findings import Photograph
 from inspection.rows import Status
 from survey import coco
 from survey.findings import Findings
+from survey.folder import Survey
+from survey.geojson import NAME as MAP
 from survey.geojson import geojson
+from survey.pictures import DRAWINGS
 from survey.sheet import ContactSheet
-from survey.tables import tables
+from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, tables
 
 
 @dataclass
@@ -69,4 +72,14 @@ def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked
 
         write_dxfs(findings)
     asked = f"{asked}, model {tally.models}"
-    return tally, asked, sheet.write(findings.survey, findings.title, asked)
+    return tally, asked, sheet.write(findings.survey, findings.title, asked, present(findings.survey))
+
+
+def present(survey: Survey) -> list[str]:
+    """The results that are there, whichever command wrote them, without pictures: reports, tables, map, and other formats."""
+    from inspection.report.writing import PAGE, PDF
+    from survey import parquet
+
+    names = (PAGE, PDF, WORKBOOK, PHOTOGRAPHS, CRACKS, MAP, parquet.PHOTOGRAPHS, parquet.CRACKS, coco.NAME)
+    there = survey.listing()
+    return [name for name in (*names, f"{DRAWINGS}/") if name in there]

@@ -8,12 +8,14 @@ thumbnails: to read a million of these from the journal by rank would take an ho
 
 import math
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import jinja2
 import orjson
+from markupsafe import Markup
 
 from inspection.findings import Photograph, printable
 from inspection.rows import Status
@@ -23,6 +25,7 @@ from survey.pictures import mask_name, overlay_name
 NAME, PAGES = "index.html", "sheet"
 PER_PAGE = 1000  # with some 8 KB each a phone still opens it
 _N_THUMBNAILS = 50 * PER_PAGE
+_RESULTS = re.compile(rb'(<span id="results">).*?(</span>)')
 _MAX_MISSING = 1000  # all are in photographs.csv
 
 
@@ -52,12 +55,13 @@ class ContactSheet:
         if self._n_missing <= _MAX_MISSING:
             self._missing.append((row.file, row.error))
 
-    def write(self, survey: Survey, title: str, asked: str) -> str:
+    def write(self, survey: Survey, title: str, asked: str, results: Sequence[str] = ()) -> str:
         """All pages, the first one last; those of a larger survey before it are removed. Returns the first one.
 
         Args:
             title: what was surveyed.
             asked: a line about how.
+            results: files beside the sheet, which its first page links.
         """
         self._ranked.sort()
         n_pages = max(1, math.ceil(len(self._ranked) / PER_PAGE))
@@ -79,6 +83,7 @@ class ContactSheet:
                 n_pages=n_pages,
                 top="" if number == 1 else "../",
                 page_name=_page_name,
+                results=_links(results),
                 rows=self._rows(survey, number),
             )
             with survey.whole(_page_name(number)) as path:
@@ -112,6 +117,21 @@ class ContactSheet:
             "scores": [None if rank == math.inf else -rank for rank, _, _ in self._ranked],
             "links": links,
         }
+
+
+def link_results(survey: Survey, results: Sequence[str]) -> None:
+    """Link these files, and no others, on the first page of the sheet that is there; without one, do nothing."""
+    try:
+        page = survey.read(NAME)
+    except FileNotFoundError:
+        return
+    linked = _RESULTS.sub(lambda found: found[1] + _links(results).encode() + found[2], page, count=1)
+    with survey.whole(NAME) as path:
+        path.write_bytes(linked)
+
+
+def _links(names: Sequence[str]) -> Markup:
+    return Markup(", ").join(Markup('<a href="{}">{}</a>').format(_link(name), name) for name in names)
 
 
 def _page_name(number: int) -> str:

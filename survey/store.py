@@ -68,6 +68,11 @@ class StoreSurvey(Survey):
     def names(self, folder: str) -> list[str]:
         return [path.rpartition("/")[2] for path in self._found(folder)]
 
+    def listing(self) -> set[str]:
+        self._store.invalidate_cache()
+        found = tried(partial(self._store.ls, self._root, detail=True), self.url)
+        return {each["name"].rpartition("/")[2] for each in found if each["type"] == "file"}
+
     def place(self, name: str) -> str:
         return f"{self.url}/{name}"
 

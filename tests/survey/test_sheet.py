@@ -11,9 +11,13 @@ from selenium.webdriver.common.by import By
 from inspection.findings import Photograph
 from inspection.rows import Row, Status
 from inspection.taken import Taken
+from model.synthetic import draw_surface
 from survey import sheet as sheets
 from survey.folder import Survey
+from survey.report import write_report
+from survey.results import write_results
 from survey.sheet import PER_PAGE, ContactSheet
+from tests.surveyed import surveyed
 from tests.waiting import eventually
 
 QUESTION = {"quality": "normal", "threshold": "of the model"}
@@ -90,3 +94,28 @@ def test_photographs_far_behind_show_their_overlays_in_place_of_thumbnails(
     first, second = (re.findall('<img src="([^"]+)"', path.read_text()) for path in (page, tmp_path / "sheet" / "2.html"))
     assert set(first) == {"data:image/jpeg;base64,THUMBNAIL"}
     assert second == [f"../overlays/{files[-1]}.jpg"]
+
+
+def test_every_table_and_report_is_linked_in_a_folder_that_was_moved_too(tmp_path: Path) -> None:
+    findings = surveyed(tmp_path, {"wall.jpg": draw_surface(3, (120, 160))})
+    write_results(findings, with_bom=False, also=["coco", "dxf"], asked="")
+    findings.survey.close()
+    tables = [
+        "cracks.xlsx",
+        "photographs.csv",
+        "cracks.csv",
+        "cracks.geojson",
+        "photographs.parquet",
+        "cracks.parquet",
+        "coco.json",
+    ]
+    assert linked(findings.survey.folder) == [*tables, "dxf/"]
+    write_report(findings.survey.folder, {}, n_pages=1)
+    moved = findings.survey.folder.rename(tmp_path / "Brücke #7")
+    assert linked(moved) == ["report.html", "report.pdf", *tables, "dxf/"]
+    assert all((moved / name).exists() for name in linked(moved))
+
+
+def linked(folder: Path) -> list[str]:
+    (results,) = re.findall('<span id="results">(.*)</span>', (folder / "index.html").read_text())
+    return re.findall('href="([^"]+)"', results)
