@@ -146,6 +146,7 @@ def walk(chrome: Browser, page_url: str, folder: Path, sidecar: Sidecar, tmp_pat
     hand.drop(folder)
     eventually(lambda: one(browser, ".progress").text == f"{N_PHOTOGRAPHS} of {N_PHOTOGRAPHS} done")
 
+    eventually(lambda: all(": score " in text for text in gallery(browser)))  # it is drawn in the next frame
     ranked = gallery(browser)
     _, *others = (text.split(": ")[0] for text in ranked)
     hand.press("#inspect-viewer .gallery button")
