@@ -83,11 +83,18 @@ class AugmentationParams(_Section):
 
 
 class InferenceParams(_Section):
+    """Fields of `ModelCard`; cards of former releases lack those with a default."""
+
     tile_px: int = Count
     overlap_px: int = Count
     reductions: tuple[Annotated[int, Field(ge=2)], ...]
     least_px: int = Count
     wide_px: int = Count
+    narrow_px: int = Field(default=0, ge=0)
+    sure: float = Field(default=0.78, gt=0, lt=1)
+    seen: float = Field(default=0.25, gt=0, lt=1)
+    cell_px: int = Field(default=12, ge=1)
+    least_sure_px: int = Field(default=0, ge=0)
 
 
 class ExportParams(_Section):

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,7 +86,8 @@ def train(
     if state:
         alarms = {name: [pixels.numpy() for pixels in of_set] for name, of_set in state["alarms"].items()}
     elif ancestor:
-        alarms = find_alarms(Segmenter(ancestor[1], checkpoint.as_run(ancestor[0])), train)
+        card = replace(ancestor[1], least_sure_px=0)  # what it is unsure of is worth learning from, too
+        alarms = find_alarms(Segmenter(card, checkpoint.as_run(ancestor[0])), train)
     validation = read_photographs(parts.choosing, "reading validation")
     if most_minutes and not state:
         seconds = Trainer(params, version, train, {}).seconds_per_step()

@@ -243,11 +243,7 @@ class Trainer:
             mean=self.mean,
             deviation=self.deviation,
             stride=self.network.stride,
-            tile_px=inference.tile_px,
-            overlap_px=inference.overlap_px,
-            reductions=inference.reductions,
-            least_px=inference.least_px,
-            wide_px=inference.wide_px,
+            **inference.model_dump(),
             threshold=threshold,
             architecture={
                 "name": "Attention U-Net (Oktay et al. 2018)",

@@ -33,7 +33,8 @@ class ModelCard:
         threshold: in (0, 1); a pixel is crack where its probability is at least this; chosen on validation photographs.
         training: recipe, lineage, data with their publishers' terms.
         figures: measured quality, by data set and split.
-        reductions, least_px, wide_px: the passes over the reduced photograph, as `scales.predict_scales` takes them.
+        reductions, least_px, wide_px, narrow_px, sure: the passes over the reduced photograph, as in `scales.predict_scales`.
+        seen, sure, cell_px, least_sure_px: which pixels are too unsure to be called crack, as `certainty.Cells` takes them.
         backends: what may compute the network; at export its masks with each of them were held against labels.
     """
 
@@ -52,6 +53,11 @@ class ModelCard:
     reductions: tuple[int, ...] = ()  # the first releases had one pass, at the photograph's own size
     least_px: int = 256
     wide_px: int = 5
+    narrow_px: int = 0  # until 2026-11-27 reduced passes took nothing away
+    sure: float = 0.78
+    seen: float = 0.25
+    cell_px: int = 12
+    least_sure_px: int = 0  # nor was there this rule
     use: str = (
         "Research and evaluation only: the publishers of the training photographs allow no more, or state no terms. "
         "A mask is a hint for an inspector, not a finding."

@@ -1,4 +1,4 @@
-"""A photograph's crack probability: normalise, run the network over its tiles at each scale, stitch.
+"""A photograph's crack probability: normalise, run the network over its tiles at each scale, stitch, lower what is unsure.
 
 The network itself comes in from outside as a `Run`, so that ONNX Runtime in production and PyTorch in training and evaluation
 go through the same code.
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.card import ModelCard
+from model.inference.certainty import lower_unsure
 from model.inference.scales import predict_scales
 from model.inference.tiling import predict_tiled
 
@@ -33,17 +34,25 @@ class Segmenter:
         High quality averages over the photograph's eight mirror images and quarter turns, at eight times the cost.
         """
         if not is_high_quality:
-            return self._all_scales(image_hwc_u8)
+            return lower_unsure(self._all_scales(image_hwc_u8), self.card)
         total = np.zeros(image_hwc_u8.shape[:2], np.uint16)
         for n_turns in range(4):
             turned = np.rot90(image_hwc_u8, n_turns)
             total += np.rot90(self._all_scales(turned), -n_turns)
             total += np.rot90(self._all_scales(turned[:, ::-1])[:, ::-1], -n_turns)
-        return ((total + 4) // 8).astype(np.uint8)
+        return lower_unsure(((total + 4) // 8).astype(np.uint8), self.card)
 
     def _all_scales(self, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         card = self.card
-        return predict_scales(image_hwc_u8, self._single_pass, card.reductions, card.least_px, card.wide_px)
+        return predict_scales(
+            image_hwc_u8,
+            self._single_pass,
+            card.reductions,
+            least_px=card.least_px,
+            wide_px=card.wide_px,
+            narrow_px=card.narrow_px,
+            sure=card.sure,
+        )
 
     def _single_pass(self, image_hwc_u8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         card = self.card

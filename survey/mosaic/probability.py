@@ -7,6 +7,7 @@ using the probability (`blocks`, `writing`).
 
 import os
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.inference.card import ModelCard
-from model.inference.scales import passes, what_is_wide
+from model.inference.certainty import Cells
+from model.inference.scales import join, passes
 from model.inference.tiling import Grid, padded
 from survey.mosaic.raster import Raster
 from survey.processes import Core, Processes
 
 _STRIP_PX = 512  # rows at a time, a multiple of every reduction
-_MARGIN_PX = 16  # rows of a reduced pass beyond the strip: opening and enlarging reach less far
+_MARGIN_PX = 32  # rows beyond the strip, a multiple of every reduction: opening and enlarging reach less far
 
 
 class Plane:
@@ -63,21 +65,23 @@ class Passes:
         self._raster, self._processes, self._advance = raster, processes, advance
         self._card: ModelCard = processes.card
         height, width = raster.size_hw
-        self._factors = passes(raster.size_hw, self._card.reductions, self._card.least_px)
-        self._sizes = {factor: (-(-height // factor), -(-width // factor)) for factor in (1, *self._factors)}
+        factors = passes(raster.size_hw, self._card.reductions, self._card.least_px)
+        self._sizes = {factor: (-(-height // factor), -(-width // factor)) for factor in factors}
         self._grids = {
             factor: Grid.cut(size_hw, self._card.tile_px, self._card.overlap_px, self._card.stride)
             for factor, size_hw in self._sizes.items()
         }
-        self._reduced = {factor: Plane(folder / f"reduced-{factor}", (*self._sizes[factor], 4)) for factor in self._factors}
+        self._reduced = {factor: Plane(folder / f"reduced-{factor}", (*self._sizes[factor], 4)) for factor in factors[1:]}
         self._probs = {factor: Plane(folder / f"probability-{factor}", size_hw) for factor, size_hw in self._sizes.items()}
+        joined = {factor: Plane(folder / f"joined-{factor}", self._sizes[factor]) for factor in factors[:-1]}
+        self._joined = {**joined, factors[-1]: self._probs[factors[-1]]}
 
     @property
     def n_tiles(self) -> int:
         return sum(len(grid.rows.starts) * len(grid.columns.starts) for grid in self._grids.values())
 
     def close(self) -> None:
-        for plane in (*self._reduced.values(), *self._probs.values()):
+        for plane in (*self._reduced.values(), *self._probs.values(), *self._joined.values()):
             plane.close()
 
     def run(self) -> None:
@@ -90,24 +94,38 @@ class Passes:
         """Join the passes once all are done; yields each strip's first row, its probability (height, width; 255 = certain, 0
         without data), and which pixels have data. Afterwards `read` returns joined rows. May be called again.
         """
-        height, width = self._raster.size_hw
-        for top in range(0, height, _STRIP_PX):
-            bottom = min(top + _STRIP_PX, height)
-            prob_hw_u8 = self._probs[1].read(top, bottom)
-            for factor in self._factors:
-                first = max(top // factor - _MARGIN_PX, 0)
-                last = min(-(-bottom // factor) + _MARGIN_PX, self._sizes[factor][0])
-                size_hw = (min(last * factor, height) - first * factor, width)
-                added = what_is_wide(self._probs[factor].read(first, last), factor, size_hw, self._card.wide_px)
-                prob_hw_u8 = np.maximum(prob_hw_u8, added[top - first * factor : bottom - first * factor])
-            is_valid = self._raster.read_valid(top, bottom - top)
-            prob_hw_u8 = np.where(is_valid, prob_hw_u8, 0)
-            self._probs[1].write(top, prob_hw_u8)
+        for former, factor in pairwise(sorted(self._sizes, reverse=True)):
+            for top, bottom in self._strips(factor):
+                self._joined[factor].write(top, self._join(factor, former, top, bottom))
+        cells = Cells(self._raster.size_hw, self._card)
+        for top, bottom in self._strips(1):
+            cells.add(self._with_data(top, bottom)[0], top)
+        cells.group()
+        for top, bottom in self._strips(1):
+            prob_hw_u8, is_valid = self._with_data(top, bottom)
+            prob_hw_u8 = cells.lower(prob_hw_u8, top)
+            self._joined[1].write(top, prob_hw_u8)
             yield top, prob_hw_u8, is_valid
 
     def read(self, top: int, bottom: int) -> NDArray[np.uint8]:
         """Rows of the joined probability."""
-        return self._probs[1].read(top, bottom)
+        return self._joined[1].read(top, bottom)
+
+    def _strips(self, factor: int) -> Iterator[tuple[int, int]]:
+        height = self._sizes[factor][0]
+        return ((top, min(top + _STRIP_PX, height)) for top in range(0, height, _STRIP_PX))
+
+    def _join(self, factor: int, former: int, top: int, bottom: int) -> NDArray[np.uint8]:
+        """Rows of the pass reduced by `factor`, joined with the one reduced by `former`, which is joined itself."""
+        first, last = max(top - _MARGIN_PX, 0), min(bottom + _MARGIN_PX, self._sizes[factor][0])
+        ratio, card = former // factor, self._card
+        reduced = self._joined[former].read(first // ratio, -(-last // ratio))
+        joined = join(self._probs[factor].read(first, last), reduced, ratio, card.wide_px, card.narrow_px, card.sure)
+        return joined[top - first : bottom - first]
+
+    def _with_data(self, top: int, bottom: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        is_valid = self._raster.read_valid(top, bottom - top)
+        return np.where(is_valid, self.read(top, bottom), np.uint8(0)), is_valid
 
     def _reduce(self) -> None:
         height, width = self._raster.size_hw
