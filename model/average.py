@@ -1,7 +1,7 @@
 """A weighted mean of two networks of one lineage, as a checkpoint: `crack average --help`.
 
 Between the weights of two stages lies a network that is often better than both (Wortsman et al., Model Soups, ICML 2022). Its
-threshold is chosen anew on the choosing part.
+passes and rules are those of params.yaml (`inference`), and its threshold is chosen anew on the choosing part.
 """
 
 import argparse
@@ -13,17 +13,20 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from crack.shipped import shipped
 from model import checkpoint
 from model.attention_unet import AttentionUNet
 from model.dataset import add_data_option, read_parts, read_photographs
 from model.inference.segmenter import Segmenter
-from model.params import Params
+from model.params import InferenceParams, Params, read_params
 from model.validation import validate
 
 logger = logging.getLogger("model.average")
 
 
-def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path, share: float = 0.5) -> Path:
+def average(
+    former_path: Path, later_path: Path, data_dir: Path, out_dir: Path, inference: InferenceParams, share: float = 0.5
+) -> Path:
     """Write the mean of two checkpoints and return its path; the later one began with the former, and weighs `share`.
 
     Raises ValueError if it did not: then photographs that one has learned from could choose for the other.
@@ -35,6 +38,7 @@ def average(former_path: Path, later_path: Path, data_dir: Path, out_dir: Path, 
     network = between(former, later, share)
     parts = read_parts(data_dir, Params.model_validate(card.training["params"]).data)
     photographs = read_photographs(parts.choosing, "reading validation")
+    card = dataclasses.replace(card, **inference.model_dump())
     choice = validate(Segmenter(card, checkpoint.as_run(checkpoint.rounded(network))), photographs)
     version = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     figures = {"score": choice.score, "by_set": choice.by_set, "threshold": choice.threshold}
@@ -72,6 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
+    parser.add_argument(
+        "--params", type=Path, default=shipped("params.yaml"), help="its passes and rules (default: params.yaml)"
+    )
     parser.add_argument("former", type=Path, help="a .pth file")
     parser.add_argument("later", type=Path, help="a .pth file that was trained from it")
     parser.add_argument("--share", type=float, default=0.5, help="the later one's weight, 0 to 1 (default: 0.5)")
@@ -81,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--share {options.share}: expected a number from 0 to 1")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        average(options.former, options.later, options.data, options.out, options.share)
+        inference = read_params(options.params).inference
+        average(options.former, options.later, options.data, options.out, inference, options.share)
     except (FileNotFoundError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
     return 0

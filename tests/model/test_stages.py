@@ -4,8 +4,11 @@ import logging
 from pathlib import Path
 
 import pytest
+import torch
 
 from model import checkpoint, train
+from model.average import average
+from model.params import read_params
 from tests.conftest import ROOT
 from tests.tiny import TINY
 
@@ -35,6 +38,22 @@ def test_stages_follow_each_other_and_what_is_finished_is_not_trained_again(
     with caplog.at_level(logging.INFO):
         assert train.train_stages(recipes, ROOT / "params.yaml", SHORT, surfaces, out) == path
     assert [record.message.split(":")[0] for record in caplog.records] == ["stage 1 of 2, 1-first", "stage 2 of 2, 2-second"]
+
+
+def test_the_mean_of_two_stages_lies_between_them_and_has_the_rules_of_params_yaml(
+    recipes: Path, surfaces: Path, tmp_path: Path
+) -> None:
+    (recipes / "2-second.yaml").write_text("inference: {narrow_px: 0, least_sure_px: 0}\n")
+    later_path = train.train_stages(recipes, ROOT / "params.yaml", SHORT, surfaces, tmp_path / "models")
+    former_path = checkpoint.newest(tmp_path / "models" / "1-first")
+    inference = read_params(ROOT / "params.yaml").inference
+    mean, card = checkpoint.load(average(former_path, later_path, surfaces, tmp_path / "mean", inference, share=0.25))
+    (former, former_card), (later, later_card) = checkpoint.load(former_path), checkpoint.load(later_path)
+    assert (later_card.narrow_px, later_card.least_sure_px) == (0, 0)
+    assert (card.narrow_px, card.least_sure_px) == (inference.narrow_px, inference.least_sure_px) != (0, 0)
+    assert card.training["mean_of"] == {former_card.version: 0.75, later_card.version: 0.25}
+    weights = [network.head.weight for network in (former, later, mean)]
+    torch.testing.assert_close(weights[2], weights[0].lerp(weights[1], 0.25), atol=1e-3, rtol=1e-2)  # kept in float16
 
 
 def test_a_wrong_recipe_is_named_before_anything_is_trained(recipes: Path, surfaces: Path, tmp_path: Path) -> None:
