@@ -79,6 +79,7 @@ def _line(job: Job) -> str:
 
 
 def _roll_back(settings: Settings) -> str:
+    read_card(settings.model_store / Serving.read(settings.model_store).default)  # in a wrong folder nothing is made
     server = ModelServer(settings.management_url, settings.torchserve_url)
     with alone(settings.workspace):
         for sentence in settle(settings.model_store, server, settings.drain_s):

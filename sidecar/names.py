@@ -27,7 +27,10 @@ def check_names(sent: Iterable[str], known: Collection[str]) -> None:
     names = set(sent)
     absent = sorted(set(known) - names)
     for name in islice(sorted(names - set(known)), _MOST_COMPARED):
-        alike = get_close_matches(_plain(name), absent, 1, ALIKE_RATIO)
+        plain = _plain(name)
+        alike = get_close_matches(plain, absent, 1, ALIKE_RATIO) or [
+            each for each in absent if plain in _with_two_swapped(each)
+        ]
         if alike:
             raise RequestError(
                 ErrorCode.PARAMETER_INVALID,
@@ -38,6 +41,11 @@ def check_names(sent: Iterable[str], known: Collection[str]) -> None:
 async def check_query(request: Request) -> None:
     """For routes that declare the fields of their query. Raises RequestError, PARAMETER_INVALID, as `check_names`."""
     check_names(request.query_params, {field.alias for field in request.scope["route"].dependant.query_params})
+
+
+def _with_two_swapped(name: str) -> set[str]:
+    """What becomes of a name if two neighbours are typed the wrong way round, which changes too much of a short one."""
+    return {name[:at] + name[at + 1] + name[at] + name[at + 2 :] for at in range(len(name) - 1)}
 
 
 def _plain(name: str) -> str:

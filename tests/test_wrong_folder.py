@@ -13,6 +13,8 @@ PLACES = {
     "retrain history": "retrain_data",
     "retrain --dry-run": "retrain_data",
     "retrain status": "model_store",
+    "retrain rollback": "model_store",
+    "retrain adopt": "model_store",
     f"retrain purge {'0' * 64}": "retrain_workspace",
     "keys list": "retrain_data/keys.json",
     "keys remove crew-7": "retrain_data",

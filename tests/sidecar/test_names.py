@@ -17,7 +17,8 @@ MISSPELT = {
     "response": ("respone", "responce", "resposne"),
     "quality": ("qualtiy", "qality"),
     "verdict": ("verdikt", "Verdict"),
-    "mask": ("masks", "Mask"),
+    "mask": ("masks", "Mask", "maks"),
+    "note": ("ntoe",),
     "look_alikes": ("lookalikes", "look_alike"),
 }
 
