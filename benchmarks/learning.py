@@ -27,7 +27,7 @@ from tqdm import tqdm
 from benchmarks.contenders import free_ports, process, start_torchserve
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs
 from model.evaluate import by_checkpoint, by_server, evaluate
-from model.inference.segmenter import threshold_level
+from model.inference.card import threshold_level
 from model.metrics import counts_at
 from model.params import DataParams
 from model.report import Evaluation

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from export.archive import unpack
 from model.dataset import add_data_option, read_pairs
 from model.inference import runtime
+from model.inference.card import threshold_level
 from model.inference.cracks import measure
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 
 SET = "deepcrack"
 N_WORST = 5

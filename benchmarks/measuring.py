@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from export.archive import unpack
 from model.dataset import add_data_option, read_pairs
 from model.inference import runtime
+from model.inference.card import threshold_level
 from model.inference.cracks import measure
 from model.inference.errors import RequestError
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 
 SIZE_HW = (3000, 4000)
 MOSAIC = (7, 8)  # photographs of 384 by 544 pixels side by side

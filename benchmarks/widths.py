@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from export.archive import unpack
 from model.inference import runtime
+from model.inference.card import threshold_level
 from model.inference.cracks import measure
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from model.synthetic_cracks import direction, fracture
 from model.synthetic_wall import Float, Rng, blur, build_wall
 

@@ -12,8 +12,8 @@ from model.attention_unet import AttentionUNet
 from model.checkpoint import REFERENCE
 from model.dataset import LabelledPhotograph
 from model.inference import runtime
-from model.inference.card import Backend, ModelCard
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.card import Backend, ModelCard, threshold_level
+from model.inference.segmenter import Segmenter
 from model.metrics import count_levels, scores_at
 
 # NNCF reports each quantisation to its maker unless it takes this for a machine of theirs.

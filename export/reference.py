@@ -10,8 +10,9 @@ import numpy as np
 from tqdm import tqdm
 
 from model.dataset import LabelledPhotograph
+from model.inference.card import threshold_level
 from model.inference.observation import brightness, confidence, sharpness
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0)  # those of TorchServe's that a ratio can fall into
 

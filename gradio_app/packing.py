@@ -10,7 +10,7 @@ from typing import Any
 from gradio_app.pictures import Found
 from inspection.findings import printable
 from inspection.spreadsheets import csv_lines
-from model.inference.segmenter import threshold_level
+from model.inference.card import threshold_level
 
 COLUMNS = [
     "name",

@@ -26,11 +26,11 @@ from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.packing import pack
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
 from inspection.left_out import Box
+from model.inference.card import threshold_level
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
 from model.inference.isolation import Isolation
 from model.inference.photograph import MEGABYTE, Limits
-from model.inference.segmenter import threshold_level
 from model.inference.width_classes import bounds, classes
 
 logger = logging.getLogger("gradio_app")

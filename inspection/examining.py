@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from inspection.left_out import Box, covered
 from inspection.painted import as_painted
+from model.inference.card import threshold_level
 from model.inference.examining import Examined, examine_pixels
 from model.inference.options import Options
 from model.inference.photograph import NO_LIMITS, Limits, decode
-from model.inference.segmenter import threshold_level
 from model.inference.surface import look_at
 
 

@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from model.augmentation import change_look, cut, transplant
 from model.dataset import LabelledPhotograph
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.card import threshold_level
+from model.inference.segmenter import Segmenter
 from model.params import AugmentationParams, TrainingParams
 
 ALARM_WEIGHT = 3.0  # how often a photograph with a false alarm or a look-alike is chosen, compared with one without

@@ -23,11 +23,11 @@ from crack.files import write_whole
 from crack.neighbours import session
 from model import checkpoint
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs, read_parts
-from model.inference.card import ModelCard
+from model.inference.card import ModelCard, threshold_level
 from model.inference.headers import THRESHOLD
 from model.inference.photograph import decode
 from model.inference.score import crack_score
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from model.metrics import auroc, count_levels, count_near, count_skeletons, false_alarms, near_f1, report
 from model.params import Params
 from model.report import MIN_ALARM_PX, TOLERANCE_PX, Evaluation, Predict

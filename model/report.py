@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.dataset import Pair
-from model.inference.segmenter import threshold_level
+from model.inference.card import threshold_level
 from model.metrics import (
     Counts,
     FalseAlarms,

@@ -24,10 +24,11 @@ from model import checkpoint
 from model.dataset import Pair
 from model.inference import runtime
 from model.inference.answer import crack_grid
+from model.inference.card import threshold_level
 from model.inference.encoding import jpeg
 from model.inference.overlay import draw_overlay
 from model.inference.processors import n_usable_cores
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from model.metrics import Counts, count_levels, counts_at
 from model.report import MIN_ALARM_PX
 from retrain.settings import RetrainParams

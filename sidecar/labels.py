@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
+from model.inference.card import threshold_level
 from model.inference.encoding import mask_png, png
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
 from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
-from model.inference.segmenter import threshold_level
 from model.inference.structure import picture_parts
 from model.masks import read_mask
 from sidecar.copies import Description

@@ -19,10 +19,11 @@ from PIL import Image
 from handler.serve import Server
 from model.dataset import read_pairs
 from model.inference import card, runtime
+from model.inference.card import threshold_level
 from model.inference.markers import SINGLE
 from model.inference.photograph import decode
 from model.inference.score import crack_score
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from model.synthetic import draw_surface
 from model.synthetic_cracks import fracture
 from tests import walls

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference import headers, width_overlay
-from model.inference.card import Backend
+from model.inference.card import Backend, threshold_level
 from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.errors import ErrorCode, RequestError
@@ -26,7 +26,7 @@ from model.inference.options import Options, Quality, Response
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits, decode
 from model.inference.score import crack_score
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from model.inference.standards import NOTE, Standard
 from model.inference.surface import Surface, look_at
 from model.inference.width_classes import BY_WIDTH

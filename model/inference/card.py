@@ -4,6 +4,7 @@ Code that runs a model reads these numbers here and holds none of them itself.
 """
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,3 +97,8 @@ class ModelCard:
             return cls(**values)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"no model card ({error}). Write it with crack train.") from error
+
+
+def threshold_level(threshold: float) -> int:
+    """The lowest of the levels 1..255 of a probability map that counts as crack: the first at or above `threshold` * 255."""
+    return max(1, math.ceil(threshold * 255 - 1e-6))  # a threshold of k / 255 means level k, whatever the division's rounding

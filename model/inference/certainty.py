@@ -5,13 +5,11 @@ crack is sure somewhere along its way. So pixels are taken together with what li
 pixels is lowered: Canny's hysteresis (1986), by the number of sure pixels instead of by one.
 """
 
-import math
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from model.inference.card import ModelCard
+from model.inference.card import ModelCard, threshold_level
 
 Plane = NDArray[np.uint8]
 
@@ -29,7 +27,7 @@ class Cells:
 
     def __init__(self, size_hw: tuple[int, ...], card: ModelCard) -> None:
         self._side, self._least = card.cell_px, card.least_sure_px
-        self._seen, self._sure = (math.ceil(probability * 255 - 1e-6) for probability in (card.seen, card.sure))
+        self._seen, self._sure = threshold_level(card.seen), threshold_level(card.sure)
         height, width = (-(-length // self._side) for length in size_hw)
         self._is_seen = np.zeros((height, width), bool)
         self._n_sure = np.zeros((height, width), np.uint16)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.inference.card import threshold_level
 from model.inference.cracks import measure
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.findings import lines, properties
 from model.inference.overlay import draw_overlay
-from model.inference.segmenter import threshold_level
 from model.inference.surface import Surface
 
 THUMBNAIL_PX = 192

@@ -4,7 +4,6 @@ The network itself comes in from outside as a `Run`, so that ONNX Runtime in pro
 go through the same code.
 """
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -67,8 +66,3 @@ class Segmenter:
         batch_nchw += self._shift
         prob_hw: NDArray[np.float32] = self._run(batch_nchw)[0, 0]
         return prob_hw
-
-
-def threshold_level(threshold: float) -> int:
-    """The lowest of the levels 1..255 of a probability map that counts as crack: the first at or above `threshold` * 255."""
-    return max(1, math.ceil(threshold * 255 - 1e-6))  # a threshold of k / 255 means level k, whatever the division's rounding

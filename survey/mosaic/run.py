@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from crack.files import take_place, whole
+from model.inference.card import threshold_level
 from model.inference.errors import RequestError
 from model.inference.runtime import AUTO
-from model.inference.segmenter import threshold_level
 from survey.engines import StoppedError, SurveyError
 from survey.folder import hold
 from survey.mosaic.blocks import Part, Place, join, measure_block, places

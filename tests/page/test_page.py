@@ -12,8 +12,8 @@ from gradio_client import Client, handle_file
 
 from gradio_app.backend import Backend
 from gradio_app.page import Page
+from model.inference.card import threshold_level
 from model.inference.encoding import mask_png
-from model.inference.segmenter import threshold_level
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
 from tests.photographs import png

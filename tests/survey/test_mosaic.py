@@ -20,8 +20,7 @@ import rasterio
 from numpy.typing import NDArray
 from rasterio.warp import transform as to_crs
 
-from model.inference.card import Backend
-from model.inference.segmenter import threshold_level
+from model.inference.card import Backend, threshold_level
 from survey.__main__ import main
 from survey.engines import SurveyError
 from survey.mosaic.raster import Raster

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.inference.answer import GRID_CELLS, crack_grid
+from model.inference.card import threshold_level
 from model.inference.encoding import jpeg as encoded_jpeg
 from model.inference.encoding import mask_png
 from model.inference.encoding import png as encoded_png
@@ -17,7 +18,7 @@ from model.inference.errors import ErrorCode, RequestError
 from model.inference.options import Options, Response
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import MEGAPIXEL, Limits
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.segmenter import Segmenter
 from tests.answers import SEGMENTER, ask, ask_json, picture, refusal, striped
 from tests.cards import CARD
 from tests.photographs import jpeg, noise, png, with_orientation

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from model.inference.segmenter import Segmenter, threshold_level
+from model.inference.card import threshold_level
+from model.inference.segmenter import Segmenter
 from tests.cards import CARD
 from tests.photographs import noise
 
