@@ -7,6 +7,7 @@ picture.
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -120,21 +121,25 @@ def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
         data: a JPEG or PNG file by its signature.
 
     Raises:
-        ValueError: as `jpeg_segments` and `png_chunks` do.
+        ValueError: as `jpeg_segments` and `png_chunks` do; or a broken copy, of which decoders show what is left in silence: a
+            JPEG has no end, or a PNG's pixels don't have their checksum.
         UnsupportedError: a JPEG of a kind that libjpeg doesn't decode.
     """
-    view, orientation, has_pixels = memoryview(data), 1, False
+    view, orientation, has_pixels, last = memoryview(data), 1, False, _EOI
     kept: list[memoryview] = []
     if data.startswith(PNG_SIGNATURE):
         kept.append(view[: len(PNG_SIGNATURE)])
         for chunk in png_chunks(data):
-            has_pixels = has_pixels or chunk.kind == b"IDAT"  # browsers look for no orientation behind it
+            if chunk.kind == b"IDAT":
+                has_pixels = True  # browsers look for no orientation behind them
+                _check_sum(view[chunk.start : chunk.end])
             if chunk.kind in _PNG_PICTURE:
                 kept.append(view[chunk.start : chunk.end])
             elif chunk.kind == b"eXIf" and orientation == 1 and not has_pixels:
                 orientation = read_orientation(data[chunk.start + 8 : chunk.end - 4])
     else:
         for segment in jpeg_segments(data):
+            last = segment.marker
             if segment.marker in _FRAMES and (
                 segment.marker not in _DECODED or data[segment.start + 4 : segment.start + 5] != b"\x08"
             ):
@@ -145,7 +150,14 @@ def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
                 kept.append(view[segment.start : segment.end])
             elif orientation == 1 and data.startswith(b"Exif\0\0", segment.start + 4):
                 orientation = read_orientation(data[segment.start + 10 : segment.end])
+    if last != _EOI:
+        raise ValueError("it has no end")
     return kept, orientation
+
+
+def _check_sum(chunk: memoryview) -> None:
+    if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:]):
+        raise ValueError("its pixels do not have their checksum")
 
 
 def exif_block(data: bytes) -> bytes:

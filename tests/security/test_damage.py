@@ -11,6 +11,7 @@ from PIL import Image
 
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import MEGAPIXEL, Limits, decode
+from model.synthetic import draw_surface
 from tests.photographs import (
     avif,
     bmp,
@@ -81,6 +82,14 @@ def test_a_truncated_photograph_is_undecodable(save: Callable[..., bytes], kept_
         decode(data[: int(len(data) * kept_ratio)])
     assert caught.value.code is ErrorCode.IMAGE_UNDECODABLE
     assert "Send the original file again" in caught.value.message
+
+
+@pytest.mark.parametrize("save", [jpeg, png, heic, avif])
+def test_a_photograph_whose_end_a_broken_copy_left_as_zeros_is_undecodable(save: Callable[..., bytes]) -> None:
+    data = save(draw_surface(seed=4, size_hw=(96, 128)).image_hwc_u8, quality=95)
+    with pytest.raises(RequestError) as caught:
+        decode(data[:-600] + bytes(600))
+    assert caught.value.code is ErrorCode.IMAGE_UNDECODABLE
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of what it finds in broken headers
