@@ -22,13 +22,13 @@ MAX_BLOCKS = 2**17  # strips or tiles; a hundred megapixels in strips of one row
 _UNPACKED_BYTES = 2**23  # at a time, or one block
 _BAND_PX = 2**20  # are converted at a time
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _BIT_ORDER = 256, 257, 258, 259, 262, 266
 _STRIPS, _ORIENTATION, _SAMPLES, _STRIP_ROWS, _STRIP_BYTES, _PLANES = 273, 274, 277, 278, 279, 284
 _PREDICTOR, _PALETTE, _EXTRA, _SAMPLE_FORMAT = 317, 320, 338, 339
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES = 322, 323, 324, 325
 _SUBFILE, _MAKE, _DNG = 254, 271, 50706
 _DEFAULTS = {_SUBFILE: 0, _BITS: 1, _COMPRESSION: 1, _ORIENTATION: 1, _SAMPLES: 1, _STRIP_ROWS: 2**32 - 1, _PLANES: 1}
-_DEFAULTS |= {_PREDICTOR: 1, _EXTRA: 0, _SAMPLE_FORMAT: 1}
+_DEFAULTS |= {_BIT_ORDER: 1, _PREDICTOR: 1, _EXTRA: 0, _SAMPLE_FORMAT: 1}
 _READ = {*_DEFAULTS, _WIDTH, _HEIGHT, _PHOTOMETRIC, _STRIPS, _STRIP_BYTES, _PALETTE, _MAKE, _DNG}
 _READ |= {_TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES}
 _KINDS = {1: "u", 2: "i", 3: "f"}  # of numbers, by the tag for them: whole, whole and signed, with a point
@@ -38,6 +38,8 @@ _UNPACKED = {_PLAIN, 5, 8, 32773, 32946}  # and LZW, Deflate, PackBits, Deflate 
 _OTHERS = {2: "fax", 3: "fax", 4: "fax", 6: "JPEG", 7: "JPEG", 34712: "JPEG 2000", 50000: "Zstandard", 50001: "WebP"}
 _RAW_COMPRESSIONS = {32767, 32770, 34713, 65000, 65535}  # of Sony, Samsung, Nikon, Kodak, Pentax
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _INDEXED = range(4)
+_LOWEST_BIT_FIRST = 2
+_TURNED_BYTES = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ADVICE = "Save it as a TIFF of 8 or 16 bits in grey or RGB without compression, or as JPEG or PNG."
 
 
@@ -47,6 +49,7 @@ class Tiff:
 
     Attributes:
         kind: of numbers, as numpy's dtypes: "u", "i" or "f".
+        is_lowest_bit_first: of each byte as it is in the file, packed or not.
         opacity: 0: none; 1: colours are multiplied by it; 2: they aren't.
         palette: red, then green, then blue.
         block_wh: of a strip or tile.
@@ -64,6 +67,7 @@ class Tiff:
     n_samples: int
     n_planes: int
     compression: int
+    is_lowest_bit_first: bool
     is_differenced: bool
     opacity: int
     palette: tuple[int, ...]
@@ -182,10 +186,13 @@ class Tiff:
     def _unpack(self, places: list[tuple[int, int]], n_rows: list[int], n_row_bytes: int) -> NDArray[np.uint8]:
         """The blocks' bytes, one below the other (rows, bytes of a row)."""
         if self.compression == _PLAIN:
-            parts = [self.data[at : at + n * n_row_bytes] for (at, _), n in zip(places, n_rows, strict=True)]
+            places = [(at, n * n_row_bytes) for (at, _), n in zip(places, n_rows, strict=True)]
+        parts = [self.data[at : at + n_bytes] for at, n_bytes in places]
+        if self.is_lowest_bit_first:
+            parts = [part.translate(_TURNED_BYTES) for part in parts]
+        if self.compression == _PLAIN:
             return np.frombuffer(b"".join(parts), np.uint8).reshape(-1, n_row_bytes)
-        packed = [self.data[at : at + n_bytes] for at, n_bytes in places]
-        with TiffImageFile(io.BytesIO(_as_grey(packed, self.compression, n_row_bytes, n_rows))) as image:
+        with TiffImageFile(io.BytesIO(_as_grey(parts, self.compression, n_row_bytes, n_rows))) as image:
             return np.asarray(image).reshape(-1, n_row_bytes)
 
     def _samples(self, rows: NDArray[np.uint8], width: int, n_samples: int) -> NDArray[Any]:
@@ -234,6 +241,7 @@ def read(data: bytes, *, may_be_numbers: bool = False) -> Tiff:
         n_samples=n_samples,
         n_planes=n_samples if tags.one(_PLANES) == 2 else 1,
         compression=compression,
+        is_lowest_bit_first=tags.one(_BIT_ORDER) == _LOWEST_BIT_FIRST,
         is_differenced=tags.one(_PREDICTOR) == 2 and compression != _PLAIN,
         opacity=tags.one(_EXTRA) if n_samples > (3 if photometric == _RGB else 1) else 0,
         palette=tags.all(_PALETTE, 3 * 2**bits) if photometric == _INDEXED else (),

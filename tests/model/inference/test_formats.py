@@ -33,7 +33,9 @@ from tests.photographs import (
 )
 
 SURFACE = draw_surface(seed=4, size_hw=(96, 128), material="concrete").image_hwc_u8
+WITH_BITS_TURNED = np.packbits(np.unpackbits(SURFACE[..., None], axis=3, bitorder="little"), axis=3)[..., 0]
 ORIENTATIONS = range(1, 9)
+FILL_ORDER_TAG = 266
 
 
 def exif(orientation: int) -> bytes:
@@ -86,6 +88,7 @@ LOSSLESS: dict[str, Callable[[], bytes]] = {
     "TIFF, 16 bits": lambda: as_opencv(".tif", SURFACE.astype(np.uint16) * 257, cv2.IMWRITE_TIFF_PREDICTOR, 2),
     "TIFF, 12 of 16 bits": lambda: as_tifffile(SURFACE.astype(np.uint16) * 16 + 8),
     "TIFF, 12 of 16 bits in tiles": lambda: as_tifffile(SURFACE.astype(np.uint16) * 16 + 8, tile=(32, 32), compression="zlib"),
+    "TIFF, lowest bit first": lambda: tiff(WITH_BITS_TURNED, tiffinfo={FILL_ORDER_TAG: 2}),
     "TIFF, opaque": lambda: tiff(Image.fromarray(SURFACE).convert("RGBA")),
     "TIFF of two pages": lambda: tiff(SURFACE, save_all=True, append_images=[Image.fromarray(noise(40, 40))]),
     "PNG, 12 of 16 bits": lambda: sixteen_bit_png(SURFACE.astype(np.uint16) * 16 + 8),
