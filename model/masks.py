@@ -16,7 +16,16 @@ from PIL.WebPImagePlugin import WebPImageFile
 from model.inference import tiff
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.formats import Format, UnsupportedError, recognise
-from model.inference.photograph import DECODING_ERRORS, NO_LIMITS, damaged, decode, eight_bits, read_size, turn_upright
+from model.inference.photograph import (
+    DECODING_ERRORS,
+    NO_LIMITS,
+    damaged,
+    decode,
+    eight_bits,
+    read_size,
+    transparent,
+    turn_upright,
+)
 from model.inference.structure import picture, webp_picture
 
 _EXPECTED = "expected two colours: black where there is no crack, another one where there is"
@@ -149,7 +158,7 @@ def _bands(image: Image.Image) -> Iterator[tuple[int, NDArray[np.uint32] | NDArr
     for top in range(0, image.height, n_rows):
         band = image.crop((0, top, image.width, min(top + n_rows, image.height)))
         if image.mode.startswith("I"):
-            yield top, np.asarray(band).astype(np.uint16)
+            yield top, np.where(transparent(band), 0, np.asarray(band)).astype(np.uint16)
             continue
         colours = np.asarray(band.convert("RGBA")).view("<u4")[..., 0]
         yield top, np.where(colours >> 24, colours, 0).astype(np.uint32)

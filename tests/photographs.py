@@ -90,14 +90,18 @@ def sixteen_bit_grey_png(image: Picture) -> bytes:
     return sixteen_bit_png(np.asarray(_as_image(image).convert("L")).astype(np.uint16) * 257)
 
 
-def sixteen_bit_png(image_u16: NDArray[np.uint16]) -> bytes:
-    """Grey where the array is (height, width), else of 2 samples (grey, opacity), 3 or 4; Pillow reads but cannot write it."""
+def sixteen_bit_png(image_u16: NDArray[np.uint16], transparency: int | None = None) -> bytes:
+    """Grey where the array is (height, width), else of 2 samples (grey, opacity), 3 or 4; Pillow reads but cannot write it.
+
+    `transparency`: the level of grey that is transparent.
+    """
     height, width = image_u16.shape[:2]
     n_samples = image_u16.size // (height * width)
     colour_type = {1: _COLOUR_TYPE_GREY, 2: 4, 3: _COLOUR_TYPE_RGB, 4: 6}[n_samples]
     rows = image_u16.astype(">u2").reshape(height, -1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)  # 0: the row is not filtered
-    return _png_file(struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0), zlib.compress(pixels))
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    return _png_file(header, zlib.compress(pixels), b"" if transparency is None else struct.pack(">H", transparency))
 
 
 def png_with_header(width: int, height: int) -> bytes:
@@ -112,8 +116,10 @@ def jpeg_with_header(width: int, height: int) -> bytes:
     return small[:at] + struct.pack(">HH", height, width) + small[at + 4 :]
 
 
-def _png_file(header: bytes, compressed_pixels: bytes) -> bytes:
-    chunks = ((b"IHDR", header), (b"IDAT", compressed_pixels), (b"IEND", b""))
+def _png_file(header: bytes, compressed_pixels: bytes, transparency: bytes = b"") -> bytes:
+    chunks = [(b"IHDR", header), (b"IDAT", compressed_pixels), (b"IEND", b"")]
+    if transparency:
+        chunks.insert(1, (b"tRNS", transparency))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )

@@ -292,16 +292,27 @@ def eight_bits(image: PngImageFile, needed: bytes) -> Image.Image:
 def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     image_hwc_u8 = np.empty((image.height, image.width, 3), np.uint8)
     n_rows = max(1, _BAND_PX // image.width)
-    white = used_white(int(np.asarray(image).max())) if image.mode.startswith("I") else 255
+    white = _white_of_16_bits(image) if image.mode.startswith("I") else 255
     for top in range(0, image.height, n_rows):
         band = image.crop((0, top, image.width, min(top + n_rows, image.height)))
         image_hwc_u8[top : top + n_rows] = np.asarray(_band_to_rgb(band, white))
     return image_hwc_u8
 
 
+def _white_of_16_bits(image: Image.Image) -> int:
+    return used_white(int(np.asarray(image).max(initial=0, where=~transparent(image))))
+
+
+def transparent(image: Image.Image) -> NDArray[np.bool_]:
+    """Where 16 bits of grey have the level that the file calls transparent: bool (height, width)."""
+    is_transparent: NDArray[np.bool_] = np.asarray(image) == image.info.get("transparency", -1)
+    return is_transparent
+
+
 def _band_to_rgb(image: Image.Image, white: int) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits of grey: Pillow's own conversion would clip at 255
-        return Image.fromarray(stretched(np.asarray(image), white)).convert("RGB")
+        levels = stretched(np.asarray(image), white)
+        return Image.fromarray(np.where(transparent(image), np.uint8(255), levels)).convert("RGB")
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

@@ -54,6 +54,7 @@ WITH_ONE_MEANING = {
     "0 and a class": png(MASK.astype(np.uint8) * 7),
     "16 bits, 0 and 65535": sixteen_bit_png(MASK.astype(np.uint16) * 65535),
     "16 bits, 0 and 1": sixteen_bit_png(MASK.astype(np.uint16)),
+    "16 bits, with a level that is transparent": sixteen_bit_png(np.where(MASK, 1, 9).astype(np.uint16), transparency=9),
     "16 bits in colour, 0 and 1": sixteen_bit_png(np.dstack([MASK.astype(np.uint16)] * 3)),
     "grey with opacity": png(Image.fromarray(LEVELS).convert("LA")),
     "RGB": png(in_colours((0, 0, 0), (255, 255, 255))),

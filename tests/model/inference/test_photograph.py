@@ -113,6 +113,12 @@ def test_a_grey_png_with_one_transparent_level_is_laid_on_white(mode: str) -> No
     assert (decode(png(black, transparency=0)) == 255).all()
 
 
+def test_a_16_bit_grey_png_with_one_transparent_level_is_laid_on_white() -> None:
+    levels = np.tile(np.array([0, 2048, 4095, 65535], np.uint16), (16, 4))  # 12 bits, and what GDAL writes where it has no data
+    decoded = decode(sixteen_bit_png(levels, transparency=65535))
+    np.testing.assert_array_equal(decoded[0, :4, 0], [0, 128, 255, 255])
+
+
 def test_a_16_bit_grey_png_is_scaled_and_not_clipped() -> None:
     levels = np.array([0, 200, 257, 32768, 65535], np.uint16)
     decoded = decode(sixteen_bit_png(np.tile(levels, (16, 4))))
