@@ -18,7 +18,7 @@ import fsspec
 
 from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from survey.folder import JOURNAL
-from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden
+from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden, why_copy
 
 _WAITS_S = (1, 2, 4, 8, 16, 30)  # between tries, while a store is away
 _CHANGED = ("LastModified", "last_modified", "mtime", "updated", "Last-Modified")  # as the stores call it
@@ -98,6 +98,8 @@ class UrlSource:
             return "It is empty. Copy it from the camera or the card again."
         if name.lower().endswith(tuple(SUFFIXES)):
             return ""
+        if reason := why_copy(name):
+            return reason
         store, path = opened(f"{self.root}/{name}")
         try:
             recognise(tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name))

@@ -22,8 +22,17 @@ _LINK = "A link to a folder is not followed. Survey that folder."
 # Files and folders that Windows, macOS, Linux and network drives create: recycle bins, thumbnails, lost files.
 _OF_SYSTEMS = (
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
-    *("$recycle.bin", "system volume information", "__macosx", "lost+found", "@eadir", "#recycle", "@recycle"),
+    *("$recycle.bin", "system volume information", "__macosx", "lost+found", "@eadir", "@__thumb", "#recycle", "@recycle"),
 )
+# Copies of photographs that something else keeps beside them, by the ends of their names.
+_COPIES = {
+    ".thm": "what a camera keeps to show a photograph or a film in small",
+    ".scr": "what a DJI drone keeps to show a photograph on its screen",
+    ".ovr": "what GDAL or QGIS keeps to show a picture in small",
+    ".msk": "the mask of a picture that GDAL or QGIS keeps beside it",
+    "_original": "what ExifTool kept of a photograph before it changed its data",
+    "~": "what an editor kept of a file before it was changed",
+}
 GLOB = frozenset("*?[")
 Found = tuple[list[str], dict[str, str]]
 
@@ -47,7 +56,7 @@ class Source(Protocol):
 
     def photographs(self, out: Path | str) -> Found:
         """The photographs, sorted, recognised by their suffix or else by their first bytes; and all other files, each with the
-        reason why it is left out.
+        reason why it is left out, copies of photographs too.
 
         Hidden files and folders, those of the system, `out` and the folders of other surveys are passed over.
 
@@ -111,6 +120,12 @@ def saved_source(text: str) -> Source:
 def is_hidden(name: str) -> bool:
     """Whether a file or a folder is hidden, or was created by the system, by the last part of its path."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def why_copy(name: str) -> str:
+    """Why a file is only a copy of a photograph, by its name; empty if it is none."""
+    what = next((what for end, what in _COPIES.items() if name.lower().endswith(end)), "")
+    return what and f"It is {what}. If it is a photograph of its own, give it another name."
 
 
 @dataclass(frozen=True)
@@ -188,6 +203,8 @@ def _no_photograph(path: Path) -> str:
             return "It is empty. Copy it from the camera or the card again."
         if path.suffix.lower() in SUFFIXES:
             return ""
+        if reason := why_copy(path.name):
+            return reason
         with path.open("rb") as file:
             recognise(file.read(FIRST_BYTES))
     except OSError as error:

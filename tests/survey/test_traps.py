@@ -21,6 +21,7 @@ from tests.waiting import PATIENCE_S
 
 SURFACE = draw_surface(3, (96, 160)).image_hwc_u8
 AS_ANYBODY = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")  # even root may not read what is closed to it
+COPIES = ("DJI_0001.THM", "DJI_0001.SCR", "scan.tif.ovr", "scan.tif.msk", "wall.jpg_original", "wall.jpg~")
 LONGEST, N_DEEP = 250, 20  # names of 250 bytes, one within the other: more than a path may have
 
 
@@ -46,6 +47,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         "gif.jpg": b"GIF89a" + bytes(50),
         "notes.txt": b"Pier 3\n",
     }
+    files |= dict.fromkeys(COPIES, photograph)
     for name, content in files.items():
         (folder / name).write_bytes(content)
     for name in ("closed.jpg", "closed"):
@@ -102,6 +104,7 @@ def test_each_file_has_its_row_and_the_report_is_made(folder: Path) -> None:
         "left out": {
             *("notes.txt", "empty", "empty.jpg", "empty.heic", "closed", "shut/", "pipe.jpg"),
             *("round/", "itself.jpg", "gone.jpg", "zero.jpg"),
+            *COPIES,
         },
     }
     assert {rows[name]["error"] for name in ("empty", "empty.jpg", "empty.heic")} == {
