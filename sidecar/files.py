@@ -2,7 +2,8 @@
 
 A file is written to `incoming/` and renamed to its place (`crack.files`), and a row refers to it only once it is on disk. Its
 name is the hash of its content. Files that no row refers to, because of a kill in between, are removed: at the start if one
-process owns the store; if several share it, also every hour by one of them, once a file is an hour old.
+process owns the store; if several share it, also every hour by one of them, once a file is an hour old. If there are more
+than a kill leaves, the tables are probably older than the files, as after a restore: they are moved into `set-aside/`.
 """
 
 import contextlib
@@ -25,6 +26,8 @@ from model.inference.errors import ErrorCode, RequestError
 logger = logging.getLogger("sidecar.files")
 
 INCOMING = "incoming"
+SET_ASIDE = "set-aside"
+MOST_LEFT = 20  # files by a kill: three of one photograph, and those of some that were being deleted
 FOLDER_MODE, FILE_MODE = 0o700, 0o600  # for their owner alone
 SWEEP_S = 3600.0
 
@@ -119,6 +122,19 @@ class DurableFiles:
                 (self._folder / file).unlink(missing_ok=True)
         return len(gone)
 
+    def _set_aside(self, files: Collection[str]) -> None:
+        with self._database.writing() as connection:
+            gone = set(files) - folders.known_among(connection, self._database.part, files)
+            for file in gone:
+                place = self._folder / SET_ASIDE / file
+                place.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+                (self._folder / file).replace(place)
+        logger.error(
+            "%s knows nothing of %d files in %s, more than a kill leaves: they are in %s now. If older tables were restored, "
+            "stop the sidecar, and put the newer ones and these files back. If nobody needs them, remove them",
+            *(self._database.where, len(gone), self._folder, self._folder / SET_ASIDE),
+        )
+
     def _begin(self) -> None:
         """Remove what a kill left behind, count the rest, and log the files that rows refer to but that are missing."""
         n_swept = self._sweep()
@@ -144,13 +160,16 @@ class DurableFiles:
                 logger.exception("leftover files in %s were not removed: the next try is in an hour", self._folder)
 
     def _sweep(self) -> int:
-        """Remove files that no row refers to; returns how many."""
+        """Remove files that no row refers to, or set them aside; returns how many were removed."""
         with self._database.sweeping() as is_alone:
             if not is_alone:
                 return 0
             lying = set(self._lying(SWEEP_S if self._database.is_shared else 0))
             with self._database.reading() as connection:
                 lying -= folders.known(connection, self._database.part)
+            if len(lying) > MOST_LEFT:
+                self._set_aside(lying)
+                return 0
             return self.remove(lying) if lying else 0
 
     def _lying(self, least_age_s: float) -> Iterator[str]:

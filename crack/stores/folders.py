@@ -53,16 +53,23 @@ def set_no_positions(connection: Connection, part: Part, is_so: bool) -> None:
 
 
 def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collection[str], is_shared: bool) -> None:
-    """Remember the folder. With tables in PostgreSQL, folder and database must belong together: otherwise files that rows of
-    another database refer to would be removed.
+    """Remember the folder. Folder and tables must belong together: otherwise files that other tables refer to, or files of
+    another program, would be removed.
 
     Raises:
         ValueError: they don't belong together; the message is for people.
     """
     table = FOLDERS[part]
     known_id = connection.scalar(select(table.c.id))
+    holds_files = any(path.is_file() for name in sub_folders for path in (folder / name).iterdir())
     if not is_shared:
         if known_id is None:
+            if holds_files and not known(connection, part):
+                raise ValueError(
+                    f"{folder} holds files in {', '.join(sub_folders)}, and no store of {part} knows them. If they are such a "
+                    f"store's, put its {SQLITE_FILES[part]} back from a backup. Otherwise set CRACK_{part.upper()}_DIR to an "
+                    "empty folder."
+                )
             connection.execute(insert(table).values(id="", n_bytes=0, has_no_positions=False))
         return
     marker = folder / POSTGRESQL_FILE
@@ -79,7 +86,7 @@ def claim(connection: Connection, part: Part, folder: Path, sub_folders: Collect
             f"The database in CRACK_STORE_URL has the tables of another folder than {folder}. Mount that folder there, or name "
             "another database."
         )
-    if any(path.is_file() for name in sub_folders for path in (folder / name).iterdir()):
+    if holds_files:
         raise ValueError(
             f"{folder} holds files that the database in CRACK_STORE_URL does not know. Name the database that they were "
             "kept with, or an empty folder."

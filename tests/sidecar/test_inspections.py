@@ -21,6 +21,8 @@ from inspection.rows import Row, Status
 from inspection.taken import Taken
 from model.inference.errors import ErrorCode, RequestError
 from model.synthetic import draw_surface
+from sidecar.feedback import FeedbackStore
+from sidecar.files import MOST_LEFT, SET_ASIDE
 from sidecar.inspections import Head, InspectionStore, Kept
 from sidecar.keys import KeyRing, Right
 from tests.photographs import heic, jpeg, noise, png
@@ -308,6 +310,33 @@ def test_what_a_kill_left_behind_is_swept(tmp_path: Path) -> None:
     (tmp_path / "images" / "left.png").write_bytes(b"left")
     InspectionStore(tmp_path, 10**9).close()
     assert not list((tmp_path / "images").iterdir())
+
+
+def test_more_files_than_a_kill_leaves_are_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As if an older index had been restored."""
+    InspectionStore(tmp_path, 10**9).close()
+    names = {f"{number}.png" for number in range(MOST_LEFT + 1)}
+    for name in names:
+        (tmp_path / "images" / name).write_bytes(b"precious")
+    InspectionStore(tmp_path, 10**9).close()
+    assert {path.name for path in (tmp_path / SET_ASIDE / "images").iterdir()} == names
+    assert f"{len(names)} files" in caplog.text
+
+
+@pytest.mark.parametrize("is_a_store", [True, False])
+def test_files_of_another_program_or_store_are_neither_removed_nor_closed(tmp_path: Path, is_a_store: bool) -> None:
+    if is_a_store:
+        store = InspectionStore(tmp_path, 10**9)
+        store.add(*photograph(store.create(Head("Autumn"), "crew-7").id, 1), "crew-7")
+        store.close()
+    else:
+        (tmp_path / "masks").mkdir()
+        (tmp_path / "masks" / "wall.png").write_bytes(b"precious")
+    before = set(tmp_path.rglob("*.png"))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no store of feedback knows them.*CRACK_FEEDBACK_DIR"):
+            FeedbackStore(tmp_path, quota_bytes=10**9, is_review_required=True)
+    assert before == set(tmp_path.rglob("*.png"))
 
 
 class Crew(threading.Thread):
