@@ -28,6 +28,7 @@ logger = logging.getLogger("retrain")
 
 PARAMS = shipped("params.yaml")
 _NONE = "no retraining yet"
+_FOR = {"dry_run": "run", "watch": "run", "force": "run", "yes": "run", "ids": "purge", "checkpoint": "track"}
 
 
 def _plan(settings: Settings) -> str:
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "deleted photographs from past snapshots, and list the models that learned from them",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="for purge: IDs of deleted photographs")
-    parser.add_argument("--checkpoint", type=Path, default=Path("models"), help="for track: a .pth, or the newest in a folder")
+    parser.add_argument("--checkpoint", type=Path, help="for track: a .pth, or the newest in a folder (default: models)")
     parser.add_argument("--dry-run", action="store_true", help="show what a run would do")
     parser.add_argument(
         "--watch", action="store_true", help="keep running, and retrain whenever there are enough new labels or somebody asks"
@@ -163,6 +164,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--yes", action="store_true", help="accept a model that is not worse, if too few labels are held out to show a gain"
     )
     options = parser.parse_args(arguments)
+    for option, command in _FOR.items():
+        if getattr(options, option) and options.command != command:  # a dry run would purge, a named version not be served
+            name = "ID" if option == "ids" else f"--{option.replace('_', '-')}"
+            parser.error(f"{name} is for crack retrain {command}, and {options.command} does not heed it. Leave it out.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # it warns at each attempt; we log the result
     try:
@@ -179,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "purge":
                 print(_purge(settings, options.ids))
             case "track":
-                print(_track(settings, options.checkpoint))
+                print(_track(settings, options.checkpoint or Path("models")))
             case _ if options.dry_run:
                 print(_plan(settings))
             case _ if options.watch:

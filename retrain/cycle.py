@@ -31,7 +31,7 @@ from retrain.settings import RetrainParams, Settings
 from retrain.snapshot import Snapshot, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt
 from retrain.verdict import VERDICT_FILE, Verdict
-from retrain.workspace import Workspace, WorkspaceError
+from retrain.workspace import Workspace, WorkspaceError, check_is_own
 
 logger = logging.getLogger("retrain")
 
@@ -65,8 +65,9 @@ class BusyError(RuntimeError):
 @contextmanager
 def alone(workspace: Path) -> Iterator[None]:
     """Hold the workspace's lock, which is released when the process and its stages end, however they end. Raises BusyError,
-    OSError.
+    OSError, and ValueError if the folder is somebody else's.
     """
+    check_is_own(workspace)
     workspace.mkdir(0o700, parents=True, exist_ok=True)
     if workspace.stat().st_uid == os.geteuid():  # a mounted volume may belong to another user
         workspace.chmod(0o700)  # it holds copies of the photographs, which older versions left readable for others

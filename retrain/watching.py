@@ -76,7 +76,11 @@ class Watcher:
         """
         jobs = Jobs(self._settings.feedback_dir, self._settings.store_url)
         if not self._is_swept:
-            self._sweep(jobs)
+            try:
+                self._sweep(jobs)
+            except (OSError, ValueError) as error:
+                jobs.tell_waiting(f"waits: {error}")
+                raise
         n_labels, asked = len(read_labels(self._settings.feedback_dir, self._settings.store_url)), jobs.asked()
         n_new = n_labels - jobs.n_labels_judged()
         is_due = n_new >= self._settings.retrain_after_labels and n_labels != self._n_labels_tried

@@ -27,6 +27,16 @@ CODE_FILE = "code.txt"  # what the stages run; a stage whose code has changed ru
 JOB_PID = "CRACK_RETRAIN_PID"  # stages end with the process that it names
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("crack", "export", "model", "retrain")
+_IGNORED = "/lock\n/data.tmp\n"  # how .gitignore begins, in workspaces of all versions
+_BEFORE_IT = {
+    "lock",
+    "unrecorded",
+    "lost+found",
+    ".git",
+    ".dvc",
+    ".dvcignore",
+    ".gitignore",
+}  # may be there before the first one
 _REMOTE = 'remote "storage"'  # a section of DVC's configuration
 _FULL_BYTES = 10**6
 _NOT_FOR_DVC = {  # it formats both places into its messages; the remote's is also a value in an INI file with interpolation
@@ -80,7 +90,7 @@ class Workspace:
             self._git("init", "--quiet", "--initial-branch=main")
         if is_new:
             self._dvc("init", "--quiet", "--force")
-            (self.folder / ".gitignore").write_text(f"/lock\n/data.tmp\n/unrecorded\n/{REASON_FILE}\n")
+            (self.folder / ".gitignore").write_text(f"{_IGNORED}/unrecorded\n/{REASON_FILE}\n")
 
     def _check_settings(self) -> None:
         """The job's git ignores the user's and the machine's settings, but the libgit2 in DVC parses them."""
@@ -237,6 +247,19 @@ class Workspace:
             said = (finished.stderr or "").strip().splitlines()[-5:]
             raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
         return (finished.stdout or "").strip()
+
+
+def check_is_own(folder: Path) -> None:
+    """Raise ValueError if the folder holds anything but a workspace: the job would overwrite files there, and undo changes."""
+    ignored = folder / ".gitignore"
+    if not folder.is_dir() or (ignored.is_file() and ignored.read_bytes().startswith(_IGNORED.encode())):
+        return
+    others = sorted({path.name for path in folder.iterdir()} - _BEFORE_IT)
+    if others:
+        raise ValueError(
+            f"CRACK_RETRAIN_WORKSPACE={str(folder)!r} holds {others[0]!r}, which the retrain job has not made: expected its "
+            "own workspace, or an empty folder. Set CRACK_RETRAIN_WORKSPACE to one."
+        )
 
 
 def is_begun(folder: Path) -> bool:

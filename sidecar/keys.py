@@ -113,7 +113,11 @@ class KeyRing:
         return found
 
     def add(self, name: str, rights: Sequence[Right], key: str | None = None) -> str:
-        """Make a key, which is shown only once, or enter one made elsewhere. Raises ValueError if the name is taken."""
+        """Make a key, which is shown only once, or enter one made elsewhere. Raises ValueError if the name is taken, or is none
+        that a list of names could show.
+        """
+        if not name.isprintable() or name != name.strip() or not name:
+            raise ValueError(f"{name!r}: expected a name, such as crew-7, without spaces around it.")
         with self._alone():
             if name in self.names():
                 raise ValueError(f"{name!r} has a key already. Remove it first, or choose another name.")

@@ -1,4 +1,4 @@
-"""Commands about what is there, run where nothing is: they say so, name the place, and create nothing."""
+"""Commands in a wrong place or with arguments for others. Where nothing is, they name the place, and create nothing."""
 
 import importlib
 import logging
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from crack.console import COMMANDS
+from retrain.__main__ import main as retraining
 
 PLACES = {
     "retrain history": "retrain_data",
@@ -22,6 +23,15 @@ PLACES = {
     "store move": "CRACK_STORE_URL is not set",
     "report results": "results",
 }
+
+
+@pytest.mark.parametrize(
+    "line", [f"purge {'0' * 64} --dry-run", "rollback 20261126-215744", "rollback --dry-run", "status --checkpoint models"]
+)
+def test_an_argument_that_a_retraining_command_does_not_heed_is_refused(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        retraining(line.split())
+    assert f"and {line.split()[0]} does not heed it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", PLACES)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from retrain.cycle import alone
 from retrain.workspace import CODE_FILE, Workspace, WorkspaceError
 from tests.conftest import ROOT
 
@@ -94,6 +95,27 @@ def within_a_checkout(workspace: Workspace, tmp_path: Path) -> Workspace:
     shutil.copytree(workspace.folder, tmp_path / "workspace")
     (tmp_path / "work").write_text("a day's work\n")
     return Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
+
+
+def test_a_folder_that_is_somebody_elses_is_named_and_stays_as_it_is(within_a_checkout: Workspace) -> None:
+    theirs = within_a_checkout.folder.parent
+    theirs.chmod(0o755)
+    (theirs / "lock").write_text("theirs\n")
+    (theirs / ".dvc").mkdir()
+    (theirs / ".dvc" / "config").write_text("")
+    with (
+        pytest.raises(ValueError, match=r"holds 'remote', which the retrain job has not made.*CRACK_RETRAIN_WORKSPACE"),
+        alone(theirs),
+    ):
+        pass
+    assert (theirs / "work").read_text() == "a day's work\n"
+    assert (theirs / "lock").read_text() == "theirs\n"
+    assert theirs.stat().st_mode & 0o777 == 0o755
+
+
+def test_its_own_folder_is_taken_again(within_a_checkout: Workspace) -> None:
+    with alone(within_a_checkout.folder):
+        assert within_a_checkout.revision()
 
 
 @pytest.mark.parametrize("file", ["HEAD", "refs/heads/main", "objects"])

@@ -47,6 +47,13 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
         ring.remove("crew-8")
 
 
+@pytest.mark.parametrize("name", ["", " ", "crew-7 ", "crew\n7"])
+def test_what_is_no_name_gets_no_key(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="expected a name, such as crew-7"):
+        KeyRing(tmp_path / "keys.json").add(name, [Right.PREDICT])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_broken_file_is_named_and_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[{}]")
     (tmp_path / "keys.json").chmod(0o600)
