@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -9,7 +10,8 @@ from pathlib import Path
 
 
 class OwnFolder:
-    """A new folder `NAME-...` in TMPDIR; folders of that name whose process was killed are removed.
+    """A new folder in TMPDIR, such as `NAME.1a2b3c4d`; folders of such a name whose process was killed are removed. No person
+    would choose that form: `crack-survey-bridge-7` may hold somebody's results.
 
     Its owner holds a lock on it, which the kernel releases if the process is killed.
 
@@ -18,8 +20,9 @@ class OwnFolder:
 
     def __init__(self, name: str) -> None:
         parent = Path(tempfile.gettempdir())
-        for former in parent.glob(f"{name}-*"):
-            _remove_if_nobodys(former)
+        for former in parent.glob(f"{name}.*"):
+            if re.fullmatch(r"\.[0-9a-f]{8}", former.suffix):
+                _remove_if_nobodys(former)
         made = Path(tempfile.mkdtemp(prefix=f"new-{name}-"))
         lock = os.open(made, os.O_RDONLY)
         try:
@@ -32,7 +35,7 @@ class OwnFolder:
                 "TMPDIR to a folder on a disk of this machine, such as /tmp."
             ) from error
         self._lock: int | None = lock
-        self.path = made.rename(parent / f"{name}-{secrets.token_hex(4)}")  # only now, so nobody finds it unlocked
+        self.path = made.rename(parent / f"{name}.{secrets.token_hex(4)}")  # only now, so nobody finds it unlocked
 
     def remove(self) -> None:
         """May be called again."""

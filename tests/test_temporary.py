@@ -40,10 +40,11 @@ def test_the_folder_of_a_process_that_was_killed_is_removed_by_the_next_and_that
     assert list(temporary.iterdir()) == []
 
 
-def test_folders_of_other_names_are_left_alone(temporary: Path) -> None:
-    (temporary / "crack-other-1234").mkdir()
+@pytest.mark.parametrize("name", ["crack-other.1a2b3c4d", "crack-part-bridge-7", "crack-part-20261127", "crack-part.results"])
+def test_folders_that_others_have_named_are_left_alone(temporary: Path, name: str) -> None:
+    (temporary / name).mkdir()
     OwnFolder("crack-part").remove()
-    assert [path.name for path in temporary.iterdir()] == ["crack-other-1234"]
+    assert [path.name for path in temporary.iterdir()] == [name]
 
 
 def test_it_may_be_removed_again_and_closes_nobody_elses_file(temporary: Path) -> None:

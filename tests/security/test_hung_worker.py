@@ -62,7 +62,7 @@ class Serving:
 
     def at_work(self) -> int | None:
         """The process id of a worker that is answering a request."""
-        (temporary,) = (self.folder / "tmp").glob("crack-ts-*")
+        (temporary,) = (self.folder / "tmp").glob("crack-ts.*")
         return next((worker.pid for worker in workers(temporary) if worker.started), None)
 
     def predict(self) -> requests.Response:
