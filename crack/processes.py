@@ -1,6 +1,14 @@
-"""How processes end, in words."""
+"""How processes end: in words, and with their parents."""
 
+import ctypes
 import signal
+import sys
+
+
+def signal_with_parent(number: int) -> None:
+    """Let the kernel send this process a signal when its parent is killed; a program that it becomes keeps that (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG, of prctl(2)
 
 
 def how_it_ended(status: int) -> str:

@@ -10,6 +10,7 @@ because TorchServe takes some seconds, and stops them when the terminal is close
 """
 
 import argparse
+import contextlib
 import errno
 import functools
 import multiprocessing
@@ -28,7 +29,7 @@ import psutil
 from honcho import command, environ, manager, printer, process
 
 from crack.instance import N_INSTANCES, STEP, TORCHSERVE, VARIABLE, instance_number, of_instance
-from crack.processes import how_it_ended
+from crack.processes import how_it_ended, signal_with_parent
 from crack.shipped import shipped
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -72,34 +73,43 @@ X86_64_V2 = {"cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}
 class Part(process.Process):  # type: ignore[misc]
     """A process of the Procfile that is started again when it ends, after pauses that double until it runs for a minute.
 
-    If it refuses a setting at its very first start, all parts end, as somebody must correct it.
+    If it refuses a setting at its very first start, all parts end, as somebody must correct it. It also ends if `crack up` is
+    killed: otherwise it would hold its ports, and come back whenever somebody stops it.
     """
 
     def __init__(self, stopping: Any, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        self._stopping = stopping
+        self._stopping, self._is_orphan = stopping, False
         self._child_ctor = functools.partial(process.Popen, preexec_fn=_heed_signals)
 
     def run(self, events: Any = None, ignore_signals: bool = False) -> None:
+        signal.signal(signal.SIGUSR1, self._end_as_orphan)
+        signal_with_parent(signal.SIGUSR1)
         pause_s, is_first = FIRST_PAUSE_S, True
         while True:
             begun = time.monotonic()
             super().run(events, ignore_signals)
             status = self._child.returncode
-            if self._stopping.is_set() or (is_first and status == WRONG_SETTING):
+            if self._is_orphan or self._stopping.is_set() or (is_first and status == WRONG_SETTING):
                 break
             if time.monotonic() - begun > LONGEST_PAUSE_S:
                 pause_s = FIRST_PAUSE_S
             self._send_message(f"{self.name} {how_it_ended(status)}, and starts again in {pause_s} s\n".encode())
-            if self._stopping.wait(pause_s):
+            if self._stopping.wait(pause_s) or self._is_orphan:
                 break
             pause_s, is_first = min(2 * pause_s, LONGEST_PAUSE_S), False
-        super()._send_message({"returncode": status}, type="stop")
+        if not self._is_orphan:
+            super()._send_message({"returncode": status}, type="stop")
+
+    def _end_as_orphan(self, *_: object) -> None:
+        self._is_orphan = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGTERM)
 
     def _send_message(self, data: Any, type: str = "line") -> None:  # noqa: A002
         if type == "start" and self._stopping.is_set():
             os.killpg(self._child.pid, signal.SIGTERM)
-        if type != "stop":  # at which honcho would end all parts
+        if type != "stop" and not self._is_orphan:  # "stop" would end all parts; an orphan's are read by nobody
             super()._send_message(data, type)
 
 

@@ -8,7 +8,6 @@ until a worker is READY, ends a worker that hangs, so that TorchServe starts ano
 import argparse
 import asyncio
 import contextlib
-import ctypes
 import importlib.util
 import logging
 import math
@@ -19,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from types import FrameType
 import psutil
 
 from crack.instance import instance_number, of_instance
-from crack.processes import how_it_ended
+from crack.processes import how_it_ended, signal_with_parent
 from crack.serving import STATE_FILE, Serving
 from crack.shipped import shipped
 from crack.temporary import OwnFolder
@@ -76,8 +76,8 @@ class Server:
 
     Raises:
         ValueError: a limit is no sensible value, or TorchServe's own is smaller.
-        StartError: there is no archive or no Java, or the name of the folder of temporary files (TMPDIR) is too long for a
-            socket in it.
+        StartError: there is no whole archive or no Java, or the name of the folder of temporary files (TMPDIR) is too long for
+            a socket in it.
         OSError: the logs or temporary files have no place.
     """
 
@@ -86,18 +86,24 @@ class Server:
         from_environment = {name[3:].lower(): value for name, value in surroundings.items() if name.startswith("TS_")}
         sizes = _sizes(Limits.from_environment(surroundings))
         properties = {**sizes, **_read_properties(config), **from_environment, **(settings or {})}
+        _check(properties)
         for name, needed in sizes.items():
             if int(properties[name]) < int(needed):
                 raise ValueError(
                     f"TS_{name.upper()}={properties[name]}: expected {needed} or more, by CRACK_MAX_MEGABYTES and "
                     "CRACK_MAX_MEGAPIXELS. Leave it out, or make these smaller."
                 )
-        model_store = Path(properties["model_store"])
+        model_store = Path(properties.get("model_store", ""))
         if not any(path.is_file() for path in model_store.glob("*.mar")):
             raise StartError(
                 f"{model_store}: no archive of a model, expected crack.mar. The released one is in the project's model_store: "
                 "start in the project's folder, or set TS_MODEL_STORE to a folder that has it."
             )
+        promoted = _promoted(model_store)
+        for entry in promoted.get("TS_LOAD_MODELS", properties.get("load_models", "")).split(","):
+            archive = model_store / entry.rpartition("=")[2].strip()
+            if archive.suffix == ".mar" and (fault := _fault(archive)):
+                raise StartError(f"{archive}: {fault}. Copy it again, or put the project's model_store/crack.mar there.")
         self.inference_url = properties["inference_address"]
         self.management_url = properties["management_address"]
         self.metrics_url = properties["metrics_address"]
@@ -108,11 +114,12 @@ class Server:
             **surroundings,
             **{f"TS_{name.upper()}": value for name, value in (settings or {}).items()},
             **{f"TS_{name.upper()}": properties[name] for name in sizes},
-            **_promoted(model_store),
+            **promoted,
             "TS_DEFAULT_WORKERS_PER_MODEL": str(n_workers),
             "CRACK_WORKER_THREADS": str(max(1, n_usable_cores() // n_workers)),
             "TS_METRICS_CONFIG": str(_FOLDER / "metrics.yaml"),  # absolute: a worker's own folder is the archive's
             "JAVA_HOME": java_home,
+            "LC_ALL": "C.UTF-8",  # with C, Java finds no file in a folder such as Brücke
             "TMPDIR": str(self._folder.path),  # of its workers: what they share
             "LOG_LOCATION": str(log_dir),
             "METRICS_LOCATION": str(log_dir),
@@ -132,7 +139,7 @@ class Server:
                 stdout=console,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=lambda: signal_with_parent(signal.SIGTERM),  # so that nothing holds the ports
             )
         self._stopped_since: dict[int, float] = {}
 
@@ -212,6 +219,17 @@ def _short_folder() -> OwnFolder:
     return folder
 
 
+def _check(properties: Mapping[str, str]) -> None:
+    """Raise ValueError for what would end Java, or this program, without a sentence."""
+    for name in ("inference_address", "management_address", "metrics_address"):
+        if not re.fullmatch(r"https?://[^/]+:\d{1,5}/?", properties.get(name, "")):
+            raise ValueError(f"TS_{name.upper()}={properties.get(name, '')!r}: expected http://ADDRESS:PORT.")
+    for name in ("default_workers_per_model", "job_queue_size", "max_request_size", "max_response_size"):
+        value = properties.get(name, "1")
+        if not value.isdecimal() or int(value) == 0:
+            raise ValueError(f"TS_{name.upper()}={value!r}: expected a positive whole number.")
+
+
 def _sizes(limits: Limits) -> dict[str, str]:
     """Bytes of a photograph and the fields beside it, and of its largest answer: an overlay, or a mask as JSON."""
     return {
@@ -252,21 +270,28 @@ def _java_home() -> Path:
     return Path(named)
 
 
-def _end_with_parent() -> None:
-    """Let the kernel send SIGTERM to Java when this process is killed, so that nothing holds the ports."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG, of prctl(2)
-
-
 def _promoted(model_store: Path) -> dict[str, str]:
     """The setting that loads, in place of the released archive, the last one that a retraining put into production."""
     name = Serving.read(model_store).default
     if name == RELEASED.name:
         return {}
-    if not (model_store / name).is_file():
-        logger.error("%s names %s, which is not there: serving what the configuration names", model_store / STATE_FILE, name)
+    if fault := _fault(model_store / name):
+        logger.error("%s names %s: %s. Serving what the configuration names", model_store / STATE_FILE, name, fault)
         return {}
     return {"TS_LOAD_MODELS": f"{MODEL_NAME}={name}"}
+
+
+def _fault(archive: Path) -> str:
+    """What is wrong with an archive's file, empty if nothing is: TorchServe would start without a model, and say nothing."""
+    if not archive.is_file():
+        return "there is no such file"
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            opened.getinfo("MAR-INF/MANIFEST.json")
+            damaged = opened.testzip()
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        return f"it is no whole archive of a model ({error})"
+    return f"{damaged} in it is damaged" if damaged else ""
 
 
 def _seed(model_store: Path) -> None:

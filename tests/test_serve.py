@@ -29,12 +29,18 @@ def environment(ports: list[int]) -> dict[str, str]:
 def test_it_says_where_it_serves_and_a_signal_ends_it_and_nothing_else(
     server: Server, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, signal_number: signal.Signals
 ) -> None:
+    """Also in a folder whose name a locale without UTF-8 does not know."""
     ports = free_ports(5)
     temporary = tmp_path_factory.mktemp("t")  # short enough for sockets
+    folder = tmp_path / "Brücke 7"
+    folder.mkdir()
+    for name in ("config.properties", "model_store"):
+        (folder / name).symlink_to(ROOT / name)
+    of_others = {"LC_ALL": "C", "JDK_JAVA_OPTIONS": "-javaagent:/nowhere/for-another-java.jar"}
     with subprocess.Popen(
-        [sys.executable, "-m", "crack", "serve", "--logs", str(tmp_path / "logs")],
-        cwd=ROOT,
-        env={**environment(ports), "TMPDIR": str(temporary), "JDK_JAVA_OPTIONS": "-javaagent:/nowhere/for-another-java.jar"},
+        [sys.executable, "-m", "crack", "serve", "--logs", "logs"],
+        cwd=folder,
+        env={**environment(ports), **of_others, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -76,6 +82,27 @@ def test_a_temporary_folder_whose_name_is_too_long_for_sockets_is_told_before_an
 def test_a_model_store_without_an_archive_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=f"{tmp_path}: no archive of a model, expected crack.mar"):
         start_server(tmp_path / "logs", {"model_store": str(tmp_path)})
+
+
+def test_an_archive_that_was_copied_in_part_is_named_before_anything_starts(tmp_path: Path) -> None:
+    content = (ROOT / "model_store" / "crack.mar").read_bytes()
+    for part in (content[:-1000], content[:1_000_000] + b"?" + content[1_000_001:], b""):
+        (tmp_path / "crack.mar").write_bytes(part)
+        with pytest.raises(StartError, match=r"crack\.mar: .*(no whole archive|is damaged).*Copy it again"):
+            start_server(tmp_path / "logs", {"model_store": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("default_workers_per_model", "0", "expected a positive whole number"),
+        ("max_request_size", "100MB", "expected a positive whole number"),
+        ("inference_address", "127.0.0.1:8080", "expected http://ADDRESS:PORT"),
+    ],
+)
+def test_a_value_with_which_java_would_end_is_named(tmp_path: Path, name: str, value: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"TS_{name.upper()}='{value}': {expected}"):
+        start_server(tmp_path / "logs", {name: value})
 
 
 def test_where_no_package_brings_a_java_the_one_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

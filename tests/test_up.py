@@ -98,6 +98,17 @@ def test_ctrl_c_ends_all_parts_and_is_no_failure(up: Up) -> None:
     assert all(map(has_ended, family))
 
 
+def test_if_it_is_killed_its_parts_end_too_and_do_not_come_back(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    eventually(up.answers, requests.ConnectionError)
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    up.process.wait()
+    eventually(lambda: all(map(has_ended, family)))
+    with pytest.raises(requests.ConnectionError):
+        up.answers()
+
+
 def test_it_ends_with_all_its_parts_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     sidecar, page = free_ports(2)
     ports = {"CRACK_SIDECAR_PORT": str(sidecar), "CRACK_PAGE_PORT": str(page), "CRACK_FEEDBACK_DIR": str(tmp_path)}
