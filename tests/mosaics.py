@@ -60,14 +60,14 @@ def write_mosaic(
     cracks: Sequence[Crack],
     to_map: Affine,
     *,
-    epsg: int | None = 25832,
+    crs: str | None = "EPSG:25832",
     n_without_px: int = 0,
 ) -> None:
     """RGB and, with `n_without_px`, an opacity of 0 in as many columns at the left, more from row to row."""
     height, width = size_hw
     profile = {"driver": "GTiff", "height": height, "width": width, "dtype": "uint8", "tiled": True, "compress": "deflate"}
     profile |= {"count": 4, "alpha": "unspecified"} if n_without_px else {"count": 3}
-    profile |= {"crs": epsg and f"EPSG:{epsg}", "transform": to_map, "zlevel": 1}
+    profile |= {"crs": crs, "transform": to_map, "zlevel": 1}
 
     with rasterio.open(path, "w", photometric="RGB", **profile) as file:
         for top in range(0, height, STRIP_PX):

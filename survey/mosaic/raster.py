@@ -34,6 +34,7 @@ class Raster:
         size_hw: pixels.
         transform: from pixels, (0, 0) the top-left corner of the top-left one, to the map's coordinates.
         m_per_unit: of the map's coordinates.
+        is_local: they are of this place alone, such as those of a facade, so nothing of it has a longitude and latitude.
         m_per_px: on the ground, as far as the map tells it.
 
     Raises:
@@ -52,6 +53,7 @@ class Raster:
         self.size_hw = (self._file.height, self._file.width)
         self.transform: Affine = self._file.transform
         self.crs: CRS = self._file.crs
+        self.is_local = bool(self.crs) and not (self.crs.is_projected or self.crs.is_geographic)
         try:
             self._bands = self._colours()
             self.m_per_unit = self._check_map()
@@ -108,6 +110,11 @@ class Raster:
                 f"{path} has no coordinate reference system, so nothing can be measured in metres. Set it: gdal_edit.py -a_srs "
                 "EPSG:25832 FILE.tif. If it is a photograph, survey the folder that it is in."
             )
+        if self.transform.is_identity:
+            raise SurveyError(
+                f"{path} does not say how large its pixels are. Set the coordinates of its corners: gdal_edit.py -a_ullr "
+                "LEFT TOP RIGHT BOTTOM FILE.tif. If it had a world file (.tfw), put that beside it."
+            )
         across, down = (
             math.hypot(*side) for side in ((self.transform.a, self.transform.d), (self.transform.b, self.transform.e))
         )
@@ -119,6 +126,8 @@ class Raster:
                 f"{path} has pixels of {across:g} by {down:g}, expected square ones: widths would not compare. "
                 f"Resample it: gdalwarp -tr {min(across, down):g} {min(across, down):g} -r cubic IN.tif OUT.tif."
             )
+        if self.is_local:
+            return _m_per_local_unit(path, crs)
         height, width = self.size_hw
         middle_xy = self.map_xy(
             np.array([(width / 2, height / 2), (width / 2 + 100, height / 2), (width / 2, height / 2 + 100)])
@@ -137,6 +146,18 @@ class Raster:
                     f"{path} is in {crs}, whose metres are {on_map / on_ground:.2f} times those of the ground there. {advice}"
                 )
         return m_per_unit
+
+
+def _m_per_local_unit(path: Path, crs: CRS) -> float:
+    """rasterio tells the unit of projected systems only."""
+    try:
+        unit = crs.to_dict(projjson=True)["coordinate_system"]["axis"][0]["unit"]
+        return 1.0 if unit == "metre" else float(unit["conversion_factor"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise SurveyError(
+            f"{path} has a coordinate reference system without a known unit of length ({crs}). Set another: gdal_edit.py "
+            '-a_srs \'LOCAL_CS["site",UNIT["metre",1]]\' FILE.tif.'
+        ) from error
 
 
 def _fill(image_hwc_u8: NDArray[np.uint8], is_valid: NDArray[np.bool_]) -> None:

@@ -24,7 +24,7 @@ from survey.folder import hold
 from survey.mosaic.blocks import Part, Place, join, measure_block, places
 from survey.mosaic.probability import Passes
 from survey.mosaic.raster import CACHE_BYTES, Raster
-from survey.mosaic.writing import GEOJSON, MASK, PACKAGE, Mask, write_cracks, write_overviews
+from survey.mosaic.writing import MASK, Mask, results, write_cracks, write_overviews
 from survey.processes import EndedError, Processes
 from survey.stopping import DONE, INTERRUPTED, SOME_MISSING, how_to_go_on, stopped_by_signals
 
@@ -91,7 +91,7 @@ def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend:
         processes.close()
     print(
         f"Cracks: {former['n_cracks']}, total length {former['length_total_m']:.4g} m, largest width "
-        f"{former['width_max_m'] or 0:.4g} m. {', '.join((MASK, PACKAGE, GEOJSON))} are in {out}."
+        f"{former['width_max_m'] or 0:.4g} m. {', '.join(results(raster))} are in {out}."
     )
     for sentence in former["unmeasured"]:
         print(sentence)
@@ -117,7 +117,7 @@ def _find(raster: Raster, out: Path, processes: Processes, asked: dict[str, Any]
         finally:
             passes.close()
     figures = write_cracks(join(parts), raster, asked["model_version"], unfinished)
-    for name in (MASK, PACKAGE, GEOJSON):
+    for name in results(raster):
         take_place(unfinished / name, out / name)  # on disk before mosaic.json says that they are there
     return {
         "asked": asked,

@@ -1,6 +1,7 @@
 """Writes a mosaic's results for a GIS: the mask as a Cloud Optimized GeoTIFF, the cracks as GeoPackage and as GeoJSON.
 
-The GeoPackage is in the mosaic's own coordinates. The GeoJSON is in longitude and latitude (WGS84), as RFC 7946 wants it.
+The GeoPackage is in the mosaic's own coordinates. The GeoJSON is in longitude and latitude (WGS84), as RFC 7946 wants it; of a
+mosaic in local coordinates there is none.
 """
 
 import struct
@@ -26,6 +27,11 @@ MASK, PACKAGE, GEOJSON, LAYER = "mask.tif", "cracks.gpkg", "cracks.geojson", "cr
 _BLOCK_PX = 512
 _OVERVIEWS = "RMS"  # a line of one pixel is still seen where the mean would have faded it
 _M_PLACES = 6
+
+
+def results(raster: Raster) -> tuple[str, ...]:
+    """The names of the files that a survey writes."""
+    return (MASK, PACKAGE) if raster.is_local else (MASK, PACKAGE, GEOJSON)
 
 
 class Mask:
@@ -109,7 +115,7 @@ def properties(crack: MosaicCrack, raster: Raster) -> dict[str, Any]:
 
 @_as_errors_of_the_system()
 def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: str, folder: Path) -> list[dict[str, Any]]:
-    """Write both files into `folder`; returns the properties of each crack. Raises OSError."""
+    """Write the files of vectors into `folder`; returns the properties of each crack. Raises OSError."""
     told_of = [{"id": number, **properties(crack, raster)} for number, crack in enumerate(cracks, 1)]
     columns = {"id": "int32", "is_width_below_limit": "bool", "n_lines": "int32"}
     empty = MosaicCrack([], np.empty(0), 0.0, 0.0, 0, 0.0)
@@ -124,14 +130,15 @@ def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: s
     common = {"fields": np.array(names, object), "field_mask": missing, "geometry_type": "MultiLineString"}
     common |= {"crs": raster.crs.to_wkt(), "layer": LAYER}
     pyogrio.raw.write(folder / PACKAGE, geometry, data, driver="GPKG", **common)
-    pyogrio.raw.write(
-        folder / GEOJSON,
-        geometry,
-        data,
-        driver="GeoJSON",
-        layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": "9"},
-        **common,
-    )
+    if not raster.is_local:
+        pyogrio.raw.write(
+            folder / GEOJSON,
+            geometry,
+            data,
+            driver="GeoJSON",
+            layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": "9"},
+            **common,
+        )
     return told_of
 
 

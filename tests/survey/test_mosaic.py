@@ -181,6 +181,7 @@ def test_what_has_no_data_has_no_mask_and_its_border_is_no_crack(tmp_path: Path)
     assert [feature["length_m"] for feature in found] == [pytest.approx(drawn.length_px * M_PER_PX, rel=0.05)]
 
 
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")  # when it is written
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
@@ -188,6 +189,7 @@ def test_what_has_no_data_has_no_mask_and_its_border_is_no_crack(tmp_path: Path)
         ({"crs": "EPSG:4326", "transform": rasterio.Affine(1e-7, 0, 9.5, 0, -1e-7, 53.5)}, "is in degrees .*EPSG:32632"),
         ({"crs": "EPSG:3857", "transform": rasterio.Affine(1, 0, 1.06e6, 0, -1, 7.08e6)}, "1.68 times .*EPSG:32632"),
         ({"transform": rasterio.Affine(2, 0, 565e3, 0, -1, 5934e3)}, "pixels of 2 by 1, expected square ones.*-tr 1 1"),
+        ({"transform": None}, "does not say how large its pixels are.*-a_ullr"),
         ({"dtype": "uint16"}, "holds uint16, expected 8 bits .*-ot Byte"),
     ],
 )
@@ -206,6 +208,17 @@ def test_what_cannot_be_measured_is_refused_with_what_to_do(tmp_path: Path, sett
         file.write(np.zeros((3, 40, 40), profile["dtype"]))
     with pytest.raises(SurveyError, match=sentence):
         Raster(tmp_path / "deck.tif")
+
+
+def test_a_mosaic_in_local_coordinates_is_measured_in_its_unit_and_has_no_longitudes(tmp_path: Path) -> None:
+    drawn = crack(5, [(100, 80), (500, 420)], 6.0)
+    feet = 'LOCAL_CS["pier 3",UNIT["foot",0.3048]]'
+    write_mosaic(tmp_path / "pier.tif", (500, 600), [drawn], rasterio.Affine(0.01, 0, 0, 0, -0.01, 5), crs=feet)
+    assert main([str(tmp_path / "pier.tif"), "--backend", "onnxruntime int8"]) == 0
+    out = tmp_path / "pier-cracks"
+    _, found = features(out / PACKAGE)
+    assert [feature["length_m"] for feature in found] == [pytest.approx(drawn.length_px * 0.003048, rel=0.05)]
+    assert not (out / GEOJSON).exists()
 
 
 @pytest.mark.parametrize(
