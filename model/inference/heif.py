@@ -12,8 +12,8 @@ from typing import NamedTuple
 from model.inference.boxes import MAX_BOXES, box, boxes, full_box
 from model.inference.formats import UnsupportedError
 from model.inference.streams import first_of_av1, first_of_hevc
+from model.inference.structure import HOLE
 
-_HOLE = bytes(256)  # in a stream: a broken copy leaves some hundreds of zeros, coders write at most 16 (even walls measured)
 SLACK_PX = 2**20  # beside four times the pixels that are seen: tiles, and a stream's blocks, reach over the edge
 
 _STREAMS = {b"hvc1": b"hvcC", b"av01": b"av1C"}
@@ -257,8 +257,8 @@ class _Writer:
         if item.kind in _STREAMS:
             name = _STREAMS[item.kind]
             setup, content, n_px = (first_of_hevc if item.kind == b"hvc1" else first_of_av1)(item.told(name), content)
-            if _HOLE in content:  # decoders would show something in its place
-                raise ValueError(f"a hole of {len(_HOLE)} zeros is in it")
+            if HOLE in content:  # coders were seen to write 16 zeros at most, of even walls
+                raise ValueError(f"a hole of {len(HOLE)} zeros is in it")
             properties = [(kind, setup if kind == name else value) for kind, value in properties]
             self._n_px += n_px
         kept = [

@@ -8,7 +8,7 @@ picture.
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from model.inference.exif import read_orientation
@@ -20,7 +20,10 @@ MAX_SEGMENTS = 1000  # a file of 50 MB has 800 of the largest, 64 KB
 MAX_TABLE_BYTES = 2**18  # 100 scans with four new tables each take 160 KB
 MAX_CHUNKS = 2**16  # a file of 50 MB has 6400 of 8 KB, which is what libpng writes
 
-_EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
+HOLE = bytes(256)  # in coded pixels: a broken copy leaves some hundreds of zeros
+
+_DHT, _EOI, _SOS, _COM = 0xC4, 0xD9, 0xDA, 0xFE
+_SEQUENTIAL = (0xC0, 0xC1)
 _DECODED = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}  # frames of 8 bits, baseline to progressive and arithmetic
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _BARE = {0x01, *range(0xD0, 0xDA)}  # markers without a length: TEM, RST0 to RST7, SOI, EOI
@@ -122,10 +125,11 @@ def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
 
     Raises:
         ValueError: as `jpeg_segments` and `png_chunks` do; or a broken copy, of which decoders show what is left in silence: a
-            JPEG has no end, or a PNG's pixels don't have their checksum.
+            JPEG has no end or a hole, or a PNG's pixels don't have their checksum.
         UnsupportedError: a JPEG of a kind that libjpeg doesn't decode.
     """
     view, orientation, has_pixels, last = memoryview(data), 1, False, _EOI
+    is_sequential, of_zeros = False, dict[int, int]()
     kept: list[memoryview] = []
     if data.startswith(PNG_SIGNATURE):
         kept.append(view[: len(PNG_SIGNATURE)])
@@ -140,6 +144,11 @@ def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
     else:
         for segment in jpeg_segments(data):
             last = segment.marker
+            if segment.marker == _DHT:
+                of_zeros |= _coded_by_zeros(data[segment.start + 4 : segment.end])
+            is_sequential |= segment.marker in _SEQUENTIAL
+            if segment.marker == _SOS and is_sequential:
+                _check_scan(data, segment, of_zeros)
             if segment.marker in _FRAMES and (
                 segment.marker not in _DECODED or data[segment.start + 4 : segment.start + 5] != b"\x08"
             ):
@@ -153,6 +162,24 @@ def picture_parts(data: bytes) -> tuple[list[memoryview], int]:
     if last != _EOI:
         raise ValueError("it has no end")
     return kept, orientation
+
+
+def _coded_by_zeros(tables: bytes) -> dict[int, int]:
+    """What a code of zeros alone means by each table for coefficients, 0 for the end of a block (ITU T.81, B.2.4.2)."""
+    found, at = {}, 0
+    while at + 17 < len(tables):
+        if tables[at] >> 4:
+            found[tables[at] & 15] = tables[at + 17]
+        at += 17 + sum(tables[at + 1 : at + 17])
+    return found
+
+
+def _check_scan(data: bytes, scan: Segment, of_zeros: Mapping[int, int]) -> None:
+    """Raises ValueError: there is a hole in it. Where zeros end a block, an even wall is nothing but zeros; elsewhere none is."""
+    n_channels = int.from_bytes(data[scan.start + 4 : scan.start + 5])
+    tables = data[scan.start + 6 : scan.start + 5 + 2 * n_channels : 2]
+    if any(of_zeros.get(table & 15) for table in tables) and data.find(HOLE, scan.start, scan.end) >= 0:
+        raise ValueError(f"a hole of {len(HOLE)} zeros is in it")
 
 
 def _check_sum(chunk: memoryview) -> None:

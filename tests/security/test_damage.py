@@ -92,6 +92,23 @@ def test_a_photograph_whose_end_a_broken_copy_left_as_zeros_is_undecodable(save:
     assert caught.value.code is ErrorCode.IMAGE_UNDECODABLE
 
 
+@pytest.mark.parametrize("save", [jpeg, png, heic, avif])
+def test_a_photograph_of_which_a_broken_copy_lost_a_part_is_undecodable(save: Callable[..., bytes]) -> None:
+    data = save(noise(300, 400), quality=90)
+    middle = len(data) // 2
+    with pytest.raises(RequestError) as caught:
+        decode(data[:middle] + bytes(4096) + data[middle + 4096 :])
+    assert caught.value.code is ErrorCode.IMAGE_UNDECODABLE
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_an_even_photograph_is_whole_though_its_file_is_mostly_zeros(level: int) -> None:
+    even = np.full((400, 600, 3), level, np.uint8)
+    even[:8, :8] = noise(8, 8)
+    for data in (jpeg(even, optimize=True), jpeg(even), jpeg(even, progressive=True), heic(even), avif(even)):
+        np.testing.assert_allclose(decode(data)[64:], level, atol=2)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of what it finds in broken headers
 @pytest.mark.parametrize("kind", VALID_FILES)
 @given(damage=damages, kept_ratio=st.one_of(st.just(1.0), st.floats(0, 1)))
