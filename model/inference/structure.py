@@ -175,7 +175,7 @@ def _coded_by_zeros(tables: bytes) -> dict[int, int]:
 
 
 def _check_scan(data: bytes, scan: Segment, of_zeros: Mapping[int, int]) -> None:
-    """Raises ValueError: there is a hole in it. Where zeros end a block, an even wall is nothing but zeros; elsewhere none is."""
+    """Raises ValueError: it has a hole. Where zeros end a block, an even wall is nothing but zeros; elsewhere none is."""
     n_channels = int.from_bytes(data[scan.start + 4 : scan.start + 5])
     tables = data[scan.start + 6 : scan.start + 5 + 2 * n_channels : 2]
     if any(of_zeros.get(table & 15) for table in tables) and data.find(HOLE, scan.start, scan.end) >= 0:
