@@ -5,6 +5,7 @@ Left to others: where things are by default (`crack.instance`), and which variab
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +53,12 @@ def _number(text: str) -> float:
         return float("nan")
 
 
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
+        raise ValueError("expected http://ADDRESS:PORT.")
+    return text.rstrip("/")
+
+
 def one_of(*words: str) -> BeforeValidator:
     """A setting that must be one of these words."""
 
@@ -67,7 +74,7 @@ Count = Annotated[int, BeforeValidator(_count)]
 Port = Annotated[int, BeforeValidator(_port)]
 Positive = Annotated[float, BeforeValidator(_positive)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-Url = Annotated[str, AfterValidator(lambda text: text.rstrip("/"))]
+Url = Annotated[str, AfterValidator(_url)]
 
 
 class Settings(BaseModel):

@@ -9,7 +9,7 @@ from pydantic import Field
 from crack.doors import Doors
 from crack.foreign import read_text
 from crack.issuer import issuer_url, page_client
-from crack.settings import Port, Reader, Settings
+from crack.settings import Port, Reader, Settings, Url
 from gradio_app.login import Login
 from model.inference.photograph import Limits
 
@@ -37,7 +37,7 @@ def _login(environment: Mapping[str, str]) -> Login | tuple[str, str] | None:
 class PageSettings(Settings):
     host: str = Field("127.0.0.1", alias="CRACK_PAGE_HOST", description="where the page listens")
     port: Port = Field(alias="CRACK_PAGE_PORT", description="at which port")
-    backend_url: str = Field(alias="BACKEND_URL", description="where the page and the survey find the sidecar")
+    backend_url: Url = Field(alias="BACKEND_URL", description="where the page and the survey find the sidecar")
 
     key: str | None
     login: Login | tuple[str, str] | None

@@ -112,6 +112,17 @@ class Params(_Section):
     export: ExportParams
 
 
+def read_sections(path: Path) -> dict[str, dict[str, Any]]:
+    """A file of parameters, unchecked. Raises ValueError if it has no sections."""
+    try:
+        values = _read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8 ({error}).") from error
+    if not isinstance(values, dict) or not all(isinstance(section, dict) for section in values.values()):
+        raise ValueError(f"{path}: expected sections with values, as in the project's params.yaml, got {str(values)[:80]!r}.")
+    return values
+
+
 def read_params(path: Path, overrides: Mapping[str, str] | None = None, recipe: Path | None = None) -> Params:
     """Read params.yaml.
 
@@ -123,7 +134,7 @@ def read_params(path: Path, overrides: Mapping[str, str] | None = None, recipe: 
     Raises:
         ValueError: a file or a value is no YAML, or a value is missing, unknown or out of range; each is named.
     """
-    values: dict[str, dict[str, Any]] = _read_yaml(path.read_text(), str(path))
+    values = read_sections(path)
     values.pop("retrain", None)  # how a retraining goes about it: read by `retrain.settings`, no part of a recipe
     differences = (_read_yaml(recipe.read_text(), str(recipe)) or {}) if recipe else {}
     if not isinstance(differences, dict) or not all(isinstance(others, dict) for others in differences.values()):

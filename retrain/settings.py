@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from crack.settings import OfSeveralParts, Port, Seconds
+from crack.settings import OfSeveralParts, Port, Seconds, Url
+from model.params import read_sections
 
 SECTION = "retrain"
 
@@ -22,7 +22,7 @@ class Settings(OfSeveralParts):
         alias="CRACK_DVC_REMOTE",
         description="where data and models are pushed: a folder, or an address such as `s3://bucket/path`",
     )
-    mlflow_url: str = Field(alias="MLFLOW_TRACKING_URI", description="the MLflow server")
+    mlflow_url: Url = Field(alias="MLFLOW_TRACKING_URI", description="the MLflow server")
     drain_s: Seconds = Field(
         60,
         alias="CRACK_DRAIN_S",
@@ -54,6 +54,6 @@ class RetrainParams(BaseModel):
     def read(cls, path: Path) -> Self:
         """Raises ValueError, naming what is wrong."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text())[SECTION])
+            return cls.model_validate(read_sections(path)[SECTION])
         except (KeyError, ValidationError) as error:
             raise ValueError(f"{path}, section {SECTION!r}: {error}") from error

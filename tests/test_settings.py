@@ -48,6 +48,15 @@ def test_what_is_no_size_is_named(text: str) -> None:
         SidecarSettings.from_environment({"CRACK_QUOTA_GB": text})
 
 
+@pytest.mark.parametrize(
+    ("part", "variable"),
+    [(SidecarSettings, "TORCHSERVE_URL"), (PageSettings, "BACKEND_URL"), (RetrainSettings, "MLFLOW_TRACKING_URI")],
+)
+def test_an_address_without_its_scheme_is_named(part: type[Settings], variable: str) -> None:
+    with pytest.raises(ValueError, match=f"{variable}='localhost:8080': expected http://ADDRESS:PORT"):
+        part.from_environment({variable: "localhost:8080"})
+
+
 def test_every_fault_is_named_at_once() -> None:
     wrong = {
         "CRACK_SIDECAR_PORT": "70000",

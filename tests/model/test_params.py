@@ -52,6 +52,14 @@ def test_a_missing_and_an_unknown_value_are_named(tmp_path: Path) -> None:
         read_params(broken)
 
 
+@pytest.mark.parametrize("content", [b"", b"- 1", b"5", b"data: none", "# Br\u00fccke".encode("latin-1")])
+def test_a_file_without_sections_is_named(tmp_path: Path, content: bytes) -> None:
+    broken = tmp_path / "params.yaml"
+    broken.write_bytes(content)
+    with pytest.raises(ValueError, match=r"params\.yaml: expected (sections|text in UTF-8)"):
+        read_params(broken)
+
+
 # Recipes
 
 
