@@ -8,6 +8,7 @@ loaded and checked at every replica; if it fails at one, it is unloaded from all
 """
 
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -29,6 +30,8 @@ from retrain.replicas import PROMOTED, ModelServer, Replica, RollOverError
 
 logger = logging.getLogger("retrain.rollover")
 
+# What the job leaves in a model store (`PROMOTED`, `check_reads`); people may keep archives of other names there.
+_OURS = re.compile(r"crack-(\d{8}-\d{6}|ours-[0-9a-f]{32})\.mar|\..*\.tmp")
 LONGEST_WAIT_S = 600.0  # for a waiting request: a worker that hangs is ended long before
 # Between what a worker answers (8-bit numbers, another runtime) and the archive's own float32 network, in levels of 255:
 LARGEST_MEAN_DIFFERENCE = 16.0  # measured for 8-bit networks: 0.6 on photographs, 9 for one that had hardly learned
@@ -83,8 +86,8 @@ def settle(model_store: Path, server: ModelServer | None, drain_s: float = 0.0) 
     """
     done = []
     serving = Serving.read(model_store)
-    for path in sorted([*model_store.glob(".*.tmp"), *model_store.glob(PROMOTED.format(version="*"))]):
-        if path.name not in (serving.default, serving.previous):
+    for path in sorted(model_store.iterdir()):
+        if _OURS.fullmatch(path.name) and path.name not in (serving.default, serving.previous):
             path.unlink()
             done.append(f"Removed {path.name}, which was not in production.")
     if server is None:

@@ -209,10 +209,13 @@ def test_what_a_kill_left_is_cleared_away(system: System, next_archive: Path) ->
     released = system.version()
     (system.store / f"crack-{NEXT}.mar").write_bytes(next_archive.read_bytes())
     (system.store / f".crack-{NEXT}.mar.tmp").write_bytes(b"half")
+    of_a_person = system.store / "crack-bridge-7.mar"
+    of_a_person.write_bytes(next_archive.read_bytes())
     system.replica.register(f"crack-{NEXT}.mar", 1)
     done = settle(system.store, system.models)
     assert len(done) == 3
-    assert (system.replica.versions(), system.archives()) == ({released}, {"crack.mar"})
+    assert (system.replica.versions(), system.archives()) == ({released}, {"crack.mar", of_a_person.name})
+    of_a_person.unlink()
 
 
 def test_what_a_kill_cut_off_is_finished(system: System, next_archive: Path) -> None:
