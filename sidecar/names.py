@@ -12,6 +12,7 @@ from fastapi import Request
 from model.inference.errors import ErrorCode, RequestError
 
 ALIKE_RATIO = 0.85  # of difflib: `mm_per_pixel` is like `mm_per_px` (0.857), `inspection` isn't like `inspector` (0.842)
+_LEAST_ABBREVIATION = 5  # letters
 _MOST_COMPARED = 100  # a comparison takes some microseconds, and an address has room for thousands of names
 
 
@@ -29,7 +30,7 @@ def check_names(sent: Iterable[str], known: Collection[str]) -> None:
     for name in islice(sorted(names - set(known)), _MOST_COMPARED):
         plain = _plain(name)
         alike = get_close_matches(plain, absent, 1, ALIKE_RATIO) or [
-            each for each in absent if plain in _with_two_swapped(each)
+            each for each in absent if plain in _with_two_swapped(each) or _is_cut_short(plain, each)
         ]
         if alike:
             raise RequestError(
@@ -46,6 +47,11 @@ async def check_query(request: Request) -> None:
 def _with_two_swapped(name: str) -> set[str]:
     """What becomes of a name if two neighbours are typed the wrong way round, which changes too much of a short one."""
     return {name[:at] + name[at + 1] + name[at] + name[at + 2 :] for at in range(len(name) - 1)}
+
+
+def _is_cut_short(plain: str, name: str) -> bool:
+    """`thresh` for threshold. A whole word is none: `model` is often sent, and is not model_version."""
+    return len(plain) >= _LEAST_ABBREVIATION and name.startswith(plain) and name[len(plain)] != "_"
 
 
 def _plain(name: str) -> str:

@@ -10,7 +10,7 @@ from sidecar.routes.inspections import AboutInspection
 KNOWN = {*AboutInspection.model_fields}.union(*map(names_in, (CHANGE_BODY, KEEP_BODY, PREDICT_BODY, REVIEW_BODY, SAVE_BODY)))
 MISSPELT = {
     "mm_per_px": ("mm_per_pix", "mm_per_pixel", "mm-per-px", "mmPerPx", "mmPerPixel", "MM_PER_PX", "mm per px", "mmperpx"),
-    "threshold": ("treshold", "threshhold", "Threshold", "thresholds"),
+    "threshold": ("treshold", "threshhold", "Threshold", "thresholds", "thresh"),
     "distance_m": ("distance", "distance_mm", "distanceM"),
     "focal_length_mm": ("focal_length", "focalLength"),
     "marker_size_mm": ("marker_size", "marker_size_cm"),
