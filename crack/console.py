@@ -40,6 +40,7 @@ COMMANDS = {
     "keys": Command("sidecar.keys", "sidecar", _RUN, "Make, list and remove API keys."),
     "survey": Command("survey.__main__", "survey", _INSPECT, "Find the cracks in a folder of photographs or an orthomosaic."),
     "report": Command("survey.report", "survey", _INSPECT, "Turn a survey's folder into a report, as a page and as PDF."),
+    "compare": Command("survey.compare", "survey", _INSPECT, "Compare two surveys: which cracks are new, longer or wider."),
     "markers": Command(
         "survey.markers", "survey", _INSPECT, "Draw markers to print: a marker in a photograph gives its scale."
     ),
@@ -55,6 +56,7 @@ EXAMPLES = (
     "crack up",
     "crack survey photographs --mm-per-px 0.2",
     "crack report photographs-cracks --structure 'Bridge 7'",
+    "crack compare bridge-7-2024-cracks bridge-7-2026-cracks",
     "crack keys add crew-7 --rights predict feedback",
     "crack retrain --dry-run",
     "crack COMMAND --help",

@@ -19,6 +19,8 @@ from survey.pictures import DRAWINGS
 from survey.sheet import ContactSheet
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, tables
 
+CHANGES_PAGE, CHANGES = "changes.html", "changes.csv"  # what `compare` writes
+
 
 @dataclass
 class Tally:
@@ -80,6 +82,7 @@ def present(survey: Survey) -> list[str]:
     from inspection.report.writing import PAGE, PDF
     from survey import parquet
 
-    names = (PAGE, PDF, WORKBOOK, PHOTOGRAPHS, CRACKS, MAP, parquet.PHOTOGRAPHS, parquet.CRACKS, coco.NAME)
+    tables = (WORKBOOK, PHOTOGRAPHS, CRACKS, MAP, parquet.PHOTOGRAPHS, parquet.CRACKS, coco.NAME)
+    names = (PAGE, PDF, CHANGES_PAGE, CHANGES, *tables, f"{DRAWINGS}/")
     there = survey.listing()
-    return [name for name in (*names, f"{DRAWINGS}/") if name in there]
+    return [name for name in names if name in there]

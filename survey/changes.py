@@ -1,0 +1,320 @@
+"""What has changed between two photographs of one surface: laid over each other by what both show, compared crack by crack.
+
+Left to others: finding the pairs of photographs, and what is written of them (`compare`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from inspection.rows import Line, Row
+
+Float = NDArray[np.float64]
+Picture = NDArray[np.uint8]
+
+_SIDE_PX = 1600  # the longer side of the reduced photographs that are laid over each other
+_RATIO = 0.8  # of the distances to the best and to the second best counterpart (Lowe 2004)
+_FIT_PX = 4.0  # how far, in the reduced photographs, a point may be from where the homography puts it
+LEAST_COMMON = 25  # points in common; unlike photographs have up to ten by chance
+_REACH_RATIO = 0.0075  # of the longer side: what is nearer than this to an earlier crack is that crack
+_LEAST_RATIO = 0.025  # of the longer side: shorter changes are not told
+_POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
+_MAYBE = -1
+_STEP_PX = 2.0  # between the points of a line that are looked at
+_ALL = 0.8  # a crack is new, or the same as before, if so much of it is
+
+
+class Kind(StrEnum):
+    NEW = "new"
+    GROWN = "longer"
+    WIDER = "wider"
+    SAME = "unchanged"
+    GONE = "no longer found"
+    OUTSIDE = "not on the earlier photograph"
+
+
+@dataclass(frozen=True)
+class Features:
+    """Points of a photograph that are found again in another one, and what each looks like (SIFT, Lowe 2004, as RootSIFT,
+    Arandjelović and Zisserman 2012).
+
+    Attributes:
+        points_xy: float64 (n, 2), in the photograph's own pixels.
+        looks: float32 (n, 128).
+        px: how many of the photograph's pixels are one of those that were looked at.
+    """
+
+    points_xy: Float
+    looks: NDArray[np.float32]
+    px: float
+
+    @classmethod
+    def of(cls, image_hwc_u8: Picture, n_most: int = 4000, side_px: int = _SIDE_PX) -> "Features":
+        px = max(1.0, max(image_hwc_u8.shape[:2]) / side_px)
+        height, width = (round(side / px) for side in image_hwc_u8.shape[:2])
+        grey = cv2.cvtColor(cv2.resize(image_hwc_u8, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # concrete has little contrast
+        points, looks = cv2.SIFT.create(n_most, contrastThreshold=0.02).detectAndCompute(grey, None)
+        if looks is None:
+            return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32), px)
+        points_xy = (np.array([point.pt for point in points]) + 0.5) * px - 0.5
+        return cls(points_xy, np.sqrt(looks / looks.sum(axis=1, keepdims=True)), px)
+
+
+def lay_over(earlier: Features, later: Features) -> Float | None:
+    """The homography (3, 3) from the earlier photograph's pixels to the later one's; None if they don't show the same surface,
+    or not flat enough.
+    """
+    alike = _alike(earlier, later)
+    if len(alike) < LEAST_COMMON:
+        return None
+    from_xy = earlier.points_xy[[match.queryIdx for match in alike]]
+    to_xy = later.points_xy[[match.trainIdx for match in alike]]
+    fit_px = _FIT_PX * later.px
+    to_later, fits = cv2.findHomography(from_xy, to_xy, cv2.USAC_MAGSAC, fit_px, maxIters=5000, confidence=0.999)
+    if to_later is None:
+        return None
+    common_xy = to_xy[fits.ravel().astype(bool)]
+    n_common = len(np.unique(np.round(common_xy / (4 * fit_px)), axis=0))  # the same place many times is one
+    corners = _moved(np.asarray(to_later, np.float64), _corners(from_xy.max(axis=0)))
+    is_upright = cv2.isContourConvex(corners.astype(np.float32)) and np.linalg.det(to_later[:2, :2]) > 0
+    return np.asarray(to_later, np.float64) if n_common >= LEAST_COMMON and is_upright else None
+
+
+def n_alike(earlier: Features | None, later: Features | None) -> int:
+    """How many points of two photographs look alike, whether or not they fit together."""
+    return len(_alike(earlier, later)) if earlier and later else 0
+
+
+def _alike(earlier: Features, later: Features) -> list[cv2.DMatch]:
+    if min(len(earlier.looks), len(later.looks)) < LEAST_COMMON:
+        return []
+    pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(earlier.looks, later.looks, 2)
+    return [best for best, second in pairs if best.distance < _RATIO * second.distance]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a crack; lengths and widths in pixels of the later photograph.
+
+    Attributes:
+        id: its number in the later survey; of one that is no longer found, in the earlier survey.
+        earlier: the earlier survey's numbers of the cracks that it runs along.
+        length_px: of all of it.
+        changed_px: the length that is new, or that is no longer found.
+        outside_px: the length that the other photograph doesn't show.
+        width_before_px, width_px: the medians of a crack that is not new; None where one could not be resolved.
+        parts: its lines, cut where they change: the points (n, 2) in the later photograph, and whether they changed.
+    """
+
+    id: int
+    kind: Kind
+    earlier: tuple[int, ...]
+    length_px: float
+    changed_px: float
+    outside_px: float
+    width_before_px: float | None
+    width_px: float | None
+    parts: tuple[tuple[Float, bool], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A photograph's row, with its cracks and lines, and its crack probability, uint8 (height, width), 255 = certain."""
+
+    row: Row
+    prob_hw_u8: Picture
+
+
+def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
+    """Each crack of the later photograph, then those of the earlier one that are no longer found.
+
+    The ends of a fine crack are marked in one photograph and not in the next, so a part is new only where the model sees next
+    to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one.
+
+    Args:
+        to_later: as `lay_over` gives it.
+    """
+    before, after = _traced(earlier.row, to_later), _traced(later.row, np.eye(3))
+    side_px = max(later.prob_hw_u8.shape)
+    reach_px, least_px = _REACH_RATIO * side_px, _LEAST_RATIO * side_px
+    old = _Nearest(before, earlier.prob_hw_u8, to_later, later.prob_hw_u8.shape, reach_px)
+    new = _Nearest(after, later.prob_hw_u8, np.eye(3), later.prob_hw_u8.shape, reach_px)
+    told = []
+    for crack in after:
+        found = _Compared.of(crack, old, reach_px, least_px)
+        same = [each for each in before if each.id in found.near]
+        widths = (_width(same), crack.width_px) if found.near else (None, None)
+        told.append(found.change(crack, _kind(found, crack, same, least_px), *widths))
+    for crack in before:
+        found = _Compared.of(crack, new, reach_px, least_px)
+        if found.changed_px >= least_px:
+            told.append(found.change(crack, Kind.GONE, None, None))
+    return told
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A crack's lines with a point every `_STEP_PX`, in the later photograph's pixels, and its width there."""
+
+    id: int
+    lines_xy: list[Float]
+    width_px: float | None
+    width_error_px: float
+
+    @classmethod
+    def of(cls, crack: dict[str, Any], lines: Sequence[Line], to_later: Float) -> "_Traced":
+        own = [np.asarray(line, np.float64) for line in lines if len(line) > 1]
+        moved = [_moved(to_later, line) for line in own]
+        scale = sum(map(_length, moved)) / max(sum(map(_length, own)), 1e-9)
+        is_resolved = not crack["is_width_below_limit"] and crack["width_median_px"] is not None
+        width = crack["width_median_px"] * scale if is_resolved else None
+        return cls(int(crack["id"]), [_dense(line) for line in moved], width, (crack["width_uncertainty_px"] or 0.0) * scale)
+
+    @property
+    def length_px(self) -> float:
+        return sum(map(_length, self.lines_xy))
+
+
+def _traced(row: Row, to_later: Float) -> list[_Traced]:
+    return [_Traced.of(crack, lines, to_later) for crack, lines in zip(row.cracks or (), row.lines or (), strict=True)]
+
+
+class _Nearest:
+    """Which of a photograph's cracks is within reach of a point of the later photograph, and nearest to it.
+
+    Args:
+        cracks: in the later photograph's pixels.
+        prob_hw_u8: the photograph's own probability.
+        to_later: from its pixels to those of the later photograph, which is `size_hw` large.
+    """
+
+    def __init__(
+        self, cracks: Sequence[_Traced], prob_hw_u8: Picture, to_later: Float, size_hw: tuple[int, ...], reach_px: float
+    ) -> None:
+        height, width = (int(side / _STEP_PX) + 1 for side in size_hw)
+        is_free, ids = np.ones((height, width), np.uint8), np.zeros((height, width), np.int64)
+        for crack in cracks:
+            for line_xy in crack.lines_xy:
+                x, y = self._cells(line_xy[_inside(line_xy, size_hw)])
+                is_free[y, x], ids[y, x] = 0, crack.id
+        distance, labels = cv2.distanceTransformWithLabels(is_free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+        id_of_label = np.zeros(labels.max() + 1, np.int64)
+        id_of_label[labels[is_free == 0]] = ids[is_free == 0]
+        to_cells = np.diag([1 / _STEP_PX, 1 / _STEP_PX, 1.0]) @ to_later
+        likely = cv2.warpPerspective(cv2.dilate(prob_hw_u8, np.ones((3, 3), np.uint8)), to_cells, (width, height))
+        side = 2 * round(reach_px / _STEP_PX) + 1
+        is_possible = cv2.dilate(likely, np.ones((side, side), np.uint8)) >= _POSSIBLE
+        self._ids = np.where(is_possible, _MAYBE, 0)
+        if cracks:
+            self._ids = np.where(distance * _STEP_PX <= reach_px, id_of_label[labels], self._ids)
+        shown = cv2.warpPerspective(np.full(prob_hw_u8.shape, 1, np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
+        self._is_shown, self._size_hw = shown.astype(bool), size_hw
+
+    def look(self, points_xy: Float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Of (n, 2) points: the crack's number, `_MAYBE` where there may be one, or 0; and whether both photographs show it."""
+        is_inside = _inside(points_xy, self._size_hw)
+        x, y = self._cells(np.where(is_inside[:, None], points_xy, 0))
+        is_shown = is_inside & self._is_shown[y, x]
+        return np.where(is_shown, self._ids[y, x], 0), is_shown
+
+    @staticmethod
+    def _cells(points_xy: Float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        x, y = (points_xy / _STEP_PX).astype(np.int64).T
+        return x, y
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A crack beside those of the other photograph."""
+
+    near: tuple[int, ...]
+    changed_px: float
+    outside_px: float
+    parts: tuple[tuple[Float, bool], ...]
+
+    @classmethod
+    def of(cls, crack: _Traced, others: _Nearest, reach_px: float, least_px: float) -> "_Compared":
+        near: list[NDArray[np.int64]] = []
+        parts: list[tuple[Float, bool]] = []
+        changed_px = outside_px = 0.0
+        for line in crack.lines_xy:
+            ids, is_shown = others.look(line)
+            near.append(ids[ids > 0])
+            is_changed = (ids == 0) & is_shown
+            outside_px += _length(line) * float((~is_shown).mean())
+            for first, last in _runs(is_changed):
+                ends = (first > 0) + (last < len(line))  # where an earlier crack ends, its reach hides the beginning
+                length = _length(line[first:last]) + ends * reach_px
+                is_changed[first:last] = is_told = length >= least_px or not ids.any()
+                changed_px += length * is_told
+            parts += [(line[first : last + 1], True) for first, last in _runs(is_changed)]
+            parts += [(line[first : last + 1], False) for first, last in _runs(~is_changed)]
+        found, counts = np.unique(np.concatenate(near or [np.zeros(0, np.int64)]), return_counts=True)
+        return cls(
+            tuple(int(number) for number in found[counts * _STEP_PX >= least_px / 2]),
+            min(changed_px, crack.length_px),
+            outside_px,
+            tuple(parts),
+        )
+
+    def change(self, crack: _Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
+        lengths = (crack.length_px, self.changed_px, self.outside_px)
+        return Change(crack.id, kind, self.near, *lengths, width_before_px, width_px, self.parts)
+
+
+def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: float) -> Kind:
+    comparable_px = crack.length_px - found.outside_px
+    if comparable_px < min(least_px, crack.length_px / 2):
+        return Kind.OUTSIDE
+    if found.changed_px >= _ALL * comparable_px:
+        return Kind.NEW
+    if found.changed_px >= least_px:
+        return Kind.GROWN
+    before_px = _width(same)
+    if before_px is not None and crack.width_px is not None:
+        error_px = np.hypot(crack.width_error_px, max(each.width_error_px for each in same))
+        if crack.width_px - before_px > max(3 * error_px, 1.0, 0.25 * before_px):
+            return Kind.WIDER
+    return Kind.SAME
+
+
+def _width(cracks: Sequence[_Traced]) -> float | None:
+    """The mean of their medians, by length; None unless all are resolved."""
+    widths = [crack.width_px for crack in cracks]
+    if not widths or None in widths:
+        return None
+    return float(np.average(np.array(widths, np.float64), weights=[crack.length_px for crack in cracks]))
+
+
+def _runs(is_true: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
+    """The first index of each run of true ones, and the one after its last."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_true, [False]]).astype(np.int8)))
+    yield from ((int(first), int(last)) for first, last in edges.reshape(-1, 2))
+
+
+def _length(line_xy: Float) -> float:
+    return float(np.hypot(*np.diff(line_xy, axis=0).T).sum())
+
+
+def _dense(line_xy: Float) -> Float:
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line_xy, axis=0).T))])
+    at = np.linspace(0, along[-1], max(2, round(along[-1] / _STEP_PX) + 1))
+    return np.stack([np.interp(at, along, line_xy[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _moved(homography: Float, points_xy: Float) -> Float:
+    return np.asarray(cv2.perspectiveTransform(points_xy[None], homography)[0], np.float64)
+
+
+def _inside(points_xy: Float, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray(((points_xy >= 0) & (points_xy < size_hw[::-1])).all(axis=1))
+
+
+def _corners(size_xy: NDArray[Any]) -> Float:
+    return np.array([(0, 0), (size_xy[0], 0), size_xy, (0, size_xy[1])], np.float64)

@@ -1,0 +1,175 @@
+"""Two surveys of one structure: photographs are laid over each other, and their cracks compared."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from inspection.rows import Row, Status
+from model.inference.cracks import measure
+from model.inference.findings import lines
+from model.synthetic import Surface, draw_surface
+from survey.changes import Change, Features, Kind, Seen, changes, lay_over
+from survey.compare import main
+from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
+from tests.conftest import ROOT
+from tests.surveyed import surveyed
+
+Picture = NDArray[np.uint8]
+SIZE_HW = (600, 800)
+FROM_THE_SIDE = np.array([(1.08, 0.09, -70.0), (-0.06, 1.02, 25.0), (6e-5, -4e-5, 1.0)])
+STAYS = np.eye(3)
+
+
+def taken_from(image: Picture, homography: NDArray[np.float64]) -> Picture:
+    height, width = image.shape[:2]
+    return np.asarray(cv2.warpPerspective(image, homography, (width, height), borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
+def seen(*cracks: tuple[list[tuple[int, int]], int], possible: list[tuple[int, int]] | None = None) -> Seen:
+    """Cracks, each with its points and width, of which the model is certain; and one that it doubts."""
+    image = np.full((*SIZE_HW, 3), 180, np.uint8)
+    prob_hw_u8 = np.zeros(SIZE_HW, np.uint8)
+    for points, width in cracks:
+        cv2.polylines(image, [np.array(points)], False, (40, 40, 40), width)
+        cv2.polylines(prob_hw_u8, [np.array(points)], False, 255, width)
+    found = measure(prob_hw_u8, image, 128)
+    if possible:
+        cv2.polylines(prob_hw_u8, [np.array(possible)], False, 60, 3)
+    figures, drawn = [crack.figures for crack in found], [lines(crack) for crack in found]
+    row = Row("x.jpg", Status.PREDICTED, 1, 1, "", width=SIZE_HW[1], height=SIZE_HW[0], cracks=figures, lines=drawn)
+    return Seen(row, prob_hw_u8)
+
+
+def only(told: list[Change]) -> Change:
+    assert len(told) == 1
+    return told[0]
+
+
+LONG, HALF, REST = [(100, 300), (700, 320)], [(100, 300), (400, 310)], [(400, 310), (700, 320)]
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "kind", "changed_px"),
+    [
+        (seen((LONG, 4)), seen((LONG, 4)), Kind.SAME, 0),
+        (seen((HALF, 4)), seen((LONG, 4)), Kind.GROWN, 300),
+        (seen((HALF, 4), possible=REST), seen((LONG, 4)), Kind.SAME, 0),
+        (seen(), seen((LONG, 4)), Kind.NEW, 600),
+        (seen((LONG, 4)), seen((LONG, 9)), Kind.WIDER, 0),
+        (seen((LONG, 4)), seen(), Kind.GONE, 600),
+    ],
+    ids=["unchanged", "longer", "longer where it was doubtful before", "new", "wider", "no longer found"],
+)
+def test_what_became_of_a_crack(earlier: Seen, later: Seen, kind: Kind, changed_px: float) -> None:
+    change = only(changes(earlier, later, STAYS))
+    assert change.kind is kind
+    assert change.changed_px == pytest.approx(changed_px, abs=10)
+
+
+def test_a_branch_is_as_long_as_it_is() -> None:
+    branch = [(400, 310), (400, 110)]
+    change = only(changes(seen((LONG, 4)), seen((LONG, 4), (branch, 4)), STAYS))
+    assert change.kind is Kind.GROWN
+    assert change.changed_px == pytest.approx(200, abs=10)
+
+
+def test_what_the_earlier_photograph_does_not_show_is_not_new() -> None:
+    right_half_is_beside_it = np.array([(1.0, 0, -450), (0, 1, 0), (0, 0, 1)])
+    change = only(changes(seen(), seen((REST, 4)), right_half_is_beside_it))
+    assert change.kind is Kind.OUTSIDE
+    assert change.outside_px == pytest.approx(300, abs=10)
+
+
+def test_widths_and_lengths_are_those_of_the_later_photograph() -> None:
+    twice_as_near = np.diag([2.0, 2.0, 1.0])
+    change = only(changes(seen(([(50, 100), (350, 110)], 4)), seen(([(100, 200), (700, 220)], 8)), twice_as_near))
+    assert change.kind is Kind.SAME
+    assert change.width_px is not None
+    assert change.width_before_px == pytest.approx(change.width_px, rel=0.15)
+
+
+def test_a_photograph_from_another_point_is_laid_over_to_a_pixel() -> None:
+    image = draw_surface(5, SIZE_HW).image_hwc_u8
+    found = lay_over(Features.of(image), Features.of(taken_from(image, FROM_THE_SIDE)))
+    assert found is not None
+    points = np.array([[(100.0, 100.0), (700.0, 100.0), (700.0, 500.0), (100.0, 500.0)]])
+    np.testing.assert_allclose(cv2.perspectiveTransform(points, found), cv2.perspectiveTransform(points, FROM_THE_SIDE), atol=1)
+
+
+@pytest.mark.parametrize("make", [lambda: draw_surface(6, SIZE_HW).image_hwc_u8, lambda: np.full((*SIZE_HW, 3), 128, np.uint8)])
+def test_what_does_not_show_the_same_is_not_laid_over(make: Callable[[], Picture]) -> None:
+    assert lay_over(Features.of(draw_surface(5, SIZE_HW).image_hwc_u8), Features.of(make())) is None
+
+
+def survey(folder: Path, surfaces: dict[str, Surface]) -> Path:
+    findings = surveyed(folder, surfaces)
+    findings.survey.close()
+    return findings.survey.folder
+
+
+@pytest.fixture
+def years(tmp_path: Path) -> tuple[Path, Path]:
+    """The same two walls, one renamed and taken from the side; the later year has a third."""
+    walls = [draw_surface(seed, SIZE_HW) for seed in (3, 4, 7)]
+    moved = taken_from(walls[0].mask_hw.astype(np.uint8), FROM_THE_SIDE)
+    aside = Surface(taken_from(walls[0].image_hwc_u8, FROM_THE_SIDE), moved.astype(bool), walls[0].material)
+    earlier = survey(tmp_path / "2024", {"DSC1.jpg": walls[0], "DSC2.jpg": walls[1]})
+    return earlier, survey(tmp_path / "2026", {"=P9.jpg": aside, "DSC2.jpg": walls[1], "DSC1.jpg": walls[2]})
+
+
+def compare(earlier: Path, later: Path, *more: str) -> int:
+    return main([str(earlier), str(later), "--archive", str(ROOT / "model_store" / "crack.mar"), "--concurrency", "1", *more])
+
+
+def told(later: Path) -> list[dict[str, str]]:
+    with (later / "changes.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_photographs_find_their_counterparts_whatever_their_names(years: tuple[Path, Path]) -> None:
+    earlier, later = years
+    assert compare(earlier, later) == SOME_MISSING  # nothing of 2024 shows the third wall, though it has a name of 2024
+    rows = told(later)
+    assert {(row["file"], row["earlier_file"]) for row in rows} == {("'=P9.jpg", "DSC1.jpg"), ("DSC2.jpg", "DSC2.jpg")}
+    assert not {"new", "longer"} & {row["change"] for row in rows}
+    page = (later / "changes.html").read_text()
+    assert "1 could not be compared" in page
+    assert "<li>DSC1.jpg</li>" in page
+    assert {path.name for path in (later / "changes").iterdir()} == {"0001-=P9.jpg.jpg", "0002-DSC2.jpg.jpg"}
+
+
+def test_pairs_can_be_named(years: tuple[Path, Path], tmp_path: Path) -> None:
+    earlier, later = years
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("DSC1.jpg,=P9.jpg\n", encoding="utf-8-sig")
+    assert compare(earlier, later, "--pairs", str(pairs)) == DONE
+    assert {row["file"] for row in told(later)} == {"'=P9.jpg"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("2024", "2024"), "is named twice"),
+        (("2024", "2026", "--pairs", "pairs.csv"), "line 1: found 'DSC1.jpg,no.jpg', expected a photograph of EARLIER"),
+        (("2024", "photographs"), "expected a survey's folder"),
+    ],
+)
+def test_what_is_wrong_is_told(
+    years: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    (tmp_path / "pairs.csv").write_text("DSC1.jpg,no.jpg\n")
+    places = {
+        "2024": years[0],
+        "2026": years[1],
+        "photographs": tmp_path / "2024" / "photographs",
+        "pairs.csv": tmp_path / "pairs.csv",
+    }
+    with pytest.raises(SystemExit) as ended:
+        main([str(places.get(each, each)) for each in arguments])
+    assert ended.value.code == NOT_POSSIBLE
+    assert sentence in capsys.readouterr().err
