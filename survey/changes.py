@@ -20,7 +20,7 @@ Picture = NDArray[np.uint8]
 _SIDE_PX = 1600  # the longer side of the reduced photographs that are laid over each other
 _RATIO = 0.8  # of the distances to the best and to the second best counterpart (Lowe 2004)
 _FIT_PX = 4.0  # how far, in the reduced photographs, a point may be from where the homography puts it
-LEAST_COMMON = 25  # points in common; unlike photographs have up to ten by chance
+_LEAST_COMMON = 25  # points in common; unlike photographs have up to ten by chance
 _REACH_RATIO = 0.0075  # of the longer side: what is nearer than this to an earlier crack is that crack
 _LEAST_RATIO = 0.025  # of the longer side: shorter changes are not told
 _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
@@ -47,23 +47,28 @@ class Features:
         points_xy: float64 (n, 2), in the photograph's own pixels.
         looks: float32 (n, 128).
         px: how many of the photograph's pixels are one of those that were looked at.
+        size_wh: the photograph's.
     """
 
     points_xy: Float
     looks: NDArray[np.float32]
     px: float
+    size_wh: tuple[int, int]
 
     @classmethod
     def of(cls, image_hwc_u8: Picture, n_most: int = 4000, side_px: int = _SIDE_PX) -> "Features":
-        px = max(1.0, max(image_hwc_u8.shape[:2]) / side_px)
-        height, width = (round(side / px) for side in image_hwc_u8.shape[:2])
-        grey = cv2.cvtColor(cv2.resize(image_hwc_u8, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        height, width = image_hwc_u8.shape[:2]
+        px = max(1.0, max(width, height) / side_px)
+        reduced = cv2.resize(
+            image_hwc_u8, (max(1, round(width / px)), max(1, round(height / px))), interpolation=cv2.INTER_AREA
+        )
+        grey = cv2.cvtColor(reduced, cv2.COLOR_RGB2GRAY)
         grey = cv2.createCLAHE(2.0, (8, 8)).apply(grey)  # concrete has little contrast
         points, looks = cv2.SIFT.create(n_most, contrastThreshold=0.02).detectAndCompute(grey, None)
         if looks is None:
-            return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32), px)
+            return cls(np.zeros((0, 2)), np.zeros((0, 128), np.float32), px, (width, height))
         points_xy = (np.array([point.pt for point in points]) + 0.5) * px - 0.5
-        return cls(points_xy, np.sqrt(looks / looks.sum(axis=1, keepdims=True)), px)
+        return cls(points_xy, np.sqrt(looks / looks.sum(axis=1, keepdims=True)), px, (width, height))
 
 
 def lay_over(earlier: Features, later: Features) -> Float | None:
@@ -71,7 +76,7 @@ def lay_over(earlier: Features, later: Features) -> Float | None:
     or not flat enough.
     """
     alike = _alike(earlier, later)
-    if len(alike) < LEAST_COMMON:
+    if len(alike) < _LEAST_COMMON:
         return None
     from_xy = earlier.points_xy[[match.queryIdx for match in alike]]
     to_xy = later.points_xy[[match.trainIdx for match in alike]]
@@ -81,9 +86,10 @@ def lay_over(earlier: Features, later: Features) -> Float | None:
         return None
     common_xy = to_xy[fits.ravel().astype(bool)]
     n_common = len(np.unique(np.round(common_xy / (4 * fit_px)), axis=0))  # the same place many times is one
-    corners = _moved(np.asarray(to_later, np.float64), _corners(from_xy.max(axis=0)))
-    is_upright = cv2.isContourConvex(corners.astype(np.float32)) and np.linalg.det(to_later[:2, :2]) > 0
-    return np.asarray(to_later, np.float64) if n_common >= LEAST_COMMON and is_upright else None
+    width, height = earlier.size_wh
+    corners = np.array([(0, 0, 1), (width, 0, 1), (width, height, 1), (0, height, 1)]) @ to_later.T
+    is_before_camera = bool((corners[:, 2] > 0).all()) and np.linalg.det(to_later) > 0  # and not mirrored
+    return np.asarray(to_later, np.float64) if n_common >= _LEAST_COMMON and is_before_camera else None
 
 
 def n_alike(earlier: Features | None, later: Features | None) -> int:
@@ -92,7 +98,7 @@ def n_alike(earlier: Features | None, later: Features | None) -> int:
 
 
 def _alike(earlier: Features, later: Features) -> list[cv2.DMatch]:
-    if min(len(earlier.looks), len(later.looks)) < LEAST_COMMON:
+    if min(len(earlier.looks), len(later.looks)) < _LEAST_COMMON:
         return []
     pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(earlier.looks, later.looks, 2)
     return [best for best, second in pairs if best.distance < _RATIO * second.distance]
@@ -198,13 +204,13 @@ class _Nearest:
         self, cracks: Sequence[_Traced], prob_hw_u8: Picture, to_later: Float, size_hw: tuple[int, ...], reach_px: float
     ) -> None:
         height, width = (int(side / _STEP_PX) + 1 for side in size_hw)
-        is_free, ids = np.ones((height, width), np.uint8), np.zeros((height, width), np.int64)
+        is_free, ids = np.ones((height, width), np.uint8), np.zeros((height, width), np.int32)
         for crack in cracks:
             for line_xy in crack.lines_xy:
                 x, y = self._cells(line_xy[_inside(line_xy, size_hw)])
                 is_free[y, x], ids[y, x] = 0, crack.id
         distance, labels = cv2.distanceTransformWithLabels(is_free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-        id_of_label = np.zeros(labels.max() + 1, np.int64)
+        id_of_label = np.zeros(labels.max() + 1, np.int32)
         id_of_label[labels[is_free == 0]] = ids[is_free == 0]
         to_cells = np.diag([1 / _STEP_PX, 1 / _STEP_PX, 1.0]) @ to_later
         likely = cv2.warpPerspective(cv2.dilate(prob_hw_u8, np.ones((3, 3), np.uint8)), to_cells, (width, height))
@@ -216,7 +222,7 @@ class _Nearest:
         shown = cv2.warpPerspective(np.full(prob_hw_u8.shape, 1, np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
         self._is_shown, self._size_hw = shown.astype(bool), size_hw
 
-    def look(self, points_xy: Float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def look(self, points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Of (n, 2) points: the crack's number, `_MAYBE` where there may be one, or 0; and whether both photographs show it."""
         is_inside = _inside(points_xy, self._size_hw)
         x, y = self._cells(np.where(is_inside[:, None], points_xy, 0))
@@ -224,8 +230,8 @@ class _Nearest:
         return np.where(is_shown, self._ids[y, x], 0), is_shown
 
     @staticmethod
-    def _cells(points_xy: Float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        x, y = (points_xy / _STEP_PX).astype(np.int64).T
+    def _cells(points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        x, y = (points_xy / _STEP_PX).astype(np.int32).T
         return x, y
 
 
@@ -240,7 +246,7 @@ class _Compared:
 
     @classmethod
     def of(cls, crack: _Traced, others: _Nearest, reach_px: float, least_px: float) -> "_Compared":
-        near: list[NDArray[np.int64]] = []
+        near: list[NDArray[np.int32]] = []
         parts: list[tuple[Float, bool]] = []
         changed_px = outside_px = 0.0
         for line in crack.lines_xy:
@@ -255,7 +261,7 @@ class _Compared:
                 changed_px += length * is_told
             parts += [(line[first : last + 1], True) for first, last in _runs(is_changed)]
             parts += [(line[first : last + 1], False) for first, last in _runs(~is_changed)]
-        found, counts = np.unique(np.concatenate(near or [np.zeros(0, np.int64)]), return_counts=True)
+        found, counts = np.unique(np.concatenate(near or [np.zeros(0, np.int32)]), return_counts=True)
         return cls(
             tuple(int(number) for number in found[counts * _STEP_PX >= least_px / 2]),
             min(changed_px, crack.length_px),
@@ -314,7 +320,3 @@ def _moved(homography: Float, points_xy: Float) -> Float:
 
 def _inside(points_xy: Float, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
     return np.asarray(((points_xy >= 0) & (points_xy < size_hw[::-1])).all(axis=1))
-
-
-def _corners(size_xy: NDArray[Any]) -> Float:
-    return np.array([(0, 0), (size_xy[0], 0), size_xy, (0, size_xy[1])], np.float64)
