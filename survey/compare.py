@@ -79,7 +79,6 @@ class Compared:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status: 0, each photograph was compared; 1, some have no counterpart; 2, not possible; 130, stopped."""
     parser = argparse.ArgumentParser(
         prog="crack compare",
         description="Compare two surveys of the same structure: which cracks are new, longer or wider, and which are no\n"
@@ -89,7 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "one that looks most alike is looked for. The served model examines both photographs again.",
         epilog="examples:\n"
         "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks\n"
-        "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks --pairs pairs.csv\n",
+        "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks --pairs pairs.csv\n\n"
+        "exit codes:\n"
+        "  0    each photograph of LATER was compared, or each pair\n"
+        "  1    some have no counterpart: changes.html lists them\n"
+        "  2    nothing could be compared: wrong usage, no survey, no archive\n"
+        "  130  stopped by Ctrl-C\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("earlier", type=folder_or_url, metavar="EARLIER", help="results of the earlier survey: folder or URL")
@@ -134,7 +138,7 @@ def _compare(chosen: argparse.Namespace) -> int:
         pairs = _read_pairs(chosen.pairs, before, after) if chosen.pairs else None
         processes = Processes(archive, max(1, chosen.concurrency), runtime.AUTO, stopping)
         stack.callback(processes.close)
-        print(f"{len(before)} photographs in {chosen.earlier}, {len(after)} in {chosen.later}.", flush=True)
+        print(f"Photographs: {len(before)} in {chosen.earlier}, {len(after)} in {chosen.later}.", flush=True)
         with stopped_by_signals(stopping):
             comparer = _Comparer(earlier, later, processes)
             named = pairs if pairs is not None else {file: [file] for file in after if file in before}
@@ -147,8 +151,13 @@ def _compare(chosen: argparse.Namespace) -> int:
         without = [file for file in (named if pairs is not None else after) if file not in found]
         _write(later, sorted(found.values(), key=lambda each: (-each.changed_px, each.file)), without, str(chosen.earlier))
         counts = {kind: sum(change.kind is kind for each in found.values() for change, _ in each.changes) for kind in Kind}
-        told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "no cracks"
-        print(f"{len(found)} photographs compared, {len(without)} without a counterpart. Cracks: {told}.")
+        told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count) or "none"
+        print(f"Compared: {len(found)}; without a counterpart: {len(without)}. Cracks: {told}.")
+        if not found:
+            print(
+                "No earlier photograph shows the same as a later one, or the photographs are not where their surveys found "
+                "them: then name their places by --earlier-photographs and --later-photographs."
+            )
         print(later.survey.place(PAGE))
     return SOME_MISSING if without else DONE
 
