@@ -29,6 +29,7 @@ from model.inference.photograph import (
 from model.inference.structure import picture, webp_picture
 
 _EXPECTED = "expected two colours: black where there is no crack, another one where there is"
+_ADVICE = "Save it as PNG of 8 bits; a label tool that keeps outlines can export them as such a mask."
 _OPAQUE_WHITE, _WHITE_OF_16_BITS = 0xFFFFFFFF, 0xFFFF
 _COLOUR = 0x00FFFFFF  # of a pixel: blue, green, red; above them its opacity
 _BAND_PX = 2**20
@@ -48,7 +49,7 @@ def read_mask(data: bytes, size_hw: tuple[int, int], orientation: int = 1) -> ND
     try:
         return _read(data, size_hw, orientation)
     except UnsupportedError as error:
-        raise _mask_error(f"The mask is {error.found}, {_EXPECTED}. Save it as PNG of 8 bits.") from error
+        raise _mask_error(f"The mask is {error.found}, {_EXPECTED}. {_ADVICE}") from error
     except DECODING_ERRORS as error:
         raise _mask_error(f"The mask is {damaged(data)}") from error
     except RequestError as error:

@@ -24,6 +24,9 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"Rar!", "a RAR archive", _UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (0, b"BZh", "a bzip2 archive", _UNPACK),
+    (0, b"\xfd7zXZ\0", "an xz archive", _UNPACK),
+    (0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
     (0, b"GIF8", "a GIF", _AS_JPEG),
     (0, b"8BPS", "a Photoshop document", _AS_JPEG),
     (0, b"gimp xcf", "a GIMP document", _AS_JPEG),
@@ -33,8 +36,12 @@ _OTHERS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture", _AS_JPEG),
     (0, b"v/1\x01", "an OpenEXR picture", _AS_JPEG),
     (0, b"II\xbc", "a JPEG XR picture", _AS_JPEG),
-    (0, b"P5\n", "a PGM picture", _AS_JPEG),
-    (0, b"P6\n", "a PPM picture", _AS_JPEG),
+    *((0, b"P%d\n" % number, "a PBM picture", _AS_JPEG) for number in (1, 4)),
+    *((0, b"P%d\n" % number, "a PGM picture", _AS_JPEG) for number in (2, 5)),
+    *((0, b"P%d\n" % number, "a PPM picture", _AS_JPEG) for number in (3, 6)),
+    (0, b"P7\n", "a PAM picture", _AS_JPEG),
+    (0, b"MATLAB 5.0", "a MATLAB file", "Write its picture as PNG, by imwrite."),
+    (0, b"\x89HDF\r\n", "an HDF5 file, as MATLAB writes too", "Write the picture that is in it as PNG."),
     (0, b"\x93NUMPY", "an array of numpy", _AS_JPEG),
     (0, b"\0\0\x01\0", "an icon", _STILL),
     (0, b"FUJIFILMCCD-RAW", "a RAW file of a Fujifilm camera", DEVELOP),
@@ -127,7 +134,9 @@ def _named(data: bytes) -> tuple[str, str]:
         )
     if start.lstrip().startswith(_IN_BASE64):
         return "a picture written as text (base64)", "Send its bytes as they are, as the part 'image' or as the body itself."
-    if text.startswith(b"{"):
+    if text.startswith(b"{\\rtf"):
+        return "an RTF document", "Export the photographs that are in it as JPEG or PNG."
+    if text.startswith((b"{", b"[{")):
         return "a JSON document", "Send the photograph itself, as the part 'image' or as the body."
     if not start.translate(None, bytes(range(32, 256)) + b"\t\r\n\f"):
         try:

@@ -124,6 +124,8 @@ REFUSED = {
     "another size": (mask_png(MASK[:39]), "60 x 39 pixels, expected the upright photograph's 60 x 40. Do not scale"),
     "turned": (mask_png(MASK.T), "40 x 60 pixels, expected the upright photograph's 60 x 40. Do not scale or turn it"),
     "torn": (mask_png(MASK)[:90], "cannot be decoded"),
+    "LabelMe's outlines": (b'{"shapes": []}', "a JSON document.*keeps outlines can export them as such a mask"),
+    "COCO's annotations": (b'[{"segmentation": []}]', "a JSON document"),
     "a PDF": (b"%PDF-1.7", "The mask is a PDF, expected two colours"),
 }
 

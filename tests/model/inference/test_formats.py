@@ -316,6 +316,8 @@ NAMED = {
     "a ZIP archive": (b"PK\x03\x04" + bytes(100), "Unpack it"),
     "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git lfs pull"),
     "a PGM": (b"P5\n60 40\n255\n" + bytes(2400), "Save it as JPEG or PNG"),
+    "a PBM": (b"P4\n60 40\n" + bytes(320), "Save it as JPEG or PNG"),
+    "a MATLAB file": (b"MATLAB 5.0 MAT-file, Platform: PCWIN64" + bytes(100), "by imwrite"),
     "a GIF": (b"GIF89a" + bytes(100), "Save it as JPEG or PNG"),
     "a PNG whose line ends were changed": (png(SURFACE).replace(b"\r\n", b"\n"), "as binary"),
     "a picture written as text (base64)": (base64.b64encode(jpeg(SURFACE)), "Send its bytes as they are"),
