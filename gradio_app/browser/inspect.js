@@ -103,9 +103,12 @@ const add = (files) => {
   entries.push(...added);
   batch.add(added);
 };
+// In folders: what is hidden, what systems keep there, and copies of photographs, as crack survey leaves out.
+const NO_PHOTOGRAPHS = /^(\.|thumbs\.db$|desktop\.ini$|\$recycle\.bin$|__macosx$|@eadir$|@__thumb$|lost\+found$)|(\.(thm|scr|ovr|msk)|_original|~)$/i;
 const filesOf = async (dropped) => {  // also those in folders
   const found = [];
   const walk = async (item) => {
+    if (NO_PHOTOGRAPHS.test(item.name)) return;
     if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
     const reader = item.createReader();
     for (;;) {
@@ -117,7 +120,7 @@ const filesOf = async (dropped) => {  // also those in folders
   const items = [...dropped.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
   if (!items.some((item) => item && item.isDirectory)) return [...dropped.files];
   for (const item of items) if (item) await walk(item);
-  return found.filter((file) => !file.name.startsWith("."));
+  return found;
 };
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", async (event) => {

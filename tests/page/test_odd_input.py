@@ -62,6 +62,9 @@ def test_a_heic_a_text_and_a_folder_are_dropped_together(browser: Browser, walls
     (folder / "north").mkdir(parents=True)
     for path, name in zip(walls[:2], ("Stütze 1?.jpg", "north/2.jpg"), strict=True):
         (folder / name).write_bytes(path.read_bytes())
+    for name in ("DJI_0001.THM", "Stütze 1?.jpg_original", ".trashed.jpg", "@eaDir/2.jpg"):  # copies, none of them taken
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(walls[0].read_bytes())
     heic.write_bytes(heif([hevc(draw_surface(5, SIZE_HW).image_hwc_u8, 320, 240, turned(3))]))
     text.write_text("Look again at pier 3.\n")
     one(browser, "#inspect-viewer .hint")
