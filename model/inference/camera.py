@@ -39,6 +39,10 @@ def mm_per_px(exif: bytes, size_hw: tuple[int, int], distance_m: float) -> float
     if told.get(_ZOOM, 0) not in (0, 1):
         raise _unknown(f"The photograph was taken with digital zoom ({told[_ZOOM]:g} times), which cameras count differently.")
     taken = (told.get(_WIDTH_PX, 0), told.get(_HEIGHT_PX, 0))
+    if not all(taken):
+        raise _unknown(
+            "The photograph's EXIF data does not say with how many pixels it was taken, so it may have been cropped or reduced."
+        )
     if sorted(taken) != sorted(size_hw):
         raise _unknown(
             f"By its EXIF data the photograph was taken with {taken[0]:g} x {taken[1]:g} pixels, and it has "

@@ -111,13 +111,14 @@ def test_with_a_distance_alone_the_photograph_tells_of_its_camera(tags: dict[str
             from_camera(**EQUIVALENT | {"ExifImageWidth": 4000}),
             "By its EXIF data the photograph was taken with 4000 x 64",
         ),
+        (from_camera(**EQUIVALENT | {"ExifImageWidth": 0}), "The photograph's EXIF data does not say with how many pixels"),
         (
             from_camera(**SENSOR, FocalLengthIn35mmFilm=26),
             "In the photograph's EXIF data, the sensor's resolution and",
         ),
         (from_camera(**SENSOR | {"FocalPlaneResolutionUnit": 1}), "The photograph's EXIF data has neither"),
     ],
-    ids=["no EXIF", "nothing of use", "zoom", "reduced", "contradiction", "no unit"],
+    ids=["no EXIF", "nothing of use", "zoom", "reduced", "no size", "contradiction", "no unit"],
 )
 def test_a_photograph_that_does_not_tell_of_its_camera_has_its_cracks_in_pixels_and_a_note_why(image: bytes, why: str) -> None:
     body = json.loads(ask(image, response="cracks", distance_m="1").body)
