@@ -131,6 +131,16 @@ class Parts(manager.Manager):  # type: ignore[misc]
         self._stopping.set()
         super().terminate()
 
+    def _all_stopped(self) -> bool:
+        """Also look for killed `Part`s: they send no message, and honcho would wait for one for ever."""
+        for name, each in self._processes.items():
+            if "returncode" not in each and (each["process"].exitcode or 0) < 0:
+                self._system_print(f"the process that watches over {name} was killed, so all parts end\n")
+                each["returncode"] = self.returncode = 1
+                with contextlib.suppress(ProcessLookupError, KeyError):
+                    os.killpg(each["pid"], signal.SIGTERM)
+        return bool(super()._all_stopped())
+
 
 class Output(printer.Printer):  # type: ignore[misc]
     """When nobody can read the output any more (a closed terminal, a pipe whose reader has ended), all parts end in order."""

@@ -109,6 +109,16 @@ def test_if_it_is_killed_its_parts_end_too_and_do_not_come_back(tmp_path: Path) 
         up.answers()
 
 
+def test_if_what_watches_over_a_part_is_killed_all_end(tmp_path: Path) -> None:
+    up = Up(tmp_path)
+    eventually(up.answers, requests.ConnectionError)
+    family = psutil.Process(up.process.pid).children(recursive=True)
+    up.part("page").parent().kill()
+    assert up.process.wait(PATIENCE_S) == 1
+    eventually(lambda: all(map(has_ended, family)))
+    assert "the process that watches over page.1 was killed" in up.said()
+
+
 def test_it_ends_with_all_its_parts_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
     sidecar, page = free_ports(2)
     ports = {"CRACK_SIDECAR_PORT": str(sidecar), "CRACK_PAGE_PORT": str(page), "CRACK_FEEDBACK_DIR": str(tmp_path)}
