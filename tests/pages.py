@@ -163,7 +163,12 @@ def strike(browser: webdriver.Chrome, key: str, code: str = "", **held: bool) ->
 
 
 def transform(browser: webdriver.Chrome, viewer: str = "#inspect-viewer") -> tuple[float, float, float]:
-    """How far the photograph is moved in its frame, and how much enlarged."""
+    """How far the photograph is moved in its frame, and how much enlarged, once that stays: a font that comes late changes the
+    height of the bars, and the photograph is fitted again.
+    """
+    browser.execute_async_script(
+        "document.fonts.ready.then(() => requestAnimationFrame(() => requestAnimationFrame(arguments[0])))"
+    )
     found = re.findall(r"-?[0-9.]+", str(one(browser, f"{viewer} .sheet").get_attribute("style")).split("transform:")[1])
     return float(found[0]), float(found[1]), float(found[2])
 
