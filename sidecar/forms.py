@@ -73,6 +73,8 @@ async def read_parts(request: Request, known: Collection[str], max_files: int) -
 def image_in(form: Form) -> File:
     """The photograph in a form. Raises RequestError: IMAGE_MISSING; PARAMETER_INVALID where it came as text."""
     image = file(form, "image")
+    if not image.pieces and isinstance(form.get("image"), File):
+        raise RequestError(ErrorCode.IMAGE_MISSING, "The image is an empty file. Copy it again from the camera or the card.")
     if not image.pieces:
         parts = ", ".join(repr(name) for name in form if name != "image")
         raise _no_image(f"{parts}, but no image" if parts else "no image")

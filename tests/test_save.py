@@ -96,6 +96,7 @@ def test_a_bad_photograph_gets_the_handlers_sentence(sidecar: Sidecar) -> None:
     assert_refused(post(sidecar, "/predict", image=png_with_header(40_000, 40_000)), 413, "image_too_large")
     assert_refused(post(sidecar, "/predict", image=PHOTOGRAPH, threshold="7"), 400, "parameter_invalid")
     assert_refused(requests.post(f"{sidecar.url}/predict", timeout=PATIENCE_S), 400, "image_missing")
+    assert "is an empty file" in assert_refused(post(sidecar, "/predict", image=b""), 400, "image_missing")
 
 
 def test_more_than_the_limit_is_not_read(sidecar: Sidecar) -> None:
