@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradio_app.backend import Backend
+from gradio_app.packing import file_name
 
 Answer = dict[str, Any]
 FIELDS = ("name", "structure", "element", "date", "inspector", "position")
@@ -19,6 +20,7 @@ class Inspections:
 
     Args:
         kept: writes content to a file for the browser, with this suffix.
+        downloadable: the path for a file that browsers will save under this name.
         uploaded: the file that a browser names, if it was uploaded here.
         url: the address at which a browser finds such a file.
         told: calls the function, and returns its answer or, if it fails, a sentence about why.
@@ -28,12 +30,14 @@ class Inspections:
         self,
         backend: Backend,
         kept: Callable[[bytes, str], Path],
+        downloadable: Callable[[str], Path],
         uploaded: Callable[[str], Path],
         url: Callable[[Path], str],
         told: Callable[[Callable[[], Any]], Answer],
     ) -> None:
         self._backend = backend
-        self._kept, self._uploaded, self._url, self._told = kept, uploaded, url, told
+        self._kept, self._downloadable = kept, downloadable
+        self._uploaded, self._url, self._told = uploaded, url, told
 
     def calls(self) -> tuple[Callable[..., Answer], ...]:
         """The methods that scripts may call."""
@@ -69,7 +73,10 @@ class Inspections:
 
         def report() -> Answer:
             form = "pdf" if said["format"] == "pdf" else "html"
-            return {"url": self._url(self._kept(self._backend.report(said["id"], form), f".{form}")), "name": f"report.{form}"}
+            content = self._backend.report(said["id"], form)
+            path = self._downloadable(f"{file_name(self._backend.inspection(said['id'])['name'])}-report.{form}")
+            path.write_bytes(content)
+            return {"url": self._url(path)}
 
         return self._told(report)
 

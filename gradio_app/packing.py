@@ -46,7 +46,7 @@ def pack(
             if photograph.get("problem"):
                 add_line(_line(photograph))
                 continue
-            name = f"{number:03d}-{_file_name(Path(photograph['name']).stem)}"
+            name = f"{number:03d}-{file_name(Path(photograph['name']).stem)}"
             found = find(photograph)
             mask, overlay, share, left_out = draw(found)
             packed.writestr(f"masks/{name}.png", mask)
@@ -62,6 +62,6 @@ def _line(photograph: Mapping[str, Any]) -> list[Any]:
     return [photograph.get(column, "") for column in COLUMNS]
 
 
-def _file_name(text: str) -> str:
+def file_name(text: str) -> str:
     """The text as a part of a file's name that every system can unpack."""
     return printable(_NOT_IN_NAMES.sub("_", text)).encode()[:_MAX_NAME_BYTES].decode(errors="ignore")

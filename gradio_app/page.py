@@ -5,12 +5,14 @@
 import functools
 import json
 import logging
+import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 from fastapi import FastAPI
@@ -66,7 +68,7 @@ class Page:
         self.limits = limits
         self._isolation = Isolation.for_photographs(1, limits)
         self.folder = folder
-        self.inspections = Inspections(backend, self._kept, self._own, self._url, _told)
+        self.inspections = Inspections(backend, self._kept, self._downloadable, self._own, self._url, _told)
 
     def close(self) -> None:
         self._isolation.close()
@@ -110,9 +112,9 @@ class Page:
         """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
 
         def write() -> dict[str, Any]:
-            path = self.folder / f"{uuid.uuid4().hex}.zip"
+            path = self._downloadable(f"cracks-{time.strftime('%Y%m%d-%H%M%S')}.zip")
             pack(path, said, self._packed, lambda found: self._isolation.call(mask_and_overlay, found, self.limits))
-            return {"url": self._url(path), "name": f"cracks-{time.strftime('%Y%m%d-%H%M')}.zip"}
+            return {"url": self._url(path)}
 
         return _told(write)
 
@@ -224,16 +226,28 @@ class Page:
         return self._kept(*self._isolation.call(as_browsers_show, photograph, self.limits))
 
     def _kept(self, content: bytes, suffix: str) -> Path:
-        for former in self.folder.iterdir():
-            with suppress(FileNotFoundError):  # somebody else's request has removed it meanwhile
-                if time.time() - former.stat().st_mtime > KEPT_S:
-                    former.unlink()
+        self._sweep()
         path = self.folder / f"{uuid.uuid4().hex}{suffix}"
         path.write_bytes(content)
         return path
 
+    def _downloadable(self, name: str) -> Path:
+        """The path of a file to be written. Browsers save it under this name: that in the answer's Content-Disposition, which
+        gradio takes from the path, has priority over the link's own.
+        """
+        self._sweep()
+        folder = self.folder / uuid.uuid4().hex
+        folder.mkdir()
+        return folder / name
+
+    def _sweep(self) -> None:
+        for former in self.folder.iterdir():
+            with suppress(FileNotFoundError):  # somebody else's request has removed it meanwhile
+                if time.time() - former.stat().st_mtime > KEPT_S:
+                    shutil.rmtree(former) if former.is_dir() else former.unlink()
+
     def _url(self, path: Path) -> str:
-        return f"{self._root_path}/gradio_api/file={path}"
+        return f"{self._root_path}/gradio_api/file={quote(str(path))}"
 
     def _own(self, path: str) -> Path:
         """A file that was uploaded to this page or is kept by it: a browser names it, so any other is refused."""

@@ -75,6 +75,17 @@ def eventually(check: Callable[[], T]) -> T:
     return in_the_end(check, WebDriverException)
 
 
+@contextmanager
+def without_network(browser: webdriver.Chrome) -> Iterator[None]:
+    wire = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.enable", {})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **wire})
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **wire})
+
+
 def downloaded(folder: Path, pattern: str, former: Collection[Path] = ()) -> Path:
     """The one file that has come there beside `former`, once the browser has written all of it."""
     (path,) = eventually(lambda: set(folder.glob(pattern)) - set(former))

@@ -10,10 +10,8 @@ function createBatch(ask, onChange) {
   const predict = async (entry) => {
     for (let tries = 1; ; tries++) {
       become(entry, "running");
-      let answer;
-      try { answer = await ask(entry); } catch (error) { answer = { ok: false, text: reasonOf(error) }; }
-      if (answer && answer.ok) { entry.result = answer; return become(entry, "done"); }
-      const { text, retry_after_s } = answer || { text: "The page did not answer. Reload it." };
+      const answer = await answerOf(() => ask(entry)), { text, retry_after_s } = answer;
+      if (answer.ok) { entry.result = answer; return become(entry, "done"); }
       if (!retry_after_s || tries === MOST_TRIES) return become(entry, "failed", text);
       const wait_s = Math.min(retry_after_s * tries, LONGEST_WAIT_S);
       become(entry, "running", `The server is busy. Next try in ${wait_s} s.`);

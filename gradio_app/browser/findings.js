@@ -24,7 +24,7 @@ const FINDINGS = `
   <div class="rows"><table role="grid" aria-label="Cracks" hidden>
     <thead><tr><th scope="col">#</th><th scope="col" class="length"></th><th scope="col" class="width"></th><th scope="col" title="How sure the model is that these pixels are crack, from 0 to 1">Probability</th></tr></thead>
     <tbody></tbody></table></div>`;
-const MOST_ROWS = 300;
+const MOST_ROWS = 300, AGAIN_MS = 5000;
 // By width; the first colour is for cracks too narrow to measure. Neighbours differ in lightness for people who are colour-blind.
 const BY_WIDTH = ["#c8bfff", "#00c8ff", "#00e0b0", "#9be800", "#ffe100", "#ffb000", "#ff7a00", "#ff3b1f", "#e0007a", "#b400ff"];
 
@@ -117,19 +117,21 @@ function createFindings(root, viewer, measure, onScale) {
     event.preventDefault();
   });
 
-  const refresh = async () => {
+  const refresh = async (isAgain = false) => {
     const number = ++asked;
+    clearTimeout(timer);
     if (!viewer.shown()) return;
-    find("sum").textContent = "Measuring …";
-    let answer;
-    try { answer = await measure(); } catch (error) { answer = { ok: false, text: `Not measured: ${reasonOf(error)}` }; }
+    if (!isAgain) find("sum").textContent = "Measuring …";
+    const answer = await answerOf(measure);
     if (number !== asked || !viewer.shown()) return;  // the photograph or the mask has changed meanwhile
     features = answer.ok ? answer.features : [];
     classes = answer.ok ? answer.classes : null;
     lit = null;
     tell();
     draw();
-    if (!answer.ok) find("sum").textContent = answer.text;
+    if (answer.ok) return;
+    find("sum").textContent = `Not measured: ${answer.text}`;
+    if (answer.isAway) timer = setTimeout(refresh, AGAIN_MS, true);
   };
 
   // --- marking false cracks
@@ -172,7 +174,9 @@ function createFindings(root, viewer, measure, onScale) {
   const ruler = {
     begin: (at) => { line = [at, at]; drawLine(); },
     move: (at) => { line[1] = at; drawLine(); },
-    end: () => {
+    end: (at) => {
+      line[1] = at;
+      drawLine();
       if (lengthOf(line) < 2) return;
       find("known").hidden = false;
       find("known-mm").focus();

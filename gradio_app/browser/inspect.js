@@ -27,7 +27,7 @@ let entries = [], shown = null, nAdded = 0;
 
 const viewer = createViewer(at("crack"), {
   hint: "Choose photographs of concrete, asphalt or masonry,\nor drop them, or a folder of them, anywhere on this page.",
-  onChange: () => changed(), onLine: (id) => findings.light(id), onZone: (number) => zones.remove(number),
+  onChange: () => changed(), onLevel: (level) => setLevel(level), restLevel: () => levelOf({ ...entryOf(viewer.shown()), draft: null }), onLine: (id) => findings.light(id), onZone: (number) => zones.remove(number),
 });
 const gallery = createGallery(at("gallery"), (entry) => open(entry));
 const findings = createFindings(at("findings"), viewer, () => measure(), (scale, forAll) => {
@@ -50,6 +50,7 @@ const fileOf = async (blob, name) => (await upload(new File([await blob], name, 
 const keep = (entry) => { const { file, ...row } = entry; inspections.keep(entry); return keeper.put(row); };
 const toLevel = (threshold) => Math.max(1, Math.ceil(threshold * 255 - 1e-6));
 const ownLevel = (entry) => toLevel(entry.result.threshold);
+const entryOf = ({ id }) => entries.find((entry) => entry.id === id);  // of what the viewer shows: another may be open already
 const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? toLevel(entry.result.cut ?? entry.result.threshold));
 
 // --- adding photographs
@@ -151,16 +152,17 @@ at("clear").addEventListener("click", () => { if (mayClear("Clear")) show([], { 
 
 // --- showing a photograph
 
+const fetched = async (entry) => !entry.result.photograph || inspections.load(entry);  // from the server, if that keeps it
 const open = async (entry) => {
   if (!entry || entry === shown) return;
   if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "it is still waiting."}`, entry.state === "failed"); }
   shown = entry;
   draw();  // at once, because loading the pictures may take a while
-  if (entry.result.photograph && !(await inspections.load(entry))) return findings.clear();
+  if (!(await fetched(entry))) return findings.clear();
   if (shown !== entry) return;
   decide.querySelector(".verdict").value = entry.verdict;
   decide.querySelector(".note").value = entry.note;
-  const isShown = await viewer.show({ ...entry.result, name: entry.name }, levelOf(entry), entry.draft, entry.marked);
+  const isShown = await viewer.show({ ...entry.result, id: entry.id, name: entry.name }, levelOf(entry), entry.draft, entry.marked);
   if (shown !== entry) return;
   if (isShown) {
     if (entry.mark === "unseen") entry.mark = "seen";
@@ -179,21 +181,23 @@ const thumbOf = () => {
   viewer.drawOn(canvas.getContext("2d"), small, 1);
   return canvas.toDataURL("image/jpeg", 0.8);
 };
+const setLevel = (level) => {
+  const entry = entryOf(viewer.shown());
+  settings.level = !entry.result.photograph && level === ownLevel(entry) ? null : level;
+  keeper.put(settings);
+  entries.forEach(inspections.keep);
+};
 const changed = () => {
-  const draft = viewer.draft(), entry = entries.find((each) => each.name === viewer.shown().name);  // another photograph may be open already
-  if (draft) Object.assign(entry, { draft, marked: viewer.marked(), level: viewer.level(), thumb: thumbOf(), isSent: false });
-  else {
-    Object.assign(entry, { draft: null, marked: [], thumb: null });
-    settings.level = !entry.result.photograph && viewer.level() === ownLevel(entry) ? null : viewer.level();
-    keeper.put(settings);
-    entries.forEach(inspections.keep);
-  }
+  const draft = viewer.draft(), entry = entryOf(viewer.shown());
+  Object.assign(entry, draft ? { draft, marked: viewer.marked(), level: viewer.level(), thumb: thumbOf(), isSent: false } : { draft: null, marked: [], thumb: null });
   keep(entry);
   draw();
   findings.later();
 };
 const measure = async () => {
-  const entry = shown, mask = entry.draft ? await fileOf(viewer.maskBlob(), "mask.png") : null;
+  const entry = shown, blob = entry.draft && viewer.maskBlob();  // now: another photograph may be shown soon
+  await fetched(entry);
+  const mask = blob ? await fileOf(blob, "mask.png") : null;
   return server.measure_cracks({ image: entry.result.image_path, levels: entry.result.levels_path, level: levelOf(entry), mask, zones: entry.zones });
 };
 
@@ -220,7 +224,7 @@ for (const [name, kind] of [["verdict", "change"], ["note", "input"]])
   decide.querySelector("." + name).addEventListener(kind, (event) => { shown[name] = event.target.value; keep(shown); });
 const send = async (verdict) => {
   const entry = shown;
-  if (!entry || entry.state !== "done" || viewer.shown()?.name !== entry.name) return;
+  if (!entry || entry.state !== "done" || viewer.shown()?.id !== entry.id) return;
   const isMask = verdict !== "correct" && isChanged(entry);
   if (isMask && !entry.draft && !verdict && !viewer.isEmpty()) verdict = levelOf(entry) > ownLevel(entry) ? "too_thick" : "too_thin";
   const buttons = decide.querySelectorAll("button");
@@ -228,9 +232,11 @@ const send = async (verdict) => {
   buttons.forEach((button) => (button.disabled = true));
   viewer.say("Sending …");
   try {
-    const mask = isMask ? await fileOf(viewer.maskBlob(), "mask.png") : null;
-    const answer = await server.save_correction({
-      image: entry.result.image_path, name: entry.name, mask, is_empty: viewer.isEmpty(), verdict, note: entry.note, look_alikes: mask ? entry.marked : [],
+    const blob = isMask && viewer.maskBlob(), is_empty = viewer.isEmpty();  // now: another photograph may be shown soon
+    await fetched(entry);
+    const mask = blob ? await fileOf(blob, "mask.png") : null;
+    const answer = await call("save_correction", {
+      image: entry.result.image_path, name: entry.name, mask, is_empty, verdict, note: entry.note, look_alikes: mask ? entry.marked : [],
       request_id: entry.result.request_id, model_version: entry.result.model_version,
     });
     if (answer.ok) {
@@ -266,15 +272,15 @@ at("pack").addEventListener("click", async () => {
   at("progress").textContent = "Packing …";
   try {
     const said = [];
-    for (const entry of entries) if (entry.state === "done" && entry.result.photograph && !(await inspections.load(entry))) throw new Error(`${entry.name} cannot be fetched`);
+    for (const entry of entries) if (entry.state === "done" && !(await fetched(entry))) throw new Error(`${entry.name} cannot be fetched`);
     for (const { name, state, text, result, draft, zones, ...entry } of entries) {
       if (state !== "done") { said.push({ name, problem: text || "is still waiting" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
       said.push({ ...result, name, level: levelOf({ ...entry, draft, result }), mask, zones });
     }
-    const answer = await server.pack_photographs(said);
+    const answer = await call("pack_photographs", said);
     if (!answer.ok) throw new Error(answer.text);
-    Object.assign(document.createElement("a"), { href: answer.url, download: answer.name }).click();
+    Object.assign(document.createElement("a"), { href: answer.url, download: "" }).click();
     draw();
   } catch (error) {
     at("progress").textContent = `Not packed: ${reasonOf(error)}`;
@@ -284,17 +290,30 @@ at("pack").addEventListener("click", async () => {
 
 // --- keys, and restoring the page after a reload
 
-const { splitter } = findings, { enter: finish, escape: drop } = viewer.keys;
+const { splitter } = findings, { enter: finish } = viewer.keys;
 Object.assign(viewer.keys, {
   j: () => open(gallery.beside(shown, 1)), k: () => open(gallery.beside(shown, -1)), c: confirmShown, x: rejectShown,
   n: () => findings.step(1), delete: () => findings.take(""), 1: () => findings.take("joint"), 2: () => findings.take("lane_marking"),
   3: () => findings.take("cable"), 4: () => findings.take("other"),
   s: splitter.toggle, arrowleft: () => splitter.step(-1), arrowright: () => splitter.step(1),
-  enter: () => (splitter.cut() === false ? finish() : true), escape: () => (splitter.drop() === false ? drop() : true),
+  enter: () => (splitter.cut() === false ? finish() : true),
   l: () => findings.rule(!findings.isRuling()), i: zones.toggle,
 });
 addEventListener("beforeunload", (event) => {
   if (batch.isRunning() || keeper.isBehind() || inspections.isBehind()) event.preventDefault();
+});
+// Another tab of this browser may have the same photographs, and somebody may have worked there until now.
+const workOn = ({ draft, marked, zones, scale, note, verdict }) => JSON.stringify([draft && [...draft], marked, zones, scale, note, verdict]);
+document.addEventListener("visibilitychange", async () => {
+  if (document.hidden || inspections.id()) return;
+  for (const row of await keeper.all()) {
+    const entry = entryOf(row);
+    if (entry?.state !== "done" || row.state !== "done" || row.result.photograph) continue;
+    const isShownAnew = entry === shown && workOn(entry) !== workOn(row);
+    Object.assign(entry, row);
+    if (isShownAnew) { shown = null; open(entry); }
+  }
+  draw();
 });
 keeper.all().then(async (rows) => {
   Object.assign(settings, rows.find((row) => row.id === "settings"));

@@ -43,9 +43,6 @@ function createInspections(root, of) {
   let open = null, edited = null, saving = null, timer = 0;
   const unsaved = new Set(), clashing = new Map(), loaded = new Set();
 
-  const call = async (name, ...said) => {
-    try { return (await server[name](...said)) || { ok: false, text: "The page did not answer. Reload it." }; } catch (error) { return { ok: false, text: reasonOf(error) }; }
-  };
   const tell = (text = "", isError = false) => {
     find("saved").textContent = text;
     find("saved").classList.toggle("error", isError);
@@ -80,8 +77,10 @@ function createInspections(root, of) {
   const save = async (entry) => {
     const now = wanted(entry), said = changes(entry), draft = entry.draft || null, isNew = isMaskNew(entry);  // as it is now: it may change while it is sent
     if (!isNew && !Object.keys(said).length) return true;
-    if (isNew) said.mask = draft ? await of.maskFile(entry) : "";
-    const answer = await call("change_photograph", { ...said, inspection: open.id, photograph: entry.result.photograph, etag: entry.result.etag });
+    const answer = await answerOf(async () => {
+      if (isNew) said.mask = draft ? await of.maskFile(entry) : "";
+      return server.change_photograph({ ...said, inspection: open.id, photograph: entry.result.photograph, etag: entry.result.etag });
+    });
     if (answer.ok) {
       Object.assign(entry, { kept: now, keptDraft: draft, hasMask: answer.has_mask });
       Object.assign(entry.result, { etag: answer.etag, cut: answer.cut, thumb_url: answer.thumb_url });
@@ -162,16 +161,21 @@ function createInspections(root, of) {
     const onTheWay = of.entries().filter((entry) => entry.state !== "done");
     return [...kept, ...onTheWay.map((entry, at) => Object.assign(entry, { number: kept.length + 1 + at }))];
   };
+  // The page keeps its copies for a day, and none over a restart.
+  const isThere = async (entry) => {
+    try { return (await fetch(entry.result.levels_url, { method: "HEAD" })).ok; } catch { return true; }  // without a network, ask for nothing
+  };
   const load = async (entry) => {
-    if (loaded.has(entry.id)) return true;
-    const answer = await call("load_photograph", { inspection: open.id, photograph: entry.result.photograph });
+    if (loaded.has(entry.id) && (await isThere(entry))) return true;
+    const answer = await answerOf(async () => {
+      const found = await server.load_photograph({ inspection: open.id, photograph: entry.result.photograph });
+      if (found?.mask_url && !entry.draft && !entry.keptDraft)
+        Object.assign(entry, { draft: (entry.keptDraft = await of.unpack(found.mask_url)), level: cutOf(found) });
+      return found;
+    });
     if (!answer.ok) { of.say(answer.text, true); return false; }
     const { image_url, image_path, levels_url, levels_path } = answer;
     Object.assign(entry.result, { image_url, image_path, levels_url, levels_path });
-    if (answer.mask_url && !entry.draft && !entry.keptDraft) {
-      entry.draft = entry.keptDraft = await of.unpack(answer.mask_url);
-      entry.level = cutOf(answer);
-    }
     loaded.add(entry.id);
     return true;
   };
@@ -221,7 +225,7 @@ function createInspections(root, of) {
     const answer = await call("report_inspection", { id: open.id, format });
     find(format === "pdf" ? "pdf" : "report").disabled = false;
     if (!answer.ok) return tell(`No report: ${answer.text}`, true);
-    Object.assign(document.createElement("a"), { href: answer.url, download: `${open.name.replace(/[^\p{L}\p{N} ._-]/gu, "_")}-${answer.name}` }).click();
+    Object.assign(document.createElement("a"), { href: answer.url, download: "" }).click();
     tell("The report is downloaded.");
   };
 

@@ -42,7 +42,7 @@ const nameOf = (item) => item.name || item.id.slice(0, 8);
 const when = (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
 const small = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach(async ({ target }) => {
   small.unobserve(target);
-  const answer = await server.shrink_item(target.dataset.id);
+  const answer = await call("shrink_item", target.dataset.id);
   if (answer.ok) Object.assign(target, { src: answer.url, hidden: false });
 }));
 const button = (item, index) => {
@@ -58,9 +58,11 @@ const button = (item, index) => {
   made.addEventListener("click", () => open(index));
   return made;
 };
-const modelOf = (item) => {
-  if (!predicted.has(item.id)) predicted.set(item.id, server.predict_item(item.id));
-  return predicted.get(item.id);
+const modelOf = async (item) => {
+  if (!predicted.has(item.id)) predicted.set(item.id, call("predict_item", item.id));
+  const answer = await predicted.get(item.id);
+  if (!answer.ok) predicted.delete(item.id);  // so it is asked for again
+  return answer;
 };
 const compare = async () => {
   const shown = seen, isOn = !before.isShown();
@@ -83,7 +85,7 @@ const open = async (index) => {
   const item = items[at];
   [...list.children].forEach((each, i) => each.setAttribute("aria-current", String(i === at)));
   list.children[at].scrollIntoView({ block: "nearest" });
-  const answer = await server.open_item(item.id);
+  const answer = await call("open_item", item.id);
   if (item !== items[at]) return;  // another item was opened meanwhile
   if (!answer.ok) return viewer.clear(answer.text, true);
   const kept = await keeper.get(item.id);
@@ -105,7 +107,7 @@ const open = async (index) => {
   await viewer.suggest(model.levels_url, model.level);
 };
 const reload = async (index = 0) => {
-  const answer = await server.list_items(which.value);
+  const answer = await call("list_items", which.value);
   if (!answer.ok) {
     items = [];
     list.replaceChildren();
@@ -129,7 +131,7 @@ const review = async (decision) => {
   isDeciding = true;
   try {
     const file = isOwn && new File([await viewer.maskBlob()], "mask.png", { type: "image/png" });
-    const answer = await server.review_item({ id, etag, decision: isOwn ? "accept" : decision, mask: file ? (await upload(file)).path : null });
+    const answer = await call("review_item", { id, etag, decision: isOwn ? "accept" : decision, mask: file ? (await upload(file)).path : null });
     if (answer.ok) { await keeper.remove(id); await reload(at); }
     viewer.say(answer.text, !answer.ok);
   } catch (error) {

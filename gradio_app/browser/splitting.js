@@ -75,6 +75,5 @@ function createSplitter(viewer, button, features, chosen) {
       place.at = Math.max(0, Math.min(place.way.length - 1, place.at + by * Math.max(1, Math.round(STEP_PX / viewer.scale()))));
       draw();
     },
-    drop: () => (isOn() ? use(false) : false),
   };
 }

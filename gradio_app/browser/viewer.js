@@ -88,8 +88,9 @@ const redChannel = (bitmap) => {
 };
 const redOf = async (url) => redChannel(await bitmapOf(url));
 
-// `onChange`: the mask has changed; `onPlace`: the photograph has moved on the screen; `onLine`, `onZone`: a line, or the cross of a box, was clicked.
-function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
+// `onChange`: the mask has changed; `onLevel`: somebody moved the threshold; `onPlace`: the photograph has moved on the screen; `onLine`,
+// `onZone`: a line, or the cross of a box, was clicked; `restLevel` returns the threshold of a mask that nobody has painted.
+function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}, onLevel = () => {}, restLevel = null, onLine = () => {}, onZone = () => {}, onPlace = () => {} }) {
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
   const overlay = find("overlay"), frame = find("stage"), layer = createLayer(overlay), mask = createMask(layer);
@@ -167,25 +168,25 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     find("threshold-out").textContent = value;
     find("threshold").setAttribute("aria-valuetext", `a pixel is crack from a probability of ${value}`);
   };
-  const cut = () => {
+  const cut = () => {  // a mask that nobody has painted is always that of the threshold, whatever it was before
     tellLevel();
-    if (!probability || mask.isTouched()) return;
-    mask.cut(probability, level());
+    if (probability && !mask.isTouched()) mask.cut(probability, level());
     changed();
   };
   const tracer = createTracer({
     photo: () => ({ width, height, pixels: (...part) => pixelsOf(photo, ...part) }), mask, probability: () => probability, svg: find("wire"), scale: () => placed.scale, say,
     onPaint: () => { const on = shown; setTimeout(() => shown === on && changed(), 30); },  // once the traced line is on the screen
   });
-  const undo = () => tracer.back() || (mask.undo() ? changed() : shown && say("Nothing to undo."));
-  const redo = () => { tracer.finish(); mask.redo() ? changed() : shown && say("Nothing to redo."); };
+  const undo = () => tracer.back() || (mask.undo() ? cut() : shown && say("Nothing to undo."));
+  const redo = () => { tracer.finish(); mask.redo() ? cut() : shown && say("Nothing to redo."); };
   const wipe = () => { if (!shown) return; tracer.finish(); mask.touch(); mask.wipe(); changed(); };
   const restore = () => {
     if (!shown || !mask.isTouched()) return;
     tracer.finish();
     mask.touch();
     mask.fill(original.slice(), false, ownMarks);
-    probability ? cut() : changed();
+    if (restLevel) find("threshold").value = restLevel();
+    cut();
   };
   const size = () => Number(find("size").value);
   const value = () => (tool === "eraser" ? 0 : 1);
@@ -267,7 +268,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   // --- buttons and keys
 
   const on = (name, act, event = "click") => find(name).addEventListener(event, () => act());
-  on("threshold", cut, "input");
+  on("threshold", () => { if (shown) { onLevel(level()); cut(); } }, "input");
   on("opacity", () => {
     overlay.style.opacity = find("opacity").value / 100;
     find("opacity").setAttribute("aria-valuetext", find("opacity").value + " percent");
@@ -282,7 +283,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   on("save-mask", saveMask); on("save-overlay", saveOverlay);
   const keys = {
     p: () => paint(!isPainting), b: () => choose("brush"), e: () => choose("eraser"), t: () => choose("trace"),
-    enter: tracer.finish, escape: tracer.drop,
+    enter: tracer.finish, escape: () => (letGo ? paint(false) : tracer.drop()),
     0: () => shown && stage.fit(), "+": () => shown && stage.zoom(1.5), "-": () => shown && stage.zoom(1 / 1.5),
     "[": () => resize(size() - 1), "]": () => resize(size() + 1),
     "mod-z": undo, "mod-shift-z": redo, "mod-y": redo,

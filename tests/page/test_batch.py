@@ -27,9 +27,9 @@ def downloads(browser: Browser, tmp_path: Path) -> Path:
 
 def packed(browser: Browser, downloads: Path) -> tuple[dict[str, dict[str, str]], dict[str, NDArray[np.bool_]]]:
     """The ZIP of one press of the button: the table's lines and the masks, by the photographs' names."""
-    former = set(downloads.glob("*.zip"))
+    former = set(downloads.glob("cracks-*.zip"))
     press(browser, ".pack")
-    with zipfile.ZipFile(downloaded(downloads, "*.zip", former)) as archive:
+    with zipfile.ZipFile(downloaded(downloads, "cracks-*.zip", former)) as archive:
         table = io.StringIO(archive.read("photographs.csv").decode("utf-8-sig"))
         lines = {line["name"]: line for line in csv.DictReader(table)}
         masks = {

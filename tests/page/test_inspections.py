@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -11,7 +12,21 @@ from selenium.webdriver.common.by import By
 
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
-from tests.pages import PointerAt, downloaded, draw, eventually, inspect, one, painted, press, says, strike, upload
+from tests.pages import (
+    PointerAt,
+    downloaded,
+    draw,
+    eventually,
+    inspect,
+    move_to,
+    one,
+    painted,
+    press,
+    says,
+    strike,
+    upload,
+    without_network,
+)
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
@@ -132,6 +147,42 @@ def test_a_reload_loses_nothing_of_an_inspection(browser: Browser, walls: list[P
     assert [each["scale"]["mm_per_px"] for each in photographs if each["has_mask"]] == [0.25]
 
 
+def test_what_is_painted_without_a_network_is_saved_and_measured_once_it_is_back(
+    browser: Browser, walls: list[Path], sidecar: Sidecar
+) -> None:
+    begin(browser, "Spring")
+    inspect(browser, walls[0])
+    saved(browser)
+    press(browser, "#inspect-viewer .paint-mode")
+    with without_network(browser):
+        draw(browser, (-100, -40), (150, 20))
+        eventually(lambda: "Not saved: The page's server cannot" in one(browser, "#inspect-viewer .saved").text)
+        eventually(lambda: "Not measured" in one(browser, ".findings .sum").text)
+    saved(browser)
+    eventually(lambda: "in total" in one(browser, ".findings .sum").text)
+    (photograph,) = kept(sidecar, f"/{kept(sidecar)[0]['id']}/photographs")
+    assert photograph["has_mask"]
+
+
+def test_after_a_night_the_photographs_of_an_inspection_are_fetched_again(browser: Browser, walls: list[Path]) -> None:
+    begin(browser, "Spring")
+    inspect(browser, *walls[:2])
+    saved(browser)
+    eventually(lambda: "in total" in one(browser, ".findings .sum").text)
+    script = "return performance.getEntriesByType('resource').map((each) => each.name).find((name) => name.includes('file='))"
+    folder = Path(unquote(browser.execute_script(script).partition("file=")[2])).parent
+    for path in folder.glob("*.*"):  # which the page does after a day
+        path.unlink()
+    before = one(browser, ".findings .sum").text
+    move_to(browser, "#inspect-viewer .threshold", 20)
+    eventually(lambda: " px in total" in one(browser, ".findings .sum").text.replace(before, ""))
+    for path in folder.glob("*.*"):
+        path.unlink()
+    strike(browser, "j")
+    strike(browser, "k")
+    says(browser, "#inspect-viewer", "% crack")
+
+
 def test_of_two_who_decide_about_a_photograph_the_second_is_asked(
     browser: Browser, walls: list[Path], sidecar: Sidecar
 ) -> None:
@@ -177,16 +228,16 @@ def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds
     browser: Browser, walls: list[Path], tmp_path: Path, sidecar: Sidecar
 ) -> None:
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
-    begin(browser, "Spring", structure="Bridge 7")
+    begin(browser, "Brücke #7: 100%", structure="Bridge 7")
     upload(browser, *walls[:2])
     eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
     for name in ("report", "pdf"):
         press(browser, f"#inspect-viewer .{name}")
-    assert "Bridge 7" in downloaded(tmp_path, "*.html").read_text()
-    assert downloaded(tmp_path, "*.pdf").read_bytes().startswith(b"%PDF")
+    assert "Bridge 7" in downloaded(tmp_path, "Brücke #7_ 100%-report*.html").read_text()
+    assert downloaded(tmp_path, "Brücke #7_ 100%-report*.pdf").read_bytes().startswith(b"%PDF")
 
     press(browser, "#inspect-viewer .all")
-    press(browser, "dialog.inspections [aria-label='Delete Spring']")
+    press(browser, "dialog.inspections [aria-label='Delete Brücke #7: 100%']")
     eventually(lambda: browser.switch_to.alert.accept() is None)
     eventually(lambda: not kept(sidecar))
     press(browser, "dialog.inspections .shut")

@@ -155,3 +155,28 @@ def test_a_tool_says_what_to_draw_until_it_is_put_away(browser: Browser, wall: P
     says(browser, "#inspect-viewer", told)
     press(browser, f"#inspect-viewer .{tool}")
     says(browser, "#inspect-viewer", "% crack")
+
+
+@pytest.mark.parametrize("tool", ["ignore", "ruler", "apart"])
+def test_escape_puts_a_tool_away(browser: Browser, wall: Path, tool: str) -> None:
+    inspect(browser, wall)
+    press(browser, f"#inspect-viewer .{tool}")
+    strike(browser, "Escape")
+    assert one(browser, f"#inspect-viewer .{tool}").get_attribute("aria-pressed") == "false"
+    says(browser, "#inspect-viewer", "% crack")
+
+
+def test_what_is_chosen_is_seen_in_high_contrast(browser: Browser, wall: Path) -> None:
+    inspect(browser, wall)
+    press(browser, "#inspect-viewer .paint-mode")
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "forced-colors", "value": "active"}]})
+    script = "return [...document.querySelectorAll(arguments[0])].map((each) => getComputedStyle(each).borderBottomWidth)"
+    try:
+        for chosen, other in (
+            ("#inspect-viewer .brush", "#inspect-viewer .eraser"),
+            ("[role=tab][aria-selected=true]", "[role=tab][aria-selected=false]"),
+        ):
+            assert set(browser.execute_script(script, chosen)) == {"3px"}
+            assert "3px" not in browser.execute_script(script, other)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -18,7 +18,7 @@ from tests.front import Front
 from tests.heif_files import heif, hevc, turned
 from tests.page.conftest import SIZE_HW
 from tests.page.test_inspections import begin, marks, saved
-from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, upload
+from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, upload, without_network
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -112,6 +112,24 @@ def test_what_is_painted_after_the_browser_has_dropped_its_data_is_kept(
     assert np.array_equal(painted(browser), mine)
 
 
+def test_what_was_painted_in_another_tab_is_taken_over(browser: Browser, walls: list[Path], page_url: str) -> None:
+    inspect(browser, walls[0])
+    first = browser.current_window_handle
+    browser.switch_to.new_window("tab")
+    try:
+        browser.get(page_url)
+        says(browser, "#inspect-viewer", "% crack")
+        press(browser, "#inspect-viewer .paint-mode")
+        draw(browser, (-100, -40), (150, 20))
+        says(browser, "#inspect-viewer", "corrected by you")
+        mine = painted(browser)
+    finally:
+        browser.close()
+        browser.switch_to.window(first)
+    says(browser, "#inspect-viewer", "corrected by you")
+    assert np.array_equal(painted(browser), mine)
+
+
 def test_of_two_tabs_with_one_inspection_the_later_one_is_asked(browser: Browser, walls: list[Path], page_url: str) -> None:
     begin(browser, "Two tabs")
     inspect(browser, *walls[:2])
@@ -156,14 +174,9 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_photograph(
 
 def test_without_a_network_the_page_says_so_and_try_again_sends_what_was_not_sent(browser: Browser, walls: list[Path]) -> None:
     one(browser, "#inspect-viewer .hint")
-    wire = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-    browser.execute_cdp_cmd("Network.enable", {})
-    try:
-        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **wire})
+    with without_network(browser):
         upload(browser, walls[0])
         says(browser, "#inspect-viewer", "cannot be reached. Check your connection")
-    finally:
-        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **wire})
     press(browser, "#inspect-viewer .again")
     says(browser, "#inspect-viewer", "% crack")
 

@@ -115,6 +115,34 @@ def test_after_painting_the_threshold_waits_until_one_starts_over(browser: Brows
     assert np.array_equal(painted(browser), before)
 
 
+def test_starting_over_takes_the_batchs_threshold_and_changes_it_for_no_other(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, *walls[:2])
+    paint(browser)
+    press(browser, ".gallery [aria-current=false]")
+    eventually(lambda: one(browser, "#inspect-viewer .threshold").is_enabled())
+    move_to(browser, "#inspect-viewer .threshold", 20)
+    other = painted(browser)
+    press(browser, ".gallery [aria-current=false]")
+    says(browser, "#inspect-viewer", "corrected by you")
+    press(browser, "#inspect-viewer .paint-mode")
+    press(browser, "#inspect-viewer .restore")
+    assert one(browser, "#inspect-viewer .threshold").get_attribute("value") == "20"
+    press(browser, ".gallery [aria-current=false]")
+    eventually(lambda: np.array_equal(painted(browser), other))
+
+
+def test_undo_never_brings_back_the_mask_of_another_threshold(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    paint(browser)
+    press(browser, "#inspect-viewer .restore")
+    move_to(browser, "#inspect-viewer .threshold", 20)
+    mine = painted(browser)
+    for _ in range(2):
+        press(browser, "#inspect-viewer .undo")
+    assert one(browser, "#inspect-viewer .threshold").is_enabled()
+    assert np.array_equal(painted(browser), mine)
+
+
 def test_the_pages_own_mask_is_one_that_the_sidecar_takes(
     browser: Browser, sidecar: Sidecar, walls: list[Path], tmp_path: Path
 ) -> None:

@@ -14,7 +14,7 @@ from model.inference.encoding import mask_png
 from model.masks import read_mask
 from tests.front import Front
 from tests.page.conftest import SIZE_HW
-from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike
+from tests.pages import draw, eventually, one, open_tab, painted, press, says, strike, without_network
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -193,3 +193,27 @@ def test_the_accepted_mask_is_seen_beside_the_newer_one_and_moves_with_it(
     assert before == after
     strike(browser, "v", "KeyV")
     eventually(lambda: not one(browser, f"{REVIEW} .before").is_displayed())
+
+
+def test_without_a_network_the_reviewer_is_told(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    for wall in walls[:2]:
+        send(sidecar, wall, "", np.ones(SIZE_HW, bool))
+    open_tab(browser, "Review")
+    says(browser, REVIEW, "% crack")
+    with without_network(browser):
+        press(browser, f"{REVIEW} .reject")
+        says(browser, REVIEW, "cannot be reached. Check your connection")
+        strike(browser, "j")
+        says(browser, REVIEW, "cannot be reached. Check your connection")
+    strike(browser, "k")
+    says(browser, REVIEW, "% crack")
+
+
+def test_a_long_list_does_not_make_the_page_longer(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    browser.set_window_size(1400, 700)
+    for wall in walls:
+        send(sidecar, wall, "", np.ones(SIZE_HW, bool))
+    open_tab(browser, "Review")
+    says(browser, REVIEW, "% crack")
+    script = "return document.querySelector('#review-viewer .gallery').getBoundingClientRect().bottom <= innerHeight"
+    eventually(lambda: browser.execute_script(script))

@@ -120,6 +120,17 @@ def test_people_log_in_review_under_their_own_name_and_log_out(
     assert get(requests.Session(), page.url, Cookie=f"{COOKIE}={cookie['value']}").status_code == 401
 
 
+def test_somebody_whose_session_ended_while_the_page_was_open_is_told_to_log_in(
+    browser: webdriver.Chrome, page: ServedPage
+) -> None:
+    come_in(browser, page)
+    open_tab(browser, "Review")
+    one(browser, "#review-viewer .reload")
+    browser.delete_cookie(COOKIE)
+    press(browser, "#review-viewer .reload")
+    says(browser, "#review-viewer", "the session ended. Log in at /login; if you have unsent work, in another tab.")
+
+
 def test_nobody_reaches_the_page_without_a_session(page: ServedPage) -> None:
     nobody = requests.Session()
     for cookie in ("", f"{COOKIE}=", f"{COOKIE}=guessed"):
