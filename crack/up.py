@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
         sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
     own, tools = Path(sys.executable).parent, Path(".tools").resolve()
-    environment["PATH"] = os.pathsep.join([str(own), environment["PATH"], str(tools)])
+    environment["PATH"] = os.pathsep.join([str(own), environment.get("PATH", os.defpath), str(tools)])
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nothing is reported to others
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}

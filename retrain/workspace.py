@@ -220,7 +220,7 @@ class Workspace:
         return self._run([sys.executable, "-m", "dvc", *arguments], environment, is_shown=is_shown)
 
     def _run(self, command: list[str], environment: Mapping[str, str], *, is_shown: bool) -> str:
-        search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        search_path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
         paths = {
             "PATH": search_path,
             "DVC_NO_ANALYTICS": "1",

@@ -209,6 +209,12 @@ def test_a_processor_on_which_numpy_would_end_without_a_word_is_known() -> None:
     assert lacking_instructions("processor\t: 0\nFeatures\t: fp asimd\n") == []  # an ARM processor
 
 
+def test_it_needs_no_variables_of_a_shell() -> None:
+    command = [sys.executable, "-m", "crack", "up", "page"]
+    finished = subprocess.run(command, cwd=ROOT, env={"CRACK_PAGE_PORT": "70000"}, capture_output=True, text=True, check=False)
+    assert finished.stderr.startswith("CRACK_PAGE_PORT='70000': expected a port from 1 to 65535")
+
+
 ALL_LISTEN = [(part, variable) for part, variables in LISTENS.items() for variable in variables]
 
 
