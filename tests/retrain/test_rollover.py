@@ -24,9 +24,10 @@ import requests
 from crack.serving import Serving
 from export.archive import content_hash, write_archive
 from handler.serve import Server
+from model.checkpoint import REFERENCE
 from model.synthetic import draw_surface
 from retrain.replicas import ModelServer, RollOverError
-from retrain.rollover import read_card, roll_back, roll_over, settle
+from retrain.rollover import LARGEST_MEAN_DIFFERENCE, mean_difference, read_card, roll_back, roll_over, settle
 from tests.conftest import ARCHIVE, start_server
 from tests.photographs import jpeg
 from tests.ports import free_ports
@@ -196,12 +197,21 @@ def test_workers_that_answer_otherwise_than_their_network_are_not_served(
     network.graph.node.append(onnx.helper.make_node("Sub", ["one", f"{output} before"], [output]))
     onnx.save(network, path)
     spoiled = tmp_path / "packed" / "challenger.mar"
-    write_archive(tmp_path / "spoiled", read_card(next_archive), spoiled)
+    spoiled_card = read_card(next_archive)
+    in_8_bits = (backend for backend in spoiled_card.backends if backend.precision.startswith("int8"))
+    write_archive(tmp_path / "spoiled", dataclasses.replace(spoiled_card, backends=(*in_8_bits, REFERENCE)), spoiled)
     released = system.version()
     with pytest.raises(RollOverError, match="golden photograph 0"):
         roll_over(spoiled, content_hash(spoiled), system.store, system.models, GOLDEN, DRAIN_S)
     assert (system.version(), system.archives()) == (released, {"crack.mar"})
     assert system.replica.versions() == {released}
+
+
+def test_a_group_that_a_worker_lowers_or_not_is_no_difference() -> None:
+    card = read_card(ARCHIVE)
+    computed = np.full((40, 50), 110, np.uint8)
+    assert mean_difference(np.full((40, 50), 62, np.uint8), computed, card) < 2
+    assert mean_difference(255 - computed, computed, card) > LARGEST_MEAN_DIFFERENCE
 
 
 def test_what_a_kill_left_is_cleared_away(system: System, next_archive: Path) -> None:
