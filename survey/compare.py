@@ -8,13 +8,16 @@ import csv
 import hashlib
 import io
 import os
+import shutil
 import sys
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import cv2
@@ -65,13 +68,13 @@ class Compared:
 
     Attributes:
         changes: with each the millimetres by pixel, None without a scale.
-        picture: JPEG, see `draw`.
+        picture: a JPEG, see `draw`.
     """
 
     file: str
     earlier_file: str
     changes: list[tuple[Change, float | None]]
-    picture: bytes
+    picture: Path
 
     @property
     def changed_px(self) -> float:
@@ -126,7 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _compare(chosen: argparse.Namespace) -> int:
     """Do what `main` was asked for; returns the exit code. Raises what `main` catches."""
-    if str(chosen.earlier) == str(chosen.later):
+    places = [place.resolve() if isinstance(place, Path) else place for place in (chosen.earlier, chosen.later)]
+    if places[0] == places[1]:
         raise SurveyError(f"{chosen.earlier} is named twice. Name the earlier survey, then the later one.")
     model_store = Path(of_instance(os.environ)["CRACK_MODEL_STORE"])
     archive = chosen.archive or model_store / Serving.read(model_store).default
@@ -140,7 +144,8 @@ def _compare(chosen: argparse.Namespace) -> int:
         stack.callback(processes.close)
         print(f"Photographs: {len(before)} in {chosen.earlier}, {len(after)} in {chosen.later}.", flush=True)
         with stopped_by_signals(stopping):
-            comparer = _Comparer(earlier, later, processes)
+            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="crack-changes-")))
+            comparer = _Comparer(earlier, later, processes, scratch)
             named = pairs if pairs is not None else {file: [file] for file in after if file in before}
             found = dict(comparer.compare(named, "comparing"))
             if pairs is None:
@@ -199,6 +204,7 @@ class _Comparer:
     earlier: Findings
     later: Findings
     processes: Processes
+    scratch: Path  # pictures of ten thousand photographs don't fit into the memory
 
     def compare(self, candidates: Mapping[str, Sequence[str]], doing: str) -> Iterator[tuple[str, Compared]]:
         """The later photographs that one of their candidates shows too, by name; the first such candidate is taken."""
@@ -210,7 +216,9 @@ class _Comparer:
         for file, found in zip(candidates, results, strict=True):
             if found:
                 name, told, picture = found
-                yield file, Compared(file, name, [(change, self._mm_per_px(file, change)) for change in told], picture)
+                path = self.scratch / f"{uuid.uuid4().hex}.jpg"
+                path.write_bytes(picture)
+                yield file, Compared(file, name, [(change, self._mm_per_px(file, change)) for change in told], path)
 
     def _first(self, later: "_Photograph", candidates: "Sequence[_Photograph]") -> tuple[str, list[Change], bytes] | None:
         data = later.read()
@@ -325,7 +333,7 @@ def _write(later: Findings, found: Sequence[Compared], without: Sequence[str], e
         survey.remove(f"{PICTURES}/{former}")
     for each in found:
         with survey.whole(names[each.file]) as path:
-            path.write_bytes(each.picture)
+            shutil.copyfile(each.picture, path)
     lines = [(each, _line(each, change, mm_per_px)) for each in found for change, mm_per_px in each.changes]
     with survey.whole(TABLE) as path, path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         add = csv_lines(file)
