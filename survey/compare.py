@@ -5,7 +5,6 @@ Left to others: what has changed between two photographs (`changes`), and loadin
 
 import argparse
 import csv
-import hashlib
 import io
 import os
 import shutil
@@ -17,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import cv2
@@ -28,6 +26,7 @@ from tqdm import tqdm
 from crack.foreign import read_text
 from crack.instance import of_instance
 from crack.serving import Serving
+from crack.temporary import OwnFolder
 from inspection.findings import printable
 from inspection.rows import Row
 from inspection.spreadsheets import csv_lines
@@ -38,7 +37,7 @@ from model.inference.photograph import decode
 from survey.arguments import folder_or_url
 from survey.changes import Change, Features, Float, Kind, Picture, Seen, changes, lay_over, n_alike
 from survey.engines import StoppedError, SurveyError
-from survey.findings import About, Findings
+from survey.findings import About, Findings, unchanged
 from survey.folder import open_survey
 from survey.pictures import fitting
 from survey.processes import Core, EndedError, Processes, default_n
@@ -144,8 +143,9 @@ def _compare(chosen: argparse.Namespace) -> int:
         stack.callback(processes.close)
         print(f"Photographs: {len(before)} in {chosen.earlier}, {len(after)} in {chosen.later}.", flush=True)
         with stopped_by_signals(stopping):
-            scratch = Path(stack.enter_context(TemporaryDirectory(prefix="crack-changes-")))
-            comparer = _Comparer(earlier, later, processes, scratch)
+            scratch = OwnFolder("crack-changes")
+            stack.callback(scratch.remove)
+            comparer = _Comparer(earlier, later, processes, scratch.path)
             named = pairs if pairs is not None else {file: [file] for file in after if file in before}
             found = dict(comparer.compare(named, "comparing"))
             if pairs is None:
@@ -282,12 +282,7 @@ class _Photograph:
         return cls(findings.find(file).row, findings.about.photographs)
 
     def read(self) -> bytes | None:
-        """Its bytes; None if it is gone or has changed since it was surveyed."""
-        try:
-            data = self.source.read(self.row.file)[0]
-        except OSError:
-            return None
-        return data if hashlib.sha256(data).hexdigest() == self.row.sha256 else None
+        return unchanged(self.source, self.row)
 
 
 def look(core: Core, earlier: bytes, before: Row, later: bytes, after: Row) -> tuple[list[Change], bytes] | None:

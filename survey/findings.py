@@ -5,6 +5,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +68,15 @@ class About:
             ) from error
 
 
+def unchanged(photographs: Source, row: Row) -> bytes | None:
+    """A photograph's bytes; None if it is gone or has changed since it was surveyed."""
+    try:
+        data = photographs.read(row.file)[0]
+    except OSError:
+        return None
+    return data if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256 else None
+
+
 @dataclass(frozen=True)
 class Findings:
     """The photographs of a survey. Each pass over them reads its folder anew: one photograph at a time is in memory.
@@ -125,12 +135,10 @@ class Findings:
     def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
         """The photograph as it was surveyed, and True; if it has changed or is gone, the survey's overlay, and False."""
         row = self.find(file).row
-        try:
-            data = self.about.photographs.read(file)[0]
-            if len(data) == row.n_bytes and hashlib.sha256(data).hexdigest() == row.sha256:
+        with suppress(RequestError):
+            data = unchanged(self.about.photographs, row)
+            if data is not None:
                 return decode(data), True
-        except (OSError, RequestError):
-            pass
         return decode(self.survey.pictures.overlay(file).read_bytes()), False
 
     def _photograph(self, row: Row) -> Photograph:
