@@ -49,6 +49,7 @@ class Survey:
     Args:
         question: what is asked of each photograph, such as threshold and quality. A folder has one for all of its life; None
             takes what is there.
+        is_read_only: nothing is written, so that the folder may be an archive; others may read it too.
 
     Raises:
         ValueError: what is there was asked with another `question`, or is no survey; or there is none, and no `question`.
@@ -58,14 +59,24 @@ class Survey:
 
     sync_s = 1.0  # a power cut costs at most the lines of so many seconds; syncing each line would wait for the disk
 
-    def __init__(self, folder: Path, question: dict[str, Any] | None) -> None:
+    def __init__(self, folder: Path, question: dict[str, Any] | None, is_read_only: bool = False) -> None:
         self.folder = folder
+        self._is_read_only = is_read_only
         self.pictures: Pictures | StorePictures = Pictures(folder)
         self.question: dict[str, Any] = question or {}
         if question is None and not _is_begun(folder / JOURNAL):
             raise ValueError(
                 f"{self.place('')} has no {JOURNAL}: expected a survey's folder, which crack survey names as Results."
             )
+        if is_read_only:
+            self._journal: IO[bytes] = open(folder / JOURNAL, "rb")  # noqa: SIM115 - as long as the survey
+            try:
+                hold(self._journal, is_shared=True)
+                self._noted = self._read(question)
+            except BaseException:
+                self._journal.close()
+                raise
+            return
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0
@@ -84,9 +95,10 @@ class Survey:
             raise
 
     def close(self) -> None:
-        shutil.rmtree(self.folder / INCOMING, ignore_errors=True)
         try:
-            self._sync()
+            if not self._is_read_only:
+                shutil.rmtree(self.folder / INCOMING, ignore_errors=True)
+                self._sync()
         finally:
             self._journal.close()
 
@@ -176,7 +188,8 @@ class Survey:
         self._journal.seek(0)
         for line in self._journal:
             if not line.endswith(b"\n") or b"\0" in line:  # a power cut leaves zeros
-                self._journal.truncate(offset)
+                if not self._is_read_only:
+                    self._journal.truncate(offset)
                 break
             try:
                 entry = _parsed(line)
@@ -192,7 +205,7 @@ class Survey:
                     "another folder by --out."
                 ) from error
             offset += len(line)
-        if offset == 0:
+        if offset == 0 and not self._is_read_only:
             self._append({"question": self.question})
         return noted
 
@@ -209,10 +222,10 @@ class Survey:
         self._synced = time.monotonic()
 
 
-def open_survey(place: Path | str, question: dict[str, Any] | None) -> Survey:
-    """Open the survey in a folder, or below a URL. Raises what `Survey` does."""
+def open_survey(place: Path | str, question: dict[str, Any] | None, is_read_only: bool = False) -> Survey:
+    """Open the survey in a folder, or below a URL, whose journal is read from a copy. Raises what `Survey` does."""
     if isinstance(place, Path):
-        return Survey(place, question)
+        return Survey(place, question, is_read_only)
     from survey.store import StoreSurvey  # fsspec, which a folder doesn't need
 
     return StoreSurvey(place, question)
@@ -241,12 +254,12 @@ def is_about_all(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
 
 
-def hold(file: IO[bytes]) -> None:
-    """Lock a file until it is closed; on a share without locks only print a warning. Raises BlockingIOError if another process
-    holds it.
+def hold(file: IO[bytes], is_shared: bool = False) -> None:
+    """Lock a file until it is closed, or share it with others that only read; on a share without locks only print a warning.
+    Raises BlockingIOError if another process holds it.
     """
     try:
-        _lock(file)
+        _lock(file, is_shared)
     except BlockingIOError:
         raise
     except OSError as error:
@@ -260,7 +273,7 @@ def hold(file: IO[bytes]) -> None:
         )
 
 
-def _lock(file: IO[bytes]) -> None:
+def _lock(file: IO[bytes], is_shared: bool) -> None:
     try:
         import fcntl
     except ImportError:  # Windows
@@ -272,7 +285,7 @@ def _lock(file: IO[bytes]) -> None:
         except PermissionError as error:
             raise BlockingIOError(str(error)) from error
     else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _check_question(folder: Path, found: dict[str, Any], expected: dict[str, Any]) -> None:

@@ -33,6 +33,33 @@ def written(survey: Survey, files: Iterable[str]) -> Path:
     return Path(sheet.write(survey, "bridge", ""))
 
 
+def test_a_survey_that_is_only_read_is_left_as_it_is(tmp_path: Path) -> None:
+    """So it may be an archive; and several may read it at once, but none while it is written."""
+    survey = Survey(tmp_path, QUESTION)
+    survey.append(Row("a.jpg", Status.REFUSED, 1, 1, ""))
+    with pytest.raises(BlockingIOError):
+        Survey(tmp_path, None, is_read_only=True)
+    survey.close()
+    with (tmp_path / "cracks.jsonl").open("ab") as journal:
+        journal.write(b'{"file": "b')  # a power cut
+    (tmp_path / "cracks.jsonl").chmod(0o444)
+
+    def state() -> dict[Path, tuple[bytes, int, int]]:
+        return {
+            path: (path.read_bytes() if path.is_file() else b"", path.stat().st_mode, path.stat().st_mtime_ns)
+            for path in (tmp_path, *tmp_path.rglob("*"))
+        }
+
+    former = state()
+    readers = [Survey(tmp_path, None, is_read_only=True) for _ in range(2)]
+    assert [reader.files() for reader in readers] == [["a.jpg"], ["a.jpg"]]
+    assert state() == former
+    with pytest.raises(BlockingIOError):
+        Survey(tmp_path, None)
+    for reader in readers:
+        reader.close()
+
+
 @pytest.mark.parametrize(
     ("error", "said"),
     [(0, ""), (errno.EACCES, "BlockingIOError"), (errno.ENOSYS, "can be locked (")],
