@@ -1,8 +1,8 @@
 """How far a comparison of two photographs can be trusted (`survey/changes.py`).
 
 No set has the same wall twice, so a second photograph is made of each: from another point and distance, in other light, less
-sharp, with noise, as JPEG. Nothing has changed then. In a second run one half of the crack, by the label, is painted over
-in the first photograph: that half is new in the second.
+sharp, with noise, as JPEG. Nothing has changed then, nor if the first one is reduced, as if taken from further away. In a
+third run one half of the crack, by the label, is painted over in the first photograph: that half is new in the second.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from tests.photographs import jpeg
 
 Picture = NDArray[np.uint8]
 PER_SET = 10
+REDUCED = 3  # to this part of its width
 LEAST_PX = 30.0  # of a crack that was painted over
 
 
@@ -66,7 +67,7 @@ class Comparison:
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
         self.n_not_laid_over = 0
-        self.unchanged, self.painted = Counter[Kind](), Counter[Kind]()
+        self.unchanged, self.reduced, self.painted = Counter[Kind](), Counter[Kind](), Counter[Kind]()
         self.length_px = self.changed_px = 0.0
 
     def add(self, pair: Pair, rng: np.random.Generator) -> None:
@@ -82,6 +83,14 @@ class Comparison:
             if change.kind is not Kind.GONE:
                 self.length_px += change.length_px
                 self.changed_px += change.changed_px
+        height, width = labelled.mask_hw.shape
+        size = (round(width / REDUCED), round(height / REDUCED))
+        reduced = np.asarray(cv2.resize(labelled.image_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
+        to_later = lay_over(Features.of(reduced), Features.of(later))
+        if to_later is None:
+            self.n_not_laid_over += 1
+        else:
+            self.reduced.update(change.kind for change in changes(self._seen(reduced), seen, to_later))
         if not labelled.mask_hw.any():
             return
         former, is_gone = half_painted_over(labelled.image_hwc_u8, labelled.mask_hw > 0)
@@ -89,7 +98,7 @@ class Comparison:
         if to_later is None:
             self.n_not_laid_over += 1
             return
-        size = later.shape[1::-1]
+        size = (later.shape[1], later.shape[0])
         is_new = cv2.dilate(cv2.warpPerspective(is_gone.astype(np.uint8), homography, size), np.ones((5, 5), np.uint8))
         for change, crack in zip(changes(self._seen(former), seen, to_later), seen.row.lines or (), strict=False):
             points = np.concatenate([np.asarray(line) for line in crack]).astype(int)
@@ -131,6 +140,7 @@ def main() -> None:
     print(
         f"Nothing changed: {told(comparison.unchanged)}; {comparison.changed_px / comparison.length_px:.1%} of the length new."
     )
+    print(f"Nothing changed, the first photograph reduced to 1/{REDUCED}: {told(comparison.reduced)}.")
     print(f"Half of it painted over before, cracks of which at least {LEAST_PX:g} px were: {told(comparison.painted)}.")
 
 

@@ -26,7 +26,11 @@ _LEAST_RATIO = 0.025  # of the longer side: shorter changes are not told
 _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
 _MAYBE = -1
 _STEP_PX = 2.0  # between the points of a line that are looked at
-_ALL = 0.8  # a crack is new, or the same as before, if so much of it is
+_ALL = 0.8  # a crack is new if so much of it is
+_COARSER = (
+    1.5  # times as many millimetres by pixel, or more: a fine crack may be lost; measured with photographs reduced to 1/4
+)
+_LEAST_WIDTH_PX = 2.0  # of the coarser photograph's pixels: nearly all cracks that it lost were narrower
 
 
 class Kind(StrEnum):
@@ -36,6 +40,15 @@ class Kind(StrEnum):
     SAME = "unchanged"
     GONE = "no longer found"
     OUTSIDE = "not on the earlier photograph"
+    UNCERTAIN = "uncertain"
+
+
+class Part(StrEnum):
+    """Of a crack's line, beside the other photograph."""
+
+    FOUND = "found in both"
+    CHANGED = "new, or no longer found"
+    UNKNOWN = "not shown by the other photograph, or not clearly"
 
 
 @dataclass(frozen=True)
@@ -111,11 +124,11 @@ class Change:
     Attributes:
         id: its number in the later survey; of one that is no longer found, in the earlier survey.
         earlier: the earlier survey's numbers of the cracks that it runs along.
-        length_px: of all of it.
+        length_px: of all of it, as the survey measured it.
         changed_px: the length that is new, or that is no longer found.
         outside_px: the length that the other photograph doesn't show.
         width_before_px, width_px: the medians of a crack that is not new; None where one could not be resolved.
-        parts: its lines, cut where they change: the points (n, 2) in the later photograph, and whether they changed.
+        parts: its lines in pieces: the points (n, 2) in the later photograph, and what became of them.
     """
 
     id: int
@@ -126,7 +139,7 @@ class Change:
     outside_px: float
     width_before_px: float | None
     width_px: float | None
-    parts: tuple[tuple[Float, bool], ...]
+    parts: tuple[tuple[Float, Part], ...]
 
 
 @dataclass(frozen=True)
@@ -141,7 +154,8 @@ def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
     """Each crack of the later photograph, then those of the earlier one that are no longer found.
 
     The ends of a fine crack are marked in one photograph and not in the next, so a part is new only where the model sees next
-    to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one.
+    to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one. From further away a
+    photograph doesn't show fine cracks at all, so these are neither.
 
     Args:
         to_later: as `lay_over` gives it.
@@ -166,10 +180,16 @@ def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
 
 @dataclass(frozen=True)
 class _Traced:
-    """A crack's lines with a point every `_STEP_PX`, in the later photograph's pixels, and its width there."""
+    """A crack's lines with a point every `_STEP_PX`, in the later photograph's pixels, and its length and width there.
+
+    Attributes:
+        px: how many pixels of the later photograph one of the crack's own photograph covers.
+    """
 
     id: int
     lines_xy: list[Float]
+    px: float
+    length_px: float
     width_px: float | None
     width_error_px: float
 
@@ -180,11 +200,14 @@ class _Traced:
         scale = sum(map(_length, moved)) / max(sum(map(_length, own)), 1e-9)
         is_resolved = not crack["is_width_below_limit"] and crack["width_median_px"] is not None
         width = crack["width_median_px"] * scale if is_resolved else None
-        return cls(int(crack["id"]), [_dense(line) for line in moved], width, (crack["width_uncertainty_px"] or 0.0) * scale)
-
-    @property
-    def length_px(self) -> float:
-        return sum(map(_length, self.lines_xy))
+        return cls(
+            id=int(crack["id"]),
+            lines_xy=[_dense(line) for line in moved],
+            px=scale,
+            length_px=crack["length_px"] * scale,
+            width_px=width,
+            width_error_px=(crack["width_uncertainty_px"] or 0.0) * scale,
+        )
 
 
 def _traced(row: Row, to_later: Float) -> list[_Traced]:
@@ -220,7 +243,7 @@ class _Nearest:
         if cracks:
             self._ids = np.where(distance * _STEP_PX <= reach_px, id_of_label[labels], self._ids)
         shown = cv2.warpPerspective(np.full(prob_hw_u8.shape, 1, np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
-        self._is_shown, self._size_hw = shown.astype(bool), size_hw
+        self._is_shown, self._size_hw, self._to_later = shown.astype(bool), size_hw, to_later
 
     def look(self, points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Of (n, 2) points: the crack's number, `_MAYBE` where there may be one, or 0; and whether both photographs show it."""
@@ -228,6 +251,13 @@ class _Nearest:
         x, y = self._cells(np.where(is_inside[:, None], points_xy, 0))
         is_shown = is_inside & self._is_shown[y, x]
         return np.where(is_shown, self._ids[y, x], 0), is_shown
+
+    def px_at(self, points_xy: Float) -> float:
+        """How many pixels of the later photograph one of this photograph covers, along a side, at (n, 2) points of the later
+        one: the root of the homography's Jacobian determinant.
+        """
+        depths = np.column_stack([points_xy, np.ones(len(points_xy))]) @ np.linalg.inv(self._to_later)[2]
+        return float(np.median(np.sqrt(np.abs(np.linalg.det(self._to_later) * depths**3))))
 
     @staticmethod
     def _cells(points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -242,36 +272,60 @@ class _Compared:
     near: tuple[int, ...]
     changed_px: float
     outside_px: float
-    parts: tuple[tuple[Float, bool], ...]
+    unclear_px: float
+    parts: tuple[tuple[Float, Part], ...]
 
     @classmethod
     def of(cls, crack: _Traced, others: _Nearest, reach_px: float, least_px: float) -> "_Compared":
+        looked = [others.look(line) for line in crack.lines_xy]
+        is_fine_enough = _is_fine_enough(crack, others, [is_shown for _, is_shown in looked])
         near: list[NDArray[np.int32]] = []
-        parts: list[tuple[Float, bool]] = []
-        changed_px = outside_px = 0.0
-        for line in crack.lines_xy:
-            ids, is_shown = others.look(line)
+        parts: list[tuple[Float, Part]] = []
+        changed_px = outside_px = unclear_px = drawn_px = 0.0
+        for line, (ids, is_shown) in zip(crack.lines_xy, looked, strict=True):
             near.append(ids[ids > 0])
-            is_changed = (ids == 0) & is_shown
-            outside_px += _length(line) * float((~is_shown).mean())
+            if not is_fine_enough:
+                ids[ids == 0] = _MAYBE
+            length_px = _length(line)
+            is_changed, is_unclear = (ids == 0) & is_shown, (ids == _MAYBE) & is_shown
+            outside_px += length_px * float((~is_shown).mean())
+            unclear_px += length_px * float(is_unclear.mean())
+            drawn_px += length_px
             for first, last in _runs(is_changed):
                 ends = (first > 0) + (last < len(line))  # where an earlier crack ends, its reach hides the beginning
-                length = _length(line[first:last]) + ends * reach_px
-                is_changed[first:last] = is_told = length >= least_px or not ids.any()
-                changed_px += length * is_told
-            parts += [(line[first : last + 1], True) for first, last in _runs(is_changed)]
-            parts += [(line[first : last + 1], False) for first, last in _runs(~is_changed)]
+                run_px = _length(line[first:last]) + ends * reach_px
+                is_changed[first:last] = is_told = run_px >= least_px or not ids.any()
+                changed_px += run_px * is_told
+            is_unknown = ~is_shown | is_unclear
+            for part, is_part in (
+                (Part.CHANGED, is_changed),
+                (Part.UNKNOWN, is_unknown),
+                (Part.FOUND, ~is_changed & ~is_unknown),
+            ):
+                parts += [(line[first : last + 1], part) for first, last in _runs(is_part)]
         found, counts = np.unique(np.concatenate(near or [np.zeros(0, np.int32)]), return_counts=True)
+        as_measured = crack.length_px / max(drawn_px, 1e-9)  # the lines are simplified
         return cls(
             tuple(int(number) for number in found[counts * _STEP_PX >= least_px / 2]),
-            min(changed_px, crack.length_px),
-            outside_px,
+            min(changed_px * as_measured, crack.length_px),
+            outside_px * as_measured,
+            unclear_px * as_measured,
             tuple(parts),
         )
 
     def change(self, crack: _Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
         lengths = (crack.length_px, self.changed_px, self.outside_px)
         return Change(crack.id, kind, self.near, *lengths, width_before_px, width_px, self.parts)
+
+
+def _is_fine_enough(crack: _Traced, others: _Nearest, is_shown: Sequence[NDArray[np.bool_]]) -> bool:
+    """Whether the other photograph would show a crack of this width: it is not much coarser, or the crack is wide."""
+    here = [line[is_here] for line, is_here in zip(crack.lines_xy, is_shown, strict=True)]
+    points_xy = np.concatenate(here or [np.zeros((0, 2))])
+    if not len(points_xy):
+        return True
+    px = others.px_at(points_xy)
+    return px < _COARSER * crack.px or (crack.width_px is not None and crack.width_px >= _LEAST_WIDTH_PX * px)
 
 
 def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: float) -> Kind:
@@ -282,6 +336,8 @@ def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: f
         return Kind.NEW
     if found.changed_px >= least_px:
         return Kind.GROWN
+    if not found.near or found.unclear_px > comparable_px / 2:
+        return Kind.UNCERTAIN
     before_px = _width(same)
     if before_px is not None and crack.width_px is not None:
         error_px = np.hypot(crack.width_error_px, max(each.width_error_px for each in same))

@@ -1,19 +1,23 @@
 """Two surveys of one structure: photographs are laid over each other, and their cracks compared."""
 
+import codecs
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from inspection.rows import Row, Status
 from model.inference.cracks import measure
 from model.inference.findings import lines
 from model.synthetic import Surface, draw_surface
-from survey.changes import Change, Features, Kind, Seen, changes, lay_over
+from survey.changes import Change, Features, Kind, Part, Seen, changes, lay_over
 from survey.compare import main
 from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
 from tests.conftest import ROOT
@@ -60,15 +64,33 @@ LONG, HALF, REST = [(100, 300), (700, 320)], [(100, 300), (400, 310)], [(400, 31
         (seen((HALF, 4)), seen((LONG, 4)), Kind.GROWN, 300),
         (seen((HALF, 4), possible=REST), seen((LONG, 4)), Kind.SAME, 0),
         (seen(), seen((LONG, 4)), Kind.NEW, 600),
+        (seen(possible=LONG), seen((LONG, 4)), Kind.UNCERTAIN, 0),
         (seen((LONG, 4)), seen((LONG, 9)), Kind.WIDER, 0),
         (seen((LONG, 4)), seen(), Kind.GONE, 600),
     ],
-    ids=["unchanged", "longer", "longer where it was doubtful before", "new", "wider", "no longer found"],
+    ids=["unchanged", "longer", "longer where it was doubtful before", "new", "doubtful before", "wider", "no longer found"],
 )
 def test_what_became_of_a_crack(earlier: Seen, later: Seen, kind: Kind, changed_px: float) -> None:
     change = only(changes(earlier, later, STAYS))
     assert change.kind is kind
     assert change.changed_px == pytest.approx(changed_px, abs=10)
+
+
+def test_lengths_are_those_that_the_survey_tells() -> None:
+    later = seen((LONG, 4))
+    change, told = only(changes(seen(), later, STAYS)), (later.row.cracks or [])[0]["length_px"]
+    assert (change.length_px, change.changed_px) == (pytest.approx(told), pytest.approx(told, rel=0.02))
+
+
+@pytest.mark.parametrize(("width", "kind"), [(3, Kind.UNCERTAIN), (11, Kind.NEW)], ids=["fine", "wide"])
+def test_a_crack_is_new_only_if_the_earlier_photograph_is_fine_enough_to_show_it(width: int, kind: Kind) -> None:
+    """Laid over four pixels for each of its own."""
+    assert only(changes(seen(), seen((LONG, width)), np.diag([4.0, 4.0, 1.0]))).kind is kind
+
+
+def test_a_fine_crack_that_a_coarser_later_photograph_cannot_show_is_not_missed() -> None:
+    assert not changes(seen((LONG, 3)), seen(), np.diag([0.25, 0.25, 1.0]))
+    assert only(changes(seen((LONG, 19)), seen(), np.diag([0.25, 0.25, 1.0]))).kind is Kind.GONE
 
 
 def test_a_branch_is_as_long_as_it_is() -> None:
@@ -83,6 +105,7 @@ def test_what_the_earlier_photograph_does_not_show_is_not_new() -> None:
     change = only(changes(seen(), seen((REST, 4)), right_half_is_beside_it))
     assert change.kind is Kind.OUTSIDE
     assert change.outside_px == pytest.approx(300, abs=10)
+    assert {part for _, part in change.parts} == {Part.UNKNOWN}
 
 
 def test_widths_and_lengths_are_those_of_the_later_photograph() -> None:
@@ -138,15 +161,102 @@ def test_photographs_find_their_counterparts_whatever_their_names(years: tuple[P
     assert {(row["file"], row["earlier_file"]) for row in rows} == {("'=P9.jpg", "DSC1.jpg"), ("DSC2.jpg", "DSC2.jpg")}
     assert not {"new", "longer"} & {row["change"] for row in rows}
     page = (later / "changes.html").read_text()
-    assert "1 could not be compared" in page
-    assert "<li>DSC1.jpg</li>" in page
-    assert {path.name for path in (later / "changes").iterdir()} == {"0001-=P9.jpg.jpg", "0002-DSC2.jpg.jpg"}
+    assert "2 compared" in page
+    assert "<li>DSC1.jpg: No earlier photograph shows the same flat surface.</li>" in page
+    assert linked(page) == {path.name for path in (later / "changes").iterdir()}
 
 
-def test_pairs_can_be_named(years: tuple[Path, Path], tmp_path: Path) -> None:
+def linked(page: str) -> set[str]:
+    return {unquote(name) for name in re.findall(r'(?:href|src)="changes/([^"]*)"', page)}
+
+
+def test_earlier_photographs_that_nobody_took_again_are_told(years: tuple[Path, Path]) -> None:
+    earlier, later = years
+    assert compare(later, earlier) == DONE
+    page = (earlier / "changes.html").read_text()
+    assert "1 earlier photographs were compared with none" in page
+    assert re.search(r"<li>DSC1.jpg: \d+ cracks?</li>", page)
+
+
+def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> None:
+    wall = draw_surface(3, SIZE_HW)
+    shade = np.median(wall.image_hwc_u8, axis=(0, 1)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    plain = np.clip(shade + rng.normal(0, 6, wall.image_hwc_u8.shape), 0, 255).astype(np.uint8)
+    around = cv2.dilate(wall.mask_hw.astype(np.uint8), np.ones((15, 15), np.uint8))[..., None] > 0
+    whole = Surface(np.where(around, plain, wall.image_hwc_u8), np.zeros(SIZE_HW, bool), wall.material)
+    earlier, later = survey(tmp_path / "2024", {"a.jpg": whole}), survey(tmp_path / "2026", {"a.jpg": wall})
+    assert compare(earlier, later, "--bom") == DONE
+    assert "new" in (later / "changes.csv").read_bytes().decode("utf-8-sig")
+    assert (later / "changes.csv").read_bytes().startswith(codecs.BOM_UTF8)
+    assert linked((later / "changes.html").read_text()) == {f"0001-{panel}-a.jpg.jpg" for panel in ("before", "now", "changes")}
+    before, now, changed = (
+        np.asarray(Image.open(later / "changes" / f"0001-{panel}-a.jpg.jpg"), float) for panel in ("before", "now", "changes")
+    )
+    assert np.abs(before - now)[~around[..., 0]].mean() < 6  # laid over each other
+    assert (np.abs(changed - (255, 0, 64)).max(axis=2) < 60).sum() > 500
+
+
+@pytest.fixture
+def former(years: tuple[Path, Path]) -> str:
+    """What a comparison wrote before."""
+    later = years[1]
+    (later / "changes").mkdir()
+    (later / "changes" / "0001-changes-DSC2.jpg.jpg").write_bytes(b"former")
+    (later / "changes" / "0002-changes-DSC3.jpg.jpg").write_bytes(b"former")
+    page = '<img src="changes/0001-changes-DSC2.jpg.jpg"><img src="changes/0002-changes-DSC3.jpg.jpg">'
+    (later / "changes.html").write_text(page)
+    return page
+
+
+@pytest.mark.parametrize(("name", "reason"), [("2026", "The photograph"), ("2024", "The earlier photograph")])
+def test_if_nothing_can_be_compared_a_former_comparison_stays(
+    years: tuple[Path, Path], former: str, capsys: pytest.CaptureFixture[str], name: str, reason: str
+) -> None:
+    earlier, later = years
+    photographs = later.parents[1] / name / "photographs"
+    photographs.rename(photographs.with_name("moved"))
+    with pytest.raises(SystemExit) as ended:
+        compare(earlier, later)
+    assert ended.value.code == NOT_POSSIBLE
+    assert f"nothing was written. {reason} is not where its survey found it" in capsys.readouterr().err
+    assert (later / "changes.html").read_text() == former
+
+
+def test_if_the_page_cannot_be_written_the_former_one_keeps_its_pictures(
+    years: tuple[Path, Path], former: str, tmp_path: Path
+) -> None:
+    earlier, later = years
+    (later / "changes.csv").mkdir()
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("DSC2.jpg,DSC2.jpg\n")
+    with pytest.raises(SystemExit):
+        compare(earlier, later, "--pairs", str(pairs))
+    assert (later / "changes.html").read_text() == former
+    assert linked(former) <= {path.name for path in (later / "changes").iterdir()}
+    (later / "changes.csv").rmdir()
+    assert compare(earlier, later, "--pairs", str(pairs)) == DONE
+    assert linked((later / "changes.html").read_text()) == {path.name for path in (later / "changes").iterdir()}
+
+
+def test_surveys_that_were_made_differently_are_told(
+    years: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier, later = years
+    journal = later / "cracks.jsonl"
+    journal.write_text(journal.read_text().replace('"threshold":0.5', '"threshold":0.2'))
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("DSC2.jpg,DSC2.jpg\n")
+    compare(earlier, later, "--pairs", str(pairs))
+    assert "threshold 0.5, quality normal, the later one by model 20260501-000000 with threshold 0.2" in capsys.readouterr().out
+    assert "The two surveys were made differently" in (later / "changes.html").read_text()
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_pairs_can_be_named(years: tuple[Path, Path], tmp_path: Path, separator: str) -> None:
     earlier, later = years
     pairs = tmp_path / "pairs.csv"
-    pairs.write_text("DSC1.jpg,=P9.jpg\n", encoding="utf-8-sig")
+    pairs.write_text(f"DSC1.jpg{separator}=P9.jpg\n", encoding="utf-8-sig")
     assert compare(earlier, later, "--pairs", str(pairs)) == DONE
     assert {row["file"] for row in told(later)} == {"'=P9.jpg"}
 
@@ -156,6 +266,7 @@ def test_pairs_can_be_named(years: tuple[Path, Path], tmp_path: Path) -> None:
     [
         (("2024", "2024"), "is named twice"),
         (("2024", "2026", "--pairs", "pairs.csv"), "line 1: found 'DSC1.jpg,no.jpg', expected a photograph of EARLIER"),
+        (("2024", "2026", "--pairs", "empty.csv"), "empty.csv names no pair"),
         (("2024", "photographs"), "expected a survey's folder"),
     ],
 )
@@ -163,11 +274,13 @@ def test_what_is_wrong_is_told(
     years: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
 ) -> None:
     (tmp_path / "pairs.csv").write_text("DSC1.jpg,no.jpg\n")
+    (tmp_path / "empty.csv").touch()
     places = {
         "2024": years[0],
         "2026": years[1],
         "photographs": tmp_path / "2024" / "photographs",
         "pairs.csv": tmp_path / "pairs.csv",
+        "empty.csv": tmp_path / "empty.csv",
     }
     with pytest.raises(SystemExit) as ended:
         main([str(places.get(each, each)) for each in arguments])

@@ -1,0 +1,183 @@
+"""What a comparison of two surveys writes into the later one: pictures, a table and a page.
+
+Left to others: what has changed (`changes`), which photographs were compared (`compare`).
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from urllib.parse import quote
+
+import cv2
+import jinja2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from inspection.findings import printable
+from inspection.spreadsheets import csv_lines
+from survey.changes import Change, Float, Kind, Part, Picture
+from survey.findings import Findings
+from survey.pictures import fitting
+from survey.results import CHANGES as TABLE
+from survey.results import CHANGES_PAGE as PAGE
+from survey.results import present
+from survey.sheet import link_results
+
+PICTURES = "changes"
+_LENGTHS = ("length", "changed", "width_before", "width")
+COLUMNS = (
+    *("file", "earlier_file", "change", "id", "earlier_ids"),
+    *(f"{name}_{unit}" for unit in ("px", "mm") for name in _LENGTHS),
+)
+_PICTURE_PX = 1200  # the longer side of a picture
+PANELS = ("before", "now", "changes")
+_COLOURS = {Part.CHANGED: (255, 0, 64), Part.FOUND: (0, 140, 255), Part.UNKNOWN: (255, 255, 255)}
+_GONE, _CASING = (255, 200, 0), (0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A photograph of the later survey beside one of the earlier.
+
+    Attributes:
+        changes: with each the millimetres by pixel, None without a scale.
+        pictures: a JPEG for each of `PANELS`, see `draw`.
+    """
+
+    file: str
+    earlier_file: str
+    changes: list[tuple[Change, float | None]]
+    pictures: dict[str, Path]
+
+    @property
+    def changed_px(self) -> float:
+        return sum(change.changed_px for change, _ in self.changes if change.kind in (Kind.NEW, Kind.GROWN))
+
+
+def draw(
+    earlier_hwc_u8: Picture, later_hwc_u8: Picture, to_later: Float, told: Sequence[Change]
+) -> tuple[Picture, Picture, Picture]:
+    """Pictures for `PANELS`: the earlier photograph as it would look from where the later one was taken; the later one; and
+    the later one with its cracks in `_COLOURS`, and those no longer found in `_GONE`. What changed is thicker, for printers
+    without colours. Each crack that is not unchanged has its number.
+    """
+    height, width = later_hwc_u8.shape[:2]
+    scale = min(1.0, _PICTURE_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    former = cv2.warpPerspective(earlier_hwc_u8, np.diag([scale, scale, 1.0]) @ to_later, size, flags=cv2.INTER_AREA)
+    now = np.array(cv2.resize(later_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
+    marked = now.copy()
+    thin = max(2, round(max(size) / 500))
+    for change in sorted(told, key=lambda each: each.kind is not Kind.GONE):
+        for points_xy, part in sorted(change.parts, key=lambda each: each[1] is Part.CHANGED):
+            if change.kind is Kind.GONE and part is not Part.CHANGED:
+                continue
+            colour = _GONE if change.kind is Kind.GONE else _COLOURS[part]
+            thickness = 2 * thin if part is Part.CHANGED else thin
+            points = [np.round(points_xy * scale * 8).astype(np.int32)]
+            cv2.polylines(marked, points, False, _CASING, thickness + 2, cv2.LINE_AA, 3)
+            cv2.polylines(marked, points, False, colour, thickness, cv2.LINE_AA, 3)
+    picture = Image.fromarray(marked)
+    _draw_numbers(picture, [change for change in told if change.kind is not Kind.SAME and change.parts], scale)
+    return np.asarray(former, np.uint8), now, np.asarray(picture)
+
+
+def _draw_numbers(picture: Image.Image, told: Sequence[Change], scale: float) -> None:
+    """Beside the middle of what changed, or else of the crack's longest piece."""
+    draw = ImageDraw.Draw(picture)
+    text_px = max(22, max(picture.size) // 36)
+    font = ImageFont.load_default(text_px)
+    for change in told:
+        points_xy, _ = max(change.parts, key=lambda part: (part[1] is Part.CHANGED, len(part[0])))
+        at = points_xy[len(points_xy) // 2] * scale + (text_px, -text_px / 2)
+        x, y = np.clip(at, text_px / 2, np.maximum(text_px / 2, np.array(picture.size) - text_px / 2)).tolist()
+        colour = _GONE if change.kind is Kind.GONE else (255, 255, 255)
+        draw.text((x, y), str(change.id), font=font, fill=colour, stroke_width=3, stroke_fill=_CASING, anchor="mm")
+
+
+def write_changes(
+    earlier: Findings,
+    later: Findings,
+    found: Sequence[Compared],
+    without: Mapping[str, str],
+    not_used: Sequence[str],
+    counts: str,
+    made: str,
+    with_bom: bool,
+) -> None:
+    """The pictures, the table, and last the page, which needs both; former pictures stay until then.
+
+    Args:
+        without: why a later photograph was compared with none.
+        not_used: earlier photographs that were compared with none.
+        counts: the cracks by their changes, in words.
+        made: how differently the surveys were made; empty if they were not.
+    """
+    survey = later.survey
+    found = sorted(found, key=lambda each: (-each.changed_px, each.file))
+    lines = {each.file: [_line(each, change, mm_per_px) for change, mm_per_px in each.changes] for each in found}
+    former, names, photographs = set(survey.names(PICTURES)), set(), []
+    for rank, each in enumerate(found, 1):
+        told = [line for line in lines[each.file] if line["change"] != Kind.SAME]
+        is_changed = any(line["change"] not in (Kind.OUTSIDE, Kind.UNCERTAIN) for line in told)
+        pictures = {}
+        for panel in PANELS if is_changed else PANELS[-1:]:
+            name = fitting(f"{PICTURES}/{rank:04d}-{panel}-{Path(each.file).name}.jpg")
+            with survey.whole(name) as path:
+                shutil.copyfile(each.pictures[panel], path)
+            pictures[panel] = quote(os.fsencode(name))
+            names.add(name.partition("/")[2])
+        photographs.append(
+            {
+                "file": printable(each.file),
+                "earlier": printable(each.earlier_file),
+                "pictures": pictures,
+                "lines": told,
+                "is_changed": is_changed,
+            }
+        )
+    encoding = "utf-8-sig" if with_bom else "utf-8"
+    with survey.whole(TABLE) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
+        add = csv_lines(file)
+        add(COLUMNS)
+        for each in found:
+            for line in lines[each.file]:
+                add([line[column] for column in COLUMNS])
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        Path(__file__).with_name("changes.html").read_text(encoding="utf-8")
+    )
+    page = template.render(
+        title=later.title,
+        places=[printable(findings.survey.place("").rstrip("/").rpartition("/")[2]) for findings in (earlier, later)],
+        today=date.today().isoformat(),
+        counts=counts,
+        made=made,
+        photographs=photographs,
+        without=[(printable(file), printable(reason)) for file, reason in without.items()],
+        not_used=[(printable(file), len(earlier.find(file).row.cracks or ())) for file in not_used],
+        table=TABLE,
+    )
+    with survey.whole(PAGE) as path:
+        path.write_text(page, encoding="utf-8")
+    for name in former - names:
+        survey.remove(f"{PICTURES}/{name}")
+    link_results(survey, present(survey))
+
+
+def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[str, object]:
+    is_gone = change.kind is Kind.GONE
+    lengths = (change.length_px, change.changed_px, change.width_before_px, change.width_px)
+    line: dict[str, object] = {
+        "file": compared.file,
+        "earlier_file": compared.earlier_file,
+        "change": change.kind.value,
+        "id": None if is_gone else change.id,
+        "earlier_ids": str(change.id) if is_gone else " ".join(map(str, change.earlier)),
+    }
+    for name, value in zip(_LENGTHS, lengths, strict=True):
+        line[f"{name}_px"] = None if value is None else round(value, 1)
+        line[f"{name}_mm"] = None if value is None or mm_per_px is None else round(value * mm_per_px, 2)
+    return line
