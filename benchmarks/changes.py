@@ -66,7 +66,7 @@ class Comparison:
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self.n_not_laid_over = 0
+        self.n_not_laid_over = self.n_reduced_not_laid_over = 0
         self.unchanged, self.reduced, self.painted = Counter[Kind](), Counter[Kind](), Counter[Kind]()
         self.length_px = self.changed_px = 0.0
 
@@ -88,7 +88,7 @@ class Comparison:
         reduced = np.asarray(cv2.resize(labelled.image_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
         to_later = lay_over(Features.of(reduced), Features.of(later))
         if to_later is None:
-            self.n_not_laid_over += 1
+            self.n_reduced_not_laid_over += 1
         else:
             self.reduced.update(change.kind for change in changes(self._seen(reduced), seen, to_later))
         if not labelled.mask_hw.any():
@@ -140,7 +140,10 @@ def main() -> None:
     print(
         f"Nothing changed: {told(comparison.unchanged)}; {comparison.changed_px / comparison.length_px:.1%} of the length new."
     )
-    print(f"Nothing changed, the first photograph reduced to 1/{REDUCED}: {told(comparison.reduced)}.")
+    print(
+        f"Nothing changed, the first photograph reduced to 1/{REDUCED}: {told(comparison.reduced)}; "
+        f"{comparison.n_reduced_not_laid_over} times not laid over each other."
+    )
     print(f"Half of it painted over before, cracks of which at least {LEAST_PX:g} px were: {told(comparison.painted)}.")
 
 

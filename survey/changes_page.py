@@ -124,7 +124,7 @@ def write_changes(
         told = [line for line in lines[each.file] if line["change"] != Kind.SAME]
         is_changed = any(line["change"] not in (Kind.OUTSIDE, Kind.UNCERTAIN) for line in told)
         pictures = {}
-        for panel in PANELS if is_changed else PANELS[-1:]:
+        for panel in PANELS if told else PANELS[-1:]:
             name = fitting(f"{PICTURES}/{rank:04d}-{panel}-{Path(each.file).name}.jpg")
             with survey.whole(name) as path:
                 shutil.copyfile(each.pictures[panel], path)

@@ -137,7 +137,7 @@ def _compare(chosen: argparse.Namespace) -> int:
         write_changes(earlier, later, found, without, not_used, counts, made, chosen.bom)
         print(f"Compared: {len(found)}; not compared: {len(without)}. Cracks: {counts}.")
         if not_used:
-            print(f"Earlier photographs that were compared with none: {len(not_used)}.")
+            print(f"Earlier photographs that were not compared: {len(not_used)}.")
         if made:
             print(f"warning: The two surveys were made differently, {made}. A crack may look longer or wider for that alone.")
         print(later.survey.place(PAGE))
@@ -169,17 +169,17 @@ def _measured(findings: Findings) -> tuple[list[str], str]:
 def _read_pairs(path: Path, before: Sequence[str], after: Sequence[str]) -> dict[str, list[str]]:
     """The earlier file by the later one. Raises SurveyError for a line that names no two photographs."""
     pairs: dict[str, list[str]] = {}
-    text = read_text(path)
-    separator = "," if "," in text else ";"  # Excel's, where numbers have a comma
-    for number, line in enumerate(csv.reader(text.splitlines(), delimiter=separator), 1):
-        if not any(line):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if not line.strip(" ,;"):
             continue
-        if len(line) != 2 or line[0] not in before or line[1] not in after:
+        read = [next(csv.reader([line], delimiter=separator)) for separator in ",;"]  # Excel's is ; where numbers have a comma
+        pair = next((each for each in read if len(each) == 2 and each[0] in before and each[1] in after), None)
+        if pair is None:
             raise SurveyError(
-                f"{path}, line {number}: found {separator.join(line)!r}, expected a photograph of EARLIER, a comma, and one of "
-                f"LATER, such as {before[0]},{after[0]}."
+                f"{path}, line {number}: found {line!r}, expected a photograph of EARLIER, a comma, and one of LATER, such as "
+                f"{before[0]},{after[0]}."
             )
-        pairs.setdefault(line[1], []).append(line[0])
+        pairs.setdefault(pair[1], []).append(pair[0])
     if not pairs:
         raise SurveyError(f"{path} names no pair. Expected lines such as {before[0]},{after[0]}.")
     return pairs

@@ -174,7 +174,7 @@ def test_earlier_photographs_that_nobody_took_again_are_told(years: tuple[Path, 
     earlier, later = years
     assert compare(later, earlier) == DONE
     page = (earlier / "changes.html").read_text()
-    assert "1 earlier photographs were compared with none" in page
+    assert "1 earlier photograph not compared" in page
     assert re.search(r"<li>DSC1.jpg: \d+ cracks?</li>", page)
 
 
