@@ -1,8 +1,9 @@
 """How far a comparison of two photographs can be trusted (`survey/changes.py`).
 
-No set has the same wall twice, so a second photograph is made of each: from another point and distance, in other light, less
-sharp, with noise, as JPEG. Nothing has changed then, nor if the first one is reduced, as if taken from further away. In a
-third run one half of the crack, by the label, is painted over in the first photograph: that half is new in the second.
+No set has the same wall in two years, so a second photograph is made of each: from another point and distance, in other
+light, less sharp, with noise, as JPEG. Nothing has changed then, nor if the first one is reduced, as if taken from further
+away. In a third run one half of the crack, by the label, is painted over in the first photograph: that half is
+new in the second.
 """
 
 import argparse
