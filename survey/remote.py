@@ -16,9 +16,8 @@ from urllib.parse import urljoin, urlsplit
 
 import fsspec
 
-from model.inference.formats import EXPECTED, SUFFIXES, UnsupportedError, recognise
 from survey.folder import JOURNAL
-from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden, why_copy
+from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden, no_photograph
 
 _WAITS_S = (1, 2, 4, 8, 16, 30)  # between tries, while a store is away
 _CHANGED = ("LastModified", "last_modified", "mtime", "updated", "Last-Modified")  # as the stores call it
@@ -94,20 +93,11 @@ class UrlSource:
         return []  # to know it would cost a request for each
 
     def _no_photograph(self, name: str) -> str:
-        if name in self._states and self._states[name][0] == 0:
-            return "It is empty. Copy it from the camera or the card again."
-        if name.lower().endswith(tuple(SUFFIXES)):
-            return ""
-        if reason := why_copy(name):
-            return reason
-        store, path = opened(f"{self.root}/{name}")
-        try:
-            recognise(tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name))
-        except OSError as error:
-            return f"The file cannot be read ({error.strerror or error})."
-        except UnsupportedError as error:
-            return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
-        return ""
+        def first_bytes() -> bytes:
+            store, path = opened(f"{self.root}/{name}")
+            return tried(partial(store.cat_file, path, start=0, end=FIRST_BYTES), name)  # type: ignore[no-any-return]
+
+        return no_photograph(name, self._states[name][0] if name in self._states else None, first_bytes)
 
 
 def open_url(names: Sequence[str]) -> UrlSource:

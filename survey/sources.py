@@ -8,7 +8,7 @@ import functools
 import glob
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -108,6 +108,28 @@ def is_photograph(path: Path) -> bool:
         return False
 
 
+def no_photograph(name: str, n_bytes: int | None, first_bytes: Callable[[], bytes]) -> str:
+    """Why a file is not a photograph, as a sentence; empty if it is one, or has a photograph's suffix.
+
+    Args:
+        n_bytes: its size, None if it isn't known.
+        first_bytes: reads its first FIRST_BYTES. Raises OSError.
+    """
+    if n_bytes == 0:
+        return "It is empty. Copy it from the camera or the card again."
+    if name.lower().endswith(tuple(SUFFIXES)):
+        return ""
+    if reason := why_copy(name):
+        return reason
+    try:
+        recognise(first_bytes())
+    except OSError as error:
+        return f"The file cannot be read ({error.strerror or error})."
+    except UnsupportedError as error:
+        return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
+    return ""
+
+
 def saved_source(text: str) -> Source:
     """The source whose `str` this is, but with all of its files, even if only some were chosen."""
     if "://" in text:
@@ -197,18 +219,13 @@ def _no_photograph(path: Path) -> str:
     """Why it is not a photograph; empty if it is one, or has a photograph's suffix."""
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            return "It is not a file but a pipe, a socket or a device."
-        if not status.st_size:
-            return "It is empty. Copy it from the camera or the card again."
-        if path.suffix.lower() in SUFFIXES:
-            return ""
-        if reason := why_copy(path.name):
-            return reason
-        with path.open("rb") as file:
-            recognise(file.read(FIRST_BYTES))
     except OSError as error:
         return f"The file cannot be read ({error.strerror})."
-    except UnsupportedError as error:
-        return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
-    return ""
+    if not stat.S_ISREG(status.st_mode):
+        return "It is not a file but a pipe, a socket or a device."
+
+    def first_bytes() -> bytes:
+        with path.open("rb") as file:
+            return file.read(FIRST_BYTES)
+
+    return no_photograph(path.name, status.st_size, first_bytes)
