@@ -12,12 +12,12 @@ import logging
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from crack.stores import feedback, folders
 from crack.stores.database import Connection, Database
+from crack.stores.rows import instant
 from crack.stores.states import State
 from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
@@ -259,7 +259,7 @@ class FeedbackStore:
                 raise RequestError(
                     ErrorCode.STATE_CONFLICT, f"{item_id} has no mask, so there is nothing to accept. Send a corrected mask."
                 )
-            now, state = _now(), State.ACCEPTED if is_accepted else State.REJECTED
+            now, state = instant(), State.ACCEPTED if is_accepted else State.REJECTED
             reason = reason or f"{state.value} by {who}"
             kept_file, proposed_file = mask_file, None
             if not is_accepted and item.newest_mask_file != item.mask_file:  # rejecting the newest mask keeps the one before
@@ -380,7 +380,7 @@ def _unknown(connection: Connection, item_id: str, photograph: Photograph) -> It
         note=None,
         perceptual_hash=photograph.perceptual_hash,
         near_group=feedback.near_group(connection, photograph.perceptual_hash) or item_id,
-        created_at=_now(),
+        created_at=instant(),
         updated_at="",
     )
 
@@ -388,7 +388,7 @@ def _unknown(connection: Connection, item_id: str, photograph: Photograph) -> It
 def _event(item: Item, who: str, action: str, said: Submission, mask_file: str | None) -> Event:
     """`item`: as it is after the event; `mask_file`: of the new label."""
     return Event(
-        at=_now(),
+        at=instant(),
         who=who,
         action=action,
         state=item.state,
@@ -416,7 +416,3 @@ def _mask_file(mask: Mask) -> str:
 def _item(row: Mapping[str, Any]) -> Item:
     look_alikes = read_look_alikes(row["look_alikes"], (row["height"], row["width"]))
     return Item(**{**row, "state": State(row["state"]), "look_alikes": look_alikes})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

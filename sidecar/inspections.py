@@ -14,12 +14,12 @@ import logging
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from crack.stores import inspections as table
 from crack.stores.database import Connection, Database
+from crack.stores.rows import instant
 from crack.stores.tables import Part
 from inspection.findings import Mark, Photograph
 from inspection.left_out import Box, LookAlike
@@ -151,7 +151,7 @@ class InspectionStore:
 
     def create(self, head: Head, who: str) -> Inspection:
         """A new inspection, without photographs. Raises RequestError: STORAGE_FULL."""
-        now, inspection_id = _now(), uuid.uuid4().hex
+        now, inspection_id = instant(), uuid.uuid4().hex
         made = {"id": inspection_id, "made_by": who, "made_at": now, "changed_at": now}
         with full_disk_named(_WHAT), self._database.writing() as connection:
             self._write(connection, {}, len(str(head)))
@@ -178,7 +178,7 @@ class InspectionStore:
             _there(connection, inspection_id)
             if not head.is_position_kept:
                 table.forget_taken(connection, inspection_id, json.dumps(asdict(Taken())))
-            table.change(connection, inspection_id, asdict(head) | {"changed_at": _now()})
+            table.change(connection, inspection_id, asdict(head) | {"changed_at": instant()})
             return _there(connection, inspection_id)
 
     def delete(self, inspection_id: str, who: str) -> None:
@@ -209,7 +209,7 @@ class InspectionStore:
                 return known
             name = _free_name(photograph.row.file, table.names(connection, photograph.inspection_id))
             row = replace(photograph.row, file=name)
-            now = _now()
+            now = instant()
             added = replace(photograph, row=row, added_by=who, added_at=now, changed_by=who, changed_at=now)
             return self._put(connection, added, contents, is_new=True)
 
@@ -246,7 +246,7 @@ class InspectionStore:
         with full_disk_named(_WHAT):
             with self._database.writing() as connection:
                 known = _as_seen(connection, changed.inspection_id, changed.id, seen)
-                changed = replace(changed, changed_by=who, changed_at=_now(), revision=known.revision + 1)
+                changed = replace(changed, changed_by=who, changed_at=instant(), revision=known.revision + 1)
                 done = self._put(connection, changed, contents, is_new=False)
                 former = {file for file in (known.mask_file,) if file not in (None, done.mask_file)}
                 gone = self._files.released(connection, former)
@@ -337,7 +337,7 @@ def _as_seen(connection: Connection, inspection_id: str, photograph_id: str, see
 
 
 def _touch(connection: Connection, inspection_id: str) -> None:
-    table.change(connection, inspection_id, {"changed_at": _now()})
+    table.change(connection, inspection_id, {"changed_at": instant()})
 
 
 def _free_name(name: str, taken: Collection[str]) -> str:
@@ -360,7 +360,3 @@ def kept(row: Mapping[str, Any]) -> Kept:
         "zones": read_zones(row["zones"], size_hw),
     }
     return Kept(**{**row, **decoded})
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -4,14 +4,13 @@ process.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 from sqlalchemy import Connection, func, insert, select, update
 
 from crack.stores.database import Database
-from crack.stores.rows import every
+from crack.stores.rows import every, instant
 from crack.stores.states import OPEN, JobState
 from crack.stores.tables import JOBS, SQLITE_FILES, Part
 
@@ -124,15 +123,11 @@ def _queued(connection: Connection) -> int | None:
 
 
 def _add(connection: Connection, who: str, message: str) -> int:
-    now = _now()
+    now = instant()
     values = {"state": JobState.QUEUED, "progress": 0.0, "message": message}
     times = {"asked_by": who, "asked_at": now, "updated_at": now}
     return int(connection.execute(insert(JOBS).values(values | times).returning(JOBS.c.id)).scalar_one())
 
 
 def _change(connection: Connection, chosen: Any, values: Mapping[str, Any]) -> None:
-    connection.execute(update(JOBS).where(chosen).values({**values, "updated_at": _now()}))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+    connection.execute(update(JOBS).where(chosen).values({**values, "updated_at": instant()}))

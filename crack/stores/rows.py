@@ -1,6 +1,7 @@
-"""The rows that a query returns, by the names of their columns."""
+"""Rows: as a query returns them, by the names of their columns, and the instants in them."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select
@@ -15,3 +16,8 @@ def first(connection: Connection, asked: Select[Any]) -> Values | None:
 
 def every(connection: Connection, asked: Select[Any]) -> list[Values]:
     return [dict(row) for row in connection.execute(asked).mappings()]
+
+
+def instant() -> str:
+    """The present instant in UTC, in the one form that all stores hold, so that instants sort as texts."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
