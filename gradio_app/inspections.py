@@ -140,5 +140,4 @@ def _entry(found: dict[str, Any]) -> Answer:
         "scale": {"mm_per_px": scale["mm_per_px"], "source": scale.get("scale_note") or _SOURCES[scale["scale_source"]]}
         if scale.get("mm_per_px")
         else None,
-        "changed": f"{found['changed_by']}, {found['changed_at'][:16].replace('T', ' ')} UTC",
     }

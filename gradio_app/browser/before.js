@@ -16,7 +16,7 @@ function createBefore(viewer) {
     place: ({ x, y, scale }) => { sheet.style.transform = `translate(${x}px, ${y}px) scale(${scale})`; },
     // `url`: a picture of the earlier mask, crack where its red is at least `level`.
     show: async ({ image_url }, url, level, caption) => {
-      const of = viewer.shown(), levels = await viewer.redOf(url);
+      const of = viewer.shown(), levels = await redOf(url);
       if (viewer.shown() !== of) return;
       const [width, height] = viewer.size();
       Object.assign(pane.querySelector("img"), { src: image_url, width, height });

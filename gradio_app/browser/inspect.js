@@ -48,10 +48,9 @@ decide.innerHTML = `
 
 const fileOf = async (blob, name) => (await upload(new File([await blob], name, { type: "image/png" }))).path;
 const keep = (entry) => { const { file, ...row } = entry; inspections.keep(entry); return keeper.put(row); };
-const toLevel = (threshold) => Math.max(1, Math.ceil(threshold * 255 - 1e-6));
-const ownLevel = (entry) => toLevel(entry.result.threshold);
+const ownLevel = (entry) => levelAt(entry.result.threshold);
 const entryOf = ({ id }) => entries.find((entry) => entry.id === id);  // of what the viewer shows: another may be open already
-const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? toLevel(entry.result.cut ?? entry.result.threshold));
+const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? levelAt(entry.result.cut ?? entry.result.threshold));
 
 // --- adding photographs
 

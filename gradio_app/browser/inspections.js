@@ -137,15 +137,14 @@ function createInspections(root, of) {
 
   // --- loading photographs
 
-  const cutOf = (found) => Math.max(1, Math.ceil(found.cut * 255 - 1e-6));
   const fresh = (found, number) => {
     const entry = {
       number, name: found.name, state: "done", text: "", mark: found.decided, note: found.note, verdict: "", scale: found.scale, draft: null, keptDraft: null, marked: found.marked, zones: found.zones,
-      thumb: null, hasMask: found.has_mask, isSent: found.decided === "corrected", level: cutOf(found), result: found,
+      thumb: null, hasMask: found.has_mask, isSent: found.decided === "corrected", level: levelAt(found.cut), result: found,
     };
-    const isOwn = cutOf(found) === of.ownLevel(entry), scale = found.scale;
+    const isOwn = levelAt(found.cut) === of.ownLevel(entry), scale = found.scale;
     entry.kept = {
-      state: found.decided, note: found.note, threshold: isOwn ? "" : String(cutOf(found) / 255),
+      state: found.decided, note: found.note, threshold: isOwn ? "" : String(levelAt(found.cut) / 255),
       mm_per_px: scale ? String(scale.mm_per_px) : "", scale_note: scale ? scale.source : "",
       look_alikes: JSON.stringify(found.marked), zones: JSON.stringify(found.zones),
     };
@@ -170,7 +169,7 @@ function createInspections(root, of) {
     const answer = await answerOf(async () => {
       const found = await server.load_photograph({ inspection: open.id, photograph: entry.result.photograph });
       if (found?.mask_url && !entry.draft && !entry.keptDraft)
-        Object.assign(entry, { draft: (entry.keptDraft = await of.unpack(found.mask_url)), level: cutOf(found) });
+        Object.assign(entry, { draft: (entry.keptDraft = await of.unpack(found.mask_url)), level: levelAt(found.cut) });
       return found;
     });
     if (!answer.ok) { of.say(answer.text, true); return false; }
@@ -295,5 +294,5 @@ function createInspections(root, of) {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   draw();
 
-  return { keep, load, add, isBehind, resume: (id) => show(id, true), open: () => open, id: () => (open ? open.id : null) };
+  return { keep, load, add, isBehind, resume: (id) => show(id, true), id: () => (open ? open.id : null) };
 }

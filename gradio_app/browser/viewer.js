@@ -87,6 +87,7 @@ const redChannel = (bitmap) => {
   return red;
 };
 const redOf = async (url) => redChannel(await bitmapOf(url));
+const levelAt = (threshold) => Math.max(1, Math.ceil(threshold * 255 - 1e-6));  // as the model card's `threshold_level`
 
 // `onChange`: the mask has changed; `onLevel`: somebody moved the threshold; `onPlace`: the photograph has moved on the screen; `onLine`,
 // `onZone`: a line, or the cross of a box, was clicked; `restLevel` returns the threshold of a mask that nobody has painted.
@@ -356,7 +357,6 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     isTouched: mask.isTouched, isEmpty: mask.isEmpty,
     leaveOut: (zones) => { leftOut = zones; if (shown) tell(); },
     draft: () => (mask.isTouched() ? packBits(mask.data()) : null),
-    redOf,
     // Shows the model's mask at `level` for a photograph that came without one, unless something is painted already.
     suggest: async (url, level) => {
       const on = shown, levels = await redOf(url);
