@@ -293,12 +293,12 @@ def _model_tab(page: Page, tab: gr.Tab, others: Sequence[gr.Tab]) -> None:
         other.select(lambda: gr.Timer(active=False), None, clock, api_visibility="private")
     clock.tick(page.describe, None, described, show_progress="hidden", api_visibility="private")
     for button, is_asked in ((retrain, True), (cancel, False), (start, False)):
-        button.click(functools.partial(_shown, is_asked), None, [retrain, asked], api_visibility="private")
+        button.click(functools.partial(_button_or_question, is_asked), None, [retrain, asked], api_visibility="private")
     start.click(page.ask_for_retraining, None, described, api_name="retrain")
 
 
-def _shown(is_asked: bool) -> tuple[gr.Button, gr.Column]:
-    """Either the button or the question."""
+def _button_or_question(is_asked: bool) -> tuple[gr.Button, gr.Column]:
+    """Which of the two is visible."""
     return gr.Button(visible=not is_asked), gr.Column(visible=is_asked)
 
 

@@ -35,6 +35,13 @@ def _login(environment: Mapping[str, str]) -> Login | tuple[str, str] | None:
 
 
 class PageSettings(Settings):
+    """The page's settings.
+
+    Attributes:
+        key: with which the page asks the sidecar; None where the sidecar wants none.
+        login: how people log in: at an issuer, or with one name and its password; None lets everyone in.
+    """
+
     host: str = Field("127.0.0.1", alias="CRACK_PAGE_HOST", description="where the page listens")
     port: Port = Field(alias="CRACK_PAGE_PORT", description="at which port")
     backend_url: Url = Field(alias="BACKEND_URL", description="where the page and the survey find the sidecar")
