@@ -227,7 +227,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "  crack train --data ~/cracks --set training.steps=1000\n"
         "  crack train --data ~/cracks --from models/2-deepcrack\n"
         "  crack train --data ~/cracks --resume\n"
-        "  torchrun --nproc-per-node 4 -m model.train --data ~/cracks\n",
+        "  torchrun --nproc-per-node 4 --no-python crack train --data ~/cracks\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_data_option(parser)
