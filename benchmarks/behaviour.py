@@ -14,11 +14,12 @@ from pathlib import Path
 import psutil
 import requests
 
-from benchmarks.contenders import start_torchserve, unpack
+from benchmarks.contenders import ARCHIVE, start_torchserve
 from benchmarks.load import Request, load, paced, repeated
 from benchmarks.serving import photograph
 from benchmarks.stages import photograph as photograph_of
 from crack.torchserve import predictions_url
+from export.archive import unpack
 from handler.serve import Server
 from model.inference import runtime
 from model.inference.answer import answer
@@ -59,7 +60,7 @@ def peak_mb() -> float:
 def one_thread_seconds(image: bytes) -> tuple[float, float]:
     """Seconds for one photograph in process, on one thread and on all cores."""
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        card = unpack(Path(work))
+        card = unpack(ARCHIVE, Path(work))
         backend = runtime.choose(Path(work), card, 1)[0]
         seconds = []
         for n_threads in (1, n_usable_cores()):

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.contenders import ARCHIVE, unpack
+from benchmarks.contenders import ARCHIVE
+from export.archive import unpack
 from inspection.rows import Row, Status
 from model.dataset import Pair, add_data_option, read_parts
 from model.inference import runtime
@@ -126,7 +127,7 @@ def main() -> None:
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="(default: the released one)")
     options = parser.parse_args()
     with TemporaryDirectory(prefix="crack-bench-") as work:
-        card = unpack(Path(work), options.archive)
+        card = unpack(options.archive, Path(work))
         comparison = Comparison(Segmenter(card, runtime.choose(Path(work), card, 2)[1]))
         parts = read_parts(options.data, Params.model_validate(card.training["params"]).data)
         taken: Counter[str] = Counter()

@@ -23,8 +23,7 @@ import requests
 from benchmarks.load import Request, multipart
 from crack.torchserve import predictions_url
 from handler.serve import Server
-from model.inference import card
-from model.inference.card import Backend, ModelCard
+from model.inference.card import Backend
 from tests.ports import free_ports
 
 ARCHIVE = Path("model_store/crack.mar")
@@ -236,9 +235,3 @@ def with_backend(folder: Path, backend: Backend) -> Path:
                 content = content.replace(b"precision: auto", f"precision: {backend.precision}".encode())
             copy.writestr(name, content)
     return store
-
-
-def unpack(folder: Path, path: Path = ARCHIVE) -> ModelCard:
-    with zipfile.ZipFile(path) as archive:
-        archive.extractall(folder)
-    return ModelCard.read(folder / card.FILE_NAME)

@@ -24,8 +24,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.contenders import FASTAPI, PEERS, Peer, Settings, sidecar, torchserve, unpack
+from benchmarks.contenders import ARCHIVE, FASTAPI, PEERS, Peer, Settings, sidecar, torchserve
 from benchmarks.load import Load, Request, ask, load
+from export.archive import unpack
 from model.inference import runtime
 from model.inference.answer import answer
 from model.inference.card import Backend
@@ -78,7 +79,7 @@ def in_process(backend: Backend, image: bytes, seconds: float) -> float:
 
 def _answer_for(backend: Backend, image: bytes, seconds: float) -> int:
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        segmenter = Segmenter(unpack(Path(work)), runtime.load(Path(work), backend, 1))
+        segmenter = Segmenter(unpack(ARCHIVE, Path(work)), runtime.load(Path(work), backend, 1))
         options, n_answers = Options(response=Response.MASK), 0
         warm = time.perf_counter() + WARM_UP_S
         while time.perf_counter() < warm:

@@ -16,7 +16,8 @@ from typing import ParamSpec, TypeVar
 import cv2
 import numpy as np
 
-from benchmarks.contenders import ARCHIVE, unpack
+from benchmarks.contenders import ARCHIVE
+from export.archive import unpack
 from model.inference import answer as answers
 from model.inference import runtime
 from model.inference.options import Options, Response
@@ -41,7 +42,7 @@ def measure(archive: Path, megapixels: float, n_repeats: int) -> tuple[str, dict
     """The backend, the milliseconds of each stage (the shortest of the repeats), and the peak memory in megabytes."""
     data = photograph(megapixels)
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        card = unpack(Path(work), archive)
+        card = unpack(archive, Path(work))
         backend, run, _ = runtime.choose(Path(work), card, 1)
         seconds: dict[str, float] = defaultdict(float)
 

@@ -26,8 +26,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from benchmarks.contenders import ARCHIVE, sidecar, unpack
+from benchmarks.contenders import ARCHIVE, sidecar
 from benchmarks.load import Request, each
+from export.archive import unpack
 from model.dataset import add_data_option, read_pairs
 from model.inference import runtime
 from model.inference.options import Options, Response
@@ -85,7 +86,7 @@ def core_alone(paths: Sequence[Path], backend: str, n_processes: int) -> Cost:
 
 def _look_at_all(paths: Sequence[Path], backend: str, n_processes: int, barrier: "Barrier", costs: "Queue[Cost]") -> None:
     with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        card = unpack(Path(work), ARCHIVE)
+        card = unpack(ARCHIVE, Path(work))
         name, precision = backend.split()
         n_threads = max(1, n_usable_cores() // n_processes)
         chosen, run, _ = runtime.choose(Path(work), card, n_threads, runtime=name, precision=precision)
