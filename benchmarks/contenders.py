@@ -29,6 +29,7 @@ from tests.ports import free_ports
 ARCHIVE = Path("model_store/crack.mar")
 ENVIRONMENTS = Path("benchmarks/.environments")
 START_TIMEOUT_S = 180
+CRACK = (sys.executable, "-m", "crack")
 
 
 @dataclass(frozen=True)
@@ -181,9 +182,17 @@ def torchserve(backend: Backend | None) -> Iterator[str]:
 @contextlib.contextmanager
 def sidecar(backend: Backend | None) -> Iterator[str]:
     """This system through its door. Yields the address to post photographs to."""
+    with start_torchserve(backend) as behind, start_sidecar(behind) as url:
+        yield f"{url}/predict"
+
+
+@contextlib.contextmanager
+def start_sidecar(behind: Server) -> Iterator[str]:
+    """A sidecar with a store of its own before `behind`, once that is READY. Yields its address."""
+    behind.wait_until_ready()
     (port,) = free_ports(1)
-    with start_torchserve(backend) as behind, tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        behind.wait_until_ready()
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
         settings = {
             "CRACK_SIDECAR_PORT": str(port),
             "CRACK_FEEDBACK_DIR": work,
@@ -191,8 +200,8 @@ def sidecar(backend: Backend | None) -> Iterator[str]:
             "CRACK_REQUESTS_PER_MINUTE": "1000000",
             "TORCHSERVE_URL": behind.inference_url,
         }
-        with process([sys.executable, "-m", "sidecar"], settings, f"http://127.0.0.1:{port}/ping"):
-            yield f"http://127.0.0.1:{port}/predict"
+        with process([*CRACK, "sidecar"], settings, f"{url}/ping"):
+            yield url
 
 
 @contextlib.contextmanager

@@ -5,7 +5,6 @@ to their size, with as many bytes a pixel as real ones.
 """
 
 import argparse
-import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import numpy as np
 import psutil
 import requests
 
-from benchmarks.contenders import process, start_torchserve
+from benchmarks.contenders import start_sidecar, start_torchserve
 from benchmarks.load import Request, ask, load
 from crack.stores import feedback
 from model.synthetic import draw_surface
@@ -23,11 +22,10 @@ from sidecar.feedback import FeedbackStore
 from sidecar.items import Submission
 from sidecar.labels import Mask, Photograph
 from tests.photographs import jpeg
-from tests.ports import free_ports
 
 MEGAPIXELS = (0.2, 1.0, 12.0, 24.0)
 QUALITY = 92  # 0.2 to 0.35 bytes a pixel, as phones' and the data sets' photographs have
-KINDS = {"Java": "java", "workers": "model_service_worker", "sidecar": "-m sidecar"}
+KINDS = {"Java": "java", "workers": "model_service_worker", "sidecar": "-m crack sidecar"}
 WARM_UP_S = 6.0
 N_KNOWN = (0, 10_000, 100_000)
 N_SAVED = 50
@@ -133,23 +131,12 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, nargs="+", default=MEGAPIXELS, help=f"(default: {MEGAPIXELS})")
     parser.add_argument("--seconds", type=float, default=30, help="of load for each size (default: 30)")
     options = parser.parse_args()
-    with start_torchserve(None) as behind, tempfile.TemporaryDirectory(prefix="crack-bench-") as work:
-        behind.wait_until_ready()
-        (port,) = free_ports(1)
-        settings = {
-            "CRACK_SIDECAR_PORT": str(port),
-            "CRACK_FEEDBACK_DIR": work,
-            "CRACK_DATA_DIR": "",
-            "CRACK_REQUESTS_PER_MINUTE": "1000000",
-            "TORCHSERVE_URL": behind.inference_url,
-        }
-        url = f"http://127.0.0.1:{port}"
-        with process([sys.executable, "-m", "sidecar"], settings, f"{url}/ping"):
-            load(Request(f"{url}/predict", photograph(0.2), {"Content-Type": "image/jpeg"}), concurrency=4, seconds=WARM_UP_S)
-            print("| megapixels | answers | workers ms | Java ms | sidecar ms | MB in | MB out, PNG | status |\n|" + "---|" * 8)
-            for megapixels in options.megapixels:
-                print(predictions(url, megapixels, options.seconds), flush=True)
-            print(f"\nSeries: {n_series(behind.metrics_url)} of TorchServe, {n_series(url)} of the sidecar.\n")
+    with start_torchserve(None) as behind, start_sidecar(behind) as url:
+        load(Request(f"{url}/predict", photograph(0.2), {"Content-Type": "image/jpeg"}), concurrency=4, seconds=WARM_UP_S)
+        print("| megapixels | answers | workers ms | Java ms | sidecar ms | MB in | MB out, PNG | status |\n|" + "---|" * 8)
+        for megapixels in options.megapixels:
+            print(predictions(url, megapixels, options.seconds), flush=True)
+        print(f"\nSeries: {n_series(behind.metrics_url)} of TorchServe, {n_series(url)} of the sidecar.\n")
     print("| photographs in the store | saves per second | processor ms of each |\n|" + "---|" * 3)
     for n_known in N_KNOWN:
         print(labels(n_known, N_SAVED), flush=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.contenders import free_ports, process, start_torchserve
+from benchmarks.contenders import CRACK, process, start_torchserve
 from model.dataset import Pair, add_data_option, is_held_out, read_pairs
 from model.evaluate import by_checkpoint, by_server, evaluate
 from model.inference.card import threshold_level
@@ -33,6 +33,7 @@ from model.params import DataParams
 from model.report import Evaluation
 from retrain.judge import paired_differences
 from retrain.rollover import read_card
+from tests.ports import free_ports
 
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 5.0
@@ -97,9 +98,8 @@ def running_system(champion: Path, data_dir: Path, work: Path) -> Iterator[str]:
         stack.enter_context(
             process([sys.executable, "-m", *mlflow], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}, f"{mlflow_url}/health")
         )
-        stack.enter_context(process([sys.executable, "-m", "sidecar"], settings, f"{url}/ping"))
-        job = [sys.executable, "-m", "retrain", "--watch"]
-        stack.enter_context(process(job, settings, f"{url}/ping", cwd=work))
+        stack.enter_context(process([*CRACK, "sidecar"], settings, f"{url}/ping"))
+        stack.enter_context(process([*CRACK, "retrain", "--watch"], settings, f"{url}/ping", cwd=work))
         yield url
 
 
