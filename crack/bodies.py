@@ -58,16 +58,16 @@ class Bodies:
             if is_bounded:
                 n_received += n_new
                 self._n_bytes += n_new
-                refusal = self._refusal(n_received, 0)
-                if refusal:
-                    await refusal(scope, receive, send)
+                refused = self._refusal(n_received, 0)
+                if refused:
+                    await refused(scope, receive, send)
                     is_refused = True
                     return {"type": "http.disconnect"}
             return message
 
-        refusal = self._refusal(0, n_left) if is_bounded and n_left < math.inf else None
-        if refusal:
-            await refusal(scope, receive, send)
+        refused = self._refusal(0, n_left) if is_bounded and n_left < math.inf else None
+        if refused:
+            await refused(scope, receive, send)
             return
         try:
             await self._app(scope, receive_bounded, send_closing)

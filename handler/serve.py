@@ -44,7 +44,6 @@ WATCH_S = 2.0  # between two looks at the workers
 # Ctrl-C (which shells let background jobs ignore), the signal that stops containers, and the end of the terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-
 _FOLDER = Path(__file__).resolve().parent
 _SOCKET, _SOCKET_BYTES = ".ts.sock.65535", 107  # a worker's, by TorchServe; what Linux takes (unix(7)), without the last zero
 _WORKER_BYTES = 1.5e9  # its peak at 50 megapixels
@@ -145,9 +144,9 @@ class Server:
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return as soon as a worker can predict. Raises StartError."""
-        deadline = time.monotonic() + timeout_s
+        ready_by = time.monotonic() + timeout_s
         while not self.is_ready():
-            if self._process.poll() is not None or time.monotonic() > deadline:
+            if self._process.poll() is not None or time.monotonic() > ready_by:
                 reason = "ended" if self._process.poll() is not None else f"was not READY within {timeout_s:.0f} s"
                 last_lines = "\n".join(self._log_path.read_text(errors="replace").splitlines()[-15:])
                 raise StartError(f"TorchServe {reason}. The end of {self._log_path}:\n{last_lines}")

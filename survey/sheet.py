@@ -30,20 +30,12 @@ _MAX_MISSING = 1000  # all are in photographs.csv
 
 
 class ContactSheet:
-    """Takes one photograph after the other, and is then written.
-
-    Attributes:
-        n_predicted: the number of predicted ones so far.
-    """
+    """Takes one photograph after the other, and is then written."""
 
     def __init__(self) -> None:
         self._ranked: list[tuple[float, float, str]] = []
         self._missing: list[tuple[str, str]] = []
         self._n_missing = 0
-
-    @property
-    def n_predicted(self) -> int:
-        return len(self._ranked)
 
     def add(self, photograph: Photograph) -> None:
         row = photograph.row
