@@ -241,6 +241,34 @@ def prometheus_configuration(environment: Mapping[str, str]) -> Path:
     return folder / "prometheus.yml"
 
 
+def surroundings(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of all parts: their instance's ports and folders, and where their programs are. Raises ValueError."""
+    environment = of_instance(inherited)
+    own, tools = Path(sys.executable).parent, Path(".tools").resolve()
+    environment["PATH"] = os.pathsep.join([str(own), environment.get("PATH", os.defpath), str(tools)])
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
+    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nothing is reported to others
+    return environment
+
+
+def unfit(environment: Mapping[str, str]) -> str:
+    """Why no part can run on this machine, as a sentence; empty if they can."""
+    lacking = lacking_instructions(CPUINFO.read_text()) if CPUINFO.is_file() else []
+    if lacking:
+        return (
+            f"this processor lacks {', '.join(lacking)}, which numpy and PyTorch need: expected x86-64-v2, which "
+            "nearly all have had since 2010. In a virtual machine choose the processor type host or x86-64-v2 instead of kvm64."
+        )
+    certificates = environment.get("SSL_CERT_FILE")
+    if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
+        return f"SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it."
+    try:
+        multiprocessing.Event()
+    except OSError as error:  # honcho's processes need it to talk to each other
+        return f"no semaphore can be made in /dev/shm ({error.strerror}): expected a writable tmpfs there."
+    return ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     procfile = shipped("Procfile")
     parts = environ.parse_procfile(procfile.read_text()).processes
@@ -260,22 +288,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow prints characters that some terminals lack
     signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        environment = of_instance(os.environ)
+        environment = surroundings(os.environ)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    lacking = lacking_instructions(CPUINFO.read_text()) if CPUINFO.is_file() else []
-    if lacking:
-        sys.exit(
-            f"error: this processor lacks {', '.join(lacking)}, which numpy and PyTorch need: expected x86-64-v2, which "
-            "nearly all have had since 2010. In a virtual machine choose the processor type host or x86-64-v2 instead of kvm64."
-        )
-    certificates = environment.get("SSL_CERT_FILE")
-    if certificates and not Path(certificates).is_file():  # httpx, and so the page, could not even be imported
-        sys.exit(f"error: SSL_CERT_FILE={certificates!r}: expected a file of certificates. Name one, or unset it.")
-    own, tools = Path(sys.executable).parent, Path(".tools").resolve()
-    environment["PATH"] = os.pathsep.join([str(own), environment.get("PATH", os.defpath), str(tools)])
-    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nothing is reported to others
+    if fault := unfit(environment):
+        sys.exit(f"error: {fault}")
     absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
     if "prometheus" not in absent:
         environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
@@ -297,10 +314,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(taken), file=sys.stderr)
         print(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.", file=sys.stderr)
         return 1
-    try:
-        multiprocessing.Event()
-    except OSError as error:  # honcho's processes need it to talk to each other
-        sys.exit(f"error: no semaphore can be made in /dev/shm ({error.strerror}): expected a writable tmpfs there.")
     if "prometheus" in names and "CRACK_PROMETHEUS_CONFIGURATION" not in environment:
         try:
             environment["CRACK_PROMETHEUS_CONFIGURATION"] = str(prometheus_configuration(environment))
