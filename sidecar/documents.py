@@ -11,7 +11,7 @@ from model.inference import headers, standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
 from model.inference.options import Quality, Response, Summary
-from sidecar.forms import MAX_LIST_CHARACTERS
+from sidecar.forms import MAX_FIELD_CHARACTERS, MAX_LIST_CHARACTERS
 from sidecar.labels import Verdict
 
 
@@ -98,7 +98,7 @@ def _form(required: list[str], **properties: dict[str, Any]) -> dict[str, Any]:
 
 
 _FILE = {"type": "string", "format": "binary"}
-_TEXT = {"type": "string", "maxLength": 2000}
+_TEXT = {"type": "string", "maxLength": MAX_FIELD_CHARACTERS}
 _LOOK_ALIKES = {
     "type": "string",
     "maxLength": MAX_LIST_CHARACTERS,
