@@ -33,6 +33,7 @@ Interval: TypeAlias = tuple[float, float]
 
 N_LEVELS = 256
 CONFIDENCE = 0.95
+N_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -249,15 +250,9 @@ def alarm_curve(levels_n_2_256: Counts, min_pixels: int = 100) -> tuple[Curve, C
     return recall[1:], np.array([found.n_with_alarm / found.n_photographs for found in alarms])
 
 
-def bootstrap_interval(
-    statistic: Callable[[Counts], float],
-    per_image: Counts,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> Interval:
-    """Return the percentile interval (low, high) of `statistic` over photographs drawn with replacement.
+def bootstrap_interval(statistic: Callable[[Counts], float], per_image: Counts) -> Interval:
+    """Return the percentile interval (low, high) of `statistic` over photographs drawn with replacement: CONFIDENCE of the
+    draws are in it. The same photographs give the same interval.
 
     `per_image` has a row per photograph on axis 0; every resample copies it, so give the smallest that will
     do: `counts_at` rather than levels. Percentile method: Efron & Tibshirani, "An Introduction to the
@@ -267,10 +262,10 @@ def bootstrap_interval(
     n_photographs = len(per_image)
     if n_photographs == 0:
         raise ValueError("No photographs to draw from, expected at least one row on axis 0.")
-    rng = np.random.default_rng(seed)
-    draws = (rng.integers(n_photographs, size=n_photographs) for _ in range(n_resamples))
+    rng = np.random.default_rng(0)
+    draws = (rng.integers(n_photographs, size=n_photographs) for _ in range(N_RESAMPLES))
     values = [statistic(per_image[draw]) for draw in draws]
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
@@ -288,14 +283,7 @@ def false_alarms(levels_n_2_256: Counts, threshold_u8: int, min_pixels: int = 10
     return FalseAlarms(len(called), int(np.count_nonzero(called >= min_pixels)), area_ratio)
 
 
-def report(
-    levels_n_2_256: Counts,
-    skeletons_n_4: Counts,
-    threshold_u8: int,
-    *,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> Report:
+def report(levels_n_2_256: Counts, skeletons_n_4: Counts, threshold_u8: int) -> Report:
     """Collect the figures at a threshold chosen elsewhere; both arrays have one row per photograph.
 
     `skeletons_n_4` must come from masks cut at the same threshold. Raises ValueError when the lengths differ,
@@ -304,7 +292,7 @@ def report(
     counts = counts_at(levels_n_2_256, threshold_u8)
     if len(skeletons_n_4) != len(counts):
         raise ValueError(f"Got levels of {len(counts)} photographs and skeletons of {len(skeletons_n_4)}.")
-    interval = partial(bootstrap_interval, per_image=counts, n_resamples=n_resamples, seed=seed)
+    interval = partial(bootstrap_interval, per_image=counts)
     scores = pooled_scores(counts)
     best_scores, best_threshold_u8 = ods(levels_n_2_256)
     return Report(
