@@ -29,8 +29,8 @@ from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
 from survey.folder import open_survey
-from survey.results import write_results
-from survey.sources import is_photograph, open_source
+from survey.results import Tally, write_results
+from survey.sources import Source, is_photograph, open_source
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS
@@ -95,10 +95,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     given = {name: getattr(chosen, name) for name in ("quality", "threshold", "mm_per_px", "standard", "exposure", *SCALES)}
     options = Options.parse({name: value for name, value in given.items() if value is not None})
     source = open_source(chosen.sources)
-    beside = _beside(Path(chosen.sources[0]).resolve()) if _is_file(chosen) else source.results
-    out = chosen.out if isinstance(chosen.out, str) else chosen.out.resolve() if chosen.out else beside
-    if str(out) == str(source):
-        raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
+    out = _out(chosen, source)
     files, others = source.photographs(out)
     if not files:
         found = "; ".join(f"{name}: {reason}" for name, reason in islice(others.items(), 3)) or "it is empty"
@@ -126,19 +123,7 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
         changed = [file for file in remaining if surveyor.is_changed(file)]
         if changed:
             print(f"{len(changed)} have changed since they were examined, and are examined again: {', '.join(changed[:5])}")
-        reason = None
-        if remaining:
-            print(f"{engine.name} answers with model {engine.check()}.", flush=True)
-            progress = tqdm(
-                total=len(files),
-                initial=len(files) - len(remaining),
-                desc="surveying",
-                unit="photo",
-                smoothing=0.1,
-                dynamic_ncols=True,
-            )
-            with progress as bar, stopped_by_signals(stopping):
-                reason = ask_all(surveyor, remaining, bar)
+        reason = _examine(surveyor, remaining, len(files)) if remaining else None
         given_scale = None if options.mm_per_px is None else Scale(options.mm_per_px, ScaleSource.GIVEN)
         about = About(source, given_scale, chosen.exif, options.judged_by())
         about.save(survey)
@@ -148,6 +133,25 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
     finally:
         engine.close()
         survey.close()
+    _tell(tally, asked, sheet)
+    if reason:
+        raise SurveyError(f"{reason} {how_to_go_on()}")
+    if n_remaining:
+        print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
+        return INTERRUPTED
+    return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
+
+
+def _examine(surveyor: Surveyor, remaining: Sequence[str], n_files: int) -> str | None:
+    """Examine those that remain of all files; returns what `ask_all` does."""
+    print(f"{surveyor.engine.name} answers with model {surveyor.engine.check()}.", flush=True)
+    n_done = n_files - len(remaining)
+    progress = tqdm(total=n_files, initial=n_done, desc="surveying", unit="photo", smoothing=0.1, dynamic_ncols=True)
+    with progress as bar, stopped_by_signals(surveyor.stopping):
+        return ask_all(surveyor, remaining, bar)
+
+
+def _tell(tally: Tally, asked: str, sheet: str) -> None:
     print(f"{', '.join(f'{tally.counts[status]} {status}' for status in Status if tally.counts[status])}; {asked}.")
     if len(tally.versions) > 1:
         print("The model changed during the survey: shares of crack may not be comparable between photographs.")
@@ -156,13 +160,16 @@ def survey_photographs(chosen: argparse.Namespace, model_store: Path) -> int:
             f"{tally.n_unmeasured} were answered by an older version, which measured less. To measure them fully, choose "
             "another --out."
         )
-    print(f"{sheet}")
-    if reason:
-        raise SurveyError(f"{reason} {how_to_go_on()}")
-    if n_remaining:
-        print(f"Stopped, {n_remaining} remain. {how_to_go_on()}")
-        return INTERRUPTED
-    return DONE if tally.counts[Status.PREDICTED] == len(all_files) else SOME_MISSING
+    print(sheet)
+
+
+def _out(chosen: argparse.Namespace, source: Source) -> Path | str:
+    """Where the results go, a folder or a URL. Raises SurveyError where the photographs are."""
+    beside = _beside(Path(chosen.sources[0]).resolve()) if _is_file(chosen) else source.results
+    out: Path | str = chosen.out if isinstance(chosen.out, str) else chosen.out.resolve() if chosen.out else beside
+    if str(out) == str(source):
+        raise SurveyError(f"--out {chosen.out} is the folder of photographs itself. Choose another.")
+    return out
 
 
 def _is_file(chosen: argparse.Namespace) -> bool:
