@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 from model.inference.headers import OPTIONS, PROBE
+from tests.ports import NOBODY
 from tests.waiting import PATIENCE_S
 
 
@@ -50,7 +51,7 @@ class Front(ThreadingHTTPServer):
     @contextmanager
     def cut_off(self) -> Iterator[None]:
         """Nothing is answered, as if no server were there."""
-        upstream, self.upstream = self.upstream, "127.0.0.1:9"
+        upstream, self.upstream = self.upstream, urlsplit(NOBODY).netloc
         try:
             yield
         finally:

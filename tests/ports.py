@@ -9,6 +9,7 @@ import random
 import socket
 
 PORTS = range(15_000, 32_000)
+NOBODY = "http://127.0.0.1:9"  # where no server listens
 
 _order = random.SystemRandom().sample(PORTS, len(PORTS))  # another one in each session, which may run beside this one
 

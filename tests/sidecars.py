@@ -9,17 +9,23 @@ from pathlib import Path
 
 import requests
 
-from tests.ports import free_ports
+from tests.ports import NOBODY, free_ports
 from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parent.parent
 
 
 class Sidecar:
-    """One running sidecar with a store in `folder`, which may have `n_files` open."""
+    """One running sidecar with a store in `folder`, which may have `n_files` open; without a TorchServe unless one is named."""
 
     def __init__(
-        self, folder: Path, log_path: Path, torchserve_url: str, management_url: str, n_files: int = 1024, **settings: str
+        self,
+        folder: Path,
+        log_path: Path,
+        torchserve_url: str = NOBODY,
+        management_url: str = NOBODY,
+        n_files: int = 1024,
+        **settings: str,
     ) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"

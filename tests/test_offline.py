@@ -5,6 +5,7 @@ from pathlib import Path
 from selenium import webdriver
 
 from tests.pages import ServedPage, eventually, one
+from tests.ports import NOBODY
 from tests.sidecars import StartSidecar
 
 
@@ -24,7 +25,7 @@ def test_the_description_of_the_routes_is_read_without_any_other_host(
 
 
 def test_the_page_is_drawn_without_any_other_host(browser: webdriver.Chrome, tmp_path: Path) -> None:
-    page = ServedPage(tmp_path / "page.log", BACKEND_URL="http://127.0.0.1:9")
+    page = ServedPage(tmp_path / "page.log", BACKEND_URL=NOBODY)
     try:
         browser.get(page.url)
         eventually(lambda: "Review" in one(browser, "body").text)

@@ -9,12 +9,10 @@ from crack.doors import Doors
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
-NOBODY = "http://127.0.0.1:9"
-
 
 @pytest.mark.parametrize("prefix", ["", "/site", "/site/api"])
 def test_a_proxy_may_pass_the_prefix_on_or_leave_it_out(tmp_path: Path, prefix: str) -> None:
-    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", NOBODY, NOBODY, CRACK_ROOT_PATH="/site/")
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", CRACK_ROOT_PATH="/site/")
     try:
         answers = {path: requests.get(f"{sidecar.url}{prefix}{path}", timeout=PATIENCE_S) for path in ("/ping", "/docs")}
         assert answers["/ping"].json() == {"status": "ok"}

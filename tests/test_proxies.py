@@ -14,12 +14,12 @@ from model.synthetic import draw_surface
 from retrain.replicas import ModelServer
 from tests.pages import ServedPage
 from tests.photographs import png
+from tests.ports import NOBODY
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
 
-NOBODY = "127.0.0.1:9"
-PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), f"http://{NOBODY}")
-PROXIES |= dict.fromkeys(("all_proxy", "ALL_PROXY"), f"socks5://{NOBODY}") | {"no_proxy": "", "NO_PROXY": ""}
+PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"), NOBODY)
+PROXIES |= dict.fromkeys(("all_proxy", "ALL_PROXY"), NOBODY.replace("http", "socks5")) | {"no_proxy": "", "NO_PROXY": ""}
 PHOTOGRAPH = png(draw_surface(seed=2, size_hw=(64, 96)).image_hwc_u8)
 
 
@@ -80,7 +80,7 @@ def test_what_the_environment_leaves_out_already_stays_left_out(monkeypatch: pyt
 
 
 def test_where_no_proxy_is_asked_for_anything_it_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", f"http://{NOBODY}")
+    monkeypatch.setenv("http_proxy", NOBODY)
     monkeypatch.setenv("no_proxy", "")
     monkeypatch.setenv("NO_PROXY", "*")
     ask_without_proxy("http://mlflow:5000")
@@ -91,7 +91,7 @@ def test_the_page_starts_with_variables_that_its_libraries_cannot_read(tmp_path:
     proxies = {"http_proxy": "htp://x", "HTTPS_PROXY": "http://crew:p@ss@proxy:x", "NO_PROXY": "[::1],fe80::/10"}
     log = tmp_path / "log"
     certificates = {"SSL_CERT_FILE": __file__, "SSLKEYLOGFILE": "/nowhere/keys"}
-    page = ServedPage(log, BACKEND_URL=f"http://{NOBODY}", **proxies, **certificates)
+    page = ServedPage(log, BACKEND_URL=NOBODY, **proxies, **certificates)
     page.stop()
     assert "SSLKEYLOGFILE='/nowhere/keys' is ignored: it cannot be written to" in log.read_text()
 

@@ -13,13 +13,12 @@ from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
 FRIEND = "https://friend.example"
-NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, CRACK_ALLOWED_ORIGINS=FRIEND)
+    running = Sidecar(folder / "store", folder / "log", CRACK_ALLOWED_ORIGINS=FRIEND)
     yield running
     running.stop()
 

@@ -25,7 +25,7 @@ from model.synthetic import draw_surface
 from sidecar.keys import KeyRing, Right
 from tests.conftest import start_server
 from tests.photographs import jpeg, noise, png, png_with_header
-from tests.ports import free_ports
+from tests.ports import NOBODY, free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -117,7 +117,7 @@ def test_ready_and_model_say_what_is_served(sidecar: Sidecar) -> None:
 
 
 def test_without_torchserve_clients_are_told_to_come_again(start_sidecar: StartSidecar) -> None:
-    sidecar = start_sidecar(torchserve_url="http://127.0.0.1:9")
+    sidecar = start_sidecar(torchserve_url=NOBODY)
     assert get(sidecar, "/ping").status_code == 200
     for answer in (get(sidecar, "/ready"), post(sidecar, "/predict", image=PHOTOGRAPH)):
         assert_refused(answer, 503, "model_unavailable")

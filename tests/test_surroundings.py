@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.pages import ServedPage
+from tests.ports import NOBODY
 
 OF_ANOTHER_PYTHON = ("PYTHONHOME", "PYTHONPATH", "PYTHONSAFEPATH", "PYTHONWARNINGS", "PIP_TARGET", "PIP_PREFIX")
 
@@ -43,6 +44,6 @@ def test_files_keep_their_line_ends_in_a_clone_whose_git_would_change_them(tmp_p
 
 def test_the_page_starts_where_another_user_has_the_folder_that_gradio_would_take(tmp_path: Path) -> None:
     (tmp_path / "gradio").touch()  # nothing can be made in it, as in another user's folder
-    page = ServedPage(tmp_path / "page.log", TMPDIR=str(tmp_path), BACKEND_URL="http://127.0.0.1:9")
+    page = ServedPage(tmp_path / "page.log", TMPDIR=str(tmp_path), BACKEND_URL=NOBODY)
     page.stop()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["gradio", "page.log"]

@@ -17,7 +17,7 @@ import requests
 from crack.instance import N_INSTANCES, PORTS, TORCHSERVE, of_instance
 from crack.up import CPUINFO, LISTENS, lacking_instructions, taken_ports
 from tests.conftest import ROOT, has_ended
-from tests.ports import free_ports
+from tests.ports import NOBODY, free_ports
 from tests.waiting import PATIENCE_S, eventually
 
 # What shells set for other programs, and what would end or move ours if it were heeded.
@@ -40,8 +40,8 @@ class Up:
             "CRACK_SIDECAR_PORT": str(sidecar),
             "CRACK_PAGE_PORT": str(page),
             "CRACK_FEEDBACK_DIR": str(folder / "store"),
-            "TORCHSERVE_URL": "http://127.0.0.1:9",
-            "TORCHSERVE_MANAGEMENT_URL": "http://127.0.0.1:9",
+            "TORCHSERVE_URL": NOBODY,
+            "TORCHSERVE_MANAGEMENT_URL": NOBODY,
             "GRADIO_ANALYTICS_ENABLED": "False",
             **OF_OTHERS,
             **environment,

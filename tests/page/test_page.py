@@ -17,6 +17,7 @@ from model.inference.encoding import mask_png
 from model.synthetic import draw_surface
 from tests.page.conftest import SIZE_HW
 from tests.photographs import png
+from tests.ports import NOBODY
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -70,12 +71,12 @@ def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, 
 
 
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:
-    answer = Page(Backend("http://127.0.0.1:9"), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
+    answer = Page(Backend(NOBODY), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
     assert answer == {"ok": False, "text": "That file was not uploaded here. Drop the photograph again."}
 
 
 def test_where_nothing_can_be_kept_the_reason_is_told(tmp_path: Path) -> None:
-    with closing(Page(Backend("http://127.0.0.1:9"), tmp_path / "gone")) as page:
+    with closing(Page(Backend(NOBODY), tmp_path / "gone")) as page:
         answer = page.pack_photographs([])
     assert answer == {
         "ok": False,

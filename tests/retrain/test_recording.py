@@ -12,15 +12,14 @@ from retrain.stages import CHAMPION
 from retrain.tracking import Tracking
 from retrain.verdict import Verdict
 from tests.conftest import ARCHIVE
+from tests.ports import NOBODY
 
 VERDICT = Verdict("1", "2", (), {}, {})
 
 
 def settings(folder: Path) -> Settings:
     own = {"RETRAIN_WORKSPACE": str(folder), "MODEL_STORE": str(ARCHIVE.parent), "RETRAIN_METRICS_PORT": "8083"}
-    return Settings.from_environment(
-        {f"CRACK_{name}": value for name, value in own.items()} | {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
-    )
+    return Settings.from_environment({f"CRACK_{name}": value for name, value in own.items()} | {"MLFLOW_TRACKING_URI": NOBODY})
 
 
 def test_a_record_that_cannot_be_kept_is_told_and_fails_nothing(tmp_path: Path) -> None:

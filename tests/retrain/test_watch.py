@@ -21,7 +21,7 @@ from retrain.settings import Settings
 from retrain.tracking import Tracking, introduce
 from retrain.watching import Watcher
 from tests.conftest import ARCHIVE, ROOT
-from tests.ports import free_ports
+from tests.ports import NOBODY, free_ports
 from tests.retrain.test_stores import start_mlflow, stop
 from tests.waiting import PATIENCE_S, eventually
 
@@ -32,7 +32,7 @@ def where(folder: Path, port: int) -> dict[str, str]:
 
 
 @contextmanager
-def watching(folder: Path, port: int, mlflow_url: str = "http://127.0.0.1:9") -> Iterator[Path]:
+def watching(folder: Path, port: int, mlflow_url: str = NOBODY) -> Iterator[Path]:
     """Its log."""
     log = folder / "log"
     with log.open("wb") as said:

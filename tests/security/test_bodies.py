@@ -12,6 +12,7 @@ from model.inference.errors import ErrorCode
 from model.inference.photograph import MEGABYTE
 from tests.pages import ServedPage
 from tests.photographs import noise, png
+from tests.ports import NOBODY
 from tests.security.test_connections import all_received, connect
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S, eventually
@@ -19,7 +20,6 @@ from tests.waiting import PATIENCE_S, eventually
 N_SENT = 250 * MEGABYTE
 ON_ITS_WAY = 16 * MEGABYTE  # in the buffers of both sides
 PART = b"x" * 65536
-NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
 FRIEND, EVIL = "https://friend.example", "https://evil.example"
 FORM = b'--B\r\nContent-Disposition: form-data; name="%s"; filename="wall.jpg"\r\n\r\n'
 SMALL, LARGE = png(noise(32, 32)), bytes(30 * MEGABYTE)
@@ -28,7 +28,7 @@ SMALL, LARGE = png(noise(32, 32)), bytes(30 * MEGABYTE)
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, CRACK_BUSY_MEGABYTES="60", CRACK_ALLOWED_ORIGINS=FRIEND)
+    running = Sidecar(folder / "store", folder / "log", CRACK_BUSY_MEGABYTES="60", CRACK_ALLOWED_ORIGINS=FRIEND)
     yield running
     running.stop()
 
@@ -158,4 +158,4 @@ def test_what_fields_forbid_is_not_predicted(sidecar: Sidecar, fields: str) -> N
 @pytest.mark.parametrize("name", ["CRACK_BUSY_MEGABYTES", "CRACK_BUSY_MEGAPIXELS"])
 def test_less_at_once_than_one_may_have_is_named_at_the_start(tmp_path: Path, name: str) -> None:
     with pytest.raises(AssertionError, match=re.escape(f"{name}=10: expected CRACK_MAX_")):
-        Sidecar(tmp_path / "store", tmp_path / "log", NOBODY, NOBODY, **{name: "10"})
+        Sidecar(tmp_path / "store", tmp_path / "log", **{name: "10"})

@@ -15,6 +15,7 @@ import requests
 from crack.connections import LOG_S
 from model.inference.errors import ErrorCode
 from tests.pages import ServedPage
+from tests.ports import NOBODY
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -25,13 +26,12 @@ HALF = {
     "half a head": b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\n",
     "half a body": b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\nabc",
 }
-NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
 
 
 @pytest.fixture(scope="module")
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, n_files=N_FILES)
+    running = Sidecar(folder / "store", folder / "log", n_files=N_FILES)
     yield running
     running.stop()
 

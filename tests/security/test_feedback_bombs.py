@@ -16,14 +16,13 @@ from tests.security.test_bombs import flood_of_scans
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S, eventually
 
-NOBODY = "http://127.0.0.1:9"  # no model server: a complaint is kept without a prediction
 MOST_BYTES = 1.5e9  # six at once took 6.2 GB
 BOMB = png(Image.new("1", (10_000, 10_000)))  # 12 KB, 100 megapixels
 
 
 @pytest.fixture
 def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
-    sidecar = Sidecar(tmp_path / "store", tmp_path / "sidecar.log", NOBODY, NOBODY)
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "sidecar.log")
     yield sidecar
     sidecar.stop()
 

@@ -12,13 +12,13 @@ from selenium import webdriver
 from gradio_app.__main__ import main
 from tests.pages import ServedPage, eventually, one, open_tab, press, says
 from tests.photographs import png
+from tests.ports import NOBODY
 from tests.providers import ANNA, BOB, Provider
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S
 
 PAGE = "crack-page"  # the provider's name for it
 PHOTOGRAPH = png(np.random.default_rng(1).integers(0, 256, (64, 96, 3), np.uint8))
-NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
 COOKIE = "crack-session"
 
 
@@ -41,7 +41,7 @@ class PageWithLogin(ServedPage):
 def sidecar(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
     issuer = {"CRACK_OIDC_ISSUER": provider.url, "CRACK_OIDC_CLIENT_ID": PAGE}
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, **issuer)
+    running = Sidecar(folder / "store", folder / "log", **issuer)
     yield running
     running.stop()
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from sidecar.keys import KeyRing, Right
 from tests.pages import ServedPage
+from tests.ports import NOBODY
 from tests.sidecars import StartSidecar
 from tests.waiting import PATIENCE_S
 
@@ -84,7 +85,7 @@ BODIES = st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6).map(json.d
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedPage]:
-    running = ServedPage(tmp_path_factory.mktemp("page") / "log", BACKEND_URL="http://127.0.0.1:9")
+    running = ServedPage(tmp_path_factory.mktemp("page") / "log", BACKEND_URL=NOBODY)
     yield running
     running.stop()
 

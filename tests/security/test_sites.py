@@ -17,10 +17,10 @@ from model.inference.errors import ErrorCode
 from model.synthetic import draw_surface
 from tests.pages import ServedPage
 from tests.photographs import png
+from tests.ports import NOBODY
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
-NOBODY = "http://127.0.0.1:9"  # no TorchServe is needed
 PUBLIC, FRIEND, EVIL = "https://cracks.example", "https://friend.example", "https://evil.example"
 BY_OTHER_SITES = {
     "its origin": {"Origin": EVIL},
@@ -43,7 +43,7 @@ PHOTOGRAPH = png(draw_surface(seed=5, size_hw=(64, 96)).image_hwc_u8)
 def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder = tmp_path_factory.mktemp("sidecar")
     settings = {"CRACK_PUBLIC_URL": PUBLIC, "CRACK_ALLOWED_ORIGINS": FRIEND}
-    running = Sidecar(folder / "store", folder / "log", NOBODY, NOBODY, **settings)
+    running = Sidecar(folder / "store", folder / "log", **settings)
     yield running
     running.stop()
 

@@ -189,8 +189,7 @@ class Crew(threading.Thread):
 def test_nothing_that_was_acknowledged_is_lost_or_half_done_however_often_it_is_killed(tmp_path: Path, n_kills: int) -> None:
     """By `kill -9` at random moments of saves, reviews and deletes."""
     folder, rng, seeds = tmp_path / "store", np.random.default_rng(0), itertools.count(1)
-    nowhere = "http://127.0.0.1:9"
-    sidecar = Sidecar(folder, tmp_path / "log", nowhere, nowhere, CRACK_REQUESTS_PER_MINUTE="1000000")
+    sidecar = Sidecar(folder, tmp_path / "log", CRACK_REQUESTS_PER_MINUTE="1000000")
     crews = [Crew(sidecar.url, seeds) for _ in range(4)]
 
     def n_acknowledged() -> int:
@@ -310,8 +309,7 @@ def test_files_folders_and_index_are_synced_before_the_answer_leaves(start_sidec
 
 def test_a_store_that_waits_for_a_lock_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     """Neither of feedback nor of inspections: while each route of theirs waits, others are answered."""
-    nowhere = "http://127.0.0.1:9"
-    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", nowhere, nowhere)
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "log")
     made = requests.post(f"{sidecar.url}/inspections", data={"name": "pier 4"}, timeout=PATIENCE_S).json()["id"]
     indexes = [sqlite3.connect(each, isolation_level=None) for each in tmp_path.rglob("index.sqlite3")]
     assert len(indexes) == 2

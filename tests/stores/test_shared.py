@@ -248,8 +248,7 @@ def test_what_was_acknowledged_survives_a_power_cut_of_the_database(opened: Open
 def test_a_sidecar_whose_database_is_away_says_so_and_goes_on_once_it_is_back(
     tmp_path: Path, postgresql: str, postgresql_server: PostgreSQL
 ) -> None:
-    nowhere = "http://127.0.0.1:9"
-    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", nowhere, nowhere, CRACK_STORE_URL=postgresql)
+    sidecar = Sidecar(tmp_path / "store", tmp_path / "log", CRACK_STORE_URL=postgresql)
     try:
         postgresql_server.stop()
         try:
@@ -296,8 +295,8 @@ class Crew(threading.Thread):
 def test_two_sidecars_on_one_postgresql_lose_nothing_and_keep_nothing_twice_whichever_is_killed(
     tmp_path: Path, postgresql: str, n_saves: int, saves_per_kill: int
 ) -> None:
-    nowhere, logs = "http://127.0.0.1:9", [tmp_path / "log-1", tmp_path / "log-2"]
-    sidecars = [Sidecar(tmp_path / "store", log, nowhere, nowhere, CRACK_STORE_URL=postgresql) for log in logs]
+    logs = [tmp_path / "log-1", tmp_path / "log-2"]
+    sidecars = [Sidecar(tmp_path / "store", log, CRACK_STORE_URL=postgresql) for log in logs]
     waiting = queue.SimpleQueue[int | None]()
     crews = [Crew(sidecars[::step], iter(waiting.get, None)) for step in (1, -1, 1, -1)]
     for seed in (*range(n_saves), *(None for _ in crews)):

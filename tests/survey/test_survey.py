@@ -32,6 +32,7 @@ from survey.report import write_report
 from tests.conftest import ROOT
 from tests.front import Front
 from tests.photographs import jpeg, png, tiff, with_orientation
+from tests.ports import NOBODY
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -461,7 +462,7 @@ def test_keys_come_from_a_file_or_the_environment(start_sidecar: StartSidecar, f
     ],
 )
 def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) -> None:
-    code, said = run(folder, "http://127.0.0.1:9", *options)
+    code, said = run(folder, NOBODY, *options)
     assert code == 2
     assert sentence in said
 
@@ -489,7 +490,7 @@ def test_the_former_name_runs_it_and_names_the_new_one() -> None:
 
 def test_a_folder_without_photographs_is_told(tmp_path: Path) -> None:
     (tmp_path / "scan.pdf").write_bytes(b"%PDF-1.7")
-    code, said = run(tmp_path, "http://127.0.0.1:9", "--out", str(tmp_path / "out"))
+    code, said = run(tmp_path, NOBODY, "--out", str(tmp_path / "out"))
     assert code == 2
     assert "holds no photograph (scan.pdf: It is a PDF, not a photograph (JPEG, PNG" in said
 
