@@ -79,18 +79,18 @@ def train(
     parts = read_parts(data_dir, params.data)
     if ancestor:
         _check_unseen(ancestor[1], data_dir, params.data, parts)
-    train = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
+    by_set = read_photographs([pair for pair in parts.learning if params.data.sets[pair.set_name]], "reading")
     if params.data.n_synthetic:
-        train[DRAWN] = draw_photographs(params.data)
+        by_set[DRAWN] = draw_photographs(params.data)
     alarms: Mapping[str, Sequence[Pixels]] = {}
     if state:
         alarms = {name: [pixels.numpy() for pixels in of_set] for name, of_set in state["alarms"].items()}
     elif ancestor:
         card = replace(ancestor[1], least_sure_px=0)  # what it is unsure of is worth learning from, too
-        alarms = find_alarms(Segmenter(card, checkpoint.as_run(ancestor[0])), train)
+        alarms = find_alarms(Segmenter(card, checkpoint.as_run(ancestor[0])), by_set)
     validation = read_photographs(parts.choosing, "reading validation")
     if most_minutes and not state:
-        seconds = Trainer(params, version, train, {}).seconds_per_step()
+        seconds = Trainer(params, version, by_set, {}).seconds_per_step()
         params = _shortened(params, seconds, most_minutes)
         logger.info(
             "a step takes about %.2f s here: %d steps, %.0f minutes",
@@ -98,14 +98,14 @@ def train(
             params.training.steps,
             params.training.steps * seconds / 60,
         )
-    trainer = Trainer(params, version, train, validation, most_alarms, report, alarms)
+    trainer = Trainer(params, version, by_set, validation, most_alarms, report, alarms)
     if state:
         trainer.restore(state)
     elif ancestor:
         trainer.begin_with(*ancestor)
     elif params.network.is_from_imagenet:
         trainer.begin_with_imagenet()
-    counts = ", ".join(f"{len(photographs)} {name}" for name, photographs in train.items())
+    counts = ", ".join(f"{len(photographs)} {name}" for name, photographs in by_set.items())
     logger.info("learning from %s; %d photographs to choose on; version %s", counts, len(parts.choosing), version)
     out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / checkpoint.FILE_PATTERN.format(version=version)

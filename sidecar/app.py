@@ -54,7 +54,9 @@ def create_app(settings: Settings) -> FastAPI:
 
     Raises:
         ValueError: a setting is invalid.
-        BlockingIOError: another sidecar has the store open.
+        BlockingIOError: another sidecar has a store open.
+        StoreFullError: a store's disk is full or cannot be written to.
+        OSError: a store cannot be opened for another reason.
     """
     limits, issuer = settings.limits, Issuer.from_settings(settings)
     keys = KeyRing(
