@@ -27,9 +27,7 @@ _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
 _MAYBE = -1
 _STEP_PX = 2.0  # between the points of a line that are looked at
 _ALL = 0.8  # a crack is new if so much of it is
-_COARSER = (
-    1.5  # times as many millimetres by pixel, or more: a fine crack may be lost; measured with photographs reduced to 1/4
-)
+_COARSER = 1.5  # times as much of the surface in a pixel, or more: a fine crack may be lost
 _LEAST_WIDTH_PX = 2.0  # of the coarser photograph's pixels: nearly all cracks that it lost were narrower
 
 
