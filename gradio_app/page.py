@@ -28,6 +28,7 @@ from gradio_app.login import LOGOUT, PING, Login
 from gradio_app.packing import pack
 from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, shrink, thumbnail
 from inspection.left_out import Box
+from inspection.passed_over import COPIES, OF_SYSTEMS
 from model.inference.card import threshold_level
 from model.inference.errors import RequestError
 from model.inference.formats import is_shown_by_browsers
@@ -42,6 +43,7 @@ KEPT_S = 24 * 3600
 MAX_REQUEST_BYTES = 8 * MEGABYTE  # of JSON, which names 10,000 photographs; each file of an upload has its own limit
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 DECIDED = ("accepted", "rejected")
+_NOT_TAKEN = f"const NOT_TAKEN = {json.dumps({'ofSystems': OF_SYSTEMS, 'copies': list(COPIES)})};\n"  # for inspect.js
 _BROWSER = Path(__file__).parent / "browser"
 _SHARED = (
     "reasons.js",
@@ -309,7 +311,8 @@ def _canvas(name: str, scripts: tuple[str, ...], calls: tuple[Callable[..., Any]
         html_template="",
         css_template=(_BROWSER / "page.css").read_text(encoding="utf-8"),
         apply_default_css=False,
-        js_on_load="".join((_BROWSER / script).read_text(encoding="utf-8") for script in (*_SHARED, *scripts, f"{name}.js")),
+        js_on_load=_NOT_TAKEN
+        + "".join((_BROWSER / script).read_text(encoding="utf-8") for script in (*_SHARED, *scripts, f"{name}.js")),
         server_functions=[_function(call) for call in calls],
         elem_id=f"{name}-viewer",
     )

@@ -16,8 +16,9 @@ from urllib.parse import urljoin, urlsplit
 
 import fsspec
 
+from inspection.passed_over import is_hidden
 from survey.folder import JOURNAL
-from survey.sources import FIRST_BYTES, GLOB, Found, is_hidden, no_photograph
+from survey.sources import FIRST_BYTES, GLOB, Found, no_photograph
 
 _WAITS_S = (1, 2, 4, 8, 16, 30)  # between tries, while a store is away
 _CHANGED = ("LastModified", "last_modified", "mtime", "updated", "Last-Modified")  # as the stores call it

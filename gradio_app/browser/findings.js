@@ -197,7 +197,7 @@ function createFindings(root, viewer, measure, onScale) {
   return {
     light, step, take, splitter, isRuling,
     rule: (on) => viewer.shown() && rule(on),
-    show: (next) => { scale = next; features = []; lit = null; rule(false); draw(); tell(); refresh(); },
+    show: (next) => { scale = next; features = []; lit = null; draw(); tell(); refresh(); },
     rescale: (next) => { scale = next; tell(); },
     later: () => { clearTimeout(timer); timer = setTimeout(refresh, 600); },
     clear: () => { asked++; features = []; scale = null; tell(); find("sum").textContent = ""; },

@@ -54,8 +54,15 @@ const levelOf = (entry) => (entry.draft ? entry.level : settings.level ?? levelA
 
 // --- adding photographs
 
+const sent = async (file) => {
+  try { return await upload(file); } catch (error) {
+    await file.slice(0, 1).arrayBuffer();  // an unreadable file fails like a network that is away, but here it says so
+    throw error;
+  }
+};
 const batch = createBatch(async (entry) => {
-  if (!entry.path) entry.path = (await upload(entry.file)).path;
+  if (entry.problem) return { ok: false, text: entry.problem };
+  if (!entry.path) entry.path = (await sent(entry.file)).path;
   entry.file = null;
   keep(entry);  // so a reload does not send it again
   if (inspections.id()) return inspections.add(Object.assign(entry, { inspection: inspections.id() }), at("quality").value);
@@ -96,26 +103,30 @@ const add = (files) => {
     let name = file.name;
     for (let copy = 2; names.has(name); copy++) name = file.name.replace(/(\.[^.]*)?$/, ` (${copy})$1`);
     names.add(name);
-    const number = ++nAdded;
-    return { id: `${Date.now()}-${number}-${Math.random()}`, number, name, file, mark: "unseen", scale: null, draft: null, verdict: "", note: "" };
+    const number = ++nAdded, { problem } = file;
+    return { id: `${Date.now()}-${number}-${Math.random()}`, number, name, file: problem ? null : file, problem, mark: "unseen", scale: null, draft: null, verdict: "", note: "" };
   });
   if (!shown && added.length) viewer.clear("Looking for cracks …");
   entries.push(...added);
   batch.add(added);
 };
-// In folders: what is hidden, what systems keep there, and copies of photographs, as crack survey leaves out.
-const NO_PHOTOGRAPHS = /^(\.|thumbs\.db$|desktop\.ini$|\$recycle\.bin$|__macosx$|@eadir$|@__thumb$|lost\+found$)|(\.(thm|scr|ovr|msk)|_original|~)$/i;
-const filesOf = async (dropped) => {  // also those in folders
+// In folders, by their names; NOT_TAKEN comes from inspection/passed_over.py, which `crack survey` uses, too.
+const isPassedOver = ({ name, isFile }) => {
+  const lower = name.toLowerCase();
+  return name.startsWith(".") || NOT_TAKEN.ofSystems.includes(lower) || (isFile && NOT_TAKEN.copies.some((end) => lower.endsWith(end)));
+};
+const filesOf = async (dropped) => {  // also those in folders; for what cannot be read, its name and a `problem`
   const found = [];
   const walk = async (item) => {
-    if (NO_PHOTOGRAPHS.test(item.name)) return;
-    if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
-    const reader = item.createReader();
-    for (;;) {
-      const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-      if (!some.length) return;
-      for (const each of some) await walk(each);
-    }
+    try {
+      if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
+      const reader = item.createReader();
+      for (;;) {
+        const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+        if (!some.length) return;
+        for (const each of some) if (!isPassedOver(each)) await walk(each);
+      }
+    } catch (error) { found.push({ name: (item.name || "(unreadable name)") + (item.isFile ? "" : "/"), problem: reasonOf(error) }); }
   };
   const items = [...dropped.items].map((item) => item.webkitGetAsEntry && item.webkitGetAsEntry());
   if (!items.some((item) => item && item.isDirectory)) return [...dropped.files];
@@ -125,7 +136,9 @@ const filesOf = async (dropped) => {  // also those in folders
 document.addEventListener("dragover", (event) => event.preventDefault());
 document.addEventListener("drop", async (event) => {
   event.preventDefault();  // otherwise the browser would leave this page and open the file
-  if (element.offsetParent && event.dataTransfer) add(await filesOf(event.dataTransfer));
+  if (!element.offsetParent || !event.dataTransfer) return;
+  const files = await filesOf(event.dataTransfer);
+  if (files.length) add(files); else at("progress").textContent = "There is no photograph in what you dropped.";
 });
 at("choose").addEventListener("click", () => at("files").click());
 viewer.find("stage").addEventListener("click", () => entries.length || at("files").click());

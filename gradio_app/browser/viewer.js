@@ -95,7 +95,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   root.innerHTML = VIEWER;
   const find = (name) => root.querySelector("." + name);
   const overlay = find("overlay"), frame = find("stage"), layer = createLayer(overlay), mask = createMask(layer);
-  let photo = find("photo"), width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, from = null, ownMarks = [], leftOut = [], letGo = null;
+  let photo = find("photo"), width = 0, height = 0, probability = null, original = null, shown = null, asked = null, tool = "brush", isPainting = false, staysPainting = false, from = null, ownMarks = [], leftOut = [], letGo = null;
   find("hint").textContent = hint;
 
   const say = (text, isError = false) => {
@@ -223,6 +223,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     if (lose) lose();
     tracer.finish();
     isPainting = on && Boolean(shown);
+    if (shown) staysPainting = on;  // for the next photograph, too, even if there is a failed one between them
     const isTracing = isPainting && tool === "trace";
     find("paint").hidden = !isPainting;
     find("size-label").hidden = isTracing;
@@ -341,7 +342,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
       find("decide").hidden = false;
       find("threshold-label").hidden = Boolean(what.is_mask);
       overlay.style.opacity = find("opacity").value / 100;
-      paint(isPaintingFirst || isPainting);
+      paint(isPaintingFirst || staysPainting);
       stage.hold([width, height]);
       lockThreshold();
       tell();

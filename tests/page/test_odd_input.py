@@ -1,7 +1,9 @@
 """What people do that nobody planned: two clicks for one, a folder beside a text, a page left early, a server that is gone."""
 
 import io
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +51,13 @@ def show_as(browser: Browser, width: int, height: int, factor: float = 1, is_pho
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
+def drop(browser: Browser, *paths: Path) -> None:
+    one(browser, "#inspect-viewer .hint")
+    data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 500, "data": data})
+
+
 def test_a_double_click_on_the_zip_gives_one(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     inspect(browser, walls[0])
@@ -59,23 +68,50 @@ def test_a_double_click_on_the_zip_gives_one(browser: Browser, walls: list[Path]
 
 def test_a_heic_a_text_and_a_folder_are_dropped_together(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
     folder, heic, text = tmp_path / "Brücke #1 100%", tmp_path / "IMG_1.HEIC", tmp_path / "notes.txt"
-    (folder / "north").mkdir(parents=True)
-    for path, name in zip(walls[:2], ("Stütze 1?.jpg", "north/2.jpg"), strict=True):
+    (folder / "north_original").mkdir(parents=True)
+    for path, name in zip(walls[:2], ("Stütze 1?.jpg", "north_original/2.jpg"), strict=True):
         (folder / name).write_bytes(path.read_bytes())
-    for name in ("DJI_0001.THM", "Stütze 1?.jpg_original", ".trashed.jpg", "@eaDir/2.jpg"):  # copies, none of them taken
+    for name in (
+        "DJI_0001.THM",
+        "Stütze 1?.jpg_original",
+        ".trashed.jpg",
+        "@eaDir/2.jpg",
+        "#recycle/2.jpg",
+    ):  # copies, none of them taken
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(walls[0].read_bytes())
     heic.write_bytes(heif([hevc(draw_surface(5, SIZE_HW).image_hwc_u8, 320, 240, turned(3))]))
     text.write_text("Look again at pier 3.\n")
-    one(browser, "#inspect-viewer .hint")
-    data = {"items": [], "files": [str(heic), str(text), str(folder)], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        browser.execute_cdp_cmd("Input.dispatchDragEvent", {"type": kind, "x": 700, "y": 500, "data": data})
+    drop(browser, heic, text, folder)
     eventually(lambda: progress(browser) == "3 of 4 done, 1 failed")
     (failed,) = browser.find_elements(By.CSS_SELECTOR, ".gallery .failed")
     assert "notes.txt" in failed.text
     failed.click()
     says(browser, "#inspect-viewer", "expected a photograph")
+
+
+def test_of_a_dropped_folder_what_cannot_be_read_is_listed_and_all_else_is_taken(
+    browser: Browser, walls: list[Path], front: Front, tmp_path: Path
+) -> None:
+    folder = tmp_path / "card"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.jpg").write_bytes(walls[0].read_bytes())
+    shutil.copy(walls[1], os.fsencode(folder) + b"/Br\xfccke.jpg")  # of an old camera or ZIP: no browser can read such a name
+    with front.holding(0):
+        drop(browser, folder)
+        eventually(lambda: front.n_held == 3)
+        (waiting,) = (each for each in browser.find_elements(By.CSS_SELECTOR, ".gallery button") if "waiting" in each.text)
+        (folder / waiting.text.split()[0]).unlink()  # as if the card was taken out
+    eventually(lambda: progress(browser) == "3 of 5 done, 2 failed")
+    for failed in browser.find_elements(By.CSS_SELECTOR, ".gallery .failed"):
+        assert "The browser cannot read it" in failed.text
+
+
+def test_of_a_dropped_folder_without_photographs_the_page_says_so(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    drop(browser, tmp_path / "empty")
+    eventually(lambda: "no photograph" in progress(browser))
 
 
 def test_a_reload_in_the_middle_of_a_batch_goes_on_with_it(browser: Browser, walls: list[Path], front: Front) -> None:

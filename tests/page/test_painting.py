@@ -12,7 +12,7 @@ from selenium.webdriver.support.ui import Select
 
 from sidecar.labels import read_mask
 from tests.page.conftest import SIZE_HW
-from tests.pages import draw, eventually, inspect, move_to, one, painted, press, says, strike, transform
+from tests.pages import draw, eventually, inspect, move_to, one, painted, press, says, strike, transform, upload
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -55,6 +55,25 @@ def test_painting_verdict_and_note_stay_with_their_photograph_through_keys_and_a
     assert np.array_equal(painted(browser), mine)
     assert one(browser, "#inspect-viewer .verdict").get_attribute("value") == "too_thin"
     assert one(browser, "#inspect-viewer .note").get_attribute("value") == "at the joint"
+
+
+def test_painting_goes_on_at_the_next_photograph_and_behind_a_failed_one(
+    browser: Browser, walls: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "notes.txt").write_text("Look again at pier 3.\n")
+    upload(browser, *walls[:2], tmp_path / "notes.txt")
+    eventually(lambda: one(browser, ".progress").text == "2 of 3 done, 1 failed")
+    press(browser, ".gallery button:first-child")
+    says(browser, "#inspect-viewer", one(browser, ".gallery button:first-child .name").text + ": ")
+    strike(browser, "e", "KeyE")
+    for key, number in (("j", 2), ("j", 3), ("k", 2), ("k", 1)):
+        strike(browser, key)
+        says(browser, "#inspect-viewer", one(browser, f".gallery button:nth-child({number}) .name").text + ": ")
+        if number < 3:
+            eventually(lambda: one(browser, "#inspect-viewer .eraser").is_displayed())
+            eventually(lambda: "in total" in one(browser, ".findings .sum").text)
+            assert one(browser, "#inspect-viewer .eraser").is_displayed()
+            assert one(browser, "#inspect-viewer .eraser").get_attribute("aria-pressed") == "true"
 
 
 def test_keys_work_before_anything_is_clicked_with_caps_lock_and_on_other_layouts(browser: Browser, walls: list[Path]) -> None:
