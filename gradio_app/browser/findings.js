@@ -3,11 +3,11 @@
 
 const FINDINGS = `
   <div class="scale bar">
-    <label>Scale <input type="number" class="mm" min="0" step="any" placeholder="none"> mm per px</label>
+    <label>Scale <input type="text" inputmode="decimal" class="mm" placeholder="none"> mm per px</label>
     <button type="button" class="ruler" aria-pressed="false" title="Draw a line over something whose length you know (L)">Ruler</button>
     <button type="button" class="scale-all" title="Use this scale for all photographs of the batch" hidden>For all</button>
   </div>
-  <form class="known bar" hidden><label>The line is <input type="number" class="known-mm" min="0" step="any" required> mm long</label>
+  <form class="known bar" hidden><label>The line is <input type="text" inputmode="decimal" class="known-mm" required> mm long</label>
     <button class="primary">Set scale</button></form>
   <p class="scale-source"></p>
   <p class="sum" role="status" aria-live="polite"></p>
@@ -151,6 +151,14 @@ function createFindings(root, viewer, measure, onScale) {
 
   // --- the scale
 
+  // As people write it: 0.25 or 0,25; 0 if nothing is written. Null for anything else, which the field then says, and for 1,000, which
+  // can be a thousand or one. Browsers would read 0,25 as 25 in a field for numbers, unless they speak the person's language.
+  const numberIn = (field) => {
+    const text = field.value.trim(), isClear = /^\d*([.,]\d+)?$/.test(text) && !/^[1-9]\d{0,2},\d{3}$/.test(text);
+    field.setCustomValidity(isClear ? "" : `"${text}" can be misread. Write a number such as 0.25 or 1200.`);
+    return field.reportValidity() ? Number(text.replace(",", ".")) : null;
+  };
+  root.addEventListener("input", ({ target }) => target.setCustomValidity(""));
   const set = (mm_per_px, source, forAll = false) => onScale(mm_per_px > 0 ? { mm_per_px, source } : null, forAll);
   const drawLine = () => {
     let path = lines.querySelector(".rule");
@@ -187,11 +195,15 @@ function createFindings(root, viewer, measure, onScale) {
   find("ruler").addEventListener("click", () => viewer.shown() && rule(!isRuling()));
   find("known").addEventListener("submit", (event) => {
     event.preventDefault();
-    const mm = Number(find("known-mm").value), px = lengthOf(line);
+    const mm = numberIn(find("known-mm")), px = lengthOf(line);
+    if (mm === null) return;
     if (mm > 0) set(mm / px, `By ruler: ${mm} mm are ${px.toFixed(0)} px.`);
     rule(false);
   });
-  find("mm").addEventListener("change", () => set(Number(find("mm").value), "Typed in."));
+  find("mm").addEventListener("change", () => {
+    const mm_per_px = numberIn(find("mm"));
+    if (mm_per_px !== null) set(mm_per_px, "Typed in.");
+  });
   find("scale-all").addEventListener("click", () => set(scale.mm_per_px, `${scale.source.replace(/\.( Set on .*)?$/, "")}. Set on ${viewer.shown().name}.`, true));
 
   return {

@@ -53,6 +53,26 @@ def test_the_table_holds_what_the_sidecar_measures(browser: Browser, walls: list
         assert float(cells[3]) == pytest.approx(crack["probability_mean"], abs=0.0051)
 
 
+def test_a_scale_with_a_comma_is_the_same_and_one_that_can_be_misread_is_not_taken(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    rows(browser)
+    field, total = one(browser, ".findings .mm"), one(browser, ".findings .sum")
+    field.send_keys("0.25", Keys.TAB)
+    eventually(lambda: "mm in total" in total.text)
+    with_point = total.text
+    field.clear()
+    field.send_keys("0,25", Keys.TAB)
+    assert total.text == with_point
+    for text in ("1,000", "a quarter", "1.2.3", "-1"):
+        field.clear()
+        field.send_keys(text, Keys.TAB)
+        assert "can be misread" in str(field.get_attribute("validationMessage")), text
+    field.clear()
+    field.send_keys("0,5", Keys.TAB)
+    assert field.get_attribute("validationMessage") == ""
+    eventually(lambda: float(total.text.split()[2]) == pytest.approx(2 * float(with_point.split()[2]), rel=0.01))
+
+
 def test_a_row_and_its_line_light_up_together_by_click_and_by_key(browser: Browser, walls: list[Path]) -> None:
     inspect(browser, walls[0])
     rows(browser)
