@@ -36,13 +36,16 @@ class ServedPage:
     def __init__(self, log_path: Path, n_files: int = 1024, **settings: str) -> None:
         (port,) = free_ports(1)
         self.url, self.log_path = f"http://127.0.0.1:{port}", log_path
-        environment = {**os.environ, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
-        command = ["sh", "-c", f'ulimit -n {n_files} && exec "$@"', "sh", sys.executable, "-m", "crack", "page"]
-        with log_path.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        self._environment = {**os.environ, "CRACK_PAGE_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", **settings}
+        self._command = ["sh", "-c", f'ulimit -n {n_files} && exec "$@"', "sh", sys.executable, "-m", "crack", "page"]
+        self.start()
+
+    def start(self) -> None:
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._environment, stdout=log, stderr=log)
 
         def answers() -> bool:
-            assert self._process.poll() is None, log_path.read_text()
+            assert self._process.poll() is None, self.log_path.read_text()
             return requests.get(f"{self.url}/ping", timeout=PATIENCE_S).ok
 
         in_the_end(answers, requests.ConnectionError)

@@ -60,9 +60,23 @@ const sent = async (file) => {
     throw error;
   }
 };
+// A restart of the page's server loses photographs, but not the work on them: whoever drops one again goes on with it.
+const goOn = async (entry) => {
+  const content = ({ path }) => path.split("/").slice(-2).join("/");  // Gradio names the folder by the file's hash
+  const former = entries.find((other) => other !== entry && other.result && !other.result.photograph && content(other) === content(entry));
+  if (!former || (await inspections.isThere(former)) || !entries.includes(former)) return;
+  const { name, mark, draft, level, marked, zones, scale, verdict, note, thumb, isSent } = former;
+  Object.assign(entry, { name, mark, draft, level, marked, zones, scale, verdict, note, thumb, isSent });
+  entries = entries.filter((other) => other !== former);
+  keeper.remove(former.id);
+  if (shown === former) shown = null;
+};
 const batch = createBatch(async (entry) => {
   if (entry.problem) return { ok: false, text: entry.problem };
-  if (!entry.path) entry.path = (await sent(entry.file)).path;
+  if (!entry.path) {
+    entry.path = (await sent(entry.file)).path;
+    await goOn(entry);
+  }
   entry.file = null;
   keep(entry);  // so a reload does not send it again
   if (inspections.id()) return inspections.add(Object.assign(entry, { inspection: inspections.id() }), at("quality").value);

@@ -294,5 +294,5 @@ function createInspections(root, of) {
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   draw();
 
-  return { keep, load, add, isBehind, resume: (id) => show(id, true), id: () => (open ? open.id : null) };
+  return { keep, load, add, isThere, isBehind, resume: (id) => show(id, true), id: () => (open ? open.id : null) };
 }

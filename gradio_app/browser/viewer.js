@@ -61,7 +61,7 @@ const STRIP_PX = 4e6, LARGEST_SURE_PX = 2 ** 24;  // of a canvas: read at a time
 
 const blobOf = async (url) => {
   const answer = await fetch(url);
-  if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day, and this one is gone. Drop it again.");
+  if (answer.status === 403 || answer.status === 404) throw new Error("the page keeps photographs for a day or until it is restarted, and this one is gone. Drop it again; your work on it is kept.");
   if (!answer.ok) throw new Error(`the page answered with status ${answer.status}. Reload it.`);
   return answer.blob();
 };

@@ -20,7 +20,20 @@ from tests.front import Front
 from tests.heif_files import heif, hevc, turned
 from tests.page.conftest import SIZE_HW
 from tests.page.test_inspections import begin, marks, saved
-from tests.pages import draw, eventually, inspect, one, open_tab, painted, press, says, strike, upload, without_network
+from tests.pages import (
+    ServedPage,
+    draw,
+    eventually,
+    inspect,
+    one,
+    open_tab,
+    painted,
+    press,
+    says,
+    strike,
+    upload,
+    without_network,
+)
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -206,6 +219,35 @@ def test_a_server_that_is_killed_and_comes_back_loses_no_photograph(
         sidecar.start()
     press(browser, "#inspect-viewer .again")
     eventually(lambda: progress(browser) == "3 of 3 done")
+
+
+def test_after_a_restart_of_the_page_a_photograph_is_dropped_again_and_the_work_on_it_goes_on(
+    browser: Browser, walls: list[Path], sidecar: Sidecar, tmp_path: Path
+) -> None:
+    page = ServedPage(tmp_path / "page.log", BACKEND_URL=sidecar.url)
+    try:
+        browser.get(page.url)
+        inspect(browser, walls[0])
+        press(browser, "#inspect-viewer .paint-mode")
+        draw(browser, (-100, -40), (150, 20))
+        one(browser, "#inspect-viewer .note").send_keys("at the joint")
+        mine = painted(browser)
+        page.stop()
+        page.start()
+        browser.refresh()
+        says(browser, "#inspect-viewer", "Drop it again")
+        other = tmp_path / "other" / walls[0].name  # a camera gives the same name again
+        other.parent.mkdir()
+        other.write_bytes(walls[1].read_bytes())
+        upload(browser, other)
+        eventually(lambda: progress(browser) == "2 of 2 done")
+        upload(browser, walls[0])
+        says(browser, "#inspect-viewer", "corrected by you")
+        assert progress(browser) == "2 of 2 done"
+        assert np.array_equal(painted(browser), mine)
+        assert one(browser, "#inspect-viewer .note").get_attribute("value") == "at the joint"
+    finally:
+        page.stop()
 
 
 def test_without_a_network_the_page_says_so_and_try_again_sends_what_was_not_sent(browser: Browser, walls: list[Path]) -> None:
