@@ -13,6 +13,7 @@ element.innerHTML = `
       <button type="button" class="pack" title="Download the masks, overlays and a table of this batch, as on the screen" hidden>Download all (ZIP)</button>
       <button type="button" class="clear" hidden>Clear</button>
     </div>
+    <p class="printed"></p>
     <div class="bench">
       <nav class="gallery" aria-label="Photographs, those most likely cracked first"></nav>
       <div class="crack"></div>
@@ -170,7 +171,7 @@ const show = (next, former) => {  // replaces the photographs on the page
   keeper.put(settings);
   for (const entry of entries) keep(entry);
   nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
-  viewer.clear("");
+  viewer.clear(entries.length ? "One moment …" : "");
   findings.clear();
   draw();
 };
@@ -312,6 +313,16 @@ at("pack").addEventListener("click", async () => {
     at("progress").textContent = `Not packed: ${reasonOf(error)}`;
   }
   at("pack").disabled = false;
+});
+
+// --- on paper
+
+addEventListener("beforeprint", () => {
+  const lines = viewer.shown() && [
+    viewer.facts() + ".", shown.note && `Note: ${shown.note}`, `Printed on ${new Date().toLocaleString([], { dateStyle: "long", timeStyle: "short" })}.`,
+    entries.length > 1 && `This is 1 of ${entries.length} photographs. A report on all is made in an inspection, with "Report" or "PDF".`,
+  ];
+  at("printed").textContent = lines ? lines.filter(Boolean).join("\n") : "No photograph is shown.";
 });
 
 // --- keys, and restoring the page after a reload

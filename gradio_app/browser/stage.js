@@ -100,7 +100,12 @@ function createStage(stage, sheet, { onPlace, onClick }) {
 
   return {
     fit, zoom, reveal,
-    hold: (size) => { [width, height] = size; if (width) fit(); },
+    hold: (size) => {
+      [width, height] = size;
+      stage.style.setProperty("--photo-width", width);  // for paper
+      stage.style.setProperty("--photo-height", height);
+      if (width) fit();
+    },
     use: (next) => { if (gesture === "tool") tool.cancel(); gesture = ""; tool = next; },
   };
 }

@@ -128,13 +128,14 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
   // --- the mask
 
   const level = () => Number(find("threshold").value);
-  const tell = () => {
+  const facts = () => {
     const { nCrack, nAll } = mask.count(leftOut), part = 100 - (100 * nAll) / (width * height);
-    say(`${shown.name}: ${((100 * nCrack) / Math.max(1, nAll)).toFixed(2)} % crack, ${width} × ${height} pixels` +
+    return `${shown.name}: ${((100 * nCrack) / Math.max(1, nAll)).toFixed(2)} % crack, ${width} × ${height} pixels` +
       (part ? `, ${part.toFixed(1)} % of them left out` : "") +
       (shown.crack_score == null ? "" : `, crack score ${shown.crack_score.toFixed(3)}`) +
-      (shown.model_version ? `, model ${shown.model_version}` : "") + (mask.isTouched() ? ", corrected by you" : ""));
+      (shown.model_version ? `, model ${shown.model_version}` : "") + (mask.isTouched() ? ", corrected by you" : "");
   };
+  const tell = () => say(facts());
   let byWidth = { colours: ["#c8bfff"], lines: [], legend: [] };
   const drawLook = () => {
     const look = find("look").value;
@@ -353,7 +354,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     }
   };
   return {
-    show, clear, say, tell, keys, find, stage, maskBlob, level, drawOn,
+    show, clear, say, facts, tell, keys, find, stage, maskBlob, level, drawOn,
     shown: () => shown, size: () => [width, height],
     isTouched: mask.isTouched, isEmpty: mask.isEmpty,
     leaveOut: (zones) => { leftOut = zones; if (shown) tell(); },
@@ -384,7 +385,13 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     scale: () => placed.scale,
     undo,
     // Use a tool that does not paint; `lose` is called when another tool replaces it.
-    use: (next, lose) => { paint(false); letGo = lose; stage.use(next); frame.classList.toggle("pointing", Boolean(next)); },
+    use: (next, lose) => {
+      paint(false);
+      letGo = lose;
+      stage.use(next);
+      frame.classList.toggle("pointing", Boolean(next));
+      if (next) frame.scrollIntoView({ block: "nearest" });  // on a phone its button may be far below
+    },
     // Colour the cracks by their width: `colour` in `lines` is an index of `colours`; `legend` has colours, names and counts.
     tint: (colours, lines, legend) => {
       byWidth = { colours, lines, legend };

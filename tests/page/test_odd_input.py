@@ -285,6 +285,27 @@ def test_a_key_that_is_held_down_decides_nothing(browser: Browser, walls: list[P
     assert "Sending" not in one(browser, "#inspect-viewer .status").text
 
 
+@pytest.mark.parametrize(("width", "height", "share"), [(844, 390, 0.8), (932, 430, 0.8), (667, 375, 0.8), (1180, 820, 0.65)])
+def test_on_a_phone_or_tablet_held_sideways_the_photograph_and_the_brush_fill_the_screen(
+    browser: Browser, walls: list[Path], width: int, height: int, share: float
+) -> None:
+    inspect(browser, *walls[:2])
+    press(browser, "#inspect-viewer .paint-mode")
+    try:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+        show_as(browser, width, height, is_phone=True)
+        eventually(lambda: browser.execute_script("return innerWidth") == width)
+        stage, brush = one(browser, "#inspect-viewer .stage"), one(browser, "#inspect-viewer .brush")
+        eventually(lambda: stage.rect["height"] > share * height)
+        assert stage.rect["width"] > 0.7 * width
+        assert brush.rect["y"] + brush.rect["height"] - stage.rect["y"] <= height
+        assert outside(browser) == []
+        assert too_small_for_a_thumb(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_at_150_percent_and_on_a_phone_all_is_on_the_screen_and_large_enough(browser: Browser, walls: list[Path]) -> None:
     inspect(browser, *walls[:2])
     press(browser, "#inspect-viewer .paint-mode")
