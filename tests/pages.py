@@ -80,13 +80,25 @@ def eventually(check: Callable[[], T]) -> T:
 
 @contextmanager
 def without_network(browser: webdriver.Chrome) -> Iterator[None]:
-    wire = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    with _network(browser, offline=True, latency=0):
+        yield
+
+
+@contextmanager
+def slow_network(browser: webdriver.Chrome) -> Iterator[None]:
+    with _network(browser, offline=False, latency=5000):
+        yield
+
+
+@contextmanager
+def _network(browser: webdriver.Chrome, **conditions: Any) -> Iterator[None]:
+    usual = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
     browser.execute_cdp_cmd("Network.enable", {})
-    browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": True, **wire})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual | conditions)
     try:
         yield
     finally:
-        browser.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": False, **wire})
+        browser.execute_cdp_cmd("Network.emulateNetworkConditions", usual)
 
 
 def downloaded(folder: Path, pattern: str, former: Collection[Path] = ()) -> Path:

@@ -166,6 +166,7 @@ const mayClear = (what) => {
 };
 const show = (next, former) => {  // replaces the photographs on the page
   batch.stop();
+  at("bench").classList.remove("loading");
   entries = next; shown = null; Object.assign(settings, { shown: null }, former);
   keeper.clear();
   keeper.put(settings);
@@ -182,11 +183,17 @@ at("clear").addEventListener("click", () => { if (mayClear("Clear")) show([], { 
 const fetched = async (entry) => !entry.result.photograph || inspections.load(entry);  // from the server, if that keeps it
 const open = async (entry) => {
   if (!entry || entry === shown) return;
+  at("bench").classList.toggle("loading", entry.state === "done");  // the former photograph must not be taken for this one
+  await showEntry(entry);
+  if (shown === entry) at("bench").classList.remove("loading");
+};
+const showEntry = async (entry) => {
   if (entry.state !== "done") { shown = entry; draw(); findings.clear(); return viewer.clear(`${entry.name}: ${entry.text || "it is still waiting."}`, entry.state === "failed"); }
   shown = entry;
   draw();  // at once, because loading the pictures may take a while
-  if (!(await fetched(entry))) return findings.clear();
+  const isThere = await fetched(entry);
   if (shown !== entry) return;
+  if (!isThere) return findings.clear();
   decide.querySelector(".verdict").value = entry.verdict;
   decide.querySelector(".note").value = entry.note;
   const isShown = await viewer.show({ ...entry.result, id: entry.id, name: entry.name }, levelOf(entry), entry.draft, entry.marked);
@@ -283,7 +290,7 @@ const confirmShown = () => {
   return send("correct");
 };
 const rejectShown = () => {
-  if (!inspections.id() || !shown || shown.state !== "done") return;
+  if (!inspections.id() || !shown || shown.state !== "done" || viewer.shown()?.id !== shown.id) return;
   shown.mark = shown.mark === "rejected" ? "seen" : "rejected";
   keep(shown);
   draw();

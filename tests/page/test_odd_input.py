@@ -30,6 +30,7 @@ from tests.pages import (
     painted,
     press,
     says,
+    slow_network,
     strike,
     upload,
     without_network,
@@ -257,6 +258,22 @@ def test_without_a_network_the_page_says_so_and_try_again_sends_what_was_not_sen
         says(browser, "#inspect-viewer", "cannot be reached. Check your connection")
     press(browser, "#inspect-viewer .again")
     says(browser, "#inspect-viewer", "% crack")
+
+
+def test_over_a_slow_network_the_former_photograph_is_not_taken_for_the_next(browser: Browser, walls: list[Path]) -> None:
+    def opacity() -> float:
+        return float(one(browser, "#inspect-viewer .sheet").value_of_css_property("opacity"))
+
+    begin(browser, "Slow")
+    inspect(browser, *walls[:2])
+    saved(browser)
+    with slow_network(browser):
+        press(browser, ".gallery [aria-current=false]")
+        eventually(lambda: opacity() < 0.5)
+        strike(browser, "x", "KeyX")
+        assert not any("rejected" in mark for mark in marks(browser))
+    says(browser, "#inspect-viewer", one(browser, ".gallery [aria-current=true] .name").text)
+    eventually(lambda: opacity() == 1)
 
 
 @pytest.mark.usefixtures("empty_store")
