@@ -186,7 +186,7 @@ function createInspections(root, of) {
     if (isKnown) return { ok: false, text: "This photograph is already in the inspection." };
     Object.assign(entry, { ...fresh(answer, entry.number), id: entry.id, state: entry.state });
     if (draft) Object.assign(entry, { draft, level, marked });
-    Object.assign(entry, { scale: scale || entry.scale, note: note || entry.note, zones: zones || entry.zones, mark: DECIDED.includes(mark) ? mark : entry.mark });
+    Object.assign(entry, { scale: scale || entry.scale, note: note || entry.note, zones: zones || entry.zones, mark: DECIDED.includes(mark) || entry.mark === "unseen" ? mark : entry.mark });
     return answer;
   };
 

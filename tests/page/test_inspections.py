@@ -126,9 +126,11 @@ def test_what_one_inspector_did_a_colleague_finds_as_it_was(
 
 def test_a_reload_loses_nothing_of_an_inspection(browser: Browser, walls: list[Path], sidecar: Sidecar) -> None:
     inspect(browser, *walls[:2])
+    open_unseen(browser)
     begin(browser, "Autumn")  # with what is on the page
     eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
     says(browser, "#inspect-viewer", "% crack")
+    assert not any("unseen" in mark for mark in marks(browser))
     mm = one(browser, "#inspect-viewer .mm")
     mm.send_keys("0.25")
     mm.send_keys("\t")
