@@ -143,7 +143,6 @@ def test_starting_over_takes_the_batchs_threshold_and_changes_it_for_no_other(br
     other = painted(browser)
     press(browser, ".gallery [aria-current=false]")
     says(browser, "#inspect-viewer", "corrected by you")
-    press(browser, "#inspect-viewer .paint-mode")
     press(browser, "#inspect-viewer .restore")
     assert one(browser, "#inspect-viewer .threshold").get_attribute("value") == "20"
     press(browser, ".gallery [aria-current=false]")
