@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,14 +18,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from inspection.findings import printable
-from inspection.spreadsheets import csv_lines
 from survey.changes import Change, Float, Kind, Part, Picture
 from survey.findings import Findings
 from survey.pictures import fitting
 from survey.results import CHANGES as TABLE
+from survey.results import CHANGES_BOOK as WORKBOOK
 from survey.results import CHANGES_PAGE as PAGE
 from survey.results import present
 from survey.sheet import link_results
+from survey.tables import csv_table, workbook
 
 PICTURES = "changes"
 _LENGTHS = ("length", "changed", "width_before", "width")
@@ -139,13 +141,11 @@ def write_changes(
                 "is_changed": is_changed,
             }
         )
-    encoding = "utf-8-sig" if with_bom else "utf-8"
-    with survey.whole(TABLE) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
-        add = csv_lines(file)
-        add(COLUMNS)
-        for each in found:
-            for line in lines[each.file]:
-                add([line[column] for column in COLUMNS])
+    with csv_table(survey, TABLE, COLUMNS, with_bom) as add, workbook(survey, WORKBOOK, {"changes": COLUMNS}) as (sheet,):
+        for line in chain.from_iterable(lines[each.file] for each in found):
+            cells = [line[column] for column in COLUMNS]
+            add(cells)
+            sheet.add(cells)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         Path(__file__).with_name("changes.html").read_text(encoding="utf-8")
     )
@@ -158,7 +158,7 @@ def write_changes(
         photographs=photographs,
         without=[(printable(file), printable(reason)) for file, reason in without.items()],
         not_used=[(printable(file), len(earlier.find(file).row.cracks or ())) for file in not_used],
-        table=TABLE,
+        tables=(WORKBOOK, TABLE),
     )
     with survey.whole(PAGE) as path:
         path.write_text(page, encoding="utf-8")

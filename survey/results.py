@@ -19,7 +19,7 @@ from survey.pictures import DRAWINGS
 from survey.sheet import ContactSheet
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, tables
 
-CHANGES_PAGE, CHANGES = "changes.html", "changes.csv"  # what `compare` writes
+CHANGES_PAGE, CHANGES, CHANGES_BOOK = "changes.html", "changes.csv", "changes.xlsx"  # what `compare` writes
 
 
 @dataclass
@@ -83,6 +83,6 @@ def present(survey: Survey) -> list[str]:
     from survey import parquet
 
     tables = (WORKBOOK, PHOTOGRAPHS, CRACKS, MAP, parquet.PHOTOGRAPHS, parquet.CRACKS, coco.NAME)
-    names = (PAGE, PDF, CHANGES_PAGE, CHANGES, *tables, f"{DRAWINGS}/")
+    names = (PAGE, PDF, CHANGES_PAGE, CHANGES_BOOK, CHANGES, *tables, f"{DRAWINGS}/")
     there = survey.listing()
     return [name for name in names if name in there]

@@ -15,7 +15,7 @@ from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
 from survey.findings import Findings
 from survey.folder import Survey
-from survey.workbook import Workbook
+from survey.workbook import Sheet, Workbook
 
 PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
@@ -29,49 +29,54 @@ _BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain
 def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph], None]]:
     """Yields a function that takes one photograph after the other, in their order; at the end all three files are complete.
 
-    If a table has more than `workbook.MAX_LINES`, there is no workbook, and an earlier one is removed.
-
     Args:
         with_bom: begin the CSVs with a byte order mark, for programs that otherwise don't recognise UTF-8.
     """
     of_cracks, of_photographs = crack_columns(findings), photograph_columns(findings)
-    survey = findings.survey
     with ExitStack() as stack:
-        add_crack = stack.enter_context(_csv(survey, CRACKS, of_cracks, with_bom))
-        add_photograph = stack.enter_context(_csv(survey, PHOTOGRAPHS, of_photographs, with_bom))
-        scratch = stack.enter_context(survey.scratch())
-        book = Workbook(scratch)
-        sheets = [
-            book.sheet(name.removesuffix(".csv"), columns)
-            for name, columns in ((CRACKS, of_cracks), (PHOTOGRAPHS, of_photographs))
-        ]
+        add_crack = stack.enter_context(csv_table(findings.survey, CRACKS, of_cracks, with_bom))
+        add_photograph = stack.enter_context(csv_table(findings.survey, PHOTOGRAPHS, of_photographs, with_bom))
+        sheets = {CRACKS.removesuffix(".csv"): of_cracks, PHOTOGRAPHS.removesuffix(".csv"): of_photographs}
+        of_book = stack.enter_context(workbook(findings.survey, WORKBOOK, sheets))
 
         def add(photograph: Photograph) -> None:
             line = photograph_line(photograph, findings.about.with_exif)
             add_photograph(line)
-            sheets[1].add(line)
+            of_book[1].add(line)
             if is_measured(photograph):
                 for crack in map(flat, photograph.cracks):
                     line = [photograph.row.file, *(_told(crack.get(column)) for column in of_cracks[1:])]
                     add_crack(line)
-                    sheets[0].add(line)
+                    of_book[0].add(line)
 
         yield add
-        book.close()
-        if book.is_full:
-            survey.remove(WORKBOOK)
-        else:
-            with survey.whole(WORKBOOK) as path:
-                shutil.copyfile(scratch, path)
 
 
 @contextmanager
-def _csv(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
+def csv_table(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
+    """Yields a function that takes one line after the other; at the end the file is complete. For `with_bom` see `tables`."""
     encoding = "utf-8-sig" if with_bom else "utf-8"
     with survey.whole(name) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
         add = csv_lines(file)
         add(columns)
         yield add
+
+
+@contextmanager
+def workbook(survey: Survey, name: str, sheets: Mapping[str, Sequence[str]]) -> Iterator[list[Sheet]]:
+    """Yields the sheets, by their titles and columns; at the end the file is complete.
+
+    If a sheet has more than `workbook.MAX_LINES`, there is no workbook, and an earlier one is removed.
+    """
+    with survey.scratch() as scratch:
+        book = Workbook(scratch)
+        yield [book.sheet(title, columns) for title, columns in sheets.items()]
+        book.close()
+        if book.is_full:
+            survey.remove(name)
+        else:
+            with survey.whole(name) as path:
+                shutil.copyfile(scratch, path)
 
 
 def photograph_columns(findings: Findings) -> Sequence[str]:

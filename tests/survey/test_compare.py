@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import cv2
 import numpy as np
+import openpyxl
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +19,7 @@ from model.inference.cracks import measure
 from model.inference.findings import lines
 from model.synthetic import Surface, draw_surface
 from survey.changes import Change, Features, Kind, Part, Seen, changes, lay_over
+from survey.changes_page import COLUMNS
 from survey.compare import main
 from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
 from tests.conftest import ROOT
@@ -164,6 +166,11 @@ def test_photographs_find_their_counterparts_whatever_their_names(years: tuple[P
     assert "2 compared" in page
     assert "<li>DSC1.jpg: No earlier photograph shows the same flat surface.</li>" in page
     assert linked(page) == {path.name for path in (later / "changes").iterdir()}
+    head, *lines = openpyxl.load_workbook(later / "changes.xlsx")["changes"].iter_rows(values_only=True)
+    assert head == COLUMNS
+    assert [(line[0], line[head.index("length_px")]) for line in lines] == [
+        (row["file"].removeprefix("'"), float(row["length_px"])) for row in rows
+    ]
 
 
 def linked(page: str) -> set[str]:
