@@ -152,9 +152,10 @@ function createFindings(root, viewer, measure, onScale) {
   // --- the scale
 
   // As people write it: 0.25 or 0,25; 0 if nothing is written. Null for anything else, which the field then says, and for 1,000, which
-  // can be a thousand or one. Browsers would read 0,25 as 25 in a field for numbers, unless they speak the person's language.
+  // is a thousand in the browser's language, or 1.000 in another. Fields for numbers would read 0,25 as 25 in most languages.
   const numberIn = (field) => {
-    const text = field.value.trim(), isClear = /^\d*([.,]\d+)?$/.test(text) && !/^[1-9]\d{0,2},\d{3}$/.test(text);
+    const text = field.value.trim(), isGrouped = /^[1-9]\d{0,2}[.,]\d{3}$/.test(text) && !text.includes((0.5).toLocaleString().charAt(1));
+    const isClear = /^\d*([.,]\d+)?$/.test(text) && !isGrouped;
     field.setCustomValidity(isClear ? "" : `"${text}" can be misread. Write a number such as 0.25 or 1200.`);
     return field.reportValidity() ? Number(text.replace(",", ".")) : null;
   };

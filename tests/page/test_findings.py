@@ -73,6 +73,21 @@ def test_a_scale_with_a_comma_is_the_same_and_one_that_can_be_misread_is_not_tak
     eventually(lambda: float(total.text.split()[2]) == pytest.approx(2 * float(with_point.split()[2]), rel=0.01))
 
 
+def test_what_is_a_thousand_in_the_browsers_language_is_not_taken_for_one(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    rows(browser)
+    field = one(browser, ".findings .mm")
+    try:
+        for locale, thousand, decimal in (("en-GB", "1,125", "1.125"), ("de-DE", "1.125", "1,125")):
+            browser.execute_cdp_cmd("Emulation.setLocaleOverride", {"locale": locale})
+            for text, is_taken in ((thousand, False), (decimal, True)):
+                field.clear()
+                field.send_keys(text, Keys.TAB)
+                assert (field.get_attribute("validationMessage") == "") == is_taken, (locale, text)
+    finally:
+        browser.execute_cdp_cmd("Emulation.setLocaleOverride", {})
+
+
 def test_a_row_and_its_line_light_up_together_by_click_and_by_key(browser: Browser, walls: list[Path]) -> None:
     inspect(browser, walls[0])
     rows(browser)
