@@ -76,7 +76,7 @@ def test_the_way_is_seen_before_the_click_and_painted_by_it(
     eventually(lambda: one(browser, "#inspect-viewer .wire .way"))
     assert not painted(browser).any()
     pointer.click(*line_xy[200])
-    assert painted(browser).sum() > 100
+    eventually(lambda: painted(browser).sum() > 100)
 
 
 def test_undo_takes_back_one_click_escape_all_of_the_crack_and_enter_keeps_it(
@@ -87,14 +87,14 @@ def test_undo_takes_back_one_click_escape_all_of_the_crack_and_enter_keeps_it(
     pointer.click(*line_xy[150])
     first = painted(browser)
     pointer.click(*line_xy[300])
-    assert painted(browser).sum() > first.sum()
+    eventually(lambda: painted(browser).sum() > first.sum())
     strike(browser, "z", "KeyZ", ctrlKey=True)
     assert np.array_equal(painted(browser), first)
     strike(browser, "Enter", "Enter")
     pointer.click(*line_xy[300])
     pointer.click(*line_xy[400])
     pointer.click(*line_xy[480])
-    assert painted(browser).sum() > first.sum()
+    eventually(lambda: painted(browser).sum() > first.sum())
     strike(browser, "Escape", "Escape")
     assert np.array_equal(painted(browser), first)
     says(browser, "#inspect-viewer", "corrected by you")
