@@ -24,7 +24,7 @@ from crack.files import whole
 from crack.serving import Serving
 from export.archive import content_hash
 from model.checkpoint import REFERENCE
-from model.inference import card, runtime
+from model.inference import runtime
 from model.inference.card import ModelCard, threshold_level
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter
@@ -130,13 +130,12 @@ def served_versions(model_store: Path) -> tuple[str, str | None]:
     return read_card(model_store / serving.default).version, previous
 
 
-def read_card(archive_path: Path) -> card.ModelCard:
+def read_card(archive_path: Path) -> ModelCard:
     """The model card in an archive. Raises RollOverError if there is none."""
     try:
-        with zipfile.ZipFile(archive_path) as archive:
-            return card.ModelCard.parse(archive.read(card.FILE_NAME))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise RollOverError(f"{archive_path} is no archive of a crack model ({error}).") from error
+        return ModelCard.of_archive(archive_path)
+    except ValueError as error:
+        raise RollOverError(str(error)) from error
 
 
 def _serve(

@@ -4,7 +4,6 @@ does not publish itself.
 
 import logging
 import os
-import zipfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from crack.serving import STATE_FILE
 from crack.stores.states import State
-from model.inference.card import FILE_NAME, ModelCard
+from model.inference.card import ModelCard
 from sidecar.feedback import FeedbackStore
 from sidecar.inspections import InspectionStore
 from sidecar.items import Submission
@@ -114,10 +113,9 @@ def _since_and_reference(model_store: Path, archive: str) -> tuple[float, dict[s
     serving = model_store / STATE_FILE  # written at a promotion or a rollback
     try:
         since = os.path.getmtime(serving if serving.is_file() else model_store / archive)
-        with zipfile.ZipFile(model_store / archive) as packed:
-            return since, ModelCard.parse(packed.read(FILE_NAME)).figures.get("reference", {})
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        logger.warning("the card in %s cannot be read (%s): drift has no reference", model_store / archive, error)
+        return since, ModelCard.of_archive(model_store / archive).figures.get("reference", {})
+    except (OSError, ValueError) as error:
+        logger.warning("the card of the served model cannot be read (%s): drift has no reference", error)
         return 0.0, {}
 
 

@@ -5,6 +5,7 @@ Code that runs a model reads these numbers here and holds none of them itself.
 
 import json
 import math
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,15 @@ class ModelCard:
             return cls.parse(path.read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def of_archive(cls, path: Path) -> "ModelCard":
+        """The card of a .mar. Raises ValueError, naming the file, if it is none of a crack model, or cannot be read."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return cls.parse(archive.read(FILE_NAME))
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is no archive of a crack model ({error}).") from error
 
     @classmethod
     def parse(cls, text: bytes) -> "ModelCard":

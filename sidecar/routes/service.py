@@ -1,6 +1,5 @@
 """Routes about the service itself: `/ping`, `/ready`, `/model`, `/metrics` and the page of `/docs`."""
 
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 
-from model.inference.card import FILE_NAME, ModelCard
+from model.inference.card import ModelCard
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.access import Access
 from sidecar.documents import Model, Ready
@@ -76,7 +75,6 @@ def service_routes(
 
 def _read_card(archive: Path) -> dict[str, Any]:
     try:
-        with zipfile.ZipFile(archive) as packed:
-            return asdict(ModelCard.parse(packed.read(FILE_NAME)))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        return asdict(ModelCard.of_archive(archive))
+    except ValueError as error:
         raise RequestError(ErrorCode.MODEL_UNAVAILABLE, f"The card of the served model cannot be read ({error}).") from error

@@ -1,6 +1,7 @@
 """The model card: written and read again it is the same, and a wrong one is refused by name."""
 
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def written(path: Path, **changes: object) -> Path:
 def test_a_card_that_was_written_is_read_as_it_was(tmp_path: Path) -> None:
     (tmp_path / FILE_NAME).write_bytes(CARD.to_json())
     assert ModelCard.read(tmp_path / FILE_NAME) == CARD
+
+
+def test_the_card_of_an_archive_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "crack.mar", "w") as archive:
+        archive.writestr(FILE_NAME, CARD.to_json())
+    assert ModelCard.of_archive(tmp_path / "crack.mar") == CARD
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"PK\x05\x06" + bytes(18)])
+def test_what_is_no_archive_of_a_model_is_refused_by_name(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "other.mar"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.mar is no archive of a crack model"):
+        ModelCard.of_archive(path)
 
 
 def test_a_written_card_is_json_that_people_can_read() -> None:
