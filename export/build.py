@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from export.archive import unpack, write_archive
-from export.network import OPSET, check_parity, write_onnx
+from export.network import OPSET, check_parity, trace, write_onnx
 from export.quantisation import measure, passed, write_int8
 from export.reference import measure_reference
 from model import checkpoint
@@ -37,14 +37,15 @@ def export(checkpoint_path: Path, data_dir: Path, archive_path: Path, params: Ex
     network, card = checkpoint.load(checkpoint_path)
     train, photographs = _training_data(data_dir, card)
     with tempfile.TemporaryDirectory(prefix="crack-export-") as work:
-        write_onnx(network, Path(work, runtime.file_name(REFERENCE)))
+        graphs = trace(network)
+        write_onnx(graphs.as_trained, Path(work, runtime.file_name(REFERENCE)))
         side_px = card.tile_px + card.stride
         larger_than_a_tile = draw_surface(0, (side_px, side_px)).image_hwc_u8
         images = [*(photograph.image_hwc_u8 for photograph in _spread(photographs, N_PARITY_PHOTOGRAPHS)), larger_than_a_tile]
         candidate = runtime.load(Path(work), REFERENCE, n_usable_cores())
         difference = check_parity(card, checkpoint.as_run(network), candidate, images, params.tolerance)
         calibration = [pair.read() for pair in _spread(train, params.n_calibration)]
-        write_int8(network, card, calibration, Path(work, runtime.file_name(Backend("openvino", "int8"))))
+        write_int8(graphs.folded, card, calibration, Path(work, runtime.file_name(Backend("openvino", "int8"))))
         iou = measure(Path(work), card, photographs, n_usable_cores())
         backends = passed(iou, params.largest_iou_loss)
         for backend, value in iou.items():

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -35,23 +36,20 @@ class _ProbabilityNetwork(nn.Module):
         return probability
 
 
-def write_onnx(network: AttentionUNet, path: Path) -> None:
-    """Write the network as `to_onnx` gives it, convolutions' weights in float16.
+class Graphs(NamedTuple):
+    """One network in ONNX, from `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples
+    of the stride.
 
-    The file holds each of the network's tensors under its own name, so that `checkpoint.load` can read a network back from an
-    archive and train on.
+    `as_trained`: with each of the network's tensors under its own name. `folded`: with batch normalisation as part of the
+    convolutions before it; runtimes do that too when they load a network.
     """
-    model = to_onnx(network)
-    _store_as_float16(model.graph)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+
+    as_trained: onnx.ModelProto
+    folded: onnx.ModelProto
 
 
-def to_onnx(network: AttentionUNet, *, is_folded: bool = False) -> onnx.ModelProto:
-    """From `batch_nchw`, float32 (1, 3, H, W), to `probability_nchw`, float32 (1, 1, H, W); H, W multiples of the stride.
-
-    With `is_folded`, batch normalisation is part of the convolutions before it; runtimes do that too when they load a network.
-    """
+def trace(network: AttentionUNet) -> Graphs:
+    """The network's computation; this takes some 20 seconds on one core."""
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they report each of their passes, and that torchvision is absent
         logging.getLogger(name).setLevel(logging.ERROR)
     stride = network.stride
@@ -67,18 +65,31 @@ def to_onnx(network: AttentionUNet, *, is_folded: bool = False) -> onnx.ModelPro
             input_names=["batch_nchw"],
             output_names=["probability_nchw"],
             dynamic_shapes={"batch_nchw": {2: stride * height, 3: stride * width}},
-            optimize=is_folded,
+            optimize=False,
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program.")
-    model = program.model_proto
-    if not is_folded:
-        optimizer.fold_constants(model)
-        optimizer.remove_unused_nodes(model)
-    for node in model.graph.node:  # the exporter notes this machine's paths and stack frames there
-        del node.metadata_props[:]
-        node.doc_string = ""
-    return model
+    as_trained = program.model_proto
+    optimizer.fold_constants(as_trained)
+    optimizer.remove_unused_nodes(as_trained)
+    program.optimize()
+    graphs = Graphs(as_trained, program.model_proto)
+    for model in graphs:
+        for node in model.graph.node:  # the exporter notes this machine's paths and stack frames there
+            del node.metadata_props[:]
+            node.doc_string = ""
+    return graphs
+
+
+def write_onnx(model: onnx.ModelProto, path: Path) -> None:
+    """Write a network `as_trained`, convolutions' weights in float16.
+
+    The file holds each of the network's tensors under its own name, so that `checkpoint.load` can read a network back from an
+    archive and train on.
+    """
+    _store_as_float16(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
 
 
 def _store_as_float16(graph: onnx.GraphProto) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 from tqdm import tqdm
 
-from model.attention_unet import AttentionUNet
 from model.checkpoint import REFERENCE
 from model.dataset import LabelledPhotograph
 from model.inference import runtime
@@ -21,11 +20,9 @@ os.environ.setdefault("NNCF_CI", "1")
 
 import nncf
 
-from export.network import to_onnx
 
-
-def write_int8(network: AttentionUNet, card: ModelCard, photographs: Sequence[LabelledPhotograph], path: Path) -> None:
-    """Write the network with the convolutions that gain from it in 8 bits: weights by channel, activations unsigned.
+def write_int8(folded: onnx.ModelProto, card: ModelCard, photographs: Sequence[LabelledPhotograph], path: Path) -> None:
+    """Write a `folded` network with the convolutions that gain from it in 8 bits: weights by channel, activations unsigned.
 
     Ranges are those met on `photographs`, and what quantising shifts on the mean goes into the biases (NNCF's
     `quantize`, Kozlov et al. 2020, https://arxiv.org/abs/2002.08679).
@@ -38,7 +35,7 @@ def write_int8(network: AttentionUNet, card: ModelCard, photographs: Sequence[La
 
     for photograph in photographs:
         Segmenter(card, keep).probability(photograph.image_hwc_u8)
-    quantised = nncf.quantize(to_onnx(network, is_folded=True), nncf.Dataset(batches), subset_size=len(batches))
+    quantised = nncf.quantize(folded, nncf.Dataset(batches), subset_size=len(batches))
     onnx.checker.check_model(quantised, full_check=True)
     onnx.save(quantised, path)
 

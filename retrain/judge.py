@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from export.archive import unpack
-from export.network import write_onnx
+from export.network import trace, write_onnx
 from model import checkpoint
 from model.dataset import Pair
 from model.inference import runtime
@@ -50,7 +50,7 @@ class Model:
                 self.card = unpack(path, Path(work))
             else:
                 network, self.card = checkpoint.load(path)
-                write_onnx(network, Path(work, runtime.file_name(checkpoint.REFERENCE)))
+                write_onnx(trace(network).as_trained, Path(work, runtime.file_name(checkpoint.REFERENCE)))
             self._run = runtime.load(Path(work), checkpoint.REFERENCE, n_usable_cores())
         self._segmenter = Segmenter(self.card, self._run)
 
