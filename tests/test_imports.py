@@ -141,3 +141,9 @@ def test_importing_the_inference_core_does_not_load_torch() -> None:
     code = "import sys, model, model.inference.answer; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_to_tell_what_was_retrained_loads_neither_torch_nor_mlflow() -> None:
+    code = "import sys, retrain.__main__; print({'torch', 'mlflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
