@@ -6,6 +6,7 @@ Left to others: the steps themselves (`model.trainer`), figures on test photogra
 
 import argparse
 import logging
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ def train(
     resume: Path | None = None,
     parent: Path | None = None,
     most_alarms: int | None = None,
-    most_minutes: float | None = None,
+    most_minutes: float = math.inf,
     report: Report = lambda done, of: None,
 ) -> Path:
     """Train, or go on with a training that was stopped.
@@ -61,8 +62,7 @@ def train(
         resume: the `.unfinished` file of the stopped training.
         parent: a finished checkpoint or an archive whose weights to begin with, instead of ImageNet's or random ones.
         most_alarms: crack-free validation photographs with a false alarm that its threshold may cause, if one can be chosen so.
-        most_minutes: where this machine needs longer for the steps of the recipe, it takes as many as fit. It measures and logs
-            first what a step takes.
+        most_minutes: where this machine needs longer for the steps of the recipe, it takes as many as fit. In one process.
         report: called after each step with the progress.
 
     Returns:
@@ -89,16 +89,7 @@ def train(
         card = replace(ancestor[1], least_sure_px=0)  # what it is unsure of is worth learning from, too
         alarms = find_alarms(Segmenter(card, checkpoint.as_run(ancestor[0])), by_set)
     validation = read_photographs(parts.choosing, "reading validation")
-    if most_minutes and not state:
-        seconds = Trainer(params, version, by_set, {}).seconds_per_step()
-        params = _shortened(params, seconds, most_minutes)
-        logger.info(
-            "a step takes about %.2f s here: %d steps, %.0f minutes",
-            seconds,
-            params.training.steps,
-            params.training.steps * seconds / 60,
-        )
-    trainer = Trainer(params, version, by_set, validation, most_alarms, report, alarms)
+    trainer = Trainer(params, version, by_set, validation, most_alarms, report, alarms, 60 * most_minutes)
     if state:
         trainer.restore(state)
     elif ancestor:
@@ -160,18 +151,6 @@ def train_stages(
             path = train(params, data_dir, folder, resume=resume, parent=None if resume else parent)
         parent = path
     return path
-
-
-def _shortened(params: Params, seconds_per_step: float, most_minutes: float) -> Params:
-    """The recipe with at most as many steps as fit."""
-    training = params.training
-    steps = min(training.steps, max(1, int(60 * most_minutes / seconds_per_step)))
-    shortened = {
-        "steps": steps,
-        "warmup_steps": min(training.warmup_steps, steps // 10),
-        "validate_every": min(training.validate_every, steps),
-    }
-    return params.model_copy(update={"training": training.model_copy(update=shortened)})
 
 
 def _child(folder: Path, parent: Path | None) -> Path | None:

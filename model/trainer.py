@@ -1,7 +1,8 @@
 """One training under way: the network and its average, the optimiser, what was best, and the state that a kill leaves behind.
 
-What happens next depends on that state and the step number alone, so a training killed at any time and resumed goes on as if it
-had not been. Left to others: which photographs, and what becomes of the finished network (`model.train`).
+What happens next depends on that state and the step number alone (where time is limited, also on the seconds so far), so a
+training killed at any time and resumed goes on as if it had not been. Left to others: which photographs, and what becomes of
+the finished network (`model.train`).
 """
 
 import logging
@@ -42,10 +43,10 @@ logger = logging.getLogger("model.train")
 
 DRAWN = "drawn surfaces"
 STATISTICS_BATCHES = 32
-TIMED_STEPS = 5
+TIMED_STEPS = 8  # after which the log says how long the training will take
 CHECKPOINT_S = 300.0
 Report = Callable[[int, int], None]
-"""Called by the first process after each step, with the number of steps done and the number of all steps."""
+"""Called by the first process after each step, with the number of steps done, and of all steps as it is expected then."""
 
 
 class Trainer:
@@ -60,6 +61,7 @@ class Trainer:
         most_alarms: int | None = None,
         report: Report = lambda done, of: None,
         alarms: Mapping[str, Sequence[Pixels]] = MappingProxyType({}),
+        most_seconds: float = math.inf,
     ) -> None:
         self.params = params
         self.version = version
@@ -73,6 +75,7 @@ class Trainer:
         self._validation = validation
         self._most_alarms = most_alarms
         self._report = report
+        self._most_seconds = most_seconds
         shares = {**params.data.sets, DRAWN: params.data.synthetic_share}
         self._alarms = alarms
         self._crops = CropDataset(train, shares, params.training, params.augmentation, alarms)
@@ -92,7 +95,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, weight_decay=params.training.weight_decay, fused=True)
 
     def run(self, unfinished: Path) -> None:
-        """Train to the last step; validate and write the state to `unfinished` on the way, and at Ctrl-C.
+        """Train to the last step or until the time is over; validate, and write the state to `unfinished` on the way, and at
+        Ctrl-C.
 
         Raises:
             KeyboardInterrupt: at Ctrl-C or SIGTERM, after the step under way was finished and the state written.
@@ -100,7 +104,7 @@ class Trainer:
         training = self.params.training
         logger.info("training on %s, steps %d to %d", self.machine, self.step, training.steps)
         written = time.monotonic()
-        started = written - self.seconds
+        started, first, waited = written - self.seconds, self.step, 0.0
         draws = self.machine.own_draws(range(self.step * training.batch, training.steps * training.batch), training.batch)
         losses: list[Tensor] = []
         progress = tqdm(
@@ -116,11 +120,19 @@ class Trainer:
                 losses.append(self.optimise(image_u8, truth))
                 self.step += 1
                 self.seconds = time.monotonic() - started
+                done_ratio = max(self.step / training.steps, self.seconds / self._most_seconds)
+                progress.total = max(self.step, round(self.step / done_ratio))
                 progress.update()
                 is_stopped = self.machine.any_of_all(is_asked_to_stop())
                 if self.machine.is_first:
-                    self._report(self.step, training.steps)
-                is_validated = self.step % training.validate_every == 0 or self.step == training.steps
+                    self._report(self.step, progress.total)
+                if self.step == first + 1:
+                    waited = self.seconds  # for what the first step sets up
+                elif self.step == first + TIMED_STEPS:
+                    self._tell_pace((self.seconds - waited) / (TIMED_STEPS - 1))
+                if done_ratio >= 1:  # the card says how many steps there were
+                    self.params = self.params.model_copy(update={"training": training.model_copy(update={"steps": self.step})})
+                is_validated = self.step % training.validate_every == 0 or done_ratio >= 1
                 if is_validated and self.machine.is_first:
                     self._validate(float(torch.stack(losses).mean()))
                     losses.clear()
@@ -132,17 +144,13 @@ class Trainer:
                     if self.machine.is_first:
                         logger.warning("stopped; go on with: crack train --resume %s", unfinished)
                     raise KeyboardInterrupt
+                if done_ratio >= 1:
+                    break
 
-    def seconds_per_step(self) -> float:
-        """Seconds per step on this machine, crops included, measured by running some steps."""
-        training = self.params.training
-        draws = self.machine.own_draws(range((TIMED_STEPS + 1) * training.batch), training.batch)
-        started = 0.0
-        for number, batch in enumerate(self.batches(draws)):
-            if number == 1:  # the first one sets up
-                started = time.monotonic()
-            float(self.optimise(*batch))  # a GPU is waited for
-        return (time.monotonic() - started) / TIMED_STEPS
+    def _tell_pace(self, step_s: float) -> None:
+        left = min(self.params.training.steps - self.step, (self._most_seconds - self.seconds) / step_s)
+        minutes = (self.seconds + left * step_s) / 60
+        logger.info("a step takes about %.2f s here: about %d steps, %.0f minutes", step_s, self.step + left, minutes)
 
     def begin_with_imagenet(self) -> None:
         """Take over what the encoder of this size learned from ImageNet. Raises as `imagenet_weights` does."""
@@ -205,7 +213,7 @@ class Trainer:
     def optimise(self, image_u8: Tensor, truth: Tensor) -> Tensor:
         """One step on one batch; returns its loss, on the device, which a GPU may not have computed yet."""
         for group in self.optimizer.param_groups:
-            group["lr"] = group["rate"] * learning_rate(self.step, self.params.training)
+            group["lr"] = group["rate"] * learning_rate(self.step, self.seconds / self._most_seconds, self.params.training)
         device = self.machine.device
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.machine.is_mixed):
             logits = self._parallel(self._normalise(image_u8))
@@ -266,12 +274,15 @@ class Trainer:
         )
 
 
-def learning_rate(step: int, training: TrainingParams) -> float:
-    """Linear warm-up to the peak, then half a cosine down to zero (Loshchilov and Hutter 2017, SGDR, without restarts)."""
-    if step < training.warmup_steps:
-        return training.learning_rate * (step + 1) / training.warmup_steps
-    progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
-    return training.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+def learning_rate(step: int, time_ratio: float, training: TrainingParams) -> float:
+    """Linear warm-up to the peak, then half a cosine down to zero (Loshchilov and Hutter 2017, SGDR, without restarts).
+
+    The cosine runs over the steps or, where these take longer, over the time there is, of which `time_ratio` has passed.
+    """
+    warmup = min(1, (step + 1) / max(1, training.warmup_steps))
+    steps_ratio = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
+    progress = min(1, max(0, steps_ratio, time_ratio))
+    return training.learning_rate * min(warmup, 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 @contextmanager

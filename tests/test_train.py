@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from model.inference.card import ModelCard
 from model.machine import Machine
 from model.params import Params, read_params
 from model.synthetic import write_data_set
-from model.trainer import Trainer
+from model.trainer import Trainer, learning_rate
 from tests.cards import CARD
 from tests.conftest import ROOT
 from tests.tiny import TINY
@@ -112,7 +113,7 @@ from pathlib import Path
 from model.dataset import LabelledPhotograph
 from model.params import read_params
 from model.synthetic import draw_surface
-from model.trainer import Trainer
+from model.trainer import Trainer, learning_rate
 
 overrides = dict(override.split("=", 1) for override in sys.argv[1:])
 params = read_params(Path("params.yaml"), overrides)
@@ -323,13 +324,28 @@ def test_every_few_minutes_the_state_is_written_between_validations(
     assert steps == [1, 2, 3]  # each step is reported before its state is written
 
 
-def test_a_slow_machine_takes_the_steps_that_fit_into_the_minutes(
-    surfaces: Path, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Trainer, "seconds_per_step", lambda _: 4.0)
-    path = train.train(tiny_params, surfaces, tmp_path, most_minutes=0.5)
-    recipe = ModelCard.read(path.with_suffix(".json")).training["params"]["training"]
-    assert (recipe["steps"], recipe["warmup_steps"], recipe["validate_every"]) == (7, 0, 7)
+def test_a_slow_machine_takes_the_steps_that_fit_into_the_minutes(surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
+    expected: list[tuple[int, int]] = []
+
+    def slow(done: int, of: int) -> None:
+        expected.append((done, of))
+        time.sleep(0.2)
+
+    path = train.train(tiny_params, surfaces, tmp_path, most_minutes=0.03, report=slow)
+    training = ModelCard.read(path.with_suffix(".json")).training
+    n_steps = training["params"]["training"]["steps"]
+    assert 1 <= n_steps < tiny_params.training.steps
+    assert training["history"][-1]["step"] == training["chosen_step"] == n_steps
+    assert expected[-1] == (n_steps, n_steps)
+
+
+def test_the_learning_rate_falls_to_zero_with_the_steps_or_with_the_time_whichever_is_sooner(tiny_params: Params) -> None:
+    changed = {"steps": 1000, "warmup_steps": 50, "learning_rate": 0.01}
+    training = tiny_params.training.model_copy(update=changed)
+    assert learning_rate(0, 0.0, training) == pytest.approx(0.01 / 50)
+    assert learning_rate(50, 0.0, training) == pytest.approx(0.01)
+    assert learning_rate(525, 0.0, training) == pytest.approx(0.005) == learning_rate(60, 0.5, training)
+    assert learning_rate(1000, 0.0, training) == pytest.approx(0) == learning_rate(60, 1.0, training)
 
 
 def test_a_fast_machine_takes_the_steps_of_the_recipe(surfaces: Path, tiny_params: Params, tmp_path: Path) -> None:
