@@ -1,13 +1,14 @@
 """How far a comparison of two photographs can be trusted (`survey/changes.py`).
 
 No set has the same wall in two years, so a second photograph is made of each: from another point and distance, in other
-light, less sharp, with noise, as JPEG. Nothing has changed then, nor if the first one is reduced, as if taken from further
-away. In a third run one half of the crack, by the label, is painted over in the first photograph: that half is
-new in the second.
+light, less sharp, with noise, as JPEG. Nothing has changed then, nor if the first one is spoilt: reduced, as if taken from
+further away, blurred, too bright or too dark. In a last run one half of the crack, by the label, is painted over in the first
+photograph: that half is new in the second.
 """
 
 import argparse
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,7 +33,6 @@ from tests.photographs import jpeg
 
 Picture = NDArray[np.uint8]
 PER_SET = 10
-REDUCED = 3  # to this part of its width
 LEAST_PX = 30.0  # of a crack that was painted over
 
 
@@ -63,13 +63,30 @@ def half_painted_over(image_hwc_u8: Picture, mask_hw: NDArray[np.bool_]) -> tupl
     return np.clip(painted + grain, 0, 255).astype(np.uint8), is_gone
 
 
+def spoilt(image_hwc_u8: Picture, rng: np.random.Generator) -> dict[str, Picture]:
+    """The photograph as a worse one, which fine cracks may be lost in."""
+    height, width = image_hwc_u8.shape[:2]
+    light = image_hwc_u8.astype(np.float64)
+    noise = rng.normal(0, 2, light.shape)
+    taken = {
+        "blurred": cv2.GaussianBlur(light, (0, 0), 3) + noise,
+        "too bright": 2.5 * light + 20,
+        "too dark": 0.15 * light + noise,
+        "in fog": 0.25 * light + 150 + noise,
+    }
+    worse = {how: decode(jpeg(np.clip(each, 0, 255).astype(np.uint8), quality=88)) for how, each in taken.items()}
+    size = (round(width / 3), round(height / 3))
+    return {"reduced to 1/3": np.asarray(cv2.resize(image_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8), **worse}
+
+
 class Comparison:
     """What was found over all pairs of photographs."""
 
     def __init__(self, segmenter: Segmenter) -> None:
         self._segmenter = segmenter
-        self.n_not_laid_over = self.n_reduced_not_laid_over = 0
-        self.unchanged, self.reduced, self.painted = Counter[Kind](), Counter[Kind](), Counter[Kind]()
+        self.n_not_laid_over = 0
+        self.unchanged, self.painted = Counter[Kind](), Counter[Kind]()
+        self.spoilt: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.length_px = self.changed_px = 0.0
 
     def add(self, pair: Pair, rng: np.random.Generator) -> None:
@@ -85,14 +102,12 @@ class Comparison:
             if change.kind is not Kind.GONE:
                 self.length_px += change.length_px
                 self.changed_px += change.changed_px
-        height, width = labelled.mask_hw.shape
-        size = (round(width / REDUCED), round(height / REDUCED))
-        reduced = np.asarray(cv2.resize(labelled.image_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
-        to_later = lay_over(Features.of(reduced), Features.of(later))
-        if to_later is None:
-            self.n_reduced_not_laid_over += 1
-        else:
-            self.reduced.update(change.kind for change in changes(self._seen(reduced), seen, to_later))
+        for how, worse in spoilt(labelled.image_hwc_u8, rng).items():
+            to_later = lay_over(Features.of(worse), Features.of(later))
+            if to_later is None:
+                self.spoilt[how]["not laid over"] += 1
+            else:
+                self.spoilt[how].update(change.kind for change in changes(self._seen(worse), seen, to_later))
         if not labelled.mask_hw.any():
             return
         former, is_gone = half_painted_over(labelled.image_hwc_u8, labelled.mask_hw > 0)
@@ -113,7 +128,8 @@ class Comparison:
         found = measure(prob_hw_u8, image_hwc_u8, threshold_level(self._segmenter.card.threshold))
         figures, drawn = [crack.figures for crack in found], [lines(crack) for crack in found]
         height, width = prob_hw_u8.shape
-        return Seen(Row("", Status.PREDICTED, 0, 0, "", width=width, height=height, cracks=figures, lines=drawn), prob_hw_u8)
+        row = Row("", Status.PREDICTED, 0, 0, "", width=width, height=height, cracks=figures, lines=drawn)
+        return Seen(row, prob_hw_u8, image_hwc_u8)
 
 
 def main() -> None:
@@ -125,6 +141,7 @@ def main() -> None:
     )
     add_data_option(parser)
     parser.add_argument("--archive", type=Path, default=ARCHIVE, help="(default: the released one)")
+    parser.add_argument("--part", choices=("choosing", "judging"), default="judging", help="(default: %(default)s)")
     options = parser.parse_args()
     with TemporaryDirectory(prefix="crack-bench-") as work:
         card = unpack(options.archive, Path(work))
@@ -132,7 +149,7 @@ def main() -> None:
         parts = read_parts(options.data, Params.model_validate(card.training["params"]).data)
         taken: Counter[str] = Counter()
         pairs = []
-        for pair in parts.choosing + parts.judging:
+        for pair in getattr(parts, options.part):
             if not pair.set_name.startswith("neg") and taken[pair.set_name] < PER_SET:
                 taken[pair.set_name] += 1
                 pairs.append(pair)
@@ -142,15 +159,13 @@ def main() -> None:
     print(
         f"Nothing changed: {told(comparison.unchanged)}; {comparison.changed_px / comparison.length_px:.1%} of the length new."
     )
-    print(
-        f"Nothing changed, the first photograph reduced to 1/{REDUCED}: {told(comparison.reduced)}; "
-        f"{comparison.n_reduced_not_laid_over} times not laid over each other."
-    )
+    for how, counts in comparison.spoilt.items():
+        print(f"Nothing changed, the first photograph {how}: {told(counts)}.")
     print(f"Half of it painted over before, cracks of which at least {LEAST_PX:g} px were: {told(comparison.painted)}.")
 
 
-def told(counts: Counter[Kind]) -> str:
-    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+def told(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda each: -each[1]))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inspection.rows import Line, Row
+from survey.detail import Detail
 
 Float = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -24,11 +25,12 @@ _LEAST_COMMON = 25  # points in common; unlike photographs have up to ten by cha
 _REACH_RATIO = 0.0075  # of the longer side: what is nearer than this to an earlier crack is that crack
 _LEAST_RATIO = 0.025  # of the longer side: shorter changes are not told
 _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
-_MAYBE = -1
+_MAYBE, _HIDDEN = -1, -2
 _STEP_PX = 2.0  # between the points of a line that are looked at
 _ALL = 0.8  # a crack is new if so much of it is
 _COARSER = 1.5  # times as much of the surface in a pixel, or more: a fine crack may be lost
 _LEAST_WIDTH_PX = 2.0  # of the coarser photograph's pixels: nearly all cracks that it lost were narrower
+_LEAST_DETAIL = 0.5  # of the contrast in the photograph that shows a crack: with less the other one may be unable to
 
 
 class Kind(StrEnum):
@@ -39,6 +41,13 @@ class Kind(StrEnum):
     GONE = "no longer found"
     OUTSIDE = "not on the earlier photograph"
     UNCERTAIN = "uncertain"
+
+
+class Reason(StrEnum):
+    """Why a crack is uncertain."""
+
+    TRACES = "The model saw traces of it in the earlier photograph."
+    HIDDEN = "The earlier photograph is too blurred, bright, dark or coarse here to show it."
 
 
 class Part(StrEnum):
@@ -115,6 +124,23 @@ def _alike(earlier: Features, later: Features) -> list[cv2.DMatch]:
     return [best for best, second in pairs if best.distance < _RATIO * second.distance]
 
 
+def px_ratio(earlier_wh: tuple[int, int], later_wh: tuple[int, int], to_later: Float) -> float:
+    """How many pixels of the later photograph one of the earlier covers, along a side, in the middle of what both show."""
+    along, down = (np.linspace(0, side, 21) for side in later_wh)
+    xy = np.stack(np.meshgrid(along, down), axis=-1).reshape(-1, 2)
+    from_later = np.asarray(np.linalg.inv(to_later), np.float64)
+    common_xy = xy[_inside(_moved(from_later, xy), earlier_wh[::-1])]
+    return _px_at(common_xy, to_later)
+
+
+def _px_at(points_xy: Float, homography: Float) -> float:
+    """How many pixels one pixel of a photograph covers where a homography takes it, along a side, at (n, 2) points there: the
+    root of its Jacobian determinant.
+    """
+    depths = np.column_stack([points_xy, np.ones(len(points_xy))]) @ np.linalg.inv(homography)[2]
+    return float(np.median(np.sqrt(np.abs(np.linalg.det(homography) * depths**3))))
+
+
 @dataclass(frozen=True)
 class Change:
     """What became of a crack; lengths and widths in pixels of the later photograph.
@@ -124,9 +150,10 @@ class Change:
         earlier: the earlier survey's numbers of the cracks that it runs along.
         length_px: of all of it, as the survey measured it.
         changed_px: the length that is new, or that is no longer found.
-        outside_px: the length that the other photograph doesn't show.
+        unknown_px: the length that the other photograph doesn't show, or doesn't show clearly.
         width_before_px, width_px: the medians of a crack that is not new; None where one could not be resolved.
         parts: its lines in pieces: the points (n, 2) in the later photograph, and what became of them.
+        reason: if it is uncertain.
     """
 
     id: int
@@ -134,26 +161,28 @@ class Change:
     earlier: tuple[int, ...]
     length_px: float
     changed_px: float
-    outside_px: float
+    unknown_px: float
     width_before_px: float | None
     width_px: float | None
     parts: tuple[tuple[Float, Part], ...]
+    reason: Reason | None = None
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A photograph's row, with its cracks and lines, and its crack probability, uint8 (height, width), 255 = certain."""
+    """A photograph, its row with its cracks and lines, and its crack probability, uint8 (height, width), 255 = certain."""
 
     row: Row
     prob_hw_u8: Picture
+    image_hwc_u8: Picture
 
 
 def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
     """Each crack of the later photograph, then those of the earlier one that are no longer found.
 
     The ends of a fine crack are marked in one photograph and not in the next, so a part is new only where the model sees next
-    to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one. From further away a
-    photograph doesn't show fine cracks at all, so these are neither.
+    to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one. A photograph that shows
+    little of the other one's detail, as it is blurred, too bright or from further away, may not show the crack either.
 
     Args:
         to_later: as `lay_over` gives it.
@@ -163,14 +192,19 @@ def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
     reach_px, least_px = _REACH_RATIO * side_px, _LEAST_RATIO * side_px
     old = _Nearest(before, earlier.prob_hw_u8, to_later, later.prob_hw_u8.shape, reach_px)
     new = _Nearest(after, later.prob_hw_u8, np.eye(3), later.prob_hw_u8.shape, reach_px)
+    from_later = np.asarray(np.linalg.inv(to_later), np.float64)
+    shown_before, shown_now = _Shown(later, earlier, to_later, np.eye(3)), _Shown(earlier, later, from_later, from_later)
     told = []
     for crack in after:
-        found = _Compared.of(crack, old, reach_px, least_px)
+        found = _Compared.of(crack, old, shown_before, reach_px, least_px)
         same = [each for each in before if each.id in found.near]
         widths = (_width(same), crack.width_px) if found.near else (None, None)
-        told.append(found.change(crack, _kind(found, crack, same, least_px), *widths))
+        kind = _kind(found, crack, same, least_px)
+        if kind is Kind.WIDER and not all(shown_now.is_along(each) for each in same):
+            kind = Kind.SAME  # what is blurred looks wider
+        told.append(found.change(crack, kind, *widths))
     for crack in before:
-        found = _Compared.of(crack, new, reach_px, least_px)
+        found = _Compared.of(crack, new, shown_now, reach_px, least_px)
         if found.changed_px >= least_px:
             told.append(found.change(crack, Kind.GONE, None, None))
     return told
@@ -241,7 +275,7 @@ class _Nearest:
         if cracks:
             self._ids = np.where(distance * _STEP_PX <= reach_px, id_of_label[labels], self._ids)
         shown = cv2.warpPerspective(np.full(prob_hw_u8.shape, 1, np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
-        self._is_shown, self._size_hw, self._to_later = shown.astype(bool), size_hw, to_later
+        self._is_shown, self._size_hw = shown.astype(bool), size_hw
 
     def look(self, points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """Of (n, 2) points: the crack's number, `_MAYBE` where there may be one, or 0; and whether both photographs show it."""
@@ -250,17 +284,38 @@ class _Nearest:
         is_shown = is_inside & self._is_shown[y, x]
         return np.where(is_shown, self._ids[y, x], 0), is_shown
 
-    def px_at(self, points_xy: Float) -> float:
-        """How many pixels of the later photograph one of this photograph covers, along a side, at (n, 2) points of the later
-        one: the root of the homography's Jacobian determinant.
-        """
-        depths = np.column_stack([points_xy, np.ones(len(points_xy))]) @ np.linalg.inv(self._to_later)[2]
-        return float(np.median(np.sqrt(np.abs(np.linalg.det(self._to_later) * depths**3))))
-
     @staticmethod
     def _cells(points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         x, y = (points_xy / _STEP_PX).astype(np.int32).T
         return x, y
+
+
+class _Shown:
+    """Whether a crack of one photograph could be seen in the other one.
+
+    Args:
+        own: the photograph with the crack.
+        to_own: from the other one's pixels to its own.
+        from_later: from the later photograph's pixels to its own.
+    """
+
+    def __init__(self, own: Seen, other: Seen, to_own: Float, from_later: Float) -> None:
+        height, width = own.prob_hw_u8.shape
+        possible = cv2.max(own.prob_hw_u8, cv2.warpPerspective(other.prob_hw_u8, to_own, (width, height)))
+        self._detail = Detail(own.image_hwc_u8, other.image_hwc_u8, to_own, possible >= _POSSIBLE)
+        self._to_own, self._from_later = to_own, from_later
+
+    def at(self, points_xy: Float, crack: _Traced) -> NDArray[np.bool_]:
+        """At (n, 2) points of the crack's lines."""
+        own_xy, width_px = _moved(self._from_later, points_xy), (crack.width_px or 0.0) / crack.px
+        px = _px_at(own_xy, self._to_own)
+        if px >= _COARSER and width_px < _LEAST_WIDTH_PX * px:
+            return np.zeros(len(points_xy), np.bool_)
+        return self._detail.ratio(own_xy, width_px) >= _LEAST_DETAIL
+
+    def is_along(self, crack: _Traced) -> bool:
+        """Along most of a crack's lines."""
+        return bool(self.at(np.concatenate(crack.lines_xy), crack).mean() >= 0.5)
 
 
 @dataclass(frozen=True)
@@ -270,31 +325,32 @@ class _Compared:
     near: tuple[int, ...]
     changed_px: float
     outside_px: float
-    unclear_px: float
+    traces_px: float
+    hidden_px: float
     parts: tuple[tuple[Float, Part], ...]
 
     @classmethod
-    def of(cls, crack: _Traced, others: _Nearest, reach_px: float, least_px: float) -> "_Compared":
-        looked = [others.look(line) for line in crack.lines_xy]
-        is_fine_enough = _is_fine_enough(crack, others, [is_shown for _, is_shown in looked])
+    def of(cls, crack: _Traced, others: _Nearest, shown: _Shown, reach_px: float, least_px: float) -> "_Compared":
         near: list[NDArray[np.int32]] = []
         parts: list[tuple[Float, Part]] = []
-        changed_px = outside_px = unclear_px = drawn_px = 0.0
-        for line, (ids, is_shown) in zip(crack.lines_xy, looked, strict=True):
+        changed_px = outside_px = traces_px = hidden_px = drawn_px = 0.0
+        for line in crack.lines_xy:
+            ids, is_shown = others.look(line)
             near.append(ids[ids > 0])
-            if not is_fine_enough:
-                ids[ids == 0] = _MAYBE
+            if (is_missing := (ids == 0) & is_shown).any():
+                ids[is_missing] = np.where(shown.at(line[is_missing], crack), 0, _HIDDEN)
             length_px = _length(line)
-            is_changed, is_unclear = (ids == 0) & is_shown, (ids == _MAYBE) & is_shown
+            is_changed = (ids == 0) & is_shown
             outside_px += length_px * float((~is_shown).mean())
-            unclear_px += length_px * float(is_unclear.mean())
+            traces_px += length_px * float(((ids == _MAYBE) & is_shown).mean())
+            hidden_px += length_px * float((ids == _HIDDEN).mean())
             drawn_px += length_px
             for first, last in _runs(is_changed):
                 ends = (first > 0) + (last < len(line))  # where an earlier crack ends, its reach hides the beginning
                 run_px = _length(line[first:last]) + ends * reach_px
                 is_changed[first:last] = is_told = run_px >= least_px or not ids.any()
                 changed_px += run_px * is_told
-            is_unknown = ~is_shown | is_unclear
+            is_unknown = ~is_shown | (ids < 0)
             for part, is_part in (
                 (Part.CHANGED, is_changed),
                 (Part.UNKNOWN, is_unknown),
@@ -307,23 +363,16 @@ class _Compared:
             tuple(int(number) for number in found[counts * _STEP_PX >= least_px / 2]),
             min(changed_px * as_measured, crack.length_px),
             outside_px * as_measured,
-            unclear_px * as_measured,
+            traces_px * as_measured,
+            hidden_px * as_measured,
             tuple(parts),
         )
 
     def change(self, crack: _Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
-        lengths = (crack.length_px, self.changed_px, self.outside_px)
-        return Change(crack.id, kind, self.near, *lengths, width_before_px, width_px, self.parts)
-
-
-def _is_fine_enough(crack: _Traced, others: _Nearest, is_shown: Sequence[NDArray[np.bool_]]) -> bool:
-    """Whether the other photograph would show a crack of this width: it is not much coarser, or the crack is wide."""
-    here = [line[is_here] for line, is_here in zip(crack.lines_xy, is_shown, strict=True)]
-    points_xy = np.concatenate(here or [np.zeros((0, 2))])
-    if not len(points_xy):
-        return True
-    px = others.px_at(points_xy)
-    return px < _COARSER * crack.px or (crack.width_px is not None and crack.width_px >= _LEAST_WIDTH_PX * px)
+        lengths = (crack.length_px, self.changed_px, self.outside_px + self.traces_px + self.hidden_px)
+        reason = Reason.HIDDEN if self.hidden_px > self.traces_px else Reason.TRACES
+        reason_if = reason if kind is Kind.UNCERTAIN else None
+        return Change(crack.id, kind, self.near, *lengths, width_before_px, width_px, self.parts, reason_if)
 
 
 def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: float) -> Kind:
@@ -334,7 +383,7 @@ def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: f
         return Kind.NEW
     if found.changed_px >= least_px:
         return Kind.GROWN
-    if not found.near or found.unclear_px > comparable_px / 2:
+    if not found.near or found.traces_px + found.hidden_px > comparable_px / 2:
         return Kind.UNCERTAIN
     before_px = _width(same)
     if before_px is not None and crack.width_px is not None:

@@ -3,6 +3,7 @@
 Left to others: what has changed (`changes`), which photographs were compared (`compare`).
 """
 
+import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from inspection.findings import printable
+from inspection.report.changes import COLUMNS as COLUMNS_TOLD
+from inspection.report.changes import table_row
 from survey.changes import Change, Float, Kind, Part, Picture
+from survey.changes_record import RECORD, digest
 from survey.findings import Findings
 from survey.pictures import fitting
 from survey.results import CHANGES as TABLE
@@ -29,10 +33,15 @@ from survey.sheet import link_results
 from survey.tables import csv_table, workbook
 
 PICTURES = "changes"
-_LENGTHS = ("length", "changed", "width_before", "width")
+CONTRADICTING = (
+    "Those of some photographs contradict each other. One of the two is wrong, so don't compare the two surveys' millimetres. "
+    "What is called longer or wider was judged by the pictures alone."
+)
+_LENGTHS = ("length", "changed", "unknown", "width_before", "width")
 COLUMNS = (
     *("file", "earlier_file", "change", "id", "earlier_ids"),
     *(f"{name}_{unit}" for unit in ("px", "mm") for name in _LENGTHS),
+    "note",
 )
 _PICTURE_PX = 1200  # the longer side of a picture
 PANELS = ("before", "now", "changes")
@@ -47,12 +56,14 @@ class Compared:
     Attributes:
         changes: with each the millimetres by pixel, None without a scale.
         pictures: a JPEG for each of `PANELS`, see `draw`.
+        contradiction: how the two photographs' scales contradict each other; empty if they don't.
     """
 
     file: str
     earlier_file: str
     changes: list[tuple[Change, float | None]]
     pictures: dict[str, Path]
+    contradiction: str = ""
 
     @property
     def changed_px(self) -> float:
@@ -121,6 +132,18 @@ def write_changes(
     survey = later.survey
     found = sorted(found, key=lambda each: (-each.changed_px, each.file))
     lines = {each.file: [_line(each, change, mm_per_px) for change, mm_per_px in each.changes] for each in found}
+    earlier_name, later_name = (
+        printable(findings.survey.place("").rstrip("/").rpartition("/")[2]) for findings in (earlier, later)
+    )
+    rows = [
+        ("Compared with", f"{earlier_name}, on {date.today().isoformat()}"),
+        ("Photographs compared", f"{len(found)}"),
+        *([("Photographs not compared", f"{len(without)}; {PAGE} lists them, and why")] if without else []),
+        *([("Earlier photographs not compared", f"{len(not_used)}; {PAGE} lists them")] if not_used else []),
+        ("Cracks", counts),
+        *([("Scales", CONTRADICTING)] if any(each.contradiction for each in found) else []),
+        *([("The surveys were made differently", f"{made}. A crack may look longer or wider for that alone")] if made else []),
+    ]
     former, names, photographs = set(survey.names(PICTURES)), set(), []
     for rank, each in enumerate(found, 1):
         told = [line for line in lines[each.file] if line["change"] != Kind.SAME]
@@ -130,15 +153,18 @@ def write_changes(
             name = fitting(f"{PICTURES}/{rank:04d}-{panel}-{Path(each.file).name}.jpg")
             with survey.whole(name) as path:
                 shutil.copyfile(each.pictures[panel], path)
-            pictures[panel] = quote(os.fsencode(name))
+            pictures[panel] = name
             names.add(name.partition("/")[2])
         photographs.append(
             {
-                "file": printable(each.file),
-                "earlier": printable(each.earlier_file),
+                "file": each.file,
+                "earlier_file": each.earlier_file,
+                "note": each.contradiction,
                 "pictures": pictures,
-                "lines": told,
+                "lines": lines[each.file],
+                "told": told,
                 "is_changed": is_changed,
+                "digest": digest(later.find(each.file)),
             }
         )
     with csv_table(survey, TABLE, COLUMNS, with_bom) as add, workbook(survey, WORKBOOK, {"changes": COLUMNS}) as (sheet,):
@@ -146,19 +172,23 @@ def write_changes(
             cells = [line[column] for column in COLUMNS]
             add(cells)
             sheet.add(cells)
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
-        Path(__file__).with_name("changes.html").read_text(encoding="utf-8")
-    )
+    with survey.whole(RECORD) as path:
+        path.write_text(json.dumps({"earlier": earlier_name, "rows": rows, "photographs": photographs}), encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"printable": printable, "row": table_row, "url": lambda name: quote(os.fsencode(name))}
+    template = environment.from_string(Path(__file__).with_name("changes.html").read_text(encoding="utf-8"))
     page = template.render(
         title=later.title,
-        places=[printable(findings.survey.place("").rstrip("/").rpartition("/")[2]) for findings in (earlier, later)],
+        places=(earlier_name, later_name),
         today=date.today().isoformat(),
         counts=counts,
         made=made,
         photographs=photographs,
         without=[(printable(file), printable(reason)) for file, reason in without.items()],
         not_used=[(printable(file), len(earlier.find(file).row.cracks or ())) for file in not_used],
+        scales=CONTRADICTING if any(each.contradiction for each in found) else "",
         tables=(WORKBOOK, TABLE),
+        columns=COLUMNS_TOLD,
     )
     with survey.whole(PAGE) as path:
         path.write_text(page, encoding="utf-8")
@@ -169,7 +199,7 @@ def write_changes(
 
 def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[str, object]:
     is_gone = change.kind is Kind.GONE
-    lengths = (change.length_px, change.changed_px, change.width_before_px, change.width_px)
+    lengths = (change.length_px, change.changed_px, change.unknown_px, change.width_before_px, change.width_px)
     line: dict[str, object] = {
         "file": compared.file,
         "earlier_file": compared.earlier_file,
@@ -180,4 +210,6 @@ def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[s
     for name, value in zip(_LENGTHS, lengths, strict=True):
         line[f"{name}_px"] = None if value is None else round(value, 1)
         line[f"{name}_mm"] = None if value is None or mm_per_px is None else round(value * mm_per_px, 2)
+    line["reason"] = change.reason
+    line["note"] = " ".join(filter(None, (change.reason, compared.contradiction)))
     return line

@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 from tqdm import tqdm
 
@@ -23,13 +24,15 @@ from crack.foreign import read_text
 from crack.instance import of_instance
 from crack.serving import Serving
 from crack.temporary import OwnFolder
+from inspection.findings import Photograph
+from inspection.report.writing import PAGE as REPORT
 from inspection.rows import Row
 from model.inference import runtime
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from survey.arguments import folder_or_url
-from survey.changes import Change, Features, Kind, Seen, changes, lay_over, n_alike
+from survey.changes import Change, Features, Kind, Seen, changes, lay_over, n_alike, px_ratio
 from survey.changes_page import PANELS, PICTURES, Compared, draw, write_changes
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings, unchanged
@@ -43,6 +46,7 @@ from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, stopp
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour
 _N_FEATURES, _SIDE_PX = 400, 800  # of each photograph when counterparts are looked for
 _N_TRIED = 3  # of the photographs that look most alike
+_SCALES_DIFFER = 1.2  # times: less than what makes a crack wider, and than an oblique photograph's scale varies
 _NOT_THERE = "is not where its survey found it, or has changed since"
 _NO_COUNTERPART = "No earlier photograph shows the same flat surface."
 
@@ -140,7 +144,12 @@ def _compare(chosen: argparse.Namespace) -> int:
             print(f"Earlier photographs that were not compared: {len(not_used)}.")
         if made:
             print(f"warning: The two surveys were made differently, {made}. A crack may look longer or wider for that alone.")
+        if n_contradicting := sum(bool(each.contradiction) for each in found):
+            photographs = f"{n_contradicting} {'photograph' if n_contradicting == 1 else 'photographs'}"
+            print(f"warning: The scales of {photographs} contradict the earlier survey's: see the page.")
         print(later.survey.place(PAGE))
+        if REPORT in later.survey.listing():
+            print(f"{REPORT} does not tell these changes yet: run crack report again.")
     return SOME_MISSING if without else DONE
 
 
@@ -203,15 +212,30 @@ class _Comparer:
             if isinstance(found, str):
                 yield file, found
                 continue
-            name, told, pictures = found
+            name, told, pictures, px = found
             paths = {panel: self.scratch / f"{uuid.uuid4().hex}.jpg" for panel in PANELS}
             for panel, path in paths.items():
                 path.write_bytes(pictures[panel])
-            yield file, Compared(file, name, [(change, self._mm_per_px(file, change)) for change in told], paths)
+            changes = [(change, self._mm_per_px(file, change)) for change in told]
+            yield file, Compared(file, name, changes, paths, self._contradiction(name, file, px))
+
+    def _contradiction(self, earlier_file: str, file: str, px: float) -> str:
+        """How the scales of two photographs contradict each other, if they do.
+
+        Args:
+            px: pixels of the later photograph that one of the earlier covers.
+        """
+        before, now = (_whole_scale(each) for each in (self.earlier.find(earlier_file), self.later.find(file)))
+        if before is None or now is None or max(before / px / now, now * px / before) <= _SCALES_DIFFER:
+            return ""
+        return (
+            f"The two scales contradict each other: a pixel of this photograph covers {now:.3g} mm by its own scale, and "
+            f"{before / px:.3g} mm by that of the earlier photograph."
+        )
 
     def _first(
         self, later: "_Photograph", candidates: "Sequence[_Photograph]"
-    ) -> tuple[str, list[Change], dict[str, bytes]] | str:
+    ) -> tuple[str, list[Change], dict[str, bytes], float] | str:
         data = later.read()
         if data is None:
             return f"The photograph {_NOT_THERE}."
@@ -279,16 +303,29 @@ class _Photograph:
         return unchanged(self.source, self.row)
 
 
-def look(core: Core, earlier: bytes, before: Row, later: bytes, after: Row) -> tuple[list[Change], dict[str, bytes]] | None:
-    """What has changed between two photographs, and pictures of it; None if they don't show the same. Runs in a process."""
+def _whole_scale(photograph: Photograph) -> float | None:
+    """Millimetres per pixel of a photograph; with a marker, the median of its cracks' own."""
+    if photograph.scale:
+        return photograph.scale.mm_per_px
+    own = [crack["length_mm"] / crack["length_px"] for crack in photograph.cracks if "length_mm" in crack]
+    return median(own) if own else None
+
+
+def look(
+    core: Core, earlier: bytes, before: Row, later: bytes, after: Row
+) -> tuple[list[Change], dict[str, bytes], float] | None:
+    """What has changed between two photographs, pictures of it, and `px_ratio`; None if they don't show the same. Runs in a
+    process.
+    """
     one, other = decode(earlier), decode(later)
     to_later = lay_over(Features.of(one), Features.of(other))
     if to_later is None:
         return None
     see = core.segmenter.probability
-    told = changes(Seen(before, see(one)), Seen(after, see(other)), to_later)
+    told = changes(Seen(before, see(one), one), Seen(after, see(other), other), to_later)
     pictures = zip(PANELS, draw(one, other, to_later, told), strict=True)
-    return told, {panel: jpeg(picture) for panel, picture in pictures}
+    px = px_ratio((one.shape[1], one.shape[0]), (other.shape[1], other.shape[0]), to_later)
+    return told, {panel: jpeg(picture) for panel, picture in pictures}, px
 
 
 def small_features(_core: Core, photograph: bytes) -> Features:

@@ -4,6 +4,7 @@ import codecs
 import csv
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -17,13 +18,15 @@ from PIL import Image
 from inspection.rows import Row, Status
 from model.inference.cracks import measure
 from model.inference.findings import lines
+from model.inference.millimetres import Scale, ScaleSource
 from model.synthetic import Surface, draw_surface
-from survey.changes import Change, Features, Kind, Part, Seen, changes, lay_over
+from survey.changes import Change, Features, Kind, Part, Reason, Seen, changes, lay_over, px_ratio
 from survey.changes_page import COLUMNS
 from survey.compare import main
+from survey.report import write_report
 from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
 from tests.conftest import ROOT
-from tests.surveyed import surveyed
+from tests.surveyed import SCALE, surveyed
 
 Picture = NDArray[np.uint8]
 SIZE_HW = (600, 800)
@@ -37,8 +40,8 @@ def taken_from(image: Picture, homography: NDArray[np.float64]) -> Picture:
 
 
 def seen(*cracks: tuple[list[tuple[int, int]], int], possible: list[tuple[int, int]] | None = None) -> Seen:
-    """Cracks, each with its points and width, of which the model is certain; and one that it doubts."""
-    image = np.full((*SIZE_HW, 3), 180, np.uint8)
+    """Cracks on a grainy wall, each with its points and width, of which the model is certain; and one that it doubts."""
+    image = np.random.default_rng(0).normal(180, 8, (*SIZE_HW, 1)).repeat(3, axis=2).astype(np.uint8)
     prob_hw_u8 = np.zeros(SIZE_HW, np.uint8)
     for points, width in cracks:
         cv2.polylines(image, [np.array(points)], False, (40, 40, 40), width)
@@ -48,7 +51,7 @@ def seen(*cracks: tuple[list[tuple[int, int]], int], possible: list[tuple[int, i
         cv2.polylines(prob_hw_u8, [np.array(possible)], False, 60, 3)
     figures, drawn = [crack.figures for crack in found], [lines(crack) for crack in found]
     row = Row("x.jpg", Status.PREDICTED, 1, 1, "", width=SIZE_HW[1], height=SIZE_HW[0], cracks=figures, lines=drawn)
-    return Seen(row, prob_hw_u8)
+    return Seen(row, prob_hw_u8, image)
 
 
 def only(told: list[Change]) -> Change:
@@ -95,6 +98,55 @@ def test_a_fine_crack_that_a_coarser_later_photograph_cannot_show_is_not_missed(
     assert only(changes(seen((LONG, 19)), seen(), np.diag([0.25, 0.25, 1.0]))).kind is Kind.GONE
 
 
+def blurred(image: Picture) -> Picture:
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), 4), np.uint8)
+
+
+def too_bright(image: Picture) -> Picture:
+    return np.clip(image.astype(np.int32) * 2, 0, 255).astype(np.uint8)
+
+
+def too_dark(image: Picture) -> Picture:
+    return np.asarray(image // 8, np.uint8)
+
+
+@pytest.mark.parametrize("spoil", [blurred, too_bright, too_dark])
+def test_a_crack_is_not_new_where_the_earlier_photograph_could_not_show_it(spoil: Callable[[Picture], Picture]) -> None:
+    earlier, later = seen(), seen((LONG, 3))
+    change = only(changes(replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), later, STAYS))
+    assert (change.kind, change.reason, change.changed_px) == (Kind.UNCERTAIN, Reason.HIDDEN, 0)
+    assert change.unknown_px == pytest.approx(change.length_px, rel=0.02)
+    assert not changes(later, replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), STAYS)  # nor is it gone
+
+
+def test_where_half_of_the_earlier_photograph_is_too_bright_the_other_half_is_compared() -> None:
+    earlier = seen()
+    half = earlier.image_hwc_u8.copy()
+    half[:, 400:] = too_bright(half[:, 400:])
+    change = only(changes(replace(earlier, image_hwc_u8=half), seen((LONG, 3)), STAYS))
+    assert change.kind is Kind.GROWN
+    assert change.changed_px == pytest.approx(300, abs=40)
+    assert change.unknown_px == pytest.approx(300, abs=40)
+
+
+def test_a_wide_crack_is_compared_with_a_photograph_that_is_a_little_blurred() -> None:
+    earlier = seen()
+    soft = np.asarray(cv2.GaussianBlur(earlier.image_hwc_u8, (0, 0), 1.5), np.uint8)
+    earlier = replace(earlier, image_hwc_u8=soft)
+    assert only(changes(earlier, seen((LONG, 3)), STAYS)).kind is Kind.UNCERTAIN
+    assert only(changes(earlier, seen((LONG, 20)), STAYS)).kind is Kind.NEW
+
+
+def test_a_crack_that_looks_wider_in_a_blurred_later_photograph_is_not_wider() -> None:
+    later = seen((LONG, 9))
+    assert only(changes(seen((LONG, 4)), replace(later, image_hwc_u8=blurred(later.image_hwc_u8)), STAYS)).kind is Kind.SAME
+
+
+def test_how_many_pixels_of_the_later_photograph_one_of_the_earlier_covers() -> None:
+    assert px_ratio((400, 300), (800, 600), np.diag([2.0, 2.0, 1.0])) == pytest.approx(2)
+    assert px_ratio((800, 600), (400, 300), np.diag([0.5, 0.5, 1.0])) == pytest.approx(0.5)
+
+
 def test_a_branch_is_as_long_as_it_is() -> None:
     branch = [(400, 310), (400, 110)]
     change = only(changes(seen((LONG, 4)), seen((LONG, 4), (branch, 4)), STAYS))
@@ -106,7 +158,7 @@ def test_what_the_earlier_photograph_does_not_show_is_not_new() -> None:
     right_half_is_beside_it = np.array([(1.0, 0, -450), (0, 1, 0), (0, 0, 1)])
     change = only(changes(seen(), seen((REST, 4)), right_half_is_beside_it))
     assert change.kind is Kind.OUTSIDE
-    assert change.outside_px == pytest.approx(300, abs=10)
+    assert change.unknown_px == pytest.approx(300, abs=10)
     assert {part for _, part in change.parts} == {Part.UNKNOWN}
 
 
@@ -131,8 +183,8 @@ def test_what_does_not_show_the_same_is_not_laid_over(make: Callable[[], Picture
     assert lay_over(Features.of(draw_surface(5, SIZE_HW).image_hwc_u8), Features.of(make())) is None
 
 
-def survey(folder: Path, surfaces: dict[str, Surface]) -> Path:
-    findings = surveyed(folder, surfaces)
+def survey(folder: Path, surfaces: dict[str, Surface], scale: Scale = SCALE) -> Path:
+    findings = surveyed(folder, surfaces, scale)
     findings.survey.close()
     return findings.survey.folder
 
@@ -185,13 +237,18 @@ def test_earlier_photographs_that_nobody_took_again_are_told(years: tuple[Path, 
     assert re.search(r"<li>DSC1.jpg: \d+ cracks?</li>", page)
 
 
-def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> None:
-    wall = draw_surface(3, SIZE_HW)
+def without_crack(wall: Surface) -> tuple[Surface, NDArray[np.bool_]]:
+    """The wall before it cracked, and where it did."""
     shade = np.median(wall.image_hwc_u8, axis=(0, 1)).astype(np.uint8)
     rng = np.random.default_rng(0)
     plain = np.clip(shade + rng.normal(0, 6, wall.image_hwc_u8.shape), 0, 255).astype(np.uint8)
-    around = cv2.dilate(wall.mask_hw.astype(np.uint8), np.ones((15, 15), np.uint8))[..., None] > 0
-    whole = Surface(np.where(around, plain, wall.image_hwc_u8), np.zeros(SIZE_HW, bool), wall.material)
+    around = cv2.dilate(wall.mask_hw.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    return Surface(np.where(around[..., None], plain, wall.image_hwc_u8), np.zeros(SIZE_HW, bool), wall.material), around
+
+
+def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> None:
+    wall = draw_surface(3, SIZE_HW)
+    whole, around = without_crack(wall)
     earlier, later = survey(tmp_path / "2024", {"a.jpg": whole}), survey(tmp_path / "2026", {"a.jpg": wall})
     assert compare(earlier, later, "--bom") == DONE
     assert "new" in (later / "changes.csv").read_bytes().decode("utf-8-sig")
@@ -200,8 +257,34 @@ def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> N
     before, now, changed = (
         np.asarray(Image.open(later / "changes" / f"0001-{panel}-a.jpg.jpg"), float) for panel in ("before", "now", "changes")
     )
-    assert np.abs(before - now)[~around[..., 0]].mean() < 6  # laid over each other
+    assert np.abs(before - now)[~around].mean() < 6  # laid over each other
     assert (np.abs(changed - (255, 0, 64)).max(axis=2) < 60).sum() > 500
+
+
+def test_the_report_tells_the_changes_and_two_scales_that_contradict_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wall = draw_surface(3, SIZE_HW)
+    earlier = survey(tmp_path / "2024", {"a.jpg": without_crack(wall)[0]})
+    later = survey(tmp_path / "2026", {"a.jpg": wall}, Scale(0.3, ScaleSource.GIVEN))
+    (later / "report.html").touch()
+    assert compare(earlier, later) == DONE
+    said = capsys.readouterr().out
+    assert "The scales of 1 photograph contradict" in said
+    assert "run crack report again" in said
+    note = "a pixel of this photograph covers 0.3 mm by its own scale, and 0.2 mm by that of the earlier photograph."
+    assert all(row["note"].endswith(note) for row in told(later))
+    assert note in (later / "changes.html").read_text()
+    page = Path(write_report(later, {}, 30)[0]).read_text()
+    assert note in page
+    assert page.count("<figcaption") == 3
+    assert re.search(r"Since photographs-cracks</th><td>new<", page)
+    journal = later / "cracks.jsonl"
+    journal.write_text(journal.read_text().replace('"id":1', '"id":7'))
+    page = Path(write_report(later, {}, 30)[0]).read_text()
+    assert "a.jpg. Compare the surveys again" in page
+    assert "not compared" in page
+    assert "<figcaption" not in page
 
 
 @pytest.fixture
