@@ -10,6 +10,7 @@ from pathlib import Path
 
 from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
+from survey.changes_record import read_changes
 from survey.findings import About, Findings
 from survey.folder import Survey, open_survey
 from survey.results import present
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="crack report",
         description=f"Write {PAGE} and {PDF} beside a survey's results: what was inspected, its figures, a map where\n"
         "photographs have a position (crack survey --exif), and one page for each of the most important\n"
-        "findings.\n\n"
+        "findings. If crack compare was run before, it tells what has changed since the earlier survey, too.\n\n"
         f"Put details that stay the same, or for which there is no option, into {INSPECTION} in the folder:\n"
         '  structure = "Bridge 7, A81"\n  inspector = "M. Weber"\n  client = "Road authority"\n',
         epilog="examples:\n"
@@ -76,7 +77,8 @@ def write_report(results: Path | str, given: dict[str, str], n_pages: int, photo
         files = survey.files()
         gone = about.photographs.gone(files)
         files = sorted(set(files) - set(gone))
-        written = compose(Findings(survey, about, files), read_inspection(survey) | given, n_pages, gone)
+        findings = Findings(survey, about, files)
+        written = compose(findings, read_inspection(survey) | given, n_pages, gone, changes=read_changes(findings))
         for name, content in written.items():
             with survey.whole(name) as path:
                 path.write_bytes(content)

@@ -17,8 +17,9 @@ from typing import Any
 
 import jinja2
 
-from inspection.findings import Findings, printable
+from inspection.findings import Findings, Photograph, printable
 from inspection.report import content, pictures
+from inspection.report.changes import COLUMNS, Changes, table_row, title
 from inspection.report.content import Found
 from inspection.report.ranking import RULE, scale_at
 
@@ -37,6 +38,7 @@ def compose(
     n_pages: int,
     gone: Sequence[str] = (),
     forms: Collection[str] = (PAGE, PDF),
+    changes: Changes | None = None,
 ) -> dict[str, bytes]:
     """The files of the report by their names.
 
@@ -45,20 +47,24 @@ def compose(
         n_pages: the most findings that get a page each; the next ones get a line of a table.
         gone: photographs that have been removed since.
         forms: which of the two files.
+        changes: since an earlier inspection, if there was a comparison.
     """
     with tempfile.TemporaryDirectory(prefix="crack-report-") as temporary:
         work = Path(temporary)
-        told = _tell(findings, given, n_pages, gone, work)
+        told = _tell(findings, given, n_pages, gone, changes, work)
         return {form: _FORMS[form](told, work) for form in forms}
 
 
-def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequence[str], work: Path) -> dict[str, Any]:
+def _tell(
+    findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequence[str], changes: Changes | None, work: Path
+) -> dict[str, Any]:
     """All that both templates need: texts, and the names of pictures in `work`."""
     seen = content.look(findings, n_pages + content.MAX_IN_TABLE)
     pages, lines = seen.first[:n_pages], seen.first[n_pages:]
     numbers: dict[str, list[int]] = defaultdict(list)
     for number, found in enumerate(pages, 1):
         numbers[found.file].append(number)
+    became = changes.of_cracks() if changes else {}
     drawings = {f"histogram-{number}.svg": drawn for number, drawn in enumerate(content.histograms(seen), 1)}
     site = content.place_map(seen, numbers)
     for name, drawn in (drawings | ({"map.svg": site} if site else {})).items():
@@ -72,11 +78,13 @@ def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequ
         "summary": content.summary(seen, len(pages)),
         "histograms": list(drawings),
         "map": "map.svg" if site else None,
-        "findings": list(_findings(findings, pages, work)),
-        "columns": content.TABLE_COLUMNS,
+        "changes": _changes(changes, n_pages, work) if changes else None,
+        "findings": list(_findings(findings, pages, changes.earlier if changes else "", became, work)),
+        "columns": [*content.TABLE_COLUMNS, *(["Change"] if changes else [])],
         "table": [
-            content.table_row(findings.find(found.file), found.index, number)
+            [*content.table_row(photograph, found.index, number), *([_became(photograph, found, became)] if changes else [])]
             for number, found in enumerate(lines, len(pages) + 1)
+            for photograph in [findings.find(found.file)]
         ],
         "n_more": seen.n_cracks - len(seen.first),
         "elsewhere": findings.elsewhere,
@@ -84,7 +92,31 @@ def _tell(findings: Findings, given: Mapping[str, str], n_pages: int, gone: Sequ
     }
 
 
-def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterator[dict[str, Any]]:
+def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:
+    told = []
+    for each in changes.photographs:
+        lines = [line for line in each.lines if line["change"] != "unchanged"]
+        if lines:
+            told.append((each, lines))
+    shown = []
+    for number, (each, lines) in enumerate(told[:n_most], 1):
+        pictures = []
+        for name, place in each.pictures.items():
+            (work / f"{name}-{number}.jpg").write_bytes(changes.read(place))
+            pictures.append((name, f"{name}-{number}.jpg"))
+        shown.append(
+            {"title": title(each), "note": each.note, "pictures": pictures, "table": [table_row(line) for line in lines]}
+        )
+    return {"rows": changes.rows, "columns": COLUMNS, "photographs": shown, "n_more": len(told) - len(shown)}
+
+
+def _became(photograph: Photograph, found: Found, became: Mapping[tuple[str, int], str]) -> str:
+    return became.get((found.file, photograph.cracks[found.index]["id"]), "not compared")
+
+
+def _findings(
+    findings: Findings, pages: Sequence[Found], earlier: str, became: Mapping[tuple[str, int], str], work: Path
+) -> Iterator[dict[str, Any]]:
     read = lru_cache(maxsize=1)(findings.picture)  # one photograph's findings mostly follow each other
     for number, found in enumerate(pages, 1):
         photograph = findings.find(found.file)
@@ -101,7 +133,10 @@ def _findings(findings: Findings, pages: Sequence[Found], work: Path) -> Iterato
         yield {
             "number": number,
             "title": f"Crack {crack['id']} of {printable(found.file)}",
-            "rows": content.finding_rows(photograph, found.index),
+            "rows": [
+                *content.finding_rows(photograph, found.index),
+                *([(f"Since {earlier}", _became(photograph, found, became))] if earlier else []),
+            ],
             "has_arrows": not crack["is_width_below_limit"],
             "note": "" if is_own else _CHANGED,
             **{name: f"{name}-{number}.jpg" for name in drawn},
