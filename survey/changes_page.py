@@ -22,7 +22,7 @@ from inspection.findings import printable
 from inspection.report.changes import COLUMNS as COLUMNS_TOLD
 from inspection.report.changes import table_row
 from survey.changes import Change, Float, Kind, Part, Picture
-from survey.changes_record import RECORD, digest
+from survey.changes_record import PICTURES, RECORD, digest
 from survey.findings import Findings
 from survey.pictures import fitting
 from survey.results import CHANGES as TABLE
@@ -32,7 +32,6 @@ from survey.results import present
 from survey.sheet import link_results
 from survey.tables import csv_table, workbook
 
-PICTURES = "changes"
 CONTRADICTING = (
     "Those of some photographs contradict each other. One of the two is wrong, so don't compare the two surveys' millimetres. "
     "What is called longer or wider was judged by the pictures alone."
@@ -144,7 +143,7 @@ def write_changes(
         *([("Scales", CONTRADICTING)] if any(each.contradiction for each in found) else []),
         *([("The surveys were made differently", f"{made}. A crack may look longer or wider for that alone")] if made else []),
     ]
-    former, names, photographs = set(survey.names(PICTURES)), set(), []
+    former, names, photographs = set(survey.names(PICTURES)), {RECORD.partition("/")[2]}, []
     for rank, each in enumerate(found, 1):
         told = [line for line in lines[each.file] if line["change"] != Kind.SAME]
         is_changed = any(line["change"] not in (Kind.OUTSIDE, Kind.UNCERTAIN) for line in told)

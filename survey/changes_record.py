@@ -7,7 +7,8 @@ from inspection.findings import Photograph, printable
 from inspection.report.changes import Changed, Changes
 from survey.findings import Findings
 
-RECORD = "changes.json"
+PICTURES = "changes"  # the folder
+RECORD = f"{PICTURES}/changes.json"  # in it, as the report needs both
 
 
 def read_changes(later: Findings) -> Changes | None:

@@ -33,7 +33,8 @@ from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from survey.arguments import folder_or_url
 from survey.changes import Change, Features, Kind, Seen, changes, lay_over, n_alike, px_ratio
-from survey.changes_page import PANELS, PICTURES, Compared, draw, write_changes
+from survey.changes_page import PANELS, Compared, draw, write_changes
+from survey.changes_record import PICTURES
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings, unchanged
 from survey.folder import open_survey

@@ -8,6 +8,7 @@ from inspection.findings import printable
 from inspection.report.content import Pairs
 from inspection.report.ranking import figure, length
 
+NOT_COMPARED = "not compared"
 COLUMNS = ["Crack", "Change", "Length", "Of it new or gone", "Of it not known", "Median width"]
 
 
@@ -43,18 +44,20 @@ class Changes:
     photographs: Sequence[Changed]
     read: Callable[[str], bytes]
 
-    def of_cracks(self) -> dict[tuple[str, int], str]:
-        """What became of each crack, by its photograph and number."""
+    def of_cracks(self) -> dict[tuple[str, int], Mapping[str, Any]]:
+        """The line of each crack, by its photograph and number."""
         return {
-            (photograph.file, line["id"]): told(line)
+            (photograph.file, line["id"]): line
             for photograph in self.photographs
             for line in photograph.lines
             if line["id"] is not None
         }
 
 
-def told(line: Mapping[str, Any]) -> str:
-    """What became of a crack."""
+def told(line: Mapping[str, Any] | None) -> str:
+    """What became of a crack; None is one that was not compared."""
+    if line is None:
+        return NOT_COMPARED
     change: str = line["change"]
     if change == "longer":
         return f"longer, by {_value(line, 'changed', length)}"

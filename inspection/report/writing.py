@@ -17,9 +17,10 @@ from typing import Any
 
 import jinja2
 
-from inspection.findings import Findings, Photograph, printable
+from inspection.findings import Findings, printable
 from inspection.report import content, pictures
-from inspection.report.changes import COLUMNS, Changes, table_row, title
+from inspection.report.changes import COLUMNS, NOT_COMPARED, Changes, table_row, title
+from inspection.report.changes import told as told_change
 from inspection.report.content import Found
 from inspection.report.ranking import RULE, scale_at
 
@@ -81,25 +82,33 @@ def _tell(
         "changes": _changes(changes, n_pages, work) if changes else None,
         "findings": list(_findings(findings, pages, changes.earlier if changes else "", became, work)),
         "columns": [*content.TABLE_COLUMNS, *(["Change"] if changes else [])],
-        "table": [
-            [*content.table_row(photograph, found.index, number), *([_became(photograph, found, became)] if changes else [])]
-            for number, found in enumerate(lines, len(pages) + 1)
-            for photograph in [findings.find(found.file)]
-        ],
+        "table": list(_table(findings, lines, len(pages) + 1, became if changes else None)),
         "n_more": seen.n_cracks - len(seen.first),
         "elsewhere": findings.elsewhere,
         "left_out": content.left_out(seen, gone, findings.elsewhere),
     }
 
 
+def _table(
+    findings: Findings, lines: Sequence[Found], first: int, became: Mapping[tuple[str, int], Mapping[str, Any]] | None
+) -> Iterator[list[str]]:
+    for number, found in enumerate(lines, first):
+        photograph = findings.find(found.file)
+        row = content.table_row(photograph, found.index, number)
+        if became is not None:
+            line = became.get((found.file, photograph.cracks[found.index]["id"]))
+            row.append(line["change"] if line else NOT_COMPARED)
+        yield row
+
+
 def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:
-    told = []
+    changed = []
     for each in changes.photographs:
         lines = [line for line in each.lines if line["change"] != "unchanged"]
         if lines:
-            told.append((each, lines))
+            changed.append((each, lines))
     shown = []
-    for number, (each, lines) in enumerate(told[:n_most], 1):
+    for number, (each, lines) in enumerate(changed[:n_most], 1):
         pictures = []
         for name, place in each.pictures.items():
             (work / f"{name}-{number}.jpg").write_bytes(changes.read(place))
@@ -107,15 +116,11 @@ def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:
         shown.append(
             {"title": title(each), "note": each.note, "pictures": pictures, "table": [table_row(line) for line in lines]}
         )
-    return {"rows": changes.rows, "columns": COLUMNS, "photographs": shown, "n_more": len(told) - len(shown)}
-
-
-def _became(photograph: Photograph, found: Found, became: Mapping[tuple[str, int], str]) -> str:
-    return became.get((found.file, photograph.cracks[found.index]["id"]), "not compared")
+    return {"rows": changes.rows, "columns": COLUMNS, "photographs": shown, "n_more": len(changed) - len(shown)}
 
 
 def _findings(
-    findings: Findings, pages: Sequence[Found], earlier: str, became: Mapping[tuple[str, int], str], work: Path
+    findings: Findings, pages: Sequence[Found], earlier: str, became: Mapping[tuple[str, int], Mapping[str, Any]], work: Path
 ) -> Iterator[dict[str, Any]]:
     read = lru_cache(maxsize=1)(findings.picture)  # one photograph's findings mostly follow each other
     for number, found in enumerate(pages, 1):
@@ -135,7 +140,7 @@ def _findings(
             "title": f"Crack {crack['id']} of {printable(found.file)}",
             "rows": [
                 *content.finding_rows(photograph, found.index),
-                *([(f"Since {earlier}", _became(photograph, found, became))] if earlier else []),
+                *([(f"Since {earlier}", told_change(became.get((found.file, crack["id"]))))] if earlier else []),
             ],
             "has_arrows": not crack["is_width_below_limit"],
             "note": "" if is_own else _CHANGED,
