@@ -27,7 +27,7 @@ from crack.temporary import OwnFolder
 from inspection.findings import Photograph
 from inspection.report.writing import PAGE as REPORT
 from inspection.rows import Row
-from model.inference import runtime
+from model.inference.card import ModelCard
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
@@ -99,6 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.exit(NOT_POSSIBLE, f"error: {error}\n")
 
 
+def _backend(archive: Path) -> str:
+    """The same on every machine and at every time, so that a comparison that is repeated finds the same: 8 bits, as a rule."""
+    return str([backend for backend in ModelCard.of_archive(archive).backends if "bf16" not in backend.precision][-1])
+
+
 def _compare(chosen: argparse.Namespace) -> int:
     """Do what `main` was asked for; returns the exit code. Raises what `main` catches."""
     places = [place.resolve() if isinstance(place, Path) else place for place in (chosen.earlier, chosen.later)]
@@ -112,7 +117,7 @@ def _compare(chosen: argparse.Namespace) -> int:
         later = _findings(stack, places[1], chosen.later_photographs)
         (before, before_by), (after, after_by) = _measured(earlier), _measured(later)
         pairs = _read_pairs(chosen.pairs, before, after) if chosen.pairs else None
-        processes = Processes(archive, max(1, chosen.concurrency), runtime.AUTO, stopping)
+        processes = Processes(archive, max(1, chosen.concurrency), _backend(archive), stopping)
         stack.callback(processes.close)
         print(f"Photographs: {len(before)} in {chosen.earlier}, {len(after)} in {chosen.later}.", flush=True)
         with stopped_by_signals(stopping):
