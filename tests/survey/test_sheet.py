@@ -75,6 +75,26 @@ def test_its_pages_lead_to_each_other_and_its_filter_finds_what_is_on_any_of_the
     eventually(lambda: shown() == files[PER_PAGE:])
 
 
+def test_a_share_with_a_comma_is_the_same_as_with_a_point(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    browser.get(write(tmp_path, [f"{number:04}.jpg" for number in range(60)]).as_uri())
+    share, count = browser.find_element(By.ID, "share"), browser.find_element(By.ID, "count")
+    for text, told in (("5,45", "5 shown"), ("5.45", "5 shown"), ("five", "60 shown")):
+        share.clear()
+        share.send_keys(text)
+        eventually(lambda told=told: count.text == told)
+        assert browser.execute_script("return arguments[0].validity.valid", share) == (text != "five")
+
+
+def test_after_back_the_filter_that_is_written_applies(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    browser.get(write(tmp_path, [f"{number:04}.jpg" for number in range(60)]).as_uri())
+    browser.find_element(By.ID, "name").send_keys("007")
+    browser.execute_script("location.href = 'masks/'")
+    eventually(lambda: "masks" in browser.current_url)
+    browser.back()
+    eventually(lambda: browser.find_element(By.ID, "name").get_attribute("value") == "007")
+    eventually(lambda: browser.find_element(By.ID, "count").text == "1 shown")
+
+
 def test_pages_of_a_larger_survey_before_it_are_removed(tmp_path: Path) -> None:
     files = [str(number) for number in range(2 * PER_PAGE + 1)]
     write(tmp_path, files)
