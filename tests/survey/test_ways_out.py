@@ -102,6 +102,8 @@ def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(fi
     names = [str(row[0]) for row in workbook["photographs"].iter_rows(min_row=2, values_only=True)]
     assert names == ["=1+1.jpg", "span 1/wall #1 <b>&amp; 2.jpg", "-m\ufffdr.jpg", "plain.jpg", "@torn.jpg"]
     header, *rows = workbook["cracks"].iter_rows(values_only=True)
+    assert {cell.number_format for cell in cells if cell.data_type == "b"} == {'"TRUE";"TRUE";"FALSE"'}
+    assert {sheet.print_title_rows for sheet in workbook} == {"$1:$1"}
     lengths = [row[header.index("length_mm")] for row in rows]
     assert lengths == [crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks]
 
