@@ -152,9 +152,11 @@ function createFindings(root, viewer, measure, onScale) {
   // --- the scale
 
   // As people write it: 0.25 or 0,25; 0 if nothing is written. Null for anything else, which the field then says, and for 1,000, which
-  // is a thousand in the browser's language, or 1.000 in another. Fields for numbers would read 0,25 as 25 in most languages.
+  // is a thousand in the browser's language, or 1.000 in another. Menus and pages may have two languages: Firefox formats numbers in that
+  // of its menus. Fields for numbers would read 0,25 as 25 in most languages.
+  const isThousand = (text) => [undefined, navigator.language].some((language) => !text.includes((0.5).toLocaleString(language).charAt(1)));
   const numberIn = (field) => {
-    const text = field.value.trim(), isGrouped = /^[1-9]\d{0,2}[.,]\d{3}$/.test(text) && !text.includes((0.5).toLocaleString().charAt(1));
+    const text = field.value.trim(), isGrouped = /^[1-9]\d{0,2}[.,]\d{3}$/.test(text) && isThousand(text);
     const isClear = /^\d*([.,]\d+)?$/.test(text) && !isGrouped;
     field.setCustomValidity(isClear ? "" : `"${text}" can be misread. Write a number such as 0.25 or 1200.`);
     return field.reportValidity() ? Number(text.replace(",", ".")) : null;

@@ -77,15 +77,24 @@ def test_what_is_a_thousand_in_the_browsers_language_is_not_taken_for_one(browse
     inspect(browser, walls[0])
     rows(browser)
     field = one(browser, ".findings .mm")
+    agent = browser.execute_script("return navigator.userAgent")
     try:
-        for locale, thousand, decimal in (("en-GB", "1,125", "1.125"), ("de-DE", "1.125", "1,125")):
-            browser.execute_cdp_cmd("Emulation.setLocaleOverride", {"locale": locale})
-            for text, is_taken in ((thousand, False), (decimal, True)):
+        for of_menus, of_pages, taken in (
+            ("en-GB", "en-GB", {"1.125"}),
+            ("de-DE", "de-DE", {"1,125"}),
+            ("en-GB", "de-DE", set()),
+            ("de-DE", "en-GB", set()),
+        ):
+            browser.execute_cdp_cmd("Emulation.setLocaleOverride", {"locale": of_menus})
+            browser.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": of_pages})
+            for text in ("1,125", "1.125"):
                 field.clear()
                 field.send_keys(text, Keys.TAB)
-                assert (field.get_attribute("validationMessage") == "") == is_taken, (locale, text)
+                is_taken = field.get_attribute("validationMessage") == ""
+                assert is_taken == (text in taken), (of_menus, of_pages, text)
     finally:
         browser.execute_cdp_cmd("Emulation.setLocaleOverride", {})
+        browser.execute_cdp_cmd("Emulation.setUserAgentOverride", {"userAgent": agent, "acceptLanguage": "en-US"})
 
 
 def test_a_row_and_its_line_light_up_together_by_click_and_by_key(browser: Browser, walls: list[Path]) -> None:
