@@ -129,7 +129,8 @@ def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: s
     geometry = np.array([_wkb([raster.map_xy(told(line)) for line in crack.lines_xy]) for crack in cracks], object)
     common = {"fields": np.array(names, object), "field_mask": missing, "geometry_type": "MultiLineString"}
     common |= {"crs": raster.crs.to_wkt(), "layer": LAYER}
-    pyogrio.raw.write(folder / PACKAGE, geometry, data, driver="GPKG", **common)
+    version = {"VERSION": "1.2"}  # QGIS of 2023 (GDAL 3.6) warns that it may not understand 1.4 completely
+    pyogrio.raw.write(folder / PACKAGE, geometry, data, driver="GPKG", dataset_options=version, **common)
     if not raster.is_local:
         pyogrio.raw.write(
             folder / GEOJSON,

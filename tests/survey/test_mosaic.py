@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,8 @@ def test_ctrl_c_stops_it_and_the_same_command_finishes_it(deck: Deck) -> None:
     assert code == 0, said
     assert "Cracks: 3, " in said
     assert sorted(path.name for path in deck.out.iterdir()) == ["cracks.geojson", "cracks.gpkg", "mask.tif", "mosaic.json"]
+    with closing(sqlite3.connect(deck.out / "cracks.gpkg")) as package:
+        assert package.execute("PRAGMA user_version").fetchone() == (10200,)  # GeoPackage 1.2, which older programs know
 
 
 def test_what_is_finished_is_told_again_and_another_threshold_is_refused(deck: Deck, capfd: pytest.CaptureFixture[str]) -> None:
