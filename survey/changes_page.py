@@ -177,7 +177,7 @@ def write_changes(
     environment.filters |= {"printable": printable, "row": table_row, "url": lambda name: quote(os.fsencode(name))}
     template = environment.from_string(Path(__file__).with_name("changes.html").read_text(encoding="utf-8"))
     page = template.render(
-        title=later.title,
+        title=printable(later.title),
         places=(earlier_name, later_name),
         today=date.today().isoformat(),
         counts=counts,

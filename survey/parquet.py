@@ -8,8 +8,7 @@ import json
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow
 from pyarrow.parquet import ParquetWriter
@@ -32,10 +31,10 @@ _Add = Callable[[Photograph], None]
 class _Table:
     """Collects lines, and writes them to a file a group at a time."""
 
-    def __init__(self, path: Path, columns: Sequence[str], has_place: bool) -> None:
+    def __init__(self, file: BinaryIO, columns: Sequence[str], has_place: bool) -> None:
         fields = [(name, _type(name)) for name in columns] + ([(GEOMETRY, pyarrow.binary())] if has_place else [])
         self._schema = pyarrow.schema(fields)
-        self._writer = ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = ParquetWriter(file, self._schema, compression="zstd")
         self._lines: list[Sequence[Any]] = []
         self._bbox: list[float] = []  # of all places: west, south, east, north
         self._has_place = has_place
@@ -91,7 +90,8 @@ def parquet(findings: Findings) -> Iterator[_Add]:
     columns = crack_columns(findings)
     with ExitStack() as stack:
         paths = [stack.enter_context(findings.survey.whole(name)) for name in (PHOTOGRAPHS, CRACKS)]
-        photographs, cracks = _Table(paths[0], photograph_columns(findings), with_exif), _Table(paths[1], columns, with_exif)
+        files = [stack.enter_context(path.open("wb")) for path in paths]  # pyarrow takes no path that is not UTF-8
+        photographs, cracks = _Table(files[0], photograph_columns(findings), with_exif), _Table(files[1], columns, with_exif)
 
         def add(photograph: Photograph) -> None:
             photographs.add(photograph_line(photograph, with_exif), photograph.taken)

@@ -342,6 +342,13 @@ def test_surveys_that_were_made_differently_are_told(
     assert "The two surveys were made differently" in (later / "changes.html").read_text()
 
 
+def test_a_folder_whose_name_is_not_utf_8_can_be_compared(tmp_path: Path) -> None:
+    walls = {"DSC1.jpg": draw_surface(3, SIZE_HW)}
+    later = survey(tmp_path / "2026", walls).rename(tmp_path / "Br\udcfccke")
+    assert compare(survey(tmp_path / "2024", walls), later) == DONE
+    assert "Br\ufffdcke" in (later / "changes.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("separator", [",", ";"])
 def test_pairs_can_be_named(years: tuple[Path, Path], tmp_path: Path, separator: str) -> None:
     earlier, later = years

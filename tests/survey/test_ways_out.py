@@ -30,6 +30,7 @@ from survey.dxf import write_dxfs
 from survey.findings import Findings
 from survey.geojson import geojson
 from survey.parquet import parquet
+from survey.results import write_results
 from survey.tables import tables
 from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed
@@ -63,6 +64,17 @@ def write_parquet(findings: Findings) -> None:
     with parquet(findings) as add:
         for photograph in findings.photographs():
             add(photograph)
+
+
+def test_a_folder_whose_name_is_not_utf_8_gets_all_results(tmp_path: Path) -> None:
+    findings = surveyed(tmp_path / "Br\udcfccke", {"plain.jpg": SURFACES["plain.jpg"]})
+    write_results(findings, False, ("coco", "dxf"), "")
+    folder = findings.survey.folder
+    findings.survey.close()
+    of_tables = {f"{table}.{suffix}" for table in ("photographs", "cracks") for suffix in ("csv", "parquet")}
+    wanted = {"index.html", "cracks.xlsx", "cracks.geojson", "coco.json", "dxf"}
+    assert of_tables | wanted <= {path.name for path in folder.iterdir()}
+    assert pyarrow.parquet.read_table(io.BytesIO((folder / "photographs.parquet").read_bytes())).num_rows == 1
 
 
 def of_cracks(findings: Findings) -> Counter[str]:
