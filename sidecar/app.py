@@ -8,6 +8,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
@@ -111,15 +112,16 @@ def create_app(settings: Settings) -> FastAPI:
         responses=ERRORS,
         dependencies=[Depends(check_query)],
     )
-    for routes in (
+    routers = (
         prediction_routes(predictor, access),  # matched first
         service_routes(TITLE, predictor, readiness, store, metrics, settings.model_store, access),
         feedback_routes(store, predictor, decoding, metrics, limits, settings.is_position_kept, access),
         inspection_routes(inspections, reporting, predictor, decoding, limits, access),
         retraining_routes(jobs, store, settings.retrain_after_labels, access),
-    ):
-        app.include_router(routes)
-    answer_errors_in_one_form(app)
+    )
+    for router in routers:
+        app.include_router(router)
+    answer_errors_in_one_form(app, [*app.routes, *chain.from_iterable(router.routes for router in routers)])
     app.add_middleware(
         Bodies,
         max_bytes=limits.max_bytes + FORM_OVERHEAD_BYTES,

@@ -4,11 +4,13 @@ Left to others: which code has which status (`model.inference.errors`), and who 
 """
 
 import logging
+from collections.abc import Sequence
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute, Match, Route
 
 from crack.refusals import error_body, error_headers
 from crack.stores.faults import StoreAwayError
@@ -19,7 +21,7 @@ from sidecar.rates import RateLimitedError
 logger = logging.getLogger("sidecar.refusals")
 
 
-def answer_errors_in_one_form(app: FastAPI) -> None:
+def answer_errors_in_one_form(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     def answered(error: RequestError, allowed: str = "") -> Response:
         headers = error_headers(error.code.status)
         if isinstance(error, RateLimitedError):
@@ -30,7 +32,7 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
             headers["Allow"] = allowed
         return Response(error_body(error.code.value, error.message), error.code.status, headers)
 
-    async def refused(_: Request, error: Exception) -> Response:
+    async def refused(request: Request, error: Exception) -> Response:
         match error:
             case RequestError():
                 return answered(error)
@@ -52,9 +54,9 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
                 return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
             case HTTPException(status_code=404):
                 return answered(RequestError(ErrorCode.NOT_FOUND, "There is no such address. /docs lists all addresses."))
-            case HTTPException(status_code=405, headers=headers):
-                allowed = (headers or {}).get("Allow", "")
-                message = f"This address takes {allowed or 'other methods'}. See /docs."
+            case HTTPException(status_code=405):
+                allowed = _methods_of_address(request, routes)
+                message = f"This address takes {allowed}. See /docs."
                 return answered(RequestError(ErrorCode.METHOD_NOT_ALLOWED, message), allowed)
             case HTTPException():
                 return answered(
@@ -67,3 +69,14 @@ def answer_errors_in_one_form(app: FastAPI) -> None:
 
     for kind in (RequestError, StoreAwayError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refused)
+
+
+def _methods_of_address(request: Request, routes: Sequence[BaseRoute]) -> str:
+    """All of them, with a comma between: Starlette names only those of the first route with that path."""
+    methods = {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(methods | ({"HEAD"} if "GET" in methods else set())))

@@ -68,6 +68,21 @@ def test_a_wrong_method_is_told_which_are_right(sidecar: Sidecar) -> None:
     assert "POST" in answer.json()["message"]
 
 
+@pytest.mark.parametrize(
+    ("address", "methods"),
+    [
+        ("/retrain", "GET, HEAD, POST"),
+        ("/inspections", "GET, HEAD, POST"),
+        ("/inspections/x/photographs/y", "DELETE, GET, HEAD, POST"),
+        ("/feedback/x", "DELETE, GET, HEAD"),
+    ],
+)
+def test_all_methods_of_an_address_are_told_whichever_routes_take_them(sidecar: Sidecar, address: str, methods: str) -> None:
+    answer = requests.patch(f"{sidecar.url}{address}", timeout=PATIENCE_S)
+    assert (answer.status_code, answer.headers["Allow"]) == (405, methods)
+    assert f"takes {methods}." in answer.json()["message"]
+
+
 def test_what_can_be_read_can_be_asked_for_by_head(sidecar: Sidecar) -> None:
     answer = requests.head(f"{sidecar.url}/ping", timeout=PATIENCE_S)
     assert (answer.status_code, answer.content) == (200, b"")
