@@ -22,6 +22,9 @@ MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
 _LISTS = ("look_alikes", "zones")
 MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
+_AS_OURS = re.compile(
+    r'^(?:W/)?"?([0-9a-f]+)(?:[-;/](?:gzip|br|zstd))?"?$'
+)  # proxies that compress rewrite an ETag; clients unquote it
 _HEAD_BYTES = 512  # the head of every picture contains zero bytes
 
 
@@ -106,7 +109,7 @@ def seen(if_match: str | None) -> str:
             f"If-Match is {repr(if_match) if if_match else 'missing'}: expected the ETag of what you looked at, so that you "
             "decide about nothing else. GET it, and send its ETag as If-Match.",
         )
-    return str(if_match)
+    return _AS_OURS.sub(r'"\1"', str(if_match).strip())
 
 
 def file_name(form: Form, name: str) -> str | None:

@@ -78,6 +78,16 @@ def test_who_does_not_say_what_was_seen_decides_nothing(people: tuple[Person, Pe
     assert eve.state(item_id) == "labelled"
 
 
+@pytest.mark.parametrize("form", ["W/{}", "{}", "unquoted", '"unquoted-gzip"', 'W/"unquoted;br"'])
+def test_an_etag_counts_as_a_compressing_proxy_or_a_client_writes_it(people: tuple[Person, Person, Person], form: str) -> None:
+    eve, _, crew = people
+    item_id = crew.save(mask=MASK)["id"]
+    seen = eve.look(item_id)
+    crew.save(mask=OTHER_MASK)
+    as_sent = [form.format(each).replace("unquoted", each.strip('"')) for each in (seen, eve.look(item_id))]
+    assert [eve.decide(item_id, each, decision="accept").status_code for each in as_sent] == [409, 200]
+
+
 def test_of_two_reviewers_the_second_is_told_who_decided_and_may_undo_it_then(people: tuple[Person, Person, Person]) -> None:
     eve, ann, crew = people
     item_id = crew.save(mask=MASK)["id"]
