@@ -45,13 +45,7 @@ def answer_errors_in_one_form(app: FastAPI, routes: Sequence[BaseRoute]) -> None
             case ClientDisconnect():  # for the log and the metrics: nobody reads it
                 return answered(RequestError(ErrorCode.REQUEST_INCOMPLETE, "The client left before the end of its request."))
             case RequestValidationError():
-                faults = "; ".join(
-                    f"{fault['loc'][-1]} is missing"
-                    if fault["type"] == "missing"
-                    else f"{fault['loc'][-1]}={fault.get('input')!r}: {fault['msg']}"
-                    for fault in error.errors()
-                )
-                return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{faults}. See /docs."))
+                return answered(RequestError(ErrorCode.PARAMETER_INVALID, f"{_faults(error)}. {_how(request)}See /docs."))
             case HTTPException(status_code=404):
                 return answered(RequestError(ErrorCode.NOT_FOUND, "There is no such address. /docs lists all addresses."))
             case HTTPException(status_code=405):
@@ -69,6 +63,20 @@ def answer_errors_in_one_form(app: FastAPI, routes: Sequence[BaseRoute]) -> None
 
     for kind in (RequestError, StoreAwayError, ClientDisconnect, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, refused)
+
+
+def _faults(error: RequestValidationError) -> str:
+    """What is wrong about each field: the first fault, where it may be of several types."""
+    told: dict[str, str] = {}
+    for fault in error.errors():
+        name = str(fault["loc"][1] if len(fault["loc"]) > 1 else fault["loc"][0])  # behind it: places in lists, and types
+        told.setdefault(name, " is missing" if fault["type"] == "missing" else f"={fault.get('input')!r}: {fault['msg']}")
+    return "; ".join(f"{name}{what}" for name, what in told.items())
+
+
+def _how(request: Request) -> str:
+    is_json = "json" in request.headers.get("Content-Type", "")
+    return "The body is JSON: send the fields as a form, with curl as -F name=value. " if is_json else ""
 
 
 def _methods_of_address(request: Request, routes: Sequence[BaseRoute]) -> str:

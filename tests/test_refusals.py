@@ -83,6 +83,19 @@ def test_all_methods_of_an_address_are_told_whichever_routes_take_them(sidecar: 
     assert f"takes {methods}." in answer.json()["message"]
 
 
+def test_a_wrong_value_is_told_once_by_the_name_of_its_field(sidecar: Sidecar) -> None:
+    told = requests.get(f"{sidecar.url}/feedback?state=noted&state=seen", timeout=PATIENCE_S).json()["message"]
+    assert told.startswith("state='seen': ")
+    begun = requests.post(f"{sidecar.url}/inspections", data={"name": "A", "date": "01.05.2026"}, timeout=PATIENCE_S)
+    assert begun.json()["message"].count("01.05.2026") == 1
+
+
+def test_a_client_that_sends_fields_as_json_is_told_to_send_a_form(sidecar: Sidecar) -> None:
+    answer = requests.post(f"{sidecar.url}/inspections", json={"name": "Spring 2026"}, timeout=PATIENCE_S)
+    assert code(answer) is ErrorCode.PARAMETER_INVALID
+    assert "send the fields as a form" in answer.json()["message"]
+
+
 def test_what_can_be_read_can_be_asked_for_by_head(sidecar: Sidecar) -> None:
     answer = requests.head(f"{sidecar.url}/ping", timeout=PATIENCE_S)
     assert (answer.status_code, answer.content) == (200, b"")
