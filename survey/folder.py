@@ -77,6 +77,10 @@ class Survey:
                 self._journal.close()
                 raise
             return
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(
+                f"--out {self.place('').rstrip('/')} is a file, expected a folder for the results. Choose another."
+            )
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0

@@ -467,6 +467,14 @@ def test_wrong_usage_is_told(options: list[str], sentence: str, folder: Path) ->
     assert sentence in said
 
 
+def test_results_are_not_written_in_place_of_a_file(start_sidecar: StartSidecar, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    code, said = run(folder, start_sidecar().url, "--out", str(tmp_path / "notes"))
+    assert code == 2
+    assert "notes is a file, expected a folder for the results" in said
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
 def test_a_setting_that_is_none_is_told_in_a_sentence() -> None:
     environment = {**os.environ, "CRACK_INSTANCE": "9"}
     command = [sys.executable, "-m", "crack", "survey", "photographs"]
