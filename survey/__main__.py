@@ -31,7 +31,7 @@ from survey.findings import About, Findings
 from survey.folder import open_survey
 from survey.results import Tally, write_results
 from survey.sources import Source, is_photograph, open_source
-from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, in_words, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS
 
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         survey = survey_mosaic if is_mosaic else survey_photographs
         return survey(chosen, Path(places["CRACK_MODEL_STORE"]))
     except (SurveyError, RequestError, ValueError, OSError) as error:
-        parser.exit(NOT_POSSIBLE, f"error: {error}\n")
+        parser.exit(NOT_POSSIBLE, f"error: {in_words(error)}\n")
     except KeyboardInterrupt:
         print(f"\nStopped. {how_to_go_on()}")
         return INTERRUPTED

@@ -42,7 +42,7 @@ from survey.processes import Core, EndedError, Processes, default_n
 from survey.results import CHANGES as TABLE
 from survey.results import CHANGES_PAGE as PAGE
 from survey.sources import Source, saved_source
-from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, stopped_by_signals
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, in_words, stopped_by_signals
 
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour
 _N_FEATURES, _SIDE_PX = 400, 800  # of each photograph when counterparts are looked for
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BlockingIOError:
         parser.exit(NOT_POSSIBLE, "error: Another command is writing to one of the two folders. Wait for it.\n")
     except (SurveyError, ValueError, OSError) as error:
-        parser.exit(NOT_POSSIBLE, f"error: {error}\n")
+        parser.exit(NOT_POSSIBLE, f"error: {in_words(error)}\n")
 
 
 def _backend(archive: Path) -> str:

@@ -16,6 +16,7 @@ from survey.folder import Survey, open_survey
 from survey.results import present
 from survey.sheet import link_results
 from survey.sources import saved_source
+from survey.stopping import in_words
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BlockingIOError:
         parser.exit(2, f"error: A survey is writing {chosen.results}. Wait for it.\n")
     except (ValueError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.exit(2, f"error: {in_words(error)}\n")
     print("\n".join(places))
     return 0
 

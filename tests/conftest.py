@@ -1,6 +1,7 @@
 """What tests share: TorchServe with the released archive, Chromium, the real photographs where they are, a tiny network."""
 
 import os
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -181,3 +182,16 @@ def postgresql(postgresql_server: PostgreSQL) -> str:
 def store_url(request: pytest.FixtureRequest) -> str:
     """Where a store's tables are: empty for SQLite in its folder, or a PostgreSQL's URL."""
     return "" if request.param == "sqlite" else str(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

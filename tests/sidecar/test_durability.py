@@ -226,19 +226,6 @@ def test_nothing_that_was_acknowledged_is_lost_or_half_done_however_often_it_is_
         assert {row[0] for row in index.execute("SELECT DISTINCT item_id FROM events")} == set(states)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def test_a_full_disk_is_told_and_nothing_is_acknowledged_that_is_not_there(small_disk: Path) -> None:
     store, acknowledged = opened(small_disk), set()
 

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +21,7 @@ from inspection.rows import Row, Status
 from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.findings import ABOUT, Findings
-from survey.report import write_report
+from survey.report import main, write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed
@@ -241,3 +243,18 @@ def test_what_is_wrong_is_told(findings: Findings, tmp_path: Path, prepare: str,
     done = subprocess.run([sys.executable, "-m", "crack", "report", str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+def test_a_full_disk_is_told_with_what_to_do_and_the_former_report_stays(
+    tmp_path: Path, small_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = shutil.copytree(found(tmp_path).survey.folder, small_disk / "results")
+    (results / "report.html").write_text("former")
+    with suppress(OSError), (small_disk / "other").open("wb", 0) as other:
+        while True:
+            other.write(bytes(4096))
+    with pytest.raises(SystemExit) as ended:
+        main([str(results)])
+    assert ended.value.code == 2
+    assert "Free space in the folder of results and in TMPDIR, then run the same command again." in capsys.readouterr().err
+    assert (results / "report.html").read_text() == "former"
