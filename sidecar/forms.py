@@ -22,9 +22,8 @@ MAX_LIST_CHARACTERS = 30_000  # of a field that holds a list
 _LISTS = ("look_alikes", "zones")
 MAX_NAME_CHARACTERS = 200
 AS_A_FILE = "Send pictures as files: with curl as image=@photo.jpg."
-_AS_OURS = re.compile(
-    r'^(?:W/)?"?([0-9a-f]+)(?:[-;/](?:gzip|br|zstd))?"?$'
-)  # proxies that compress rewrite an ETag; clients unquote it
+# Of an ETag: proxies that compress rewrite it, and some clients drop its quotes.
+_AS_OURS = re.compile(r'^(?:W/)?"?([0-9a-f]+)(?:[-;/](?:gzip|br|zstd))?"?$')
 _HEAD_BYTES = 512  # the head of every picture contains zero bytes
 
 
