@@ -1,6 +1,7 @@
 """What tests share: TorchServe with the released archive, Chromium, the real photographs where they are, a tiny network."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,6 +28,8 @@ from tests.waiting import PATIENCE_S, eventually
 
 ROOT = Path(__file__).parent.parent
 ARCHIVE = ROOT / "model_store" / "crack.mar"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in a shell's background; what tests start must hear it all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["PYTHONPATH"] = str(ROOT)  # of all that tests start: the environment may have another checkout installed
 
 hypothesis.settings.register_profile(  # the same examples on every machine, however long it takes to draw them

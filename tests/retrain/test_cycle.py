@@ -48,7 +48,7 @@ RULES = {
     "most_new_alarms": 99,
     "largest_slowdown": 1e9,
 }
-ENDLESS = {"steps": 100_000, "minutes": 1e6}  # hours for the least of networks, even if its steps are timed at a busy moment
+ENDLESS = {"steps": 100_000, "minutes": 1e6}  # hours for the least of networks
 
 
 class System:
