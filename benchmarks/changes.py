@@ -28,7 +28,8 @@ from model.inference.findings import lines
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter
 from model.params import Params
-from survey.changes import Features, Kind, Seen, changes, lay_over
+from survey.changes import Kind, Seen, changes
+from survey.laying import Features, lay_over
 from tests.photographs import jpeg
 
 Picture = NDArray[np.uint8]

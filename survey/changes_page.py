@@ -21,9 +21,10 @@ from PIL import Image, ImageDraw, ImageFont
 from inspection.findings import printable
 from inspection.report.changes import COLUMNS as COLUMNS_TOLD
 from inspection.report.changes import table_row
-from survey.changes import Change, Float, Kind, Part, Picture
+from survey.changes import Change, Kind, Part
 from survey.changes_record import PICTURES, RECORD, digest
 from survey.findings import Findings
+from survey.laying import Float, Picture
 from survey.pictures import fitting
 from survey.results import CHANGES as TABLE
 from survey.results import CHANGES_BOOK as WORKBOOK

@@ -32,12 +32,13 @@ from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from survey.arguments import folder_or_url
-from survey.changes import Change, Features, Kind, Seen, changes, lay_over, n_alike, px_ratio
+from survey.changes import Change, Kind, Seen, changes
 from survey.changes_page import PANELS, Compared, draw, write_changes
 from survey.changes_record import PICTURES
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings, unchanged
 from survey.folder import open_survey
+from survey.laying import Features, lay_over, n_alike, px_ratio
 from survey.processes import Core, EndedError, Processes, default_n
 from survey.results import CHANGES as TABLE
 from survey.results import CHANGES_PAGE as PAGE

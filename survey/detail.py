@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Float = NDArray[np.float64]
-Picture = NDArray[np.uint8]
+from survey.laying import Float, Picture
 
 _WINDOW_PX = 49  # the side of the window that is looked at
 _APART_PX = 13  # the side of the square around a crack that is not looked at

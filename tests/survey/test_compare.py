@@ -20,9 +20,10 @@ from model.inference.cracks import measure
 from model.inference.findings import lines
 from model.inference.millimetres import Scale, ScaleSource
 from model.synthetic import Surface, draw_surface
-from survey.changes import Change, Features, Kind, Part, Reason, Seen, changes, lay_over, px_ratio
+from survey.changes import Change, Kind, Part, Reason, Seen, changes
 from survey.changes_page import COLUMNS
 from survey.compare import main
+from survey.laying import Features, lay_over, px_ratio
 from survey.report import write_report
 from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
 from tests.conftest import ROOT
