@@ -25,6 +25,7 @@ const keeper = openKeeper("inspect");
 // level: the batch's threshold, null for the model's own; inspection: the id of the open inspection.
 const settings = { id: "settings", level: null, shown: null, inspection: null };
 let entries = [], shown = null, nAdded = 0;
+let told = "";  // of the last drop or download, beside the progress until the next one
 
 const viewer = createViewer(at("crack"), {
   hint: "Choose photographs of concrete, asphalt or masonry,\nor drop them, or a folder of them, anywhere on this page.",
@@ -96,8 +97,9 @@ const isChanged = (entry) => Boolean(entry.draft) || levelOf(entry) !== ownLevel
 const draw = () => {
   const n = (state) => entries.filter((entry) => entry.state === state).length;
   const isRunning = batch.isRunning(), nDone = n("done"), nFailed = n("failed");
-  at("progress").textContent = entries.length > 1 || isRunning
+  const counts = entries.length > 1 || isRunning
     ? `${nDone} of ${entries.length} done` + (nFailed ? `, ${nFailed} failed` : "") + (isRunning ? " …" : "") : "";
+  at("progress").textContent = [told, counts].filter(Boolean).join(" ");
   at("halt").hidden = !isRunning;
   at("again").hidden = isRunning || !entries.some((entry) => entry.state === "failed" && (entry.path || entry.file));
   at("pack").hidden = !entries.length;
@@ -112,7 +114,9 @@ const draw = () => {
     ? "Send the mask once you have checked the whole photograph and all cracks are marked, and nothing else. Until then it is a draft."
     : "Send what was wrong. A corrected mask helps more: press Correct and paint it.";
 };
+const tell = (text) => { told = text; draw(); };
 const add = (files) => {
+  told = "";
   const names = new Set(entries.map((entry) => entry.name));
   const added = [...files].map((file) => {
     let name = file.name;
@@ -153,7 +157,7 @@ document.addEventListener("drop", async (event) => {
   event.preventDefault();  // otherwise the browser would leave this page and open the file
   if (!element.offsetParent || !event.dataTransfer) return;
   const files = await filesOf(event.dataTransfer);
-  if (files.length) add(files); else at("progress").textContent = "There is no photograph in what you dropped.";
+  if (files.length) add(files); else tell("There is no photograph in what you dropped.");
 });
 at("choose").addEventListener("click", () => at("files").click());
 viewer.find("stage").addEventListener("click", () => entries.length || at("files").click());
@@ -167,7 +171,7 @@ const mayClear = (what) => {
 const show = (next, former) => {  // replaces the photographs on the page
   batch.stop();
   at("bench").classList.remove("loading");
-  entries = next; shown = null; Object.assign(settings, { shown: null }, former);
+  entries = next; shown = null; told = ""; Object.assign(settings, { shown: null }, former);
   keeper.clear();
   keeper.put(settings);
   for (const entry of entries) keep(entry);
@@ -303,7 +307,7 @@ decide.querySelector(".send").addEventListener("click", () => send(shown.verdict
 
 at("pack").addEventListener("click", async () => {
   at("pack").disabled = true;
-  at("progress").textContent = "Packing …";
+  tell("Packing …");
   try {
     const said = [];
     for (const entry of entries) if (entry.state === "done" && !(await fetched(entry))) throw new Error(`${entry.name} cannot be fetched`);
@@ -315,9 +319,9 @@ at("pack").addEventListener("click", async () => {
     const answer = await call("pack_photographs", said);
     if (!answer.ok) throw new Error(answer.text);
     Object.assign(document.createElement("a"), { href: answer.url, download: "" }).click();
-    draw();
+    tell("");
   } catch (error) {
-    at("progress").textContent = `Not packed: ${reasonOf(error)}`;
+    tell(`Not packed: ${reasonOf(error)}`);
   }
   at("pack").disabled = false;
 });

@@ -128,6 +128,20 @@ def test_of_a_dropped_folder_without_photographs_the_page_says_so(browser: Brows
     eventually(lambda: "no photograph" in progress(browser))
 
 
+def test_what_the_page_says_of_a_drop_stays_beside_the_progress(
+    browser: Browser, walls: list[Path], front: Front, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    with front.holding(0):
+        upload(browser, *walls)
+        eventually(lambda: front.n_held == 3)
+        drop(browser, tmp_path / "empty")
+        eventually(lambda: progress(browser) == "There is no photograph in what you dropped. 0 of 3 done …")
+    eventually(lambda: progress(browser) == "There is no photograph in what you dropped. 3 of 3 done")
+    upload(browser, walls[0])
+    eventually(lambda: progress(browser) == "4 of 4 done")
+
+
 def test_a_reload_in_the_middle_of_a_batch_goes_on_with_it(browser: Browser, walls: list[Path], front: Front) -> None:
     with front.holding(0):
         upload(browser, *walls)
