@@ -41,6 +41,7 @@ COMMANDS = {
     "survey": Command("survey.__main__", "survey", _INSPECT, "Find the cracks in a folder of photographs or an orthomosaic."),
     "report": Command("survey.report", "survey", _INSPECT, "Turn a survey's folder into a report, as a page and as PDF."),
     "compare": Command("survey.compare", "survey", _INSPECT, "Compare two surveys: which cracks are new, longer or wider."),
+    "fetch": Command("survey.fetch", "survey", _INSPECT, "Fetch an inspection that the server keeps, as a survey's folder."),
     "markers": Command(
         "survey.markers", "survey", _INSPECT, "Draw markers to print: a marker in a photograph gives its scale."
     ),
@@ -56,6 +57,7 @@ EXAMPLES = (
     "crack up",
     "crack survey photographs --mm-per-px 0.2",
     "crack report photographs-cracks --structure 'Bridge 7'",
+    "crack fetch 'Spring 2026' --out bridge-7-2026",
     "crack compare bridge-7-2024-cracks bridge-7-2026-cracks",
     "crack keys add crew-7 --rights predict feedback",
     "crack retrain --dry-run",

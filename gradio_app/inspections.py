@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gradio_app.backend import Backend
-from gradio_app.packing import file_name
+from inspection.findings import file_name
 
 Answer = dict[str, Any]
 FIELDS = ("name", "structure", "element", "date", "inspector", "position")

@@ -1,14 +1,13 @@
 """A batch as one ZIP, for whoever hands it over: masks, overlays, and a table of all photographs, of those that failed too."""
 
 import io
-import re
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from gradio_app.pictures import Found
-from inspection.findings import printable
+from inspection.findings import file_name
 from inspection.spreadsheets import csv_lines
 from model.inference.card import threshold_level
 
@@ -23,7 +22,6 @@ COLUMNS = [
     "crack_score",
     "problem",
 ]
-_NOT_IN_NAMES, _MAX_NAME_BYTES = re.compile(r'[<>:"/\\|?*]'), 200  # Windows has no such names; most systems take 255 bytes
 
 
 def pack(
@@ -60,8 +58,3 @@ def pack(
 
 def _line(photograph: Mapping[str, Any]) -> list[Any]:
     return [photograph.get(column, "") for column in COLUMNS]
-
-
-def file_name(text: str) -> str:
-    """The text as a part of a file's name that every system can unpack."""
-    return printable(_NOT_IN_NAMES.sub("_", text)).encode()[:_MAX_NAME_BYTES].decode(errors="ignore")

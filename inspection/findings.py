@@ -3,6 +3,7 @@
 Left to others: where they are kept (`survey.findings`, `sidecar.reporting`).
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -36,6 +37,7 @@ class Photograph:
     Attributes:
         look_alikes: what was marked as not a crack; the cracks don't contain it.
         zones: boxes that no figure counts.
+        note: a person's.
     """
 
     row: Row
@@ -45,6 +47,7 @@ class Photograph:
     mark: Mark | None = None
     look_alikes: tuple[LookAlike, ...] = ()
     zones: tuple[Box, ...] = ()
+    note: str = ""
 
     @property
     def scale(self) -> Scale | None:
@@ -113,6 +116,14 @@ class Findings(Protocol):
 
     def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
         """The upright photograph (height, width, 3) and True; or, if its file has changed, a stand-in and False."""
+
+
+_NOT_IN_NAMES, _MAX_NAME_BYTES = re.compile(r'[<>:"/\\|?*]'), 200  # Windows has no such names; most systems take 255 bytes
+
+
+def file_name(text: str) -> str:
+    """The text as a part of a file's name that every system takes."""
+    return printable(_NOT_IN_NAMES.sub("_", text)).encode()[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def printable(text: str) -> str:

@@ -105,7 +105,7 @@ class Kept:
 
     def told(self, standard: Standard | None = None) -> Photograph:
         """As tables and reports have it."""
-        return Photograph(self.row, None, self.taken, standard, self.state, self.look_alikes, self.zones)
+        return Photograph(self.row, None, self.taken, standard, self.state, self.look_alikes, self.zones, self.note)
 
 
 class InspectionStore:

@@ -15,16 +15,14 @@ from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
-from urllib3.util import parse_url
 
-from crack.foreign import read_text
 from crack.instance import of_instance
 from crack.serving import Serving
 from inspection.rows import Status
 from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
 from model.inference.options import Options, Quality
-from survey.arguments import NOT_OF_MOSAICS, SCALES, make_parser, with_lists
+from survey.arguments import NOT_OF_MOSAICS, SCALES, address, key_in, make_parser, with_lists
 from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
@@ -183,8 +181,8 @@ def _beside(source: Path) -> Path:
 
 def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, stopping: threading.Event) -> Engine:
     if chosen.engine not in ("local", "ray"):
-        key = read_text(chosen.key_file).strip() if chosen.key_file else os.environ.get("CRACK_API_KEY")
-        return HttpEngine(_address(chosen.url), key, options, chosen.concurrency or 4, chosen.retries, stopping)
+        key, n_at_once = key_in(chosen.key_file), chosen.concurrency or 4
+        return HttpEngine(address(chosen.url), key, options, n_at_once, chosen.retries, stopping)
     archive = chosen.archive or model_store / Serving.read(model_store).default
     if chosen.engine == "ray":
         try:
@@ -198,13 +196,6 @@ def _engine(chosen: argparse.Namespace, options: Options, model_store: Path, sto
     from survey.processes import default_n
 
     return LocalEngine(archive, options, chosen.concurrency or default_n(), chosen.backend, stopping)
-
-
-def _address(text: str) -> str:
-    parts = parse_url(text)
-    if parts.scheme not in ("http", "https") or not parts.host:
-        raise SurveyError(f"{text!r} is not the address of a server. Give one such as http://127.0.0.1:8000.")
-    return text.rstrip("/")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
 """The command line of `crack survey`."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from urllib3.util import parse_url
 
 from crack.foreign import read_text
 from model.inference import standards
 from model.inference.options import Quality
 from survey import coco, geojson
+from survey.engines import SurveyError
 from survey.engines.http import LONGEST_WAIT_S
 from survey.sheet import NAME as SHEET
 from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK
@@ -114,7 +118,7 @@ def make_parser(url: str) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--also",
-        type=_ways_out,
+        type=ways_out,
         default=(),
         metavar="dxf,coco",
         help=f"write dxf/NAME.dxf for each photograph with cracks, and {coco.NAME} with each crack's pixels, or one of them",
@@ -160,11 +164,24 @@ def folder_or_url(text: str) -> Path | str:
     return text.rstrip("/")
 
 
-def _ways_out(text: str) -> tuple[str, ...]:
+def ways_out(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if not set(names) <= {"dxf", "coco"}:
         raise argparse.ArgumentTypeError(f"{text!r}: expected dxf, coco, or dxf,coco.")
     return names
+
+
+def key_in(file: Path | None) -> str | None:
+    """The API key in a file, or else in CRACK_API_KEY. Raises OSError."""
+    return read_text(file).strip() if file else os.environ.get("CRACK_API_KEY")
+
+
+def address(text: str) -> str:
+    """A server's, without / at its end. Raises SurveyError if it is none."""
+    parts = parse_url(text)
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise SurveyError(f"{text!r} is not the address of a server. Give one such as http://127.0.0.1:8000.")
+    return text.rstrip("/")
 
 
 def _positive(text: str) -> int:

@@ -4,9 +4,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from model.inference import standards
 from model.inference.errors import RequestError
 from model.inference.millimetres import Scale, ScaleSource
 from model.inference.photograph import decode
+from survey.decided import Decided
 from survey.folder import Survey
 from survey.sources import Source, saved_source
 
@@ -33,19 +36,25 @@ class About:
         scale: one that was given for all of them.
         with_exif: whether to write when and where a photograph was taken.
         standard: whose bands the cracks with a scale get.
+        title: of the survey, if the photographs' folder isn't called so.
+        decided: what people decided about its photographs, if a server kept them.
     """
 
     photographs: Source
     scale: Scale | None
     with_exif: bool
     standard: standards.Standard | None = None
+    title: str = ""
+    decided: Mapping[str, Decided] = field(default_factory=dict)
 
     def save(self, survey: Survey) -> None:
         fields = {
-            "photographs": str(self.photographs),
+            "photographs": str(self.photographs).removeprefix(f"{survey.folder}{os.sep}"),  # so both can be moved together
             "scale": self.scale and vars(self.scale),
             "with_exif": self.with_exif,
             "standard": self.standard and [self.standard.key, self.standard.exposure],
+            "title": self.title,
+            "decided": {file: asdict(each) for file, each in self.decided.items()},
         }
         with survey.whole(ABOUT) as path:
             path.write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
@@ -57,7 +66,10 @@ class About:
             fields = json.loads(survey.read(ABOUT))
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
             standard = standards.find(*fields["standard"]) if fields.get("standard") else None
-            return cls(saved_source(fields["photographs"]), scale, fields["with_exif"], standard)
+            place, decided = fields["photographs"], {file: Decided.of(said) for file, said in fields.get("decided", {}).items()}
+            if "://" not in place and not Path(place).is_absolute():
+                place = survey.place(place)
+            return cls(saved_source(place), scale, fields["with_exif"], standard, fields.get("title", ""), decided)
         except FileNotFoundError as error:
             raise ValueError(
                 f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it examines no photograph twice."
@@ -91,10 +103,12 @@ class Findings:
 
     @property
     def title(self) -> str:
-        return self.about.photographs.name
+        return self.about.title or self.about.photographs.name
 
     @property
     def quality(self) -> str:
+        if self.about.decided:
+            return ", ".join(sorted({each.quality for each in self.about.decided.values()}))
         return str(self.survey.question.get("quality", "normal"))
 
     @property
@@ -107,7 +121,7 @@ class Findings:
 
     @property
     def is_scaled_by_marker(self) -> bool:
-        return "marker_size_mm" in self.survey.question
+        return "marker_size_mm" in self.survey.question or bool(self.about.decided)
 
     @property
     def is_scaled(self) -> bool:
@@ -142,6 +156,11 @@ class Findings:
         return decode(self.survey.pictures.overlay(file).read_bytes()), False
 
     def _photograph(self, row: Row) -> Photograph:
+        decided = self.about.decided.get(row.file)
+        if decided is not None:
+            mark = decided.state if row.status is Status.PREDICTED else None
+            left_out = (decided.look_alikes, decided.zones)
+            return Photograph(row, None, decided.taken, self.about.standard, mark, *left_out, decided.note)
         is_told = self.about.with_exif and row.status is not Status.LEFT_OUT
         return Photograph(row, self.about.scale, self._taken(row.file) if is_told else Taken(), self.about.standard)
 

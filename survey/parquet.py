@@ -21,7 +21,7 @@ from survey.tables import crack_columns, flat, is_measured, photograph_columns, 
 PHOTOGRAPHS, CRACKS = "photographs.parquet", "cracks.parquet"
 GEOMETRY = "geometry"
 _PER_GROUP = 20_000  # lines: at most this many are in memory
-_TEXTS = ("file", "status", "model_version", "error", "scale_source", "scale_note", "taken_at", "band_name")
+_TEXTS = ("file", "status", "model_version", "error", "scale_source", "scale_note", "taken_at", "band_name", "decision", "note")
 _WHOLE = ("width", "height", "id", "area_px", "n_branches")
 _LISTS = ("width_max_at", "bbox_px")
 _POINT = struct.Struct("<BIdd")  # little-endian, a point, its longitude and latitude
@@ -94,7 +94,7 @@ def parquet(findings: Findings) -> Iterator[_Add]:
         photographs, cracks = _Table(files[0], photograph_columns(findings), with_exif), _Table(files[1], columns, with_exif)
 
         def add(photograph: Photograph) -> None:
-            photographs.add(photograph_line(photograph, with_exif), photograph.taken)
+            photographs.add(photograph_line(photograph, findings.about), photograph.taken)
             if is_measured(photograph):
                 for crack in map(flat, photograph.cracks):
                     cracks.add([photograph.row.file, *(crack.get(column) for column in columns[1:])], photograph.taken)

@@ -13,7 +13,7 @@ from inspection.rows import Status
 from inspection.spreadsheets import csv_lines
 from model.inference.cracks import FIGURES
 from model.inference.millimetres import in_mm
-from survey.findings import Findings
+from survey.findings import About, Findings
 from survey.folder import Survey
 from survey.workbook import Sheet, Workbook
 
@@ -22,6 +22,7 @@ _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "mo
 _SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
 _EXIF_COLUMNS = ("taken_at", "latitude", "longitude")
 _MARKER_COLUMNS = ("scale_uncertainty_ratio", "mm_per_px")
+_DECIDED_COLUMNS = ("decision", "note")
 _BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain")
 
 
@@ -40,7 +41,7 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
         of_book = stack.enter_context(workbook(findings.survey, WORKBOOK, sheets))
 
         def add(photograph: Photograph) -> None:
-            line = photograph_line(photograph, findings.about.with_exif)
+            line = photograph_line(photograph, findings.about)
             add_photograph(line)
             of_book[1].add(line)
             if is_measured(photograph):
@@ -80,16 +81,23 @@ def workbook(survey: Survey, name: str, sheets: Mapping[str, Sequence[str]]) -> 
 
 
 def photograph_columns(findings: Findings) -> Sequence[str]:
-    return (*_COLUMNS, *_SCALE_COLUMNS, *(_EXIF_COLUMNS if findings.about.with_exif else ()))
+    about = findings.about
+    return (
+        *_COLUMNS,
+        *_SCALE_COLUMNS,
+        *(_EXIF_COLUMNS if about.with_exif else ()),
+        *(_DECIDED_COLUMNS if about.decided else ()),
+    )
 
 
-def photograph_line(photograph: Photograph, with_exif: bool) -> list[Any]:
+def photograph_line(photograph: Photograph, about: About) -> list[Any]:
     row, taken = photograph.row, photograph.taken
     scale = photograph.told_scale if is_measured(photograph) else {}
     return [
         *(getattr(row, column) for column in _COLUMNS),
         *(scale.get(column) for column in _SCALE_COLUMNS),
-        *((taken.at, taken.latitude, taken.longitude) if with_exif else ()),
+        *((taken.at, taken.latitude, taken.longitude) if about.with_exif else ()),
+        *((photograph.mark and photograph.mark.value, photograph.note) if about.decided else ()),
     ]
 
 

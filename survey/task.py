@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from inspection.rows import Row, Status
 from survey.engines import NotPredictedError, StoppedError, SurveyError
@@ -16,6 +17,9 @@ from survey.folder import is_about_all
 from survey.outcome import Outcome
 from survey.pictures import Pictures, StorePictures
 from survey.sources import Source
+
+_Asked = TypeVar("_Asked")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -79,20 +83,22 @@ class Tasks:
         return (Task(self.source, self.pictures, file) for file in self.files)
 
 
-def in_threads(row: Callable[[Task], Row], tasks: Iterator[Task], n_at_once: int, stopping: threading.Event) -> Iterator[Row]:
-    """As `Engine.rows`, with a function that returns a task's row."""
+def in_threads(
+    do: Callable[[_Asked], _Result], tasks: Iterator[_Asked], n_at_once: int, stopping: threading.Event
+) -> Iterator[_Result]:
+    """As `Engine.rows`, with a function that returns a task's row, or whatever else is made of each photograph."""
 
-    def row_unless_stopped(task: Task) -> Row:
+    def unless_stopped(task: _Asked) -> _Result:
         if stopping.is_set():
             raise StoppedError
-        return row(task)
+        return do(task)
 
-    under_way = set[Future[Row]]()
+    under_way = set[Future[_Result]]()
     failure: Exception | None = None
     with ThreadPoolExecutor(n_at_once) as pool:
         while True:
             if not stopping.is_set():
-                under_way |= {pool.submit(row_unless_stopped, task) for task in islice(tasks, 2 * n_at_once - len(under_way))}
+                under_way |= {pool.submit(unless_stopped, task) for task in islice(tasks, 2 * n_at_once - len(under_way))}
             if not under_way:
                 break
             answered, under_way = wait(under_way, return_when=FIRST_COMPLETED)

@@ -12,7 +12,7 @@ from inspection.findings import printable
 MAX_LINES = 250_000  # of a sheet: programs that read workbooks hold it in memory, and give up at a million
 _MAX_CHARACTERS = 32_767  # of a cell
 _WIDTHS = {"file": 40, "earlier_file": 40, "change": 28, "band_name": 36, "bbox_px": 22}  # of columns of texts
-_WIDTHS |= {"error": 60, "scale_note": 40, "taken_at": 26}
+_WIDTHS |= {"error": 60, "scale_note": 40, "taken_at": 26, "note": 60}
 _A4 = 9
 
 

@@ -232,6 +232,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     rows = [
         ("Photograph", printable(row.file)),
         *([("Decided by a person", photograph.mark.value)] if photograph.mark else []),
+        *([("Note", printable(photograph.note))] if photograph.note else []),
         *([("Left out by a person, dark above", photograph.left_out)] if photograph.zones else []),
         ("Crack", f"{crack['id']} of {len(photograph.cracks)} in it"),
         ("Length", length(crack[f"length_{unit}"], unit)),

@@ -305,7 +305,7 @@ def _threshold(photograph: Kept, fields: dict[str, str]) -> float:
 def _listed(photograph: Kept) -> dict[str, Any]:
     row = {name: value for name, value in asdict(photograph.row).items() if name not in _UNTOLD}
     taken = {"taken": asdict(photograph.taken)} if photograph.taken != Taken() else {}
-    names = ("id", "state", "note", "etag", "model_threshold", "added_by", "added_at", "changed_by", "changed_at")
+    names = ("id", "state", "note", "etag", "quality", "model_threshold", "added_by", "added_at", "changed_by", "changed_at")
     about = {name: getattr(photograph, name) for name in names}
     n_cracks = len(photograph.row.cracks or ())
     left_out = {"look_alikes": [asdict(each) for each in photograph.look_alikes], "zones": photograph.zones}

@@ -22,7 +22,7 @@ from survey.task import Task, Tasks, in_threads
 LONGEST_WAIT_S = 30
 _AGAIN = (429, 502, 503, 504)
 _N_RETRIES_AT_START = 3
-_FACTS = {field.name for field in fields(Row)} - {"status"}  # an answer's `status` means something else
+FACTS = {field.name for field in fields(Row)} - {"status"}  # an answer's `status` means something else
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=600.0)
 
 
@@ -85,11 +85,11 @@ class HttpEngine:
             answer = self._pool.request("GET", f"{self.name}/ready", retries=patience, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise SurveyError(
-                f"{self.name} does not answer ({_reason(error)}). Start the sidecar there, or give its address by --url."
+                f"{self.name} does not answer ({reason(error)}). Start the sidecar there, or give its address by --url."
             ) from error
-        if answer.status == 200 and "model_version" in _told(answer):
-            return str(_told(answer)["model_version"])
-        raise SurveyError(f"{self.name} is not ready: {_message(answer)}")
+        if answer.status == 200 and "model_version" in told(answer):
+            return str(told(answer)["model_version"])
+        raise SurveyError(f"{self.name} is not ready: {message(answer)}")
 
     def rows(self, tasks: Tasks) -> Iterator[Row]:
         return in_threads(self._row, iter(tasks), self.n_at_once, self._stopping)
@@ -97,13 +97,13 @@ class HttpEngine:
     def look(self, photograph: bytes) -> Outcome:
         """See `Task.row`. Raises NotPredictedError, SurveyError, StoppedError."""
         answer = self._ask(photograph, replace(self._options, response=Response.ALL))
-        if answer.status == 400 and _told(answer).get("code") == ErrorCode.PARAMETER_INVALID.value:
+        if answer.status == 400 and told(answer).get("code") == ErrorCode.PARAMETER_INVALID.value:
             return self._look_here(photograph)  # the served archive is older than that response
-        told = _told(answer)
         if answer.status != 200:
             raise _not_predicted(answer)
-        model_version, mask, overlay = told["model"]["version"], told["mask"], told["overlay"]
-        facts = {name: value for name, value in told.items() if name in _FACTS}
+        found = told(answer)
+        model_version, mask, overlay = found["model"]["version"], found["mask"], found["overlay"]
+        facts = {name: value for name, value in found.items() if name in FACTS}
         return Outcome(base64.b64decode(mask), base64.b64decode(overlay), facts | {"model_version": model_version})
 
     def _look_here(self, photograph: bytes) -> Outcome:
@@ -138,37 +138,37 @@ class HttpEngine:
             answer = self._pool.request("POST", url, body=photograph, retries=self._patience, redirect=False)
         except urllib3.exceptions.HTTPError as error:
             raise NotPredictedError(
-                Status.UNANSWERED, f"{self.name} did not answer in {self._n_retries + 1} tries ({_reason(error)})."
+                Status.UNANSWERED, f"{self.name} did not answer in {self._n_retries + 1} tries ({reason(error)})."
             ) from error
         if answer.status in _AGAIN:
             raise NotPredictedError(
-                Status.UNANSWERED, f"{self.name} was busy or away in {self._n_retries + 1} tries: {_message(answer)}"
+                Status.UNANSWERED, f"{self.name} was busy or away in {self._n_retries + 1} tries: {message(answer)}"
             )
         if answer.status == 200 and headers.RATIO not in answer.headers:
             raise SurveyError(f"{self.name} answers, but not as a sidecar does ({answer.headers.get('Content-Type')}).")
         if answer.status not in (200, *REFUSED) and answer.status < 500:
-            raise SurveyError(_message(answer))
+            raise SurveyError(message(answer))
         return answer
 
 
 def _not_predicted(answer: urllib3.BaseHTTPResponse) -> NotPredictedError:
-    return NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, _message(answer))
+    return NotPredictedError(Status.REFUSED if answer.status in REFUSED else Status.FAILED, message(answer))
 
 
-def _told(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
+def told(answer: urllib3.BaseHTTPResponse) -> dict[str, Any]:
     """The JSON object in an answer; empty if there is none."""
     try:
-        told = orjson.loads(answer.data)
+        said = orjson.loads(answer.data)
     except orjson.JSONDecodeError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return said if isinstance(said, dict) else {}
 
 
-def _message(answer: urllib3.BaseHTTPResponse) -> str:
+def message(answer: urllib3.BaseHTTPResponse) -> str:
     """The sentence in an error's answer."""
-    return str(_told(answer).get("message") or f"the server answered with status {answer.status}.")
+    return str(told(answer).get("message") or f"the server answered with status {answer.status}.")
 
 
-def _reason(error: urllib3.exceptions.HTTPError) -> str:
+def reason(error: urllib3.exceptions.HTTPError) -> str:
     cause = getattr(error, "reason", None) or error
     return f"{type(cause).__name__}: {str(cause).rpartition(': ')[2]}"

@@ -1,0 +1,327 @@
+"""Fetches an inspection that a server keeps into a survey's folder: `crack fetch --help`.
+
+Each photograph comes with its cracks as the server tells them, with the mask as people left it, and with what they decided.
+From then on the folder is a survey's. Left to others: waiting while the server is away or busy (`engines.http`), the folder
+(`folder`) and its tables (`results`).
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import urllib3
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from crack.files import write_whole
+from crack.instance import of_instance
+from inspection.findings import Mark, file_name, printable
+from inspection.left_out import covered
+from inspection.rows import Row, Status
+from model.inference import standards
+from model.inference.card import threshold_level
+from model.inference.encoding import jpeg, mask_png
+from model.inference.errors import RequestError
+from model.inference.overlay import draw_overlay
+from model.inference.photograph import decode
+from model.masks import read_mask
+from survey.arguments import address, key_in, ways_out
+from survey.decided import Decided
+from survey.engines import SurveyError
+from survey.engines.http import FACTS, Patience, message, reason
+from survey.findings import ABOUT, About, Findings
+from survey.folder import Survey
+from survey.report import INSPECTION, NAMED
+from survey.results import write_results
+from survey.sources import FolderSource
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, in_words, stopped_by_signals
+from survey.task import in_threads
+
+PHOTOGRAPHS = "photographs"  # the folder
+_AT_ONCE, _PER_PAGE = 4, 500
+_PICTURES = (".jpg", ".jpeg", ".png")  # what a server keeps; of other formats it keeps a PNG
+_AGAIN = "Run the same command again: it fetches what is missing."
+_STOPPED = f"Stopped. {_AGAIN}"
+_REJECTED = "Rejected by the inspector."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        url = of_instance(os.environ)["BACKEND_URL"]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return NOT_POSSIBLE
+    parser = argparse.ArgumentParser(
+        prog="crack fetch",
+        description="Fetch an inspection that the server keeps into a folder of this machine, as if it was surveyed there:\n"
+        f"{PHOTOGRAPHS}/, masks/ as people left them, overlays/, the tables (Excel, CSV, GeoJSON, DXF, COCO) and the contact\n"
+        "sheet. Then crack report and crack compare take the folder, without the server. The same command fetches what has\n"
+        "changed since.",
+        epilog="examples:\n"
+        "  crack fetch                       list the inspections\n"
+        "  crack fetch 'Spring 2026'\n"
+        "  crack fetch 'Spring 2026' --out bridge-7-2026 --also dxf,coco\n"
+        "  crack fetch 5f0c --url https://cracks.example --key-file crew-7.key\n\n"
+        "exit codes:\n"
+        "  0    all photographs are there\n"
+        "  2    it cannot start or continue: wrong usage, no server, no right, no such inspection, no space\n"
+        "  130  stopped by Ctrl-C\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("inspection", nargs="?", metavar="INSPECTION", help="its name, or the beginning of its id")
+    parser.add_argument("--out", type=Path, help="folder of the results (default: the inspection's name)")
+    parser.add_argument("--url", default=url, help="address of the sidecar (default: BACKEND_URL, now %(default)s)")
+    parser.add_argument("--key-file", type=Path, help="file with the API key (default: the key in CRACK_API_KEY)")
+    parser.add_argument(
+        "--standard", metavar="NAME", help=f"add each crack's band by this standard: {', '.join(standards.names())}"
+    )
+    parser.add_argument("--exposure", metavar="NAME", help="the row of the standard's table, such as humidity")
+    parser.add_argument("--also", type=ways_out, default=(), metavar="dxf,coco", help="further formats, as of crack survey")
+    parser.add_argument(
+        "--bom", action="store_true", help="begin the CSV files with a byte order mark, for old versions of Excel"
+    )
+    chosen = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    stopping = threading.Event()
+    try:
+        server = Server(address(chosen.url), key_in(chosen.key_file), stopping)
+        if chosen.inspection is None:
+            _list(server)
+            return DONE
+        return _fetch(chosen, server, stopping)
+    except KeyboardInterrupt:
+        print(f"\n{_STOPPED}")
+        return INTERRUPTED
+    except BlockingIOError:
+        parser.exit(
+            NOT_POSSIBLE, "error: Another command is writing to that folder. Wait for it, or choose another by --out.\n"
+        )
+    except (SurveyError, RequestError, ValueError, OSError) as error:
+        parser.exit(NOT_POSSIBLE, f"error: {in_words(error)}\n")
+
+
+class Server:
+    """The sidecar at `url`, asked by any number of threads; `stopping` ends all waiting while it is away or busy."""
+
+    def __init__(self, url: str, key: str | None, stopping: threading.Event) -> None:
+        self.url = url
+        self._patience = Patience(stopping, backoff_factor=0.5, backoff_max=30, status_forcelist=(429, 502, 503, 504))
+        self._n_retries = 3  # until it has answered once
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        timeout = urllib3.Timeout(connect=5.0, read=600.0)
+        self._pool = urllib3.PoolManager(headers=headers, timeout=timeout, maxsize=_AT_ONCE)
+
+    def get(self, route: str) -> tuple[bytes, str]:
+        """What a route below /inspections answers, and its ETag. Raises SurveyError for anything but an answer."""
+        try:
+            retries = self._patience.new(total=self._n_retries)
+            answer = self._pool.request("GET", f"{self.url}/inspections{route}", retries=retries, redirect=False)
+        except urllib3.exceptions.HTTPError as error:
+            raise SurveyError(f"{self.url} does not answer ({reason(error)}). Give the sidecar's address by --url.") from error
+        if answer.status != 200:
+            raise SurveyError(f"{self.url}: {message(answer)}")
+        self._n_retries = 10
+        return answer.data, answer.headers.get("ETag", "")
+
+    def told(self, route: str) -> dict[str, Any]:
+        """As `get`, of a route that answers with JSON."""
+        content, _ = self.get(route)
+        try:
+            said = json.loads(content)
+        except ValueError:
+            said = None
+        if not isinstance(said, dict):
+            raise SurveyError(f"{self.url} answers, but not as a sidecar does. Give the sidecar's address by --url.")
+        return said
+
+    def all(self, route: str) -> list[dict[str, Any]]:
+        """All items of a list."""
+        items: list[dict[str, Any]] = []
+        while True:
+            page = self.told(f"{route}?limit={_PER_PAGE}&offset={len(items)}")
+            items += page["items"]
+            if len(items) >= page["total"] or not page["items"]:
+                return items
+
+    def inspection(self, named: str) -> dict[str, Any]:
+        """The only inspection of this name, or whose id begins so. Raises SurveyError where there is none, or more than one."""
+        items = self.all("")
+        found = [each for each in items if each["name"] == named] or [each for each in items if each["id"].startswith(named)]
+        if len(found) == 1:
+            return found[0]
+        told = "\n".join(map(_line, found or items[:20])) or "  none"
+        what = f"fits {len(found)} inspections. Name one by its id" if found else f"fits no inspection at {self.url}. There are"
+        raise SurveyError(f"{named!r} {what}:\n{told}")
+
+
+def _list(server: Server) -> None:
+    items = server.all("")
+    print("\n".join(map(_line, items)) if items else f"{server.url} keeps no inspection. Begin one on the page.")
+
+
+def _line(told: Mapping[str, Any]) -> str:
+    about = " · ".join(printable(told[name]) for name in ("name", *NAMED) if told[name])
+    return f"  {told['id'][:12]}  {about} ({_photographs(told['n_photographs'])})"
+
+
+def _photographs(n: int) -> str:
+    return "1 photograph" if n == 1 else f"{n} photographs"
+
+
+def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event) -> int:
+    standard = standards.find(chosen.standard, chosen.exposure) if chosen.standard else None
+    head = server.inspection(chosen.inspection)
+    route = f"/{head['id']}/photographs"
+    listed = server.all(route)
+    if not listed:
+        raise SurveyError(f"{head['name']!r} holds no photograph yet.")
+    out = (chosen.out or Path(_safe(head["name"]))).resolve()
+    survey = Survey(out, {"inspection": head["id"]})
+    try:
+        photographs = FolderSource(out / PHOTOGRAPHS)
+        photographs.folder.mkdir(exist_ok=True)
+        kept = _by_file(listed)
+        decided = dict(About.load(survey).decided) if ABOUT in survey.listing() else {}
+        _forget(survey, photographs, [file for file in survey.files() if file not in kept])
+        decided = {file: each for file, each in decided.items() if file in kept}
+
+        def is_there(file: str) -> bool:
+            noted, former = survey.noted(file), decided.get(file)
+            if noted is None or former is None or former.etag != kept[file]["etag"] or photographs.gone([file]):
+                return False
+            return noted.status is Status.LEFT_OUT or survey.pictures.has(file)
+
+        tasks = [_Task(server, f"{route}/{told['id']}", survey, file) for file, told in kept.items() if not is_there(file)]
+        n, n_there = len(kept), len(kept) - len(tasks)
+        print(f"{printable(head['name'])}: {_photographs(n)}, {n_there} already here. Results: {out}")
+        why = None
+        progress = tqdm(total=n, initial=n_there, desc="fetching", unit="photo", dynamic_ncols=True)
+        with progress as bar, stopped_by_signals(stopping):
+            try:
+                for got in in_threads(_Task.fetch, iter(tasks), _AT_ONCE, stopping):
+                    survey.append(got.row)
+                    decided[got.row.file] = got.decided
+                    bar.update()
+            except (SurveyError, OSError) as error:
+                why = in_words(error)
+        about = About(photographs, None, head["is_position_kept"], standard, printable(head["name"]), decided)
+        about.save(survey)
+        _write_head(survey, head)
+        asked = f"an inspection kept by {server.url}"
+        _, _, sheet = write_results(Findings(survey, about, sorted(decided)), chosen.bom, chosen.also, asked)
+    finally:
+        survey.close()
+    n_rejected = sum(each.state is Mark.REJECTED for each in decided.values())
+    if n_rejected:
+        print(f"{n_rejected} rejected: their photographs are in {PHOTOGRAPHS}/, and nothing of them is in the tables.")
+    print(sheet)
+    if why:
+        raise SurveyError(f"{why} {_AGAIN}")
+    if stopping.is_set():
+        print(_STOPPED)
+        return INTERRUPTED
+    return DONE
+
+
+class Got(NamedTuple):
+    """What is noted of a photograph whose files are in place."""
+
+    row: Row
+    decided: Decided
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One photograph of an inspection."""
+
+    server: Server
+    route: str
+    survey: Survey
+    file: str
+
+    def fetch(self) -> Got:
+        """Write its files. Raises SurveyError, StoppedError, OSError."""
+        while True:
+            told = self.server.told(self.route)
+            image, mask = (self._part(name, told) for name in ("image", "mask" if told["has_mask"] else "levels"))
+            if image is not None and mask is not None:
+                return self._keep(told, image, mask)
+
+    def _part(self, name: str, told: Mapping[str, Any]) -> bytes | None:
+        """A file; None if somebody has changed the photograph since."""
+        content, etag = self.server.get(f"{self.route}/{name}")
+        return content if etag == told["etag"] else None
+
+    def _keep(self, told: Mapping[str, Any], image: bytes, mask: bytes) -> Got:
+        path = self.survey.folder / PHOTOGRAPHS / self.file
+        write_whole(path, image)
+        decided = Decided.of(told)
+        identity = (len(image), path.stat().st_mtime_ns, hashlib.sha256(image).hexdigest())
+        if decided.state is Mark.REJECTED:
+            self.survey.pictures.remove(self.file)
+            return Got(Row(self.file, Status.LEFT_OUT, *identity, error=_REJECTED), decided)
+        image_hwc_u8 = decode(image)
+        mask_hw = _mask(mask, told, decided, image_hwc_u8.shape[:2])
+        self.survey.pictures.keep(self.file, mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)))
+        facts = {name: value for name, value in told.items() if name in FACTS}
+        return Got(Row(self.file, Status.PREDICTED, *identity, **facts), decided)
+
+
+def _mask(png: bytes, told: Mapping[str, Any], decided: Decided, size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The mask from which the server measured, bool (height, width), from what was painted or from the model's probability."""
+    if told["has_mask"]:
+        mask_hw = read_mask(png, (size_hw[0], size_hw[1]))
+    else:
+        mask_hw = decode(png)[..., 0] >= threshold_level(told["threshold"])
+    return np.asarray(mask_hw & ~covered(decided.zones, size_hw))
+
+
+def _by_file(listed: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The photographs by the names of their files here, in which every system can have them."""
+    kept: dict[str, Mapping[str, Any]] = {}
+    for told in listed:
+        name = _safe(told["name"])
+        if Path(name).suffix and not name.lower().endswith(_PICTURES):
+            name += ".png"
+        if name.lower() in map(str.lower, kept):
+            name = f"{Path(name).stem}-{told['id'][:8]}{Path(name).suffix}"
+        kept[name] = told
+    return kept
+
+
+def _safe(name: str) -> str:
+    return file_name(name).strip(". ") or "photograph"
+
+
+def _forget(survey: Survey, photographs: FolderSource, files: Sequence[str]) -> None:
+    """Remove what the server has deleted. The journal still knows of it, and the report says that it is gone."""
+    for file in files:
+        (photographs.folder / file).unlink(missing_ok=True)
+        survey.pictures.remove(file)
+
+
+def _write_head(survey: Survey, head: Mapping[str, Any]) -> None:
+    """Write the report's cover, unless a file for it is there."""
+    if INSPECTION in survey.listing():
+        return
+    told = {name: head[name] for name in NAMED if head[name]}
+    if head["structure"]:
+        told = {"inspection": head["name"], **told}  # else its name is the title
+    with survey.whole(INSPECTION) as path:
+        path.write_text("".join(f"{name} = {json.dumps(printable(text))}\n" for name, text in told.items()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    from crack.console import by_former_name
+
+    sys.exit(by_former_name("fetch"))
