@@ -69,12 +69,13 @@ class Inspections:
         return self._told(lambda: self._backend.delete_inspection(inspection_id))
 
     def report_inspection(self, said: dict[str, Any]) -> Answer:
-        """The report's file; `format` is html or pdf."""
+        """The report's file, or the workbook; `format` is html, pdf or xlsx."""
 
         def report() -> Answer:
-            form = "pdf" if said["format"] == "pdf" else "html"
+            form = said["format"] if said["format"] in ("pdf", "xlsx") else "html"
             content = self._backend.report(said["id"], form)
-            path = self._downloadable(f"{file_name(self._backend.inspection(said['id'])['name'])}-report.{form}")
+            what = "cracks" if form == "xlsx" else "report"
+            path = self._downloadable(f"{file_name(self._backend.inspection(said['id'])['name'])}-{what}.{form}")
             path.write_bytes(content)
             return {"url": self._url(path)}
 

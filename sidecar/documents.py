@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from crack.stores.states import State
 from inspection.findings import Mark
 from inspection.left_out import Kind
+from inspection.workbook import MEDIA_TYPE
 from model.inference import headers, standards
 from model.inference.errors import ErrorCode
 from model.inference.formats import MEDIA_TYPES
@@ -306,7 +307,11 @@ CHANGE_BODY: dict[str, Any] = {
 REPORT: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The report.",
-        "content": {"text/html": {"schema": {"type": "string"}}, "application/pdf": {"schema": _FILE}},
+        "content": {
+            "text/html": {"schema": {"type": "string"}},
+            "application/pdf": {"schema": _FILE},
+            MEDIA_TYPE: {"schema": _FILE},
+        },
     }
 }
 

@@ -1,4 +1,4 @@
-"""Makes the report of an inspection, in its own process, from the store on disk.
+"""Makes the report of an inspection, or its workbook, in its own process, from the store on disk.
 
 Left to others: what a report says and looks like (`inspection.report`).
 """
@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
@@ -18,6 +19,8 @@ from crack.stores.database import Connection, Database
 from crack.stores.tables import Part
 from inspection.findings import Photograph
 from inspection.report.writing import PAGE, PDF, compose, has_pdf
+from inspection.tables import WORKBOOK, Columns, into, sheets
+from inspection.workbook import MAX_LINES, MEDIA_TYPE, Workbook
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.isolation import Isolation
 from model.inference.millimetres import Scale
@@ -25,7 +28,7 @@ from model.inference.photograph import decode
 from model.inference.standards import Standard, find
 from sidecar.inspections import Inspection, Kept, kept
 
-FORMS = {"html": (PAGE, "text/html; charset=utf-8"), "pdf": (PDF, "application/pdf")}
+FORMS = {"html": (PAGE, "text/html; charset=utf-8"), "pdf": (PDF, "application/pdf"), "xlsx": (WORKBOOK, MEDIA_TYPE)}
 MAX_FINDINGS = 200  # that get a page each: some 60 MB of HTML
 DEADLINE_S = 300.0
 _MAX_BYTES = 4 * 2**30  # of address space: one photograph of the largest size, and all pictures of the report
@@ -86,6 +89,8 @@ def _write(
     head |= {name: getattr(inspection, name) for name in ("structure", "element", "date", "inspector")}
     with closing(Database(Part.INSPECTIONS, folder, url)) as database, database.reading() as connection:
         findings = KeptFindings(connection, folder, inspection, find(standard, exposure) if standard else None)
+        if form == "xlsx":
+            return _workbook(findings)
         name, _ = FORMS[form]
         try:
             return compose(findings, head, n_findings, forms=[name])[name]
@@ -93,6 +98,23 @@ def _write(
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"{error.args[-1]} was deleted meanwhile. Look at the inspection, and ask again."
             ) from error
+
+
+def _workbook(findings: "KeptFindings") -> bytes:
+    """Raises RequestError: PREDICTION_FAILED, where there are too many cracks for it."""
+    columns = Columns(findings.inspection.is_position_kept, True, True, True, findings.standard is not None)
+    with TemporaryDirectory() as folder:
+        path = Path(folder, WORKBOOK)
+        book = Workbook(path)
+        add = into(columns, *(book.sheet(title, names) for title, names in sheets(columns).items()))
+        for photograph in findings.photographs():
+            add(photograph)
+        book.close()
+        if book.is_full:
+            raise RequestError(
+                ErrorCode.PREDICTION_FAILED, f"A workbook takes at most {MAX_LINES:,} cracks. crack fetch writes them as CSV."
+            )
+        return path.read_bytes()
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ from pathlib import Path
 from urllib3.util import parse_url
 
 from crack.foreign import read_text
+from inspection.tables import WORKBOOK
 from model.inference import standards
 from model.inference.options import Quality
 from survey import coco, geojson
 from survey.engines import SurveyError
 from survey.engines.http import LONGEST_WAIT_S
 from survey.sheet import NAME as SHEET
-from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK
+from survey.tables import CRACKS, PHOTOGRAPHS
 
 # How each photograph's own scale is found. It is part of the measurement, so another one needs another --out.
 SCALES = {

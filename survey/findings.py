@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from inspection.findings import Photograph
 from inspection.rows import Row, Status
+from inspection.tables import Columns
 from inspection.taken import Taken, read_taken
 from model.inference import standards
 from model.inference.errors import RequestError
@@ -120,13 +121,11 @@ class Findings:
         return self.about.standard
 
     @property
-    def is_scaled_by_marker(self) -> bool:
-        return "marker_size_mm" in self.survey.question or bool(self.about.decided)
-
-    @property
-    def is_scaled(self) -> bool:
-        """Whether cracks may have figures in millimetres."""
-        return self.scale is not None or self.is_scaled_by_marker or "distance_m" in self.survey.question
+    def columns(self) -> Columns:
+        is_decided = bool(self.about.decided)
+        by_marker = is_decided or "marker_size_mm" in self.survey.question
+        is_scaled = self.scale is not None or by_marker or "distance_m" in self.survey.question
+        return Columns(self.about.with_exif, is_decided, is_scaled, by_marker, self.standard is not None)
 
     @property
     def elsewhere(self) -> str:

@@ -16,7 +16,6 @@ from pyarrow.parquet import ParquetWriter
 from inspection.findings import Photograph
 from inspection.taken import Taken
 from survey.findings import Findings
-from survey.tables import crack_columns, flat, is_measured, photograph_columns, photograph_line
 
 PHOTOGRAPHS, CRACKS = "photographs.parquet", "cracks.parquet"
 GEOMETRY = "geometry"
@@ -86,18 +85,17 @@ def _text(value: Any) -> Any:
 @contextmanager
 def parquet(findings: Findings) -> Iterator[_Add]:
     """Yields a function that takes one photograph after the other, in their order; at the end both files are complete."""
-    with_exif = findings.about.with_exif
-    columns = crack_columns(findings)
+    columns = findings.columns
     with ExitStack() as stack:
         paths = [stack.enter_context(findings.survey.whole(name)) for name in (PHOTOGRAPHS, CRACKS)]
         files = [stack.enter_context(path.open("wb")) for path in paths]  # pyarrow takes no path that is not UTF-8
-        photographs, cracks = _Table(files[0], photograph_columns(findings), with_exif), _Table(files[1], columns, with_exif)
+        photographs = _Table(files[0], columns.of_photographs, columns.with_taken)
+        cracks = _Table(files[1], columns.of_cracks, columns.with_taken)
 
         def add(photograph: Photograph) -> None:
-            photographs.add(photograph_line(photograph, findings.about), photograph.taken)
-            if is_measured(photograph):
-                for crack in map(flat, photograph.cracks):
-                    cracks.add([photograph.row.file, *(crack.get(column) for column in columns[1:])], photograph.taken)
+            photographs.add(columns.line(photograph), photograph.taken)
+            for line in columns.crack_lines(photograph):
+                cracks.add(line, photograph.taken)
 
         yield add
         photographs.close()

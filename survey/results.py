@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from inspection.findings import Photograph
 from inspection.rows import Status
+from inspection.tables import WORKBOOK
 from survey import coco
 from survey.findings import Findings
 from survey.folder import Survey
@@ -17,7 +18,7 @@ from survey.geojson import NAME as MAP
 from survey.geojson import geojson
 from survey.pictures import DRAWINGS
 from survey.sheet import ContactSheet
-from survey.tables import CRACKS, PHOTOGRAPHS, WORKBOOK, tables
+from survey.tables import CRACKS, PHOTOGRAPHS, tables
 
 CHANGES_PAGE, CHANGES, CHANGES_BOOK = "changes.html", "changes.csv", "changes.xlsx"  # what `compare` writes
 

@@ -9,21 +9,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from inspection.findings import Photograph
-from inspection.rows import Status
 from inspection.spreadsheets import csv_lines
-from model.inference.cracks import FIGURES
-from model.inference.millimetres import in_mm
-from survey.findings import About, Findings
+from inspection.tables import WORKBOOK, in_cells, into, sheets
+from inspection.workbook import Sheet, Workbook
+from survey.findings import Findings
 from survey.folder import Survey
-from survey.workbook import Sheet, Workbook
 
-PHOTOGRAPHS, CRACKS, WORKBOOK = "photographs.csv", "cracks.csv", "cracks.xlsx"
-_COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
-_SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
-_EXIF_COLUMNS = ("taken_at", "latitude", "longitude")
-_MARKER_COLUMNS = ("scale_uncertainty_ratio", "mm_per_px")
-_DECIDED_COLUMNS = ("decision", "note")
-_BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain")
+PHOTOGRAPHS, CRACKS = "photographs.csv", "cracks.csv"
 
 
 @contextmanager
@@ -33,22 +25,17 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
     Args:
         with_bom: begin the CSVs with a byte order mark, for programs that otherwise don't recognise UTF-8.
     """
-    of_cracks, of_photographs = crack_columns(findings), photograph_columns(findings)
+    columns = findings.columns
     with ExitStack() as stack:
-        add_crack = stack.enter_context(csv_table(findings.survey, CRACKS, of_cracks, with_bom))
-        add_photograph = stack.enter_context(csv_table(findings.survey, PHOTOGRAPHS, of_photographs, with_bom))
-        sheets = {CRACKS.removesuffix(".csv"): of_cracks, PHOTOGRAPHS.removesuffix(".csv"): of_photographs}
-        of_book = stack.enter_context(workbook(findings.survey, WORKBOOK, sheets))
+        add_crack = stack.enter_context(csv_table(findings.survey, CRACKS, columns.of_cracks, with_bom))
+        add_photograph = stack.enter_context(csv_table(findings.survey, PHOTOGRAPHS, columns.of_photographs, with_bom))
+        add_to_book = into(columns, *stack.enter_context(workbook(findings.survey, WORKBOOK, sheets(columns))))
 
         def add(photograph: Photograph) -> None:
-            line = photograph_line(photograph, findings.about)
-            add_photograph(line)
-            of_book[1].add(line)
-            if is_measured(photograph):
-                for crack in map(flat, photograph.cracks):
-                    line = [photograph.row.file, *(_told(crack.get(column)) for column in of_cracks[1:])]
-                    add_crack(line)
-                    of_book[0].add(line)
+            add_photograph(columns.line(photograph))
+            for line in columns.crack_lines(photograph):
+                add_crack(in_cells(line))
+            add_to_book(photograph)
 
         yield add
 
@@ -78,53 +65,3 @@ def workbook(survey: Survey, name: str, sheets: Mapping[str, Sequence[str]]) -> 
         else:
             with survey.whole(name) as path:
                 shutil.copyfile(scratch, path)
-
-
-def photograph_columns(findings: Findings) -> Sequence[str]:
-    about = findings.about
-    return (
-        *_COLUMNS,
-        *_SCALE_COLUMNS,
-        *(_EXIF_COLUMNS if about.with_exif else ()),
-        *(_DECIDED_COLUMNS if about.decided else ()),
-    )
-
-
-def photograph_line(photograph: Photograph, about: About) -> list[Any]:
-    row, taken = photograph.row, photograph.taken
-    scale = photograph.told_scale if is_measured(photograph) else {}
-    return [
-        *(getattr(row, column) for column in _COLUMNS),
-        *(scale.get(column) for column in _SCALE_COLUMNS),
-        *((taken.at, taken.latitude, taken.longitude) if about.with_exif else ()),
-        *((photograph.mark and photograph.mark.value, photograph.note) if about.decided else ()),
-    ]
-
-
-def is_measured(photograph: Photograph) -> bool:
-    return photograph.row.status is Status.PREDICTED
-
-
-def crack_columns(findings: Findings) -> Sequence[str]:
-    """The same for all surveys with such a scale and standard, whatever was found."""
-    columns = ["file", *FIGURES]
-    if findings.is_scaled_by_marker:
-        columns += _MARKER_COLUMNS
-    if findings.is_scaled:
-        columns += in_mm(FIGURES)
-        if findings.standard:
-            columns += _BAND_COLUMNS
-    return columns
-
-
-def flat(crack: Mapping[str, Any]) -> dict[str, Any]:
-    """Make each part of a figure with parts, such as a band, a figure of its own."""
-    parts: dict[str, Any] = {}
-    for name, value in crack.items():
-        parts |= {f"{name}_{part}": told for part, told in value.items()} if isinstance(value, Mapping) else {name: value}
-    return parts
-
-
-def _told(value: Any) -> Any:
-    """Places and boxes as numbers with a space between."""
-    return " ".join(map(str, value)) if isinstance(value, list) else value

@@ -11,6 +11,7 @@ const INSPECTIONS = `
   <span class="group of-one" hidden>
     <button type="button" class="report" title="Download the report as a page for any browser">Report ↓</button>
     <button type="button" class="pdf" title="Download the report as PDF">PDF ↓</button>
+    <button type="button" class="xlsx" title="Download the tables of all photographs and cracks, for Excel">Excel ↓</button>
     <button type="button" class="edit" title="Change the name, structure, element, date or inspector">Edit</button>
     <button type="button" class="leave" title="Close this inspection; everything stays on the server">Close</button>
   </span>
@@ -217,15 +218,15 @@ function createInspections(root, of) {
     draw();
     tell();
   };
-  const report = async (format) => {
-    find(format === "pdf" ? "pdf" : "report").disabled = true;
+  const report = async (button, format, what) => {
+    find(button).disabled = true;
     await flush();
-    tell("Writing the report …");
+    tell(`Writing the ${what} …`);
     const answer = await call("report_inspection", { id: open.id, format });
-    find(format === "pdf" ? "pdf" : "report").disabled = false;
-    if (!answer.ok) return tell(`No report: ${answer.text}`, true);
+    find(button).disabled = false;
+    if (!answer.ok) return tell(`No ${what}: ${answer.text}`, true);
     Object.assign(document.createElement("a"), { href: answer.url, download: "" }).click();
-    tell("The report is downloaded.");
+    tell(`The ${what} is downloaded.`);
   };
 
   // --- the list and the form
@@ -289,7 +290,8 @@ function createInspections(root, of) {
     of.take(open, onPage, { isLevelKept: true, isNew: true });
   });
   for (const [name, act] of [["all", () => choose(null)], ["edit", () => choose(open)], ["shut", () => dialog.close()], ["leave", leave],
-    ["report", () => report("html")], ["pdf", () => report("pdf")], ["mine", () => settle(true)], ["theirs", () => settle(false)]])
+    ["report", () => report("report", "html", "report")], ["pdf", () => report("pdf", "pdf", "report")],
+    ["xlsx", () => report("xlsx", "xlsx", "workbook")], ["mine", () => settle(true)], ["theirs", () => settle(false)]])
     find(name).addEventListener("click", act);
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
   draw();

@@ -246,12 +246,14 @@ def inspection_routes(
     @router.get("/{inspection_id}/report", dependencies=[access.may_predict], response_class=Response, responses=REPORT)
     async def report(
         inspection_id: str,
-        format: Literal["html", "pdf"] = "html",  # noqa: A002
+        format: Literal["html", "pdf", "xlsx"] = "html",  # noqa: A002
         findings: Annotated[int, Query(ge=0, le=MAX_FINDINGS)] = 30,
         standard: Literal[*standards.names()] | None = None,  # type: ignore[valid-type]
         exposure: str | None = None,
     ) -> Response:
-        """The report: cover, summary, one page for each of the first findings. Rejected photographs are only listed by name."""
+        """The report: cover, summary, one page for each of the first findings. Rejected photographs are only listed by name.
+        With `format=xlsx` the tables of all photographs and cracks, for Excel.
+        """
         inspection = await run_in_threadpool(store.get, inspection_id)
         content = await reporting.report(inspection, format, findings, standard, exposure)
         name, media_type = FORMS[format]

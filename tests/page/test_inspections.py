@@ -5,6 +5,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
+import openpyxl
 import pytest
 import requests
 from selenium import webdriver
@@ -233,10 +234,12 @@ def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds
     begin(browser, "Brücke #7: 100%", structure="Bridge 7")
     upload(browser, *walls[:2])
     eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
-    for name in ("report", "pdf"):
+    for name in ("report", "pdf", "xlsx"):
         press(browser, f"#inspect-viewer .{name}")
     assert "Bridge 7" in downloaded(tmp_path, "Brücke #7_ 100%-report*.html").read_text()
     assert downloaded(tmp_path, "Brücke #7_ 100%-report*.pdf").read_bytes().startswith(b"%PDF")
+    sheet = openpyxl.load_workbook(downloaded(tmp_path, "Brücke #7_ 100%-cracks*.xlsx"))["photographs"]
+    assert sheet.max_row == 3
 
     press(browser, "#inspect-viewer .all")
     press(browser, "dialog.inspections [aria-label='Delete Brücke #7: 100%']")

@@ -1,10 +1,12 @@
 """The report of an inspection, as the sidecar makes it."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
 
 import numpy as np
+import openpyxl
 import pypdfium2
 import pytest
 import requests
@@ -67,6 +69,24 @@ def test_the_report_is_a_pdf_too_with_a_page_for_each_finding(inspection: str) -
     assert "M. Weber" in texts[0]
     assert sum("Close-up" in text for text in texts) == 1
     assert "Rejected by the inspector" in texts[-1]
+
+
+def test_the_workbook_has_a_line_for_each_photograph_and_for_each_crack_that_counts(inspection: str) -> None:
+    answer = requests.get(f"{inspection}/report?format=xlsx&standard=aci-224r-01&exposure=humidity", timeout=PATIENCE_S)
+    assert 'filename="cracks.xlsx"' in answer.headers["content-disposition"], answer.text
+    book = openpyxl.load_workbook(io.BytesIO(answer.content))
+    of = {sheet.title: [dict(zip(next(sheet.values), line, strict=True)) for line in list(sheet.values)[1:]] for sheet in book}
+    decided = {line["file"]: line["decision"] for line in of["photographs"]}
+    assert decided == {"wall-1.jpg": "confirmed", "wall-2.jpg": "rejected", "wall-3.jpg": "unseen"}
+    assert of["photographs"][0]["latitude"] == 47.371
+    kept = requests.get(f"{inspection}/photographs", timeout=PATIENCE_S).json()["items"]
+    assert [line["file"] for line in of["cracks"]] == [
+        each["name"] for each in kept for _ in range(each["n_cracks"]) if each["state"] != "rejected"
+    ]
+    scaled = [line for line in of["cracks"] if line["file"] == "wall-1.jpg"]
+    assert scaled
+    assert all(line["length_mm"] == pytest.approx(0.2 * line["length_px"], rel=0.01) and line["band_name"] for line in scaled)
+    assert not any(line["length_mm"] for line in of["cracks"] if line["file"] == "wall-3.jpg")
 
 
 def test_what_a_person_left_out_is_in_no_figure_of_the_report_and_is_told(sidecar: Sidecar) -> None:

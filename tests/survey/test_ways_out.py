@@ -19,12 +19,12 @@ import pyogrio.raw
 import pytest
 from pycocotools.coco import COCO
 
+from inspection import workbook
 from inspection.rows import Row, Status
 from inspection.spreadsheets import csv_lines
 from inspection.taken import Taken, read_taken
 from model.inference import standards
 from model.synthetic import draw_surface
-from survey import workbook
 from survey.coco import crack_pixels, write_coco
 from survey.dxf import write_dxfs
 from survey.findings import Findings

@@ -9,6 +9,7 @@ from xlsxwriter.exceptions import FileCreateError
 
 from inspection.findings import printable
 
+MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 MAX_LINES = 250_000  # of a sheet: programs that read workbooks hold it in memory, and give up at a million
 _MAX_CHARACTERS = 32_767  # of a cell
 _WIDTHS = {"file": 40, "earlier_file": 40, "change": 28, "band_name": 36, "bbox_px": 22}  # of columns of texts
