@@ -121,8 +121,8 @@ class Server:
         timeout = urllib3.Timeout(connect=5.0, read=600.0)
         self._pool = urllib3.PoolManager(headers=headers, timeout=timeout, maxsize=_AT_ONCE)
 
-    def get(self, route: str) -> tuple[bytes, str]:
-        """What a route below /inspections answers, and its ETag. Raises SurveyError for anything but an answer."""
+    def get(self, route: str) -> bytes:
+        """What a route below /inspections answers. Raises SurveyError for anything but an answer."""
         try:
             retries = self._patience.new(total=self._n_retries)
             answer = self._pool.request("GET", f"{self.url}/inspections{route}", retries=retries, redirect=False)
@@ -131,11 +131,11 @@ class Server:
         if answer.status != 200:
             raise SurveyError(f"{self.url}: {message(answer)}")
         self._n_retries = 10
-        return answer.data, answer.headers.get("ETag", "")
+        return answer.data
 
     def told(self, route: str) -> dict[str, Any]:
         """As `get`, of a route that answers with JSON."""
-        content, _ = self.get(route)
+        content = self.get(route)
         try:
             said = json.loads(content)
         except ValueError:
@@ -179,6 +179,8 @@ def _photographs(n: int) -> str:
 
 
 def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event) -> int:
+    if chosen.exposure and not chosen.standard:
+        raise SurveyError(f"--exposure {chosen.exposure} without --standard: give both, or neither.")
     standard = standards.find(chosen.standard, chosen.exposure) if chosen.standard else None
     head = server.inspection(chosen.inspection)
     route = f"/{head['id']}/photographs"
@@ -212,7 +214,7 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
                     survey.append(got.row)
                     decided[got.row.file] = got.decided
                     bar.update()
-            except (SurveyError, OSError) as error:
+            except (SurveyError, RequestError, OSError) as error:
                 why = in_words(error)
         about = About(photographs, None, head["is_position_kept"], standard, printable(head["name"]), decided)
         about.save(survey)
@@ -251,16 +253,14 @@ class _Task:
 
     def fetch(self) -> Got:
         """Write its files. Raises SurveyError, StoppedError, OSError."""
+        told = self.server.told(self.route)
         while True:
-            told = self.server.told(self.route)
-            image, mask = (self._part(name, told) for name in ("image", "mask" if told["has_mask"] else "levels"))
-            if image is not None and mask is not None:
+            image, mask = (
+                self.server.get(f"{self.route}/{name}") for name in ("image", "mask" if told["has_mask"] else "levels")
+            )
+            told, former = self.server.told(self.route), told
+            if told["etag"] == former["etag"]:  # nobody has changed it meanwhile
                 return self._keep(told, image, mask)
-
-    def _part(self, name: str, told: Mapping[str, Any]) -> bytes | None:
-        """A file; None if somebody has changed the photograph since."""
-        content, etag = self.server.get(f"{self.route}/{name}")
-        return content if etag == told["etag"] else None
 
     def _keep(self, told: Mapping[str, Any], image: bytes, mask: bytes) -> Got:
         path = self.survey.folder / PHOTOGRAPHS / self.file
@@ -289,12 +289,14 @@ def _mask(png: bytes, told: Mapping[str, Any], decided: Decided, size_hw: tuple[
 def _by_file(listed: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """The photographs by the names of their files here, in which every system can have them."""
     kept: dict[str, Mapping[str, Any]] = {}
+    lower = set[str]()  # on some systems two names that differ only in this are one
     for told in listed:
         name = _safe(told["name"])
         if Path(name).suffix and not name.lower().endswith(_PICTURES):
             name += ".png"
-        if name.lower() in map(str.lower, kept):
+        if name.lower() in lower:
             name = f"{Path(name).stem}-{told['id'][:8]}{Path(name).suffix}"
+        lower.add(name.lower())
         kept[name] = told
     return kept
 
