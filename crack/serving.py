@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Self
 
 from crack.files import write_whole
+from crack.foreign import damage_named
 
 RELEASED = "crack.mar"  # in git; never removed
 STATE_FILE = "serving.json"
@@ -26,16 +27,12 @@ class Serving:
         path = model_store / STATE_FILE
         if not path.is_file():
             return cls()
-        try:
-            told = cls(**json.loads(path.read_text()))
+        expected = f'Expected {{"default": "{RELEASED}", "previous": null}}, or names of other archives there.'
+        with damage_named(str(path), f"{expected} Remove it, and the released model is served."):
+            told = cls(**json.loads(path.read_bytes()))
             if not (isinstance(told.default, str) and isinstance(told.previous, str | None)):
                 raise TypeError("a name is not a text")
-        except (ValueError, TypeError) as error:
-            raise ValueError(
-                f'{path} cannot be read ({error}): expected {{"default": "{RELEASED}", "previous": null}}, or names of other '
-                "archives there. Remove it, and the released model is served."
-            ) from error
-        return told
+            return told
 
     def write(self, model_store: Path) -> None:
         """Replace the file in one step; returns once it is safely on disk."""

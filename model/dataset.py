@@ -7,9 +7,7 @@ crack and is none, in pixels, the right and lower border outside. Left to others
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import multiprocessing
 import os
 import signal
@@ -24,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from crack.foreign import finder, read_text
+from crack.foreign import SPLIT_COLUMNS, finder, read_rows
 from model.inference.card import ModelCard
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
@@ -127,7 +125,7 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
         image, mask = (finder(index_path.parent / folder) for folder in ("images", "masks"))
         look_alikes: dict[Path, list[Box]] = defaultdict(list)
         if (marked := index_path.with_name(LOOK_ALIKES_FILE)).is_file():
-            for row in _rows(marked, LOOK_ALIKES_COLUMNS):
+            for row in read_rows(marked, LOOK_ALIKES_COLUMNS):
                 box = (int(row["left"]), int(row["top"]), int(row["right"]), int(row["bottom"]))
                 look_alikes[image(row["image"])].append(box)
         found = [
@@ -139,26 +137,13 @@ def read_pairs(data_dir: Path, set_names: Sequence[str], split: str) -> list[Pai
                 row["group"],
                 look_alikes=tuple(look_alikes[image(row["image"])]),
             )
-            for row in _rows(index_path, ("image", "mask", "split", "group"))
+            for row in read_rows(index_path, SPLIT_COLUMNS)
             if row["split"] == split
         ]
         if not found:
             raise ValueError(f"{index_path}: no pair of the split {split!r}.")
         pairs += found
     return pairs
-
-
-def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table, as Excel saves it, too: with a byte order mark, or semicolons, or as "Unicode Text"."""
-    try:
-        text = read_text(path)
-    except UnicodeError as error:
-        raise ValueError(f"{path}: {error}, expected UTF-8. In Excel, save it as 'CSV UTF-8'.") from error
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if rows.fieldnames != list(columns):
-        raise ValueError(f"{path}: columns {rows.fieldnames!r}, expected {','.join(columns)}.")
-    return [row for row in rows if any(row.values())]
 
 
 @dataclass(frozen=True)

@@ -74,8 +74,8 @@ class _RetrainCollector(Collector):
             return
         try:
             verdict = Verdict.read(path)
-        except (OSError, KeyError, ValueError) as error:  # it is being written, or comes from another version of the program
-            logger.warning("%s cannot be read (%r): its figures are not published", path, error)
+        except (OSError, ValueError) as error:  # it is being written, or comes from another version of the program
+            logger.warning("the figures of the newest verdict are not published: %s", error)
             return
         figures = GaugeMetricFamily(
             "crack_retrain_figure_ratio",

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from crack.files import write_whole
+from crack.foreign import damage_named
 from crack.stores import feedback
 from crack.stores.database import Database
 from crack.stores.tables import SQLITE_FILES, Part
@@ -52,7 +53,8 @@ class Snapshot:
 
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
-        return cls(**json.loads((folder / FACTS_FILE).read_text()))
+        with damage_named(str(folder / FACTS_FILE), "Remove it: the next retraining takes the snapshot again."):
+            return cls(**json.loads((folder / FACTS_FILE).read_bytes()))
 
 
 def read_labels(feedback_dir: Path, store_url: str = "") -> list[Label]:
@@ -84,7 +86,7 @@ def take_snapshot(
             )
         _copy_set(data_dir / name, building / name)
     labels = _copy_labels(feedback_dir, store_url, building / FEEDBACK)
-    learned = set(json.loads((out_dir / LEARNED_FILE).read_text())) if (out_dir / LEARNED_FILE).is_file() else set()
+    learned = _read_learned(out_dir / LEARNED_FILE)
     held_out = held_out_ids(labels, params, learned)
     learned |= {label.id for label in labels} - held_out
     write_whole(building / LEARNED_FILE, json.dumps(sorted(learned)).encode() + b"\n")
@@ -101,6 +103,14 @@ def take_snapshot(
     write_whole(building / FACTS_FILE, json.dumps(asdict(found)).encode() + b"\n")
     _replace(out_dir, building)
     return found
+
+
+def _read_learned(path: Path) -> set[str]:
+    if not path.is_file():
+        return set()
+    advice = "Bring it back, in that folder, by: git checkout dvc.lock && dvc checkout"
+    with damage_named(str(path), advice):
+        return set(map(str, json.loads(path.read_bytes())))
 
 
 def _write_look_alikes(labels: Sequence[Label], path: Path) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from crack.foreign import damage_named
+
 VERDICT_FILE, PICTURES = "verdict.json", "pictures"
 Interval = tuple[float, float]
 
@@ -44,11 +46,13 @@ class Verdict:
 
     @classmethod
     def read(cls, path: Path) -> "Verdict":
-        found = json.loads(path.read_text())
-        rules = tuple(Rule(**rule) for rule in found["rules"])
-        figures = {name: (before, after) for name, (before, after) in found["figures"].items()}
-        intervals = {name: (tuple(before), tuple(after)) for name, (before, after) in found["intervals"].items()}
-        return cls(found["champion"], found["challenger"], rules, figures, intervals, found.get("remark", ""))
+        """Raises OSError, and ValueError if it can't be read."""
+        with damage_named(str(path), "The next retraining writes it again."):
+            found = json.loads(path.read_bytes())
+            rules = tuple(Rule(**rule) for rule in found["rules"])
+            figures = {name: (before, after) for name, (before, after) in found["figures"].items()}
+            intervals = {name: (tuple(before), tuple(after)) for name, (before, after) in found["intervals"].items()}
+            return cls(found["champion"], found["challenger"], rules, figures, intervals, found.get("remark", ""))
 
     def write(self, folder: Path) -> None:
         """Write `verdict.json` and, for people, `verdict.html` with the pictures that are in `pictures/`."""

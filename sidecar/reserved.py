@@ -3,7 +3,6 @@ judge models. Some of them do so now, and a later recipe may choose others. Left
 is done with it (`feedback`).
 """
 
-import csv
 import hashlib
 import logging
 import threading
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crack.files import whole
+from crack.foreign import SPLIT_COLUMNS, finder, read_rows
 from model.inference.errors import ErrorCode, RequestError
 from sidecar.copies import Description, Index
 from sidecar.labels import Photograph
@@ -45,6 +45,7 @@ class Reserved:
 
     Raises:
         OSError: a photograph that a split.csv names is missing.
+        ValueError: a split.csv can't be read, or has other columns.
     """
 
     def __init__(self, data_dir: Path | None, cache_dir: Path) -> None:
@@ -53,11 +54,11 @@ class Reserved:
         key = hashlib.sha256(_METHOD.encode())
         for index_path in sorted(data_dir.glob("*/split.csv")) if data_dir else []:
             key.update(f"{index_path.parent.name}\n".encode() + index_path.read_bytes())
-            with index_path.open(newline="", encoding="utf-8-sig") as lines:
-                for row in csv.DictReader(lines):
-                    paths.append(index_path.parent / "images" / row["image"])
-                    self._names.append(f"{index_path.parent.name}/{row['split']} ({row['image']})")
-                    key.update(f"{paths[-1].stat().st_size}\n".encode())
+            image = finder(index_path.parent / "images")
+            for row in read_rows(index_path, SPLIT_COLUMNS):
+                paths.append(image(row["image"]))
+                self._names.append(f"{index_path.parent.name}/{row['split']} ({row['image']})")
+                key.update(f"{paths[-1].stat().st_size}\n".encode())
         self._known: Future[_Known] = Future()
         arguments = (paths, key.hexdigest(), cache_dir / _FILE_NAME)
         threading.Thread(target=self._fill, args=arguments, name="reserved", daemon=True).start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crack.foreign import damage_named
 from inspection.findings import Photograph
 from inspection.rows import Row, Status
 from inspection.tables import Columns
@@ -64,21 +65,22 @@ class About:
     def load(cls, survey: Survey) -> "About":
         """A survey's options. Raises ValueError if they can't be read, OSError."""
         try:
-            fields = json.loads(survey.read(ABOUT))
-            scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
-            standard = standards.find(*fields["standard"]) if fields.get("standard") else None
-            place, decided = fields["photographs"], {file: Decided.of(said) for file, said in fields.get("decided", {}).items()}
-            if "://" not in place and not Path(place).is_absolute():
-                place = survey.place(place)
-            return cls(saved_source(place), scale, fields["with_exif"], standard, fields.get("title", ""), decided)
+            content = survey.read(ABOUT)
         except FileNotFoundError as error:
             raise ValueError(
                 f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it examines no photograph twice."
             ) from error
-        except (ValueError, KeyError, TypeError, RequestError) as error:
-            raise ValueError(
-                f"{survey.place(ABOUT)} cannot be read ({error!r}). Run the survey again; it examines no photograph twice."
-            ) from error
+        with damage_named(survey.place(ABOUT), "Run the same survey or fetch again."):
+            fields = json.loads(content)
+            scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
+            try:
+                standard = standards.find(*fields["standard"]) if fields.get("standard") else None
+            except RequestError as error:
+                raise ValueError(error.message) from error
+            place, decided = fields["photographs"], {file: Decided.of(said) for file, said in fields.get("decided", {}).items()}
+            if "://" not in place and not Path(place).is_absolute():
+                place = survey.place(place)
+            return cls(saved_source(place), scale, fields["with_exif"], standard, fields.get("title", ""), decided)
 
 
 def unchanged(photographs: Source, row: Row) -> bytes | None:

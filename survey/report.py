@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from crack.foreign import damage_named, decode
 from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
 from survey.changes_record import read_changes
@@ -91,17 +92,16 @@ def write_report(results: Path | str, given: dict[str, str], n_pages: int, photo
 
 def read_inspection(survey: Survey) -> dict[str, str]:
     """What `inspection.toml` says, if it is there: each of its keys is a line of the cover. Raises ValueError, OSError."""
-    place = survey.place(INSPECTION)
     try:
-        told = tomllib.loads(survey.read(INSPECTION).decode("utf-8-sig"))  # Windows' editor begins a file with a mark
+        content = survey.read(INSPECTION)
     except FileNotFoundError:
         return {}
-    except ValueError as error:
-        raise ValueError(f'{place}: {error}. Expected lines such as structure = "Bridge 7".') from error
-    for name, value in told.items():
-        if isinstance(value, dict | list):
-            raise ValueError(f'{place}: {name} is no text. Expected a line such as {name} = "...".')
-    return {name: str(value) for name, value in told.items()}
+    with damage_named(survey.place(INSPECTION), 'Expected lines such as structure = "Bridge 7".'):
+        told = tomllib.loads(decode(content))
+        for name, value in told.items():
+            if isinstance(value, dict | list):
+                raise ValueError(f"{name} is no text")
+        return {name: str(value) for name, value in told.items()}
 
 
 if __name__ == "__main__":

@@ -119,6 +119,16 @@ def test_a_cache_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
     assert Reserved(data, tmp_path)("no file's", "0", described)
 
 
+def test_an_index_is_read_as_a_training_reads_it(tmp_path: Path) -> None:
+    data, described = write_set(tmp_path / "data"), Description.of(SURFACES[5].image_hwc_u8)
+    index_path = data / "walls" / "split.csv"
+    index_path.write_text(index_path.read_text(encoding="utf-8-sig").replace(",", ";"), encoding="utf-16")  # Excel's
+    assert Reserved(data, tmp_path)("no file's", "0", described) == "walls/train (5.png)"
+    index_path.write_text("photograph\n5.png\n")
+    with pytest.raises(ValueError, match=r"split\.csv: columns \['photograph'\], expected image,mask,split,group"):
+        Reserved(data, tmp_path)
+
+
 def test_a_photograph_that_a_set_lacks_is_named(tmp_path: Path) -> None:
     data = write_set(tmp_path / "data")
     (data / "walls" / "images" / "5.png").unlink()

@@ -20,8 +20,9 @@ from inspection.report.ranking import rank
 from inspection.rows import Row, Status
 from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
+from survey.changes_record import RECORD
 from survey.findings import ABOUT, Findings
-from survey.report import main, write_report
+from survey.report import main, read_inspection, write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed
@@ -232,7 +233,7 @@ def test_the_file_in_the_folder_says_what_the_command_line_does_not(findings: Fi
     ("prepare", "sentence"),
     [
         ("no journal", "has no cracks.jsonl: expected a survey's folder"),
-        ("no text", "structure is no text. Expected a line such as structure"),
+        ("no text", "structure is no text). Expected lines such as structure"),
         ("no toml", "Expected lines such as structure"),
     ],
 )
@@ -243,6 +244,26 @@ def test_what_is_wrong_is_told(findings: Findings, tmp_path: Path, prepare: str,
     done = subprocess.run([sys.executable, "-m", "crack", "report", str(folder)], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b'{"earlier": "2024", "ro', b"[1, 2]", b"{}", b"\0" * 40])
+def test_a_comparison_that_is_damaged_is_named_with_what_to_do(
+    findings: Findings, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    (findings.survey.folder / "changes").mkdir()
+    (findings.survey.folder / RECORD).write_bytes(content)
+    with pytest.raises(SystemExit) as ended:
+        main([str(findings.survey.folder)])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "changes.json cannot be read (" in said
+    assert "Compare the surveys again" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_details_are_read_as_windows_writes_them(findings: Findings, encoding: str) -> None:
+    (findings.survey.folder / "inspection.toml").write_text('structure = "Br\u00fccke 7"\n', encoding)
+    assert read_inspection(findings.survey) == {"structure": "Br\u00fccke 7"}
 
 
 def test_a_full_disk_is_told_with_what_to_do_and_the_former_report_stays(
