@@ -1,9 +1,9 @@
 """A survey's folder: the journal of what was answered, and who may write there.
 
 The journal, `cracks.jsonl`, gets one line for each photograph once its pictures are in place, and is synced to disk each
-second. A torn last line, left by a kill or a power cut, is cut off when the folder is opened again; of several lines about a
-photograph the last one counts. Left to others: asking (`surveyor`), masks and overlays (`pictures`), tables and contact sheet
-(`results`).
+second. When the folder is opened again, a torn last line is cut off and a line with zeros is passed over: a kill or a power
+cut leaves these. Of several lines about a photograph the last one counts. Left to others: asking (`surveyor`), masks and
+overlays (`pictures`), tables and contact sheet (`results`).
 """
 
 import errno
@@ -25,6 +25,7 @@ from inspection.rows import Row, Status
 from survey.pictures import INCOMING, Pictures, StorePictures
 
 JOURNAL = "cracks.jsonl"
+_BEGINNING = b'{"question":'
 _STATUSES = {str(status): status for status in Status}
 _HELD_BYTE = 2**40
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # as some network shares answer
@@ -81,6 +82,7 @@ class Survey:
             raise ValueError(
                 f"--out {self.place('').rstrip('/')} is a file, expected a folder for the results. Choose another."
             )
+        self._is_new = not folder.exists()
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0
@@ -99,12 +101,16 @@ class Survey:
             raise
 
     def close(self) -> None:
+        """A folder that was created for nothing, as the server is away, is removed."""
         try:
             if not self._is_read_only:
                 shutil.rmtree(self.folder / INCOMING, ignore_errors=True)
                 self._sync()
         finally:
             self._journal.close()
+        if not self._is_read_only and self._is_new and os.listdir(self.folder) == [JOURNAL] and not self._noted:
+            (self.folder / JOURNAL).unlink()
+            self.folder.rmdir()
 
     def find(self, file: str) -> Row | None:
         """What the journal says last about a photograph."""
@@ -191,10 +197,13 @@ class Survey:
         offset = 0
         self._journal.seek(0)
         for line in self._journal:
-            if not line.endswith(b"\n") or b"\0" in line:  # a power cut leaves zeros
+            if not line.endswith(b"\n") and (offset or _may_be_torn(line)):
                 if not self._is_read_only:
                     self._journal.truncate(offset)
                 break
+            if offset and b"\0" in line:
+                offset += len(line)
+                continue
             try:
                 entry = _parsed(line)
                 if offset == 0:
@@ -205,10 +214,12 @@ class Survey:
                     noted[entry["file"]] = Noted(offset, _STATUSES[entry["status"]], entry["n_bytes"], entry["mtime_ns"])
             except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{self.folder / JOURNAL}: the line at byte {offset} is not a survey's. Remove that line, or choose "
+                    f"{self.place(JOURNAL)}: the line at byte {offset} is not a survey's. Remove that line, or choose "
                     "another folder by --out."
                 ) from error
             offset += len(line)
+        if offset == 0 and question is None:
+            raise ValueError(f"{self.place(JOURNAL)} holds no answer yet. Survey the photographs again.")
         if offset == 0 and not self._is_read_only:
             self._append({"question": self.question})
         return noted
@@ -237,6 +248,11 @@ def open_survey(place: Path | str, question: dict[str, Any] | None, is_read_only
 
 def _is_begun(journal: Path) -> bool:
     return journal.is_file() and journal.stat().st_size > 0
+
+
+def _may_be_torn(first_line: bytes) -> bool:
+    """Whether that may be what a power cut has left of a journal's first line, and not the whole of another file."""
+    return _BEGINNING.startswith(first_line.rstrip(b"\0")[: len(_BEGINNING)])
 
 
 def _parsed(line: bytes) -> Any:

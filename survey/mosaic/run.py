@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from crack.files import take_place, whole
+from crack.foreign import damage_named
 from model.inference.card import threshold_level
 from model.inference.errors import RequestError
 from model.inference.runtime import AUTO
@@ -40,7 +41,7 @@ def survey_mosaic(path: Path, out: Path, archive: Path, n_processes: int, backen
     """
     with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES):
         raster = Raster(path)
-        unfinished = out / _UNFINISHED
+        unfinished, is_new = out / _UNFINISHED, not out.exists()
         unfinished.mkdir(0o700, parents=True, exist_ok=True)
         try:
             with (unfinished / "lock").open("wb") as lock:
@@ -51,6 +52,8 @@ def survey_mosaic(path: Path, out: Path, archive: Path, n_processes: int, backen
                 return _survey(raster, out, archive, n_processes, backend, threshold)
         finally:
             raster.close()
+            if is_new and not (out / STATE).exists():  # created for nothing, as the archive is missing
+                shutil.rmtree(out, ignore_errors=True)
 
 
 def _survey(raster: Raster, out: Path, archive: Path, n_processes: int, backend: str, threshold: float | None) -> int:
@@ -171,12 +174,10 @@ def _read(out: Path) -> dict[str, Any]:
     state = out / STATE
     if not state.is_file():
         return {}
-    try:
-        told: dict[str, Any] = json.loads(state.read_text(encoding="utf-8"))
+    with damage_named(str(state), "Choose another folder by --out."):
+        told: dict[str, Any] = json.loads(state.read_bytes())
         told["asked"]["backend"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise SurveyError(f"{state} is not a survey's ({error!r}). Choose another folder by --out.") from error
-    return told
+        return told
 
 
 def _write(out: Path, told: dict[str, Any]) -> None:

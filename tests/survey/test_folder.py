@@ -118,10 +118,44 @@ def test_of_a_journal_whose_end_a_power_cut_left_as_zeros_every_line_before_hold
     survey.append(Row("0", Status.REFUSED, 1, 1, "", error="torn"))
     survey.close()
     with (tmp_path / "cracks.jsonl").open("ab") as journal:
-        journal.write(bytes(100) + b'"}\n{"file": "1"}\n')
+        journal.write(bytes(100) + b'"}\n')
     survey = Survey(tmp_path, QUESTION)
     assert survey.files() == ["0"]
     survey.close()
+
+
+def test_lines_after_zeros_hold_and_nothing_is_cut_off(tmp_path: Path) -> None:
+    survey = Survey(tmp_path, QUESTION)
+    for number in range(3):
+        survey.append(Row(str(number), Status.REFUSED, 1, 1, "", error="torn"))
+    survey.close()
+    journal = tmp_path / "cracks.jsonl"
+    head, first, second, third = journal.read_bytes().splitlines(keepends=True)
+    damaged = head + first + bytes(len(second) - 1) + b"\n" + third
+    journal.write_bytes(damaged)
+    survey = Survey(tmp_path, QUESTION)
+    assert survey.files() == ["0", "2"]
+    survey.close()
+    assert journal.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"notes of a person", b"{}", b"[1]\n", '{"question": {}}\n'.encode("utf-16")],
+    ids=["text", "{}", "list", "UTF-16"],
+)
+@pytest.mark.parametrize("question", [QUESTION, None], ids=["survey", "report"])
+def test_a_file_that_is_no_journal_is_named_and_stays(tmp_path: Path, content: bytes, question: dict[str, str] | None) -> None:
+    (tmp_path / "cracks.jsonl").write_bytes(content)
+    with pytest.raises(ValueError, match=r"cracks\.jsonl: the line at byte 0 is not a survey's"):
+        Survey(tmp_path, question)
+    assert (tmp_path / "cracks.jsonl").read_bytes() == content
+
+
+def test_a_report_of_a_journal_that_a_power_cut_left_without_a_line_says_so(tmp_path: Path) -> None:
+    (tmp_path / "cracks.jsonl").write_bytes(bytes(100))
+    with pytest.raises(ValueError, match="holds no answer yet"):
+        Survey(tmp_path, None)
 
 
 def test_what_is_noted_is_brought_to_disk_each_second_and_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from tests.conftest import ROOT
 from tests.front import Front
 from tests.photographs import jpeg, png, tiff, with_orientation
 from tests.ports import NOBODY
+from tests.ports import free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
@@ -420,6 +421,13 @@ def test_it_gives_up_on_a_server_that_stays_away_and_says_how_to_go_on(sidecar: 
     sidecar.start()
     assert run(folder, sidecar.url)[0] == 0
     assert {row["status"] for row in table(folder).values()} == {"predicted"}
+
+
+def test_a_survey_that_cannot_begin_leaves_no_folder(folder: Path) -> None:
+    code, said = run(folder, f"http://127.0.0.1:{free_ports(1)[0]}", "--retries", "1")
+    assert code == 2
+    assert "does not answer" in said
+    assert not folder.with_name(f"{folder.name}-cracks").exists()
 
 
 def test_ctrl_c_waits_for_what_is_under_way_and_says_how_to_go_on(front: Front, folder: Path) -> None:
