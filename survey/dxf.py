@@ -3,12 +3,15 @@
 With a scale a unit is a millimetre on the surface; without one it is a pixel, and a text in the drawing says so.
 """
 
+from collections.abc import Iterable, Sequence
+
 from ezdxf.document import Drawing
 from ezdxf.enums import TextEntityAlignment
 from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
 from inspection.findings import Photograph, printable
+from inspection.rows import Line
 from model.inference.width_classes import unit_of, width_class
 from survey.findings import Findings
 from survey.pictures import DRAWINGS, fitting
@@ -30,6 +33,18 @@ def write_dxfs(findings: Findings) -> None:
             document.saveas(path)
 
 
+def _distinct(lines: Iterable[Line]) -> Iterable[Sequence[tuple[float, ...]]]:
+    """Without those that are a point, and of two that are the same only the first: of short branches that part and meet again,
+    or close to a ring, only the ends are kept.
+    """
+    kept: dict[Sequence[tuple[float, ...]], Sequence[tuple[float, ...]]] = {}
+    for line in lines:
+        points = tuple(map(tuple, line))
+        if len(set(points)) > 1:
+            kept.setdefault(min(points, points[::-1]), points)
+    return kept.values()
+
+
 def draw(photograph: Photograph) -> Drawing:
     """The photograph's outline, each crack's centre lines with its number and width, and what a unit is."""
     row = photograph.row
@@ -47,7 +62,7 @@ def draw(photograph: Photograph) -> Drawing:
         layer = f"cracks {of_width.name}"
         if layer not in document.layers:
             document.layers.add(layer, color=_COLOURS[of_width.rank])
-        for line in lines:
+        for line in _distinct(lines):
             model.add_lwpolyline([(x * per_px, height - y * per_px) for x, y in line], dxfattribs={"layer": layer})
         widest = crack.get(f"width_p95_{unit}")
         told = f"{crack['id']}: {widest:.3g} {unit}" if widest is not None else f"{crack['id']}: too narrow to measure"

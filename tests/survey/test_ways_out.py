@@ -26,7 +26,7 @@ from inspection.taken import Taken, read_taken
 from model.inference import standards
 from model.synthetic import draw_surface
 from survey.coco import crack_pixels, write_coco
-from survey.dxf import write_dxfs
+from survey.dxf import draw, write_dxfs
 from survey.findings import Findings
 from survey.geojson import geojson
 from survey.parquet import parquet
@@ -264,12 +264,24 @@ def test_a_drawing_passes_ezdxfs_audit_and_is_in_millimetres_y_up(findings: Find
         audit = document.audit()
         assert (audit.errors, audit.fixes, document.units) == ([], [], 4)
         lines = [entity for entity in document.modelspace().query("LWPOLYLINE") if entity.dxf.layer != "photograph"]
-        assert len(lines) == sum(crack["n_branches"] for crack in photograph.cracks)
+        different = [{frozenset(map(tuple, line)) for line in crack} for crack in photograph.row.lines or ()]
+        assert len(lines) == sum(len(line) > 1 for crack in different for line in crack)
         (x, y), *_ = photograph.row.lines[0][0] if photograph.row.lines else [(0, 0)]
         assert lines[0].get_points("xy")[0] == pytest.approx((0.2 * x, 0.2 * (300 - y)))
         layers = {line.dxf.layer for line in lines}
         assert layers <= {layer.dxf.name for layer in document.layers}
         assert all(layer.startswith("cracks ") and layer.endswith((" mm", " tell")) for layer in layers)
+
+
+def test_a_drawing_holds_no_line_twice_and_none_without_length(findings: Findings) -> None:
+    photograph = next(each for each in findings.photographs() if each.row.lines)
+    (first, *others), *further = photograph.row.lines or []
+    twice = [[first, [[5.0, 5.0], [5.0, 5.0]], *others, first[::-1]], *further]
+    drawn, again = (
+        [entity.get_points("xy") for entity in draw(replace(photograph, row=row)).modelspace().query("LWPOLYLINE")]
+        for row in (photograph.row, replace(photograph.row, lines=twice))
+    )
+    assert again == drawn
 
 
 def test_a_drawing_without_a_scale_is_in_pixels_and_says_so(tmp_path: Path) -> None:
