@@ -8,10 +8,13 @@ import json
 from starlette.responses import Response
 
 RETRY_AFTER_S = 2
+_MOST = 1000  # characters of a message, which may repeat what a client sent
 
 
 def error_body(code: str, message: str) -> bytes:
-    """The JSON that a client gets instead of an answer."""
+    """The JSON that a client gets instead of an answer; of a very long message only its beginning and its end."""
+    if len(message) > _MOST:
+        message = f"{message[: _MOST // 2]} ... {message[-_MOST // 2 :]}"
     return json.dumps({"status": "error", "code": code, "message": message}).encode()
 
 

@@ -193,3 +193,15 @@ def test_what_a_browser_may_ask_for_is_let_through(sidecar: Sidecar) -> None:
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Headers"] == asked["Headers"]
     assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
+
+
+def test_a_long_value_is_not_repeated_whole_and_the_advice_stays(sidecar: Sidecar) -> None:
+    long = "a" * 20_000
+    for answer in (
+        requests.get(f"{sidecar.url}/feedback/{long}", timeout=PATIENCE_S),
+        requests.get(f"{sidecar.url}/feedback", params={"limit": long}, timeout=PATIENCE_S),
+    ):
+        message = answer.json()["message"]
+        assert answer.status_code >= 400
+        assert len(message) < 1100
+        assert message.endswith(("GET /feedback lists what there is.", "See /docs."))

@@ -32,8 +32,7 @@ from survey.report import write_report
 from tests.conftest import ROOT
 from tests.front import Front
 from tests.photographs import jpeg, png, tiff, with_orientation
-from tests.ports import NOBODY
-from tests.ports import free_ports
+from tests.ports import NOBODY, free_ports
 from tests.sidecars import Sidecar, StartSidecar
 from tests.waiting import PATIENCE_S, eventually
 
