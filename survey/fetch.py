@@ -38,7 +38,7 @@ from survey.arguments import address, key_in, ways_out
 from survey.decided import Decided
 from survey.engines import SurveyError
 from survey.engines.http import FACTS, Patience, message, reason
-from survey.findings import ABOUT, About, Findings
+from survey.findings import About, Findings
 from survey.folder import Survey
 from survey.report import INSPECTION, NAMED
 from survey.results import write_results
@@ -193,9 +193,8 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
         photographs = FolderSource(out / PHOTOGRAPHS)
         photographs.folder.mkdir(exist_ok=True)
         kept = _by_file(listed)
-        decided = dict(About.load(survey).decided) if ABOUT in survey.listing() else {}
         _forget(survey, photographs, [file for file in survey.files() if file not in kept])
-        decided = {file: each for file, each in decided.items() if file in kept}
+        decided = {file: each for file, each in _former(survey).items() if file in kept}
 
         def is_there(file: str) -> bool:
             noted, former = survey.noted(file), decided.get(file)
@@ -303,6 +302,14 @@ def _by_file(listed: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
 
 def _safe(name: str) -> str:
     return file_name(name).strip(". ") or "photograph"
+
+
+def _former(survey: Survey) -> Mapping[str, Decided]:
+    """What the fetch before has noted; nothing, so that all is fetched again, where that was killed or its file is torn."""
+    try:
+        return About.load(survey).decided
+    except ValueError:
+        return {}
 
 
 def _forget(survey: Survey, photographs: FolderSource, files: Sequence[str]) -> None:

@@ -134,6 +134,8 @@ def test_the_report_on_it_is_that_of_the_server(inspection: Inspection, tmp_path
 def test_the_same_command_fetches_only_what_has_changed(inspection: Inspection, tmp_path: Path) -> None:
     out = tmp_path / "out"
     inspection.fetch(out)
+    (out / "survey.json").write_text("{")  # torn by a power cut: all is fetched again
+    inspection.fetch(out)
     written = {path: path.stat().st_mtime_ns for path in (out / PHOTOGRAPHS).iterdir()}
     told = {each["name"]: each for each in inspection.photographs()}
     inspection.change(told["IMG_1.HEIC"], state="confirmed")
