@@ -15,9 +15,12 @@ _TEXTS = ("state", "message", "asked_by", "asked_at", "updated_at")
 def upgrade() -> None:
     there = sa.inspect(op.get_bind())
     if there.has_table("jobs"):
-        lacking = {*_TEXTS, "id", "progress", "n_labels"} - {column["name"] for column in there.get_columns("jobs")}
+        known = {column["name"] for column in there.get_columns("jobs")}
+        lacking = {*_TEXTS, "id", "progress"} - known
         if lacking:
             raise UnknownFormError(f"its table jobs lacks {', '.join(sorted(lacking))}")
+        if "n_labels" not in known:  # the first stores lacked it
+            op.add_column("jobs", sa.Column("n_labels", sa.Integer))
         return
     op.create_table(
         "jobs",
