@@ -15,8 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from crack.instance import FOLDERS, PORTS
+from crack.settings import Settings
 from deploy.lock import direct
+from gradio_app.settings import PageSettings
+from retrain.settings import Settings as RetrainSettings
 from sidecar.keys import KeyRing, Right
+from sidecar.settings import Settings as SidecarSettings
 from tests.conftest import ARCHIVE, ROOT
 from tests.test_imports import reachable_names
 from tests.waiting import PATIENCE_S
@@ -55,6 +60,9 @@ DISTRIBUTIONS = {
 }
 PACKAGE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 WITH_TORCH = {"torchserve", "retrain"}
+PARTS: dict[str, type[Settings]] = {"sidecar": SidecarSettings, "gradio": PageSettings, "retrain": RetrainSettings}
+# Ports and folders are those of the containers; two more are only for the log of `make up`.
+NOT_PASSED_ON = PORTS.keys() | FOLDERS.keys() | {"CRACK_PAGE_HOST", "CRACK_PROMETHEUS_URL"}
 # Chosen by whoever runs it; everything else in a port or a volume is fixed.
 PUBLISHED_WHERE_TOLD = {"sidecar", "gradio", "grafana"}
 
@@ -168,6 +176,19 @@ def test_no_secret_is_written_in_the_file(name: str) -> None:
     for variable, value in (SERVICES[name].get("environment") or {}).items():
         if re.search(r"KEY|PASSWORD|SECRET|TOKEN|LOGIN", variable):
             assert value is None or (variable.endswith("FILE") and value.startswith("/"))
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_service_gets_all_settings_of_its_part(name: str) -> None:
+    aliases = {field.alias for field in PARTS[name].model_fields.values() if field.alias}
+    assert aliases - NOT_PASSED_ON <= SERVICES[name]["environment"].keys()
+
+
+@pytest.mark.parametrize("page", ["docs/operations/compose.md", "docs/operations/scaling.md", "monitoring/RUNBOOK.md"])
+def test_what_an_operator_is_told_to_set_reaches_a_container(page: str) -> None:
+    named = set(re.findall(r"\b(?:CRACK|TS)_[A-Z_]*[A-Z]\b", (ROOT / page).read_text()))
+    assert named
+    assert named <= set(re.findall(r"\w+", (ROOT / "docker-compose.yml").read_text()))
 
 
 @pytest.mark.parametrize("name", OWN)
