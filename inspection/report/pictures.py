@@ -1,5 +1,6 @@
 """The two pictures of a finding: the photograph with its cracks numbered, and a close-up of the crack's widest point."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,50 +30,57 @@ def close_up_box(size_wh: tuple[int, int], crack: Mapping[str, Any], lines: Sequ
     return left, top, left + side, top + side
 
 
-def overview(
-    image_hwc_u8: NDArray[np.uint8],
-    cracks: Sequence[Sequence[Line]],
-    found: int,
-    box: _Box,
-    mm_per_px: float | None,
-    zones: Sequence[Box] = (),
-) -> bytes:
-    """JPEG, its longer side `OVERVIEW_PX`, so that lines and numbers have the same size on paper for any photograph.
+class Overview:
+    """A photograph with all its cracks, drawn once for all its findings; its longer side is `OVERVIEW_PX`, so that lines and
+    numbers have the same size on paper for any photograph.
 
     Args:
         cracks: centre lines of all of the photograph.
-        found: which of them the finding is; the others are drawn thinner.
-        box: of the close-up.
         zones: what counts in no figure; darkened.
     """
-    height, width_px = image_hwc_u8.shape[:2]
-    factor = OVERVIEW_PX / max(height, width_px)
-    size_wh = (max(1, round(factor * width_px)), max(1, round(factor * height)))
-    picture = Image.fromarray(image_hwc_u8).resize(size_wh, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    draw = ImageDraw.Draw(picture)
-    for zone in zones:
-        ImageDraw.Draw(picture, "RGBA").rectangle([factor * side for side in zone], fill=_LEFT_OUT, outline="white", width=2)
-    for number, lines in enumerate(cracks):
-        if number != found:
-            _draw_lines(draw, lines, factor, _OTHER, 2)
-    _draw_lines(draw, cracks[found], factor, _FOUND, 4)
-    left, top, right, bottom = (factor * side for side in box)
-    right, bottom = max(right, left + 12), max(bottom, top + 12)  # in a panorama the box would be too small to see
-    draw.rectangle((left, top, right, bottom), outline=_CASING, width=7)
-    draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=3)
-    font = ImageFont.load_default(26)
-    _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
-    others = [number for number in range(len(cracks)) if number != found][:30]
-    for number in [*others, found]:
-        _draw_number(draw, cracks[number], factor, str(number + 1), font, _FOUND if number == found else _OTHER)
-    return jpeg(np.asarray(picture), 82)
+
+    def __init__(self, image_hwc_u8: NDArray[np.uint8], cracks: Sequence[Sequence[Line]], zones: Sequence[Box] = ()) -> None:
+        height, width_px = image_hwc_u8.shape[:2]
+        self._cracks, self._factor = cracks, OVERVIEW_PX / max(height, width_px)
+        size_wh = (max(1, round(self._factor * width_px)), max(1, round(self._factor * height)))
+        self._picture = Image.fromarray(image_hwc_u8).resize(size_wh, Image.Resampling.BICUBIC, reducing_gap=2.0)
+        dark = ImageDraw.Draw(self._picture, "RGBA")
+        for zone in zones:
+            dark.rectangle([self._factor * side for side in zone], fill=_LEFT_OUT, outline="white", width=2)
+        draw = ImageDraw.Draw(self._picture)
+        for lines in cracks:
+            _draw_lines(draw, lines, self._factor, _OTHER, 2)
+
+    def of(self, found: int, box: _Box, mm_per_px: float | None) -> bytes:
+        """JPEG with one finding marked.
+
+        Args:
+            found: which of the cracks it is; its line is thicker and covers the one that all have.
+            box: of the close-up.
+        """
+        picture, factor = self._picture.copy(), self._factor
+        draw = ImageDraw.Draw(picture)
+        _draw_lines(draw, self._cracks[found], factor, _FOUND, 4)
+        left, top, right, bottom = (factor * side for side in box)
+        right, bottom = max(right, left + 12), max(bottom, top + 12)  # in a panorama the box would be too small to see
+        draw.rectangle((left, top, right, bottom), outline=_CASING, width=7)
+        draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=3)
+        font = ImageFont.load_default(26)
+        _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
+        others = [number for number in range(len(self._cracks)) if number != found][:30]
+        for number in [*others, found]:
+            _draw_number(draw, self._cracks[number], factor, str(number + 1), font, _FOUND if number == found else _OTHER)
+        return jpeg(np.asarray(picture), 82)
 
 
 def close_up(
     image_hwc_u8: NDArray[np.uint8], crack: Mapping[str, Any], lines: Sequence[Line], box: _Box, mm_per_px: float | None
 ) -> bytes:
     """JPEG, square: nothing is drawn on the crack, but two arrows point at both sides of its widest place."""
-    picture = Image.fromarray(image_hwc_u8).resize((_CLOSE_UP_PX, _CLOSE_UP_PX), Image.Resampling.BICUBIC, box=box)
+    left, top = (math.floor(side) for side in box[:2])
+    seen = np.ascontiguousarray(image_hwc_u8[top : math.ceil(box[3]), left : math.ceil(box[2])])  # a copy of all would be large
+    part = (box[0] - left, box[1] - top, box[2] - left, box[3] - top)
+    picture = Image.fromarray(seen).resize((_CLOSE_UP_PX, _CLOSE_UP_PX), Image.Resampling.BICUBIC, box=part)
     factor = _CLOSE_UP_PX / (box[2] - box[0])
     draw = ImageDraw.Draw(picture)
     font = ImageFont.load_default(26)

@@ -11,13 +11,13 @@ import json
 import tempfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from inspection.findings import Findings, printable
+from inspection.findings import Findings, Photograph, printable
 from inspection.report import content, pictures
 from inspection.report.changes import COLUMNS, NOT_COMPARED, Changes, table_row, title
 from inspection.report.changes import told as told_change
@@ -80,25 +80,37 @@ def _tell(
         "histograms": list(drawings),
         "map": "map.svg" if site else None,
         "changes": _changes(changes, n_pages, work) if changes else None,
-        "findings": list(_findings(findings, pages, changes.earlier if changes else "", became, work)),
+        "findings": sorted(
+            _findings(findings, pages, changes.earlier if changes else "", became, work), key=lambda told: int(told["number"])
+        ),
         "columns": [*content.TABLE_COLUMNS, *(["Change"] if changes else [])],
-        "table": list(_table(findings, lines, len(pages) + 1, became if changes else None)),
+        "table": sorted(_table(findings, lines, len(pages) + 1, became if changes else None), key=lambda row: int(row[0])),
         "n_more": seen.n_cracks - len(seen.first),
         "elsewhere": findings.elsewhere,
         "left_out": content.left_out(seen, gone, findings.elsewhere),
     }
 
 
+def _by_photograph(findings: Findings, told: Sequence[Found], first: int) -> Iterator[tuple[Photograph, list[tuple[int, int]]]]:
+    """Each photograph once, with its findings: their numbers, from `first` on, and their indices among its cracks.
+
+    By rank, a photograph's findings alternate with those of others, and each one would read and decode it again.
+    """
+    numbered = sorted(enumerate(told, first), key=lambda each: each[1].file)
+    for file, group in groupby(numbered, key=lambda each: each[1].file):
+        yield findings.find(file), [(number, found.index) for number, found in group]
+
+
 def _table(
     findings: Findings, lines: Sequence[Found], first: int, became: Mapping[tuple[str, int], Mapping[str, Any]] | None
 ) -> Iterator[list[str]]:
-    for number, found in enumerate(lines, first):
-        photograph = findings.find(found.file)
-        row = content.table_row(photograph, found.index, number)
-        if became is not None:
-            line = became.get((found.file, photograph.cracks[found.index]["id"]))
-            row.append(line["change"] if line else NOT_COMPARED)
-        yield row
+    for photograph, numbered in _by_photograph(findings, lines, first):
+        for number, index in numbered:
+            row = content.table_row(photograph, index, number)
+            if became is not None:
+                line = became.get((photograph.row.file, photograph.cracks[index]["id"]))
+                row.append(line["change"] if line else NOT_COMPARED)
+            yield row
 
 
 def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:
@@ -122,30 +134,31 @@ def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:
 def _findings(
     findings: Findings, pages: Sequence[Found], earlier: str, became: Mapping[tuple[str, int], Mapping[str, Any]], work: Path
 ) -> Iterator[dict[str, Any]]:
-    read = lru_cache(maxsize=1)(findings.picture)  # one photograph's findings mostly follow each other
-    for number, found in enumerate(pages, 1):
-        photograph = findings.find(found.file)
-        crack, lines = photograph.cracks[found.index], photograph.row.lines or []
-        image_hwc_u8, is_own = read(found.file)
-        mm_per_px = scale_at(crack, photograph.scale)
-        box = pictures.close_up_box((image_hwc_u8.shape[1], image_hwc_u8.shape[0]), crack, lines[found.index])
-        drawn = {
-            "overview": pictures.overview(image_hwc_u8, lines, found.index, box, mm_per_px, photograph.zones),
-            "close_up": pictures.close_up(image_hwc_u8, crack, lines[found.index], box, mm_per_px),
-        }
-        for name, jpeg in drawn.items():
-            (work / f"{name}-{number}.jpg").write_bytes(jpeg)
-        yield {
-            "number": number,
-            "title": f"Crack {crack['id']} of {printable(found.file)}",
-            "rows": [
-                *content.finding_rows(photograph, found.index),
-                *([(f"Since {earlier}", told_change(became.get((found.file, crack["id"]))))] if earlier else []),
-            ],
-            "has_arrows": not crack["is_width_below_limit"],
-            "note": "" if is_own else _CHANGED,
-            **{name: f"{name}-{number}.jpg" for name in drawn},
-        }
+    for photograph, numbered in _by_photograph(findings, pages, 1):
+        file, lines = photograph.row.file, photograph.row.lines or []
+        image_hwc_u8, is_own = findings.picture(file)
+        overview = pictures.Overview(image_hwc_u8, lines, photograph.zones)
+        for number, index in numbered:
+            crack = photograph.cracks[index]
+            mm_per_px = scale_at(crack, photograph.scale)
+            box = pictures.close_up_box((image_hwc_u8.shape[1], image_hwc_u8.shape[0]), crack, lines[index])
+            drawn = {
+                "overview": overview.of(index, box, mm_per_px),
+                "close_up": pictures.close_up(image_hwc_u8, crack, lines[index], box, mm_per_px),
+            }
+            for name, jpeg in drawn.items():
+                (work / f"{name}-{number}.jpg").write_bytes(jpeg)
+            yield {
+                "number": number,
+                "title": f"Crack {crack['id']} of {printable(file)}",
+                "rows": [
+                    *content.finding_rows(photograph, index),
+                    *([(f"Since {earlier}", told_change(became.get((file, crack["id"]))))] if earlier else []),
+                ],
+                "has_arrows": not crack["is_width_below_limit"],
+                "note": "" if is_own else _CHANGED,
+                **{name: f"{name}-{number}.jpg" for name in drawn},
+            }
 
 
 def _page(told: Mapping[str, Any], work: Path) -> bytes:

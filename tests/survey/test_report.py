@@ -2,26 +2,32 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pypdfium2
 import pytest
+from numpy.typing import NDArray
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from inspection.report.drawings import Place, site_map
 from inspection.report.ranking import rank
+from inspection.report.writing import PAGE, compose
 from inspection.rows import Row, Status
 from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.changes_record import RECORD
-from survey.findings import ABOUT, Findings
+from survey.findings import ABOUT, About, Findings
+from survey.folder import open_survey
 from survey.report import main, read_inspection, write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
@@ -166,6 +172,38 @@ def test_the_order_is_band_then_score_then_width_and_then_length() -> None:
         rank(crack(3.0, 900), None),
     ]
     assert ranked == sorted(ranked)
+
+
+@dataclass(frozen=True)
+class Counting(Findings):
+    """Findings that count how often they give a photograph's picture."""
+
+    n_read: Counter[str] = field(default_factory=Counter)
+
+    def picture(self, file: str) -> tuple[NDArray[np.uint8], bool]:
+        self.n_read[file] += 1
+        return super().picture(file)
+
+
+def test_findings_of_different_photographs_alternate_by_width_and_each_photograph_is_decoded_once(tmp_path: Path) -> None:
+    surfaces = {}
+    for name, widths_px in (("a.jpg", (4, 12, 20)), ("b.jpg", (8, 16))):
+        image_hwc_u8, mask_hw = np.full((300, 420, 3), 160, np.uint8), np.zeros((300, 420), np.bool_)
+        for number, width_px in enumerate(widths_px, 1):
+            bar = slice(70 * number, 70 * number + width_px), slice(60, 360)
+            image_hwc_u8[bar], mask_hw[bar] = 40, True
+        surfaces[name] = Surface(image_hwc_u8, mask_hw, "")
+    surveyed(tmp_path, surfaces).survey.close()
+    journal = tmp_path / "photographs-cracks" / "cracks.jsonl"
+    journal.write_text(re.sub(r'"crack_score": ?[\d.]+', '"crack_score":0.9', journal.read_text()))
+    survey = open_survey(journal.parent, None)
+    counting = Counting(survey, About.load(survey), list(surfaces))
+    page = compose(counting, {}, 4, forms=[PAGE])[PAGE].decode()
+    survey.close()
+
+    assert re.findall(r"Crack \d of (\w)", page) == ["a", "b", "a", "b"]
+    assert re.findall(r"<td>5</td>\s*<td>(\w)", page) == ["a"]
+    assert counting.n_read == {"a.jpg": 1, "b.jpg": 1}
 
 
 def test_with_a_standard_each_finding_has_its_band_and_the_cover_the_standard(findings: Findings) -> None:
