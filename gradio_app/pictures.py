@@ -85,7 +85,8 @@ def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:
 
 def _decoded(found: Found, limits: Limits) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_] | None]:
     """The photograph, its crack probability as it was painted, and what was painted, if anything was."""
-    prob_hw_u8, repainted_hw = decode(found.levels_png, limits)[..., 0], None
+    prob_hw_u8 = np.ascontiguousarray(decode(found.levels_png, limits)[..., 0])  # the other two channels go
+    repainted_hw = None
     if found.mask_png:
         prob_hw_u8, repainted_hw = as_painted(prob_hw_u8, found.level, decode(found.mask_png, limits)[..., 0] > 0)
     return decode(found.photograph, limits), prob_hw_u8, repainted_hw

@@ -72,6 +72,6 @@ def thumbnail(image_hwc_u8: NDArray[np.uint8], mask_hw: NDArray[np.bool_]) -> by
     """The photograph as a small JPEG; each of its pixels that contains crack, however thin, is marked."""
     small = Image.fromarray(image_hwc_u8)
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), reducing_gap=2.0)
-    for axis, length in enumerate((small.height, small.width)):
+    for axis, length in ((1, small.width), (0, small.height)):  # along the rows first: six times as fast
         mask_hw = np.logical_or.reduceat(mask_hw, np.arange(length) * mask_hw.shape[axis] // length, axis=axis)
     return jpeg(draw_overlay(np.asarray(small), mask_hw), 60)
