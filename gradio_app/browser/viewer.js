@@ -78,12 +78,13 @@ const pixelsOf = (picture, left, top, width, height) => {
   context.drawImage(picture, left, top, width, height, 0, 0, width, height);
   return context.getImageData(0, 0, width, height).data;
 };
-const redChannel = (bitmap) => {
+const redChannel = (bitmap) => {  // closes it: otherwise its four bytes per pixel wait for the garbage collector
   const { width, height } = bitmap, nRows = Math.ceil(STRIP_PX / width), red = new Uint8Array(width * height);
   for (let top = 0, to = 0; top < height; top += nRows) {
     const data = pixelsOf(bitmap, 0, top, width, Math.min(nRows, height - top));
     for (let at = 0; at < data.length; at += 4) red[to++] = data[at];
   }
+  bitmap.close();
   return red;
 };
 const redOf = async (url) => redChannel(await bitmapOf(url));
@@ -311,7 +312,7 @@ function createViewer(root, { hint, isPaintingFirst = false, onChange = () => {}
     asked = what;
     try {
       const [image, levels] = await Promise.all([imageOf(what.image_url), what.levels_url && bitmapOf(what.levels_url)]);
-      if (asked !== what) return false;
+      if (asked !== what) { if (levels) levels.close(); return false; }
       width = image.naturalWidth; height = image.naturalHeight;
       if (levels && (levels.width !== width || levels.height !== height)) throw new Error("its mask has another size. Report this with the photograph.");
       Object.assign(image, { className: "photo", alt: `The photograph ${what.name}` });
