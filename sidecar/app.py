@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with torchserve:
             tasks = (
-                asyncio.create_task(_announce(readiness, settings)),
+                asyncio.create_task(_announce(readiness, settings, keys)),
                 asyncio.create_task(keep_checking(store, predictor, readiness, decoding)),
             )
             yield
@@ -140,7 +140,7 @@ def _tighten(settings: Settings) -> None:
             logger.warning("closed %d files and folders in %s to other users of this machine", n_open, folder)
 
 
-async def _announce(readiness: Readiness, settings: Settings) -> None:
+async def _announce(readiness: Readiness, settings: Settings, keys: KeyRing) -> None:
     """Print the addresses, once the system can answer."""
     while True:
         with contextlib.suppress(RequestError):
@@ -148,6 +148,7 @@ async def _announce(readiness: Readiness, settings: Settings) -> None:
             break
         await asyncio.sleep(0.5)
     url = reachable_at(settings.host, settings.port)
+    key = "-H 'Authorization: Bearer KEY' " if keys.is_required else ""
     logger.info(
         "Crack detection is ready. Ctrl-C stops it.\n"
         f"  the page                  {reachable_at(settings.page_host, settings.page_port)}\n"
@@ -156,5 +157,5 @@ async def _announce(readiness: Readiness, settings: Settings) -> None:
         f"  metrics                   {url}/metrics\n"
         + (f"  Prometheus, with alerts   {settings.prometheus_url}\n" if settings.prometheus_url else "")
         + "Try it:\n"
-        f"  curl -F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg {url}/predict"
+        f"  curl {key}-F image=@docs/samples/images/synthetic-00002.jpg -F response=overlay -o overlay.jpg {url}/predict"
     )

@@ -297,6 +297,18 @@ def test_a_forms_media_type_is_known_in_any_case(sidecar: Sidecar) -> None:
     assert requests.Session().send(prepared, timeout=PATIENCE_S).status_code == 200
 
 
+@pytest.mark.parametrize("is_key_required", [False, True])
+def test_the_command_that_the_log_proposes_sends_a_key_if_one_is_required(
+    start_sidecar: StartSidecar, tmp_path: Path, is_key_required: bool
+) -> None:
+    if is_key_required:
+        KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
+    sidecar = start_sidecar(CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
+    eventually(lambda: "  curl " in sidecar.log_path.read_text())
+    (command,) = [line for line in sidecar.log_path.read_text().splitlines() if line.startswith("  curl ")]
+    assert ("Authorization: Bearer KEY" in command) == is_key_required
+
+
 def test_bearer_is_known_in_any_case(start_sidecar: StartSidecar, tmp_path: Path) -> None:
     key = KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
     sidecar = start_sidecar(CRACK_KEYS_FILE=str(tmp_path / "keys.json"))
