@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 
 from crack.connections import serve
+from crack.faults import in_words
 from crack.neighbours import without_connections
 from crack.temporary import OwnFolder
 from gradio_app.backend import Backend
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = PageSettings.from_environment()
         folder = OwnFolder("crack-page")
     except (OSError, ValueError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.exit(2, f"error: {in_words(error)}\n")
     # Gradio's own default, /tmp/gradio, can be made by one user of a machine only; Gradio reads this when it is imported.
     uploads, shown = folder.path / "uploads", folder.path / "shown"
     os.environ["GRADIO_TEMP_DIR"] = str(uploads)

@@ -25,6 +25,7 @@ from types import FrameType
 
 import psutil
 
+from crack.faults import in_words
 from crack.instance import instance_number, of_instance
 from crack.processes import how_it_ended, signal_with_parent
 from crack.serving import STATE_FILE, Serving
@@ -339,7 +340,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _seed(Path(surroundings["TS_MODEL_STORE"]))
         server = Server(options.config, options.logs)
     except (StartError, ValueError, OSError) as error:
-        logger.error("%s", error)
+        logger.error("%s", in_words(error))
         return 2
     try:
         logger.info("starting TorchServe, its logs are in %s", options.logs)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from crack.faults import in_words
 from crack.serving import Serving
 from crack.stores.jobs import Job, Jobs
 from model.inference.card import ModelCard
@@ -119,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
                 return act(options, settings)
     except (ValueError, OSError) as error:
-        logger.error("%s", error)
+        logger.error("%s", in_words(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from crack.connections import serve
+from crack.faults import in_words
 from crack.stores.faults import StoreFullError
 from sidecar.app import create_app
 from sidecar.settings import Settings
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoreFullError as error:  # a later start may succeed, once somebody has made room
         parser.exit(1, f"error: {error}. The disk is full or cannot be written to. Make room there.\n")
     except OSError as error:
-        parser.exit(1, f"error: {error}\n")
+        parser.exit(1, f"error: {in_words(error)}\n")
     except ValueError as error:
         parser.exit(2, f"error: {error}\n")
     serve(app, settings.host, settings.port, stop_timeout_s=30)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from crack.faults import in_words
 from crack.instance import of_instance
 from crack.serving import Serving
 from inspection.rows import Status
@@ -29,7 +30,7 @@ from survey.findings import About, Findings
 from survey.folder import open_survey
 from survey.results import Tally, write_results
 from survey.sources import Source, is_photograph, open_source
-from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, in_words, stopped_by_signals
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS
 

@@ -20,6 +20,7 @@ from statistics import median
 
 from tqdm import tqdm
 
+from crack.faults import in_words
 from crack.foreign import read_text
 from crack.instance import of_instance
 from crack.serving import Serving
@@ -43,7 +44,7 @@ from survey.processes import Core, EndedError, Processes, default_n
 from survey.results import CHANGES as TABLE
 from survey.results import CHANGES_PAGE as PAGE
 from survey.sources import Source, saved_source
-from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, in_words, stopped_by_signals
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, stopped_by_signals
 
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour
 _N_FEATURES, _SIDE_PX = 400, 800  # of each photograph when counterparts are looked for

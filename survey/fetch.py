@@ -22,6 +22,7 @@ import urllib3
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from crack.faults import in_words
 from crack.files import write_whole
 from crack.instance import of_instance
 from inspection.findings import Mark, file_name, printable
@@ -43,7 +44,7 @@ from survey.folder import Survey
 from survey.report import INSPECTION, NAMED
 from survey.results import write_results
 from survey.sources import FolderSource
-from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, in_words, stopped_by_signals
+from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, stopped_by_signals
 from survey.task import in_threads
 
 PHOTOGRAPHS = "photographs"  # the folder

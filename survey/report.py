@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from crack.faults import in_words
 from crack.foreign import damage_named, decode
 from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
@@ -17,7 +18,6 @@ from survey.folder import Survey, open_survey
 from survey.results import present
 from survey.sheet import link_results
 from survey.sources import saved_source
-from survey.stopping import in_words
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")

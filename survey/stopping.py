@@ -1,6 +1,5 @@
 """How a survey stops early: Ctrl-C, the exit codes, and the sentence that says how to continue."""
 
-import errno
 import os
 import shlex
 import signal
@@ -32,10 +31,3 @@ def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
 
 def how_to_go_on() -> str:
     return f"Continue with: crack survey {shlex.join(sys.argv[1:])}"
-
-
-def in_words(error: Exception) -> str:
-    """The error; a full disk, of which the system names nothing else, with what to do."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{error}. Free space in the folder of results and in TMPDIR, then run the same command again."
-    return str(error)

@@ -13,6 +13,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from crack.faults import in_words
 from crack.files import whole, write_whole
 from crack.instance import of_instance
 from sidecar.keys import KeyRing, Right, key_ring
@@ -65,7 +66,7 @@ def main() -> int:
         secret(GRAFANA_PASSWORD, 0o444)  # Grafana runs as another user; nothing else mounts it
         let_page_in(key_ring(environment), secret(PAGE_KEY, 0o400))
     except (OSError, ValueError) as error:
-        logger.error("%s", error)
+        logger.error("%s", in_words(error))
         return 1
     return 0
 
