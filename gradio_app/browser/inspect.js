@@ -138,7 +138,10 @@ const filesOf = async (dropped) => {  // also those in folders; for what cannot 
   const found = [];
   const walk = async (item) => {
     try {
-      if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
+      if (item.isFile) {
+        const file = await new Promise((resolve, reject) => item.file(resolve, reject));
+        return found.push(file.size ? file : { name: file.name, problem: "It is empty, or no file but a pipe. Copy the photograph again." });
+      }
       const reader = item.createReader();
       for (;;) {
         const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));

@@ -122,6 +122,20 @@ def test_of_a_dropped_folder_what_cannot_be_read_is_listed_and_all_else_is_taken
         assert "The browser cannot read it" in failed.text
 
 
+def test_of_a_dropped_folder_what_is_empty_or_a_pipe_is_listed_and_all_else_is_taken(
+    browser: Browser, walls: list[Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "card"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(walls[0].read_bytes())
+    (folder / "2.jpg").touch()
+    os.mkfifo(folder / "3.jpg")
+    drop(browser, folder)
+    eventually(lambda: progress(browser) == "1 of 3 done, 2 failed")
+    for failed in browser.find_elements(By.CSS_SELECTOR, ".gallery .failed"):
+        assert "It is empty, or no file but a pipe." in failed.text
+
+
 def test_of_a_dropped_folder_without_photographs_the_page_says_so(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     drop(browser, tmp_path / "empty")
