@@ -25,7 +25,7 @@ from model import train
 from model.params import read_params
 from model.synthetic import draw_surface, write_data_set
 from retrain.replicas import PROMOTED as PROMOTED_ARCHIVE
-from retrain.replicas import ModelServer, Replica
+from retrain.replicas import ModelServer, Replica, RollOverError
 from retrain.rollover import read_card, settle
 from retrain.verdict import Verdict
 from tests.conftest import ROOT, start_server
@@ -410,7 +410,8 @@ def test_killed_at_any_moment_it_leaves_what_serves_and_the_next_run_succeeds(
     with system.begin("--force", "--yes") as running:
         wait_for(moment, running)
         if state:
-            eventually(lambda: state(system) or running.poll() is not None)
+            # While it loads a model on a busy machine, TorchServe may not say in time which ones it has.
+            eventually(lambda: state(system) or running.poll() is not None, RollOverError)
         running.kill()  # its stages end by themselves
     system.version()
     done = system.run("--force", "--yes")
