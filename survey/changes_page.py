@@ -133,7 +133,7 @@ def write_changes(
     found = sorted(found, key=lambda each: (-each.changed_px, each.file))
     lines = {each.file: [_line(each, change, mm_per_px) for change, mm_per_px in each.changes] for each in found}
     earlier_name, later_name = (
-        printable(findings.survey.place("").rstrip("/").rpartition("/")[2]) for findings in (earlier, later)
+        printable(each.about.title or each.survey.place("").rstrip("/").rpartition("/")[2]) for each in (earlier, later)
     )
     rows = [
         ("Compared with", f"{earlier_name}, on {date.today().isoformat()}"),

@@ -183,11 +183,12 @@ def test_a_wrong_address_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_two_fetched_inspections_are_compared(sidecar: Sidecar, tmp_path: Path) -> None:
     for name in ("then", "now"):
-        inspection = Inspection(sidecar)
+        inspection = Inspection(sidecar, name=f"As it is {name}")
         inspection.add(wall(11), "wall.jpg")
         inspection.fetch(tmp_path / name)
     assert compare.main([str(tmp_path / "then"), str(tmp_path / "now")]) == DONE
     assert {line["change"] for line in lines(tmp_path / "now/changes.csv").values()} == {"unchanged"}
+    assert "As it is then" in (tmp_path / "now/changes.html").read_text()
 
 
 def test_photographs_of_one_name_get_two_files(sidecar: Sidecar, tmp_path: Path) -> None:
