@@ -12,7 +12,7 @@ _LET = "Let this user read and write there, or name another folder."
 def in_words(error: Exception) -> str:
     """The error; a full disk and a missing permission, of which the system names nothing else, with what to do."""
     if isinstance(error, OSError) and error.errno in _FULL:
-        return f"{error}. Free space in the folder of results and in TMPDIR, then run the same command again."
+        return f"{error}. Free space on that disk and in TMPDIR, then run the same command again."
     if isinstance(error, OSError) and error.errno in _DENIED and isinstance(error.filename, str | os.PathLike):
         return f"{error}. {_whose(Path(error.filename))}"
     return str(error)

@@ -114,6 +114,7 @@ const draw = () => {
     ? "Send the mask once you have checked the whole photograph and all cracks are marked, and nothing else. Until then it is a draft."
     : "Send what was wrong. A corrected mask helps more: press Correct and paint it.";
 };
+const EMPTY = "It is empty, or no file but a pipe. Copy the photograph again.";  // a pipe would be waited for
 const tell = (text) => { told = text; draw(); };
 const add = (files) => {
   told = "";
@@ -122,7 +123,7 @@ const add = (files) => {
     let name = file.name;
     for (let copy = 2; names.has(name); copy++) name = file.name.replace(/(\.[^.]*)?$/, ` (${copy})$1`);
     names.add(name);
-    const number = ++nAdded, { problem } = file;
+    const number = ++nAdded, problem = file.problem || (file.size ? null : EMPTY);
     return { id: `${Date.now()}-${number}-${Math.random()}`, number, name, file: problem ? null : file, problem, mark: "unseen", scale: null, draft: null, verdict: "", note: "" };
   });
   if (!shown && added.length) viewer.clear("Looking for cracks …");
@@ -138,10 +139,7 @@ const filesOf = async (dropped) => {  // also those in folders; for what cannot 
   const found = [];
   const walk = async (item) => {
     try {
-      if (item.isFile) {
-        const file = await new Promise((resolve, reject) => item.file(resolve, reject));
-        return found.push(file.size ? file : { name: file.name, problem: "It is empty, or no file but a pipe. Copy the photograph again." });
-      }
+      if (item.isFile) return found.push(await new Promise((resolve, reject) => item.file(resolve, reject)));
       const reader = item.createReader();
       for (;;) {
         const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));

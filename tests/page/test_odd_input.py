@@ -122,9 +122,7 @@ def test_of_a_dropped_folder_what_cannot_be_read_is_listed_and_all_else_is_taken
         assert "The browser cannot read it" in failed.text
 
 
-def test_of_a_dropped_folder_what_is_empty_or_a_pipe_is_listed_and_all_else_is_taken(
-    browser: Browser, walls: list[Path], tmp_path: Path
-) -> None:
+def test_what_is_empty_or_a_pipe_is_listed_and_all_else_is_taken(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
     folder = tmp_path / "card"
     folder.mkdir()
     (folder / "1.jpg").write_bytes(walls[0].read_bytes())
@@ -132,6 +130,9 @@ def test_of_a_dropped_folder_what_is_empty_or_a_pipe_is_listed_and_all_else_is_t
     os.mkfifo(folder / "3.jpg")
     drop(browser, folder)
     eventually(lambda: progress(browser) == "1 of 3 done, 2 failed")
+    drop(browser, folder / "3.jpg")
+    upload(browser, folder / "2.jpg")
+    eventually(lambda: progress(browser) == "1 of 5 done, 4 failed")
     for failed in browser.find_elements(By.CSS_SELECTOR, ".gallery .failed"):
         assert "It is empty, or no file but a pipe." in failed.text
 

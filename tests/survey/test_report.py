@@ -315,5 +315,5 @@ def test_a_full_disk_is_told_with_what_to_do_and_the_former_report_stays(
     with pytest.raises(SystemExit) as ended:
         main([str(results)])
     assert ended.value.code == 2
-    assert "Free space in the folder of results and in TMPDIR, then run the same command again." in capsys.readouterr().err
+    assert "Free space on that disk and in TMPDIR, then run the same command again." in capsys.readouterr().err
     assert (results / "report.html").read_text() == "former"
