@@ -3,41 +3,24 @@ sidecar over HTTP (`backend`), the screen (`browser/inspections.js`).
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from gradio_app.answers import Answer, told
 from gradio_app.backend import Backend
+from gradio_app.kept import Kept
 from inspection.findings import file_name
 
-Answer = dict[str, Any]
 FIELDS = ("name", "structure", "element", "date", "inspector", "position")
 _DECISIONS: tuple[str, ...] = ("state", "note", "threshold", "mm_per_px", "scale_note", "look_alikes", "zones")
 _SOURCES = {"given": "Typed in.", "camera": "By distance and camera.", "marker": "By a marker in the photograph."}
 
 
 class Inspections:
-    """What the page does with inspections.
+    """What the page does with inspections."""
 
-    Args:
-        kept: writes content to a file for the browser, with this suffix.
-        downloadable: the path for a file that browsers will save under this name.
-        uploaded: the file that a browser names, if it was uploaded here.
-        url: the address at which a browser finds such a file.
-        told: calls the function, and returns its answer or, if it fails, a sentence about why.
-    """
-
-    def __init__(
-        self,
-        backend: Backend,
-        kept: Callable[[bytes, str], Path],
-        downloadable: Callable[[str], Path],
-        uploaded: Callable[[str], Path],
-        url: Callable[[Path], str],
-        told: Callable[[Callable[[], Any]], Answer],
-    ) -> None:
+    def __init__(self, backend: Backend, kept: Kept) -> None:
         self._backend = backend
-        self._kept, self._downloadable = kept, downloadable
-        self._uploaded, self._url, self._told = uploaded, url, told
+        self._kept = kept
 
     def calls(self) -> tuple[Callable[..., Answer], ...]:
         """The methods that scripts may call."""
@@ -46,76 +29,64 @@ class Inspections:
             *(self.report_inspection, self.add_photograph, self.load_photograph, self.change_photograph),
         )
 
+    @told
     def list_inspections(self, _: Any = None) -> Answer:
         """All of them, the most recently changed first."""
-        return self._told(self._backend.inspections)
+        return self._backend.inspections()
 
+    @told
     def save_inspection(self, said: dict[str, Any]) -> Answer:
         """Begin one or, with its `id`, change its details."""
         fields = {name: str(said.get(name) or "") for name in FIELDS}
-        return self._told(lambda: {"inspection": self._backend.save_inspection(said.get("id"), fields)})
+        return {"inspection": self._backend.save_inspection(said.get("id"), fields)}
 
+    @told
     def open_inspection(self, inspection_id: str) -> Answer:
         """One with all its photographs, without their cracks."""
+        inspection = self._backend.inspection(inspection_id)
+        photographs = [_entry(each) for each in self._backend.photographs(inspection_id)]
+        return {"inspection": inspection, "photographs": photographs}
 
-        def open_() -> Answer:
-            inspection = self._backend.inspection(inspection_id)
-            photographs = [_entry(each) for each in self._backend.photographs(inspection_id)]
-            return {"inspection": inspection, "photographs": photographs}
-
-        return self._told(open_)
-
+    @told
     def delete_inspection(self, inspection_id: str) -> Answer:
-        return self._told(lambda: self._backend.delete_inspection(inspection_id))
+        return self._backend.delete_inspection(inspection_id)
 
+    @told
     def report_inspection(self, said: dict[str, Any]) -> Answer:
         """The report's file, or the workbook; `format` is html, pdf or xlsx."""
+        form = said["format"] if said["format"] in ("pdf", "xlsx") else "html"
+        content = self._backend.report(said["id"], form)
+        what = "cracks" if form == "xlsx" else "report"
+        path = self._kept.downloadable(f"{file_name(self._backend.inspection(said['id'])['name'])}-{what}.{form}")
+        path.write_bytes(content)
+        return {"url": self._kept.url(path)}
 
-        def report() -> Answer:
-            form = said["format"] if said["format"] in ("pdf", "xlsx") else "html"
-            content = self._backend.report(said["id"], form)
-            what = "cracks" if form == "xlsx" else "report"
-            path = self._downloadable(f"{file_name(self._backend.inspection(said['id'])['name'])}-{what}.{form}")
-            path.write_bytes(content)
-            return {"url": self._url(path)}
-
-        return self._told(report)
-
+    @told
     def add_photograph(self, said: dict[str, Any]) -> Answer:
         """Predict and store an uploaded photograph."""
+        image = self._kept.uploaded(said["path"]).read_bytes()
+        return _entry(self._backend.add_photograph(said["inspection"], image, said["name"], said["quality"]))
 
-        def add() -> Answer:
-            image = self._uploaded(said["path"]).read_bytes()
-            return _entry(self._backend.add_photograph(said["inspection"], image, said["name"], said["quality"]))
-
-        return self._told(add)
-
+    @told
     def load_photograph(self, said: dict[str, Any]) -> Answer:
         """What the viewer shows of a photograph: its files, fetched from the sidecar."""
+        inspection_id, photograph_id = said["inspection"], said["photograph"]
+        found = self._backend.photograph(inspection_id, photograph_id)
+        parts = {}
+        for part in ("image", "levels", *(["mask"] if found["has_mask"] else [])):
+            content = self._backend.part(inspection_id, photograph_id, part)
+            parts[part] = self._kept.keep(content, ".jpg" if content.startswith(b"\xff\xd8") else ".png")
+        paths = {f"{part}_path": str(path) for part, path in parts.items()}
+        return _entry(found) | paths | {f"{part}_url": self._kept.url(path) for part, path in parts.items()}
 
-        def load() -> Answer:
-            inspection_id, photograph_id = said["inspection"], said["photograph"]
-            found = self._backend.photograph(inspection_id, photograph_id)
-            parts = {}
-            for part in ("image", "levels", *(["mask"] if found["has_mask"] else [])):
-                content = self._backend.part(inspection_id, photograph_id, part)
-                parts[part] = self._kept(content, ".jpg" if content.startswith(b"\xff\xd8") else ".png")
-            paths = {f"{part}_path": str(path) for part, path in parts.items()}
-            return _entry(found) | paths | {f"{part}_url": self._url(path) for part, path in parts.items()}
-
-        return self._told(load)
-
+    @told
     def change_photograph(self, said: dict[str, Any]) -> Answer:
         """Store a decision; `mask` is an uploaded file, or empty to drop a painted one."""
-
-        def change() -> Answer:
-            fields = {name: str(said[name]) for name in _DECISIONS if name in said}
-            mask = self._uploaded(said["mask"]).read_bytes() if said.get("mask") else None
-            if "mask" in said and mask is None:
-                fields["mask"] = ""
-            return _entry(self._backend.change_photograph(said["inspection"], said["photograph"], said["etag"], fields, mask))
-
-        return self._told(change)
+        fields = {name: str(said[name]) for name in _DECISIONS if name in said}
+        mask = self._kept.uploaded(said["mask"]).read_bytes() if said.get("mask") else None
+        if "mask" in said and mask is None:
+            fields["mask"] = ""
+        return _entry(self._backend.change_photograph(said["inspection"], said["photograph"], said["etag"], fields, mask))
 
 
 def _entry(found: dict[str, Any]) -> Answer:

@@ -50,9 +50,9 @@ def uploads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def packed_line(page: Page, path: Path, photograph: bytes) -> dict[str, str]:
     """The line of a photograph in the table of the ZIP."""
     path.write_bytes(photograph)
-    result = page.predict_photograph({"path": str(path), "quality": "normal"})
+    result = page.inspecting.predict_photograph({"path": str(path), "quality": "normal"})
     level = threshold_level(result["threshold"])
-    packed = page.pack_photographs([{**result, "name": path.name, "level": level, "mask": None}])
+    packed = page.inspecting.pack_photographs([{**result, "name": path.name, "level": level, "mask": None}])
     with zipfile.ZipFile(packed["url"].partition("=")[2]) as archive:
         (line,) = csv.DictReader(io.StringIO(archive.read("photographs.csv").decode("utf-8-sig")))
     return line
@@ -71,13 +71,13 @@ def test_by_a_former_archive_photographs_have_no_score(former_sidecar: Sidecar, 
 
 
 def test_a_file_that_was_not_uploaded_is_refused(tmp_path: Path) -> None:
-    answer = Page(Backend(NOBODY), tmp_path).save_correction({"image": "/etc/passwd", "verdict": "correct"})
+    answer = Page(Backend(NOBODY), tmp_path).inspecting.save_correction({"image": "/etc/passwd", "verdict": "correct"})
     assert answer == {"ok": False, "text": "That file was not uploaded here. Drop the photograph again."}
 
 
 def test_where_nothing_can_be_kept_the_reason_is_told(tmp_path: Path) -> None:
     with closing(Page(Backend(NOBODY), tmp_path / "gone")) as page:
-        answer = page.pack_photographs([])
+        answer = page.inspecting.pack_photographs([])
     assert answer == {
         "ok": False,
         "text": "The page cannot keep files (No such file or directory). Ask whoever runs it to make room.",
