@@ -27,9 +27,9 @@ from survey.arguments import NOT_OF_MOSAICS, SCALES, address, key_in, make_parse
 from survey.engines import SurveyError
 from survey.engines.http import HttpEngine
 from survey.findings import About, Findings
-from survey.folder import open_survey
+from survey.opening import open_source, open_survey
 from survey.results import Tally, write_results
-from survey.sources import Source, is_photograph, open_source
+from survey.sources import Source, is_photograph
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, how_to_go_on, stopped_by_signals
 from survey.surveyor import Engine, Surveyor, ask_all
 from survey.tables import PHOTOGRAPHS

@@ -38,12 +38,12 @@ from survey.changes_page import PANELS, Compared, draw, write_changes
 from survey.changes_record import PICTURES
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings, unchanged
-from survey.folder import open_survey
 from survey.laying import Features, lay_over, n_alike, px_ratio
+from survey.opening import open_survey, saved_source
 from survey.processes import Core, EndedError, Processes, default_n
 from survey.results import CHANGES as TABLE
 from survey.results import CHANGES_PAGE as PAGE
-from survey.sources import Source, saved_source
+from survey.sources import Source
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, stopped_by_signals
 
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour

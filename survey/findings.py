@@ -24,7 +24,8 @@ from model.inference.millimetres import Scale, ScaleSource
 from model.inference.photograph import decode
 from survey.decided import Decided
 from survey.folder import Survey
-from survey.sources import Source, saved_source
+from survey.opening import saved_source
+from survey.sources import Source
 
 ABOUT = "survey.json"
 

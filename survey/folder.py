@@ -237,15 +237,6 @@ class Survey:
         self._synced = time.monotonic()
 
 
-def open_survey(place: Path | str, question: dict[str, Any] | None, is_read_only: bool = False) -> Survey:
-    """Open the survey in a folder, or below a URL, whose journal is read from a copy. Raises what `Survey` does."""
-    if isinstance(place, Path):
-        return Survey(place, question, is_read_only)
-    from survey.store import StoreSurvey  # fsspec, which a folder doesn't need
-
-    return StoreSurvey(place, question)
-
-
 def _is_begun(journal: Path) -> bool:
     return journal.is_file() and journal.stat().st_size > 0
 

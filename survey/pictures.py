@@ -51,19 +51,19 @@ class Stored:
     url: str
 
     def read_bytes(self) -> bytes:
-        from survey import remote  # fsspec, which a folder doesn't need
+        from survey import urls  # fsspec, which a folder doesn't need
 
-        return remote.read(self.url)
+        return urls.read(self.url)
 
     def write_bytes(self, content: bytes) -> None:
-        from survey import remote
+        from survey import urls
 
-        remote.put(self.url, content)
+        urls.put(self.url, content)
 
     def remove(self) -> None:
-        from survey import remote
+        from survey import urls
 
-        remote.remove(self.url)
+        urls.remove(self.url)
 
 
 @dataclass(frozen=True)

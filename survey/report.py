@@ -14,10 +14,10 @@ from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
 from survey.changes_record import read_changes
 from survey.findings import About, Findings
-from survey.folder import Survey, open_survey
+from survey.folder import Survey
+from survey.opening import open_survey, saved_source
 from survey.results import present
 from survey.sheet import link_results
-from survey.sources import saved_source
 
 INSPECTION = "inspection.toml"
 NAMED = ("structure", "element", "date", "inspector")

@@ -1,19 +1,16 @@
 """Where a survey's photographs come from: their list, and the bytes of each.
 
-A folder of this machine, some of its files, or what fsspec reads by a URL (`remote`). Left to others: examining them
-(`task`, `surveyor`).
+A folder of this machine, or some of its files; `remote` has those behind a URL. Left to others: examining them (`task`,
+`surveyor`).
 """
 
-import functools
-import glob
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from crack.foreign import finder
 from inspection.passed_over import is_hidden, why_copy
 from model.inference.formats import EXPECTED, SUFFIXES, Format, UnsupportedError, recognise
 from survey.folder import JOURNAL
@@ -54,38 +51,6 @@ class Source(Protocol):
         """Those that are known not to be there any more."""
 
 
-def open_source(names: Sequence[str]) -> Source:
-    """A folder; or files and patterns of files; or a URL of a folder, or URLs of files and patterns.
-
-    Raises:
-        ValueError: nothing is there; the message is for people.
-    """
-    if any("://" in name for name in names):
-        from survey.remote import open_url  # fsspec
-
-        return open_url(names)
-    if len(names) == 1 and Path(names[0]).is_dir():
-        return FolderSource(Path(names[0]).resolve())
-    paths: list[str] = []
-    find = functools.cache(finder)
-    for name in names:
-        if os.path.lexists(name):
-            paths.append(name)
-        elif GLOB & set(name):
-            paths += sorted(glob.glob(name, recursive=True))
-        else:
-            path = Path(name.replace("\\", "/"))  # as lists made on Windows have it
-            paths.append(str(find(path.parent)(path.name)))
-    missing = [path for path in paths if not os.path.isfile(path)]
-    if missing or not paths:
-        raise ValueError(
-            f"{(missing or names)[0]}: found nothing there, expected a folder of photographs, photographs, or an orthomosaic."
-        )
-    files = [str(Path(path).absolute()) for path in dict.fromkeys(paths)]
-    folder = os.path.commonpath([os.path.dirname(path) for path in files])
-    return FolderSource(Path(folder), tuple(sorted({Path(path).relative_to(folder).as_posix() for path in files})))
-
-
 def is_photograph(path: Path) -> bool:
     """Whether this one file is a photograph, by its first bytes. A TIFF is none here: it may be an orthomosaic."""
     try:
@@ -115,15 +80,6 @@ def no_photograph(name: str, n_bytes: int | None, first_bytes: Callable[[], byte
     except UnsupportedError as error:
         return f"It is {error.found}, not a photograph ({EXPECTED}). {error.advice}"
     return ""
-
-
-def saved_source(text: str) -> Source:
-    """The source whose `str` this is, but with all of its files, even if only some were chosen."""
-    if "://" in text:
-        from survey.remote import UrlSource
-
-        return UrlSource(text)
-    return FolderSource(Path(text))
 
 
 @dataclass(frozen=True)

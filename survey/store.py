@@ -17,7 +17,7 @@ from typing import Any
 from crack.temporary import OwnFolder
 from survey.folder import JOURNAL, Survey
 from survey.pictures import StorePictures
-from survey.remote import opened, put, read, remove, tried
+from survey.urls import opened, put, read, remove, tried
 
 _PARTS = "journal"
 _N_TOGETHER = 100  # parts that are read at a time

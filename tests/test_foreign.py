@@ -8,7 +8,7 @@ import pytest
 
 from crack.foreign import damage_named, finder, read_rows, read_text
 from survey.arguments import with_lists
-from survey.sources import open_source
+from survey.opening import open_source
 
 NFC, NFD = (unicodedata.normalize(form, "Brücke.jpg") for form in ("NFC", "NFD"))  # type: ignore[arg-type]
 

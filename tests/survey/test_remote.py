@@ -16,10 +16,10 @@ import pytest
 
 from inspection.rows import Row, Status
 from model.synthetic import draw_surface
-from survey import remote
+from survey import remote, urls
 from survey.folder import Survey
+from survey.opening import open_source
 from survey.report import write_report
-from survey.sources import open_source
 from survey.store import StoreSurvey
 from tests.photographs import jpeg
 from tests.s3 import BUCKET, put, s3_server, stored
@@ -150,7 +150,7 @@ class Shaky(BaseHTTPRequestHandler):
 
 
 def test_a_store_that_is_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "_WAITS_S", (0, 0, 0, 0))
+    monkeypatch.setattr(urls, "_WAITS_S", (0, 0, 0, 0))
     with ThreadingHTTPServer(("127.0.0.1", 0), Shaky) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         source = remote.UrlSource(f"http://127.0.0.1:{server.server_port}")

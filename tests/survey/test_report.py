@@ -27,7 +27,7 @@ from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.changes_record import RECORD
 from survey.findings import ABOUT, About, Findings
-from survey.folder import open_survey
+from survey.opening import open_survey
 from survey.report import main, read_inspection, write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
