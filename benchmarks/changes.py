@@ -28,7 +28,7 @@ from model.inference.findings import lines
 from model.inference.photograph import decode
 from model.inference.segmenter import Segmenter
 from model.params import Params
-from survey.changes import Kind, Seen, changes
+from survey.changes import Former, Kind, Seen, changes
 from survey.laying import Features, lay_over
 from tests.photographs import jpeg
 
@@ -98,7 +98,7 @@ class Comparison:
         if to_later is None:
             self.n_not_laid_over += 1
             return
-        for change in changes(self._seen(labelled.image_hwc_u8), seen, to_later):
+        for change in changes([Former(self._seen(labelled.image_hwc_u8), to_later)], seen):
             self.unchanged[change.kind] += 1
             if change.kind is not Kind.GONE:
                 self.length_px += change.length_px
@@ -108,7 +108,7 @@ class Comparison:
             if to_later is None:
                 self.spoilt[how]["not laid over"] += 1
             else:
-                self.spoilt[how].update(change.kind for change in changes(self._seen(worse), seen, to_later))
+                self.spoilt[how].update(change.kind for change in changes([Former(self._seen(worse), to_later)], seen))
         if not labelled.mask_hw.any():
             return
         former, is_gone = half_painted_over(labelled.image_hwc_u8, labelled.mask_hw > 0)
@@ -118,7 +118,7 @@ class Comparison:
             return
         size = (later.shape[1], later.shape[0])
         is_new = cv2.dilate(cv2.warpPerspective(is_gone.astype(np.uint8), homography, size), np.ones((5, 5), np.uint8))
-        for change, crack in zip(changes(self._seen(former), seen, to_later), seen.row.lines or (), strict=False):
+        for change, crack in zip(changes([Former(self._seen(former), to_later)], seen), seen.row.lines or (), strict=False):
             points = np.concatenate([np.asarray(line) for line in crack]).astype(int)
             x, y = np.clip(points, 0, np.array(size) - 1).T
             if is_new[y, x].mean() * change.length_px >= LEAST_PX:

@@ -1,13 +1,14 @@
-"""What has changed between two photographs of one surface that are laid over each other, crack by crack.
+"""What has changed between a photograph and earlier ones of the same surface that are laid over it, crack by crack.
 
 Left to others: finding the pairs of photographs (`compare`), laying them over each other (`laying`), and what is written of
 them (`changes_page`).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
 _MAYBE, _HIDDEN = -1, -2
 _STEP_PX = 2.0  # between the points of a line that are looked at
 _ALL = 0.8  # a crack is new if so much of it is
-_COARSER = 1.5  # times as much of the surface in a pixel, or more: a fine crack may be lost
+COARSER = 1.5  # times as much of the surface in a pixel, or more: a fine crack may be lost
 _LEAST_WIDTH_PX = 2.0  # of the coarser photograph's pixels: nearly all cracks that it lost were narrower
 _LEAST_DETAIL = 0.5  # of the contrast in the photograph that shows a crack: with less the other one may be unable to
 
@@ -59,7 +60,9 @@ class Change:
 
     Attributes:
         id: its number in the later survey; of one that is no longer found, in the earlier survey.
-        earlier: the earlier survey's numbers of the cracks that it runs along.
+        photographs: which of the earlier photographs tell of it, by their indices; none if it is beside all of them.
+        earlier: the earlier cracks that it runs along, each by its photograph's index and its number there; or the one that is
+            no longer found.
         length_px: of all of it, as the survey measured it.
         changed_px: the length that is new, or that is no longer found.
         unknown_px: the length that the other photograph doesn't show, or doesn't show clearly.
@@ -70,7 +73,8 @@ class Change:
 
     id: int
     kind: Kind
-    earlier: tuple[int, ...]
+    photographs: tuple[int, ...]
+    earlier: tuple[tuple[int, int], ...]
     length_px: float
     changed_px: float
     unknown_px: float
@@ -89,34 +93,47 @@ class Seen:
     image_hwc_u8: Picture
 
 
-def changes(earlier: Seen, later: Seen, to_later: Float) -> list[Change]:
-    """Each crack of the later photograph, then those of the earlier one that are no longer found.
+@dataclass(frozen=True)
+class Former:
+    """An earlier photograph, and the homography from its pixels to the later one's, as `lay_over` gives it."""
+
+    seen: Seen
+    to_later: Float
+
+
+def changes(formers: Sequence[Former], later: Seen) -> list[Change]:
+    """Each crack of the later photograph, then those of the earlier ones that are no longer found. Where several earlier
+    photographs show a place, a crack was there if it is found in one of them.
 
     The ends of a fine crack are marked in one photograph and not in the next, so a part is new only where the model sees next
     to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one. A photograph that shows
     little of the other one's detail, as it is blurred, too bright or from further away, may not show the crack either.
-
-    Args:
-        to_later: as `lay_over` gives it.
     """
-    before, after = _traced(earlier.row, to_later), _traced(later.row, np.eye(3))
-    side_px = max(later.prob_hw_u8.shape)
-    reach_px, least_px = _REACH_RATIO * side_px, _LEAST_RATIO * side_px
-    old = _Nearest(before, earlier.prob_hw_u8, to_later, later.prob_hw_u8.shape, reach_px)
-    new = _Nearest(after, later.prob_hw_u8, np.eye(3), later.prob_hw_u8.shape, reach_px)
-    from_later = np.asarray(np.linalg.inv(to_later), np.float64)
-    shown_before, shown_now = _Shown(later, earlier, to_later, np.eye(3)), _Shown(earlier, later, from_later, from_later)
+    size_hw = later.prob_hw_u8.shape
+    reach_px, least_px = _REACH_RATIO * max(size_hw), _LEAST_RATIO * max(size_hw)
+    stays = np.eye(3)
+    before: list[_Traced] = []
+    old, now = [], []  # each earlier photograph for the later cracks, the later one for those of each earlier
+    after = _traced(later.row, stays)
+    new = _Nearest(after, later.prob_hw_u8, stays, size_hw, reach_px)
+    for index, former in enumerate(formers):
+        cracks = _traced(former.seen.row, former.to_later, index)
+        nearest = _Nearest(cracks, former.seen.prob_hw_u8, former.to_later, size_hw, reach_px)
+        from_later = np.asarray(np.linalg.inv(former.to_later), np.float64)
+        old.append(_Other(nearest, _Shown(later, former.seen, former.to_later, stays)))
+        now.append(_Other(new, _Shown(former.seen, later, from_later, from_later)))
+        before += cracks
     told = []
     for crack in after:
-        found = _Compared.of(crack, old, shown_before, reach_px, least_px)
-        same = [each for each in before if each.id in found.near]
-        widths = (_width(same), crack.width_px) if found.near else (None, None)
+        found = _Compared.of(crack, old, reach_px, least_px)
+        same = [each for each in before if (each.photograph, each.id) in found.near]
+        widths = (_width(same), crack.width_px) if same else (None, None)
         kind = _kind(found, crack, same, least_px)
-        if kind is Kind.WIDER and not all(shown_now.is_along(each) for each in same):
+        if kind is Kind.WIDER and not all(now[each.photograph].shown.is_along(each) for each in same):
             kind = Kind.SAME  # what is blurred looks wider
         told.append(found.change(crack, kind, *widths))
     for crack in before:
-        found = _Compared.of(crack, new, shown_now, reach_px, least_px)
+        found = _Compared.of(crack, [now[crack.photograph]], reach_px, least_px, old[: crack.photograph])
         if found.changed_px >= least_px:
             told.append(found.change(crack, Kind.GONE, None, None))
     return told
@@ -127,9 +144,11 @@ class _Traced:
     """A crack's lines with a point every `_STEP_PX`, in the later photograph's pixels, and its length and width there.
 
     Attributes:
+        photograph: the index of the earlier photograph that it is from; 0 for the later one.
         px: how many pixels of the later photograph one of the crack's own photograph covers.
     """
 
+    photograph: int
     id: int
     lines_xy: list[Float]
     px: float
@@ -138,13 +157,14 @@ class _Traced:
     width_error_px: float
 
     @classmethod
-    def of(cls, crack: dict[str, Any], lines: Sequence[Line], to_later: Float) -> "_Traced":
+    def of(cls, crack: dict[str, Any], lines: Sequence[Line], to_later: Float, photograph: int) -> "_Traced":
         own = [np.asarray(line, np.float64) for line in lines if len(line) > 1]
         lines_xy = [moved(to_later, line) for line in own]
         scale = sum(map(_length, lines_xy)) / max(sum(map(_length, own)), 1e-9)
         is_resolved = not crack["is_width_below_limit"] and crack["width_median_px"] is not None
         width = crack["width_median_px"] * scale if is_resolved else None
         return cls(
+            photograph=photograph,
             id=int(crack["id"]),
             lines_xy=[_dense(line) for line in lines_xy],
             px=scale,
@@ -154,8 +174,9 @@ class _Traced:
         )
 
 
-def _traced(row: Row, to_later: Float) -> list[_Traced]:
-    return [_Traced.of(crack, lines, to_later) for crack, lines in zip(row.cracks or (), row.lines or (), strict=True)]
+def _traced(row: Row, to_later: Float, photograph: int = 0) -> list[_Traced]:
+    both = zip(row.cracks or (), row.lines or (), strict=True)
+    return [_Traced.of(crack, lines, to_later, photograph) for crack, lines in both]
 
 
 class _Nearest:
@@ -221,7 +242,7 @@ class _Shown:
         """At (n, 2) points of the crack's lines."""
         own_xy, width_px = moved(self._from_later, points_xy), (crack.width_px or 0.0) / crack.px
         px = px_at(own_xy, self._to_own)
-        if px >= _COARSER and width_px < _LEAST_WIDTH_PX * px:
+        if px >= COARSER and width_px < _LEAST_WIDTH_PX * px:
             return np.zeros(len(points_xy), np.bool_)
         return self._detail.ratio(own_xy, width_px) >= _LEAST_DETAIL
 
@@ -230,11 +251,31 @@ class _Shown:
         return bool(self.at(np.concatenate(crack.lines_xy), crack).mean() >= 0.5)
 
 
+class _Other(NamedTuple):
+    """A photograph beside which a crack is held."""
+
+    nearest: _Nearest
+    shown: _Shown
+
+    def look(self, points_xy: Float, crack: _Traced) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """As `_Nearest.look`, at points of the crack; `_HIDDEN` where there is none but the photograph could not show it."""
+        ids, is_shown = self.nearest.look(points_xy)
+        if (is_missing := (ids == 0) & is_shown).any():
+            ids[is_missing] = np.where(self.shown.at(points_xy[is_missing], crack), 0, _HIDDEN)
+        return ids, is_shown
+
+
 @dataclass(frozen=True)
 class _Compared:
-    """A crack beside those of the other photograph."""
+    """A crack beside those of the other photographs.
 
-    near: tuple[int, ...]
+    Attributes:
+        photographs: the indices of those that tell of it.
+        near: the cracks that it runs along, each by its photograph's index and its number there.
+    """
+
+    photographs: tuple[int, ...]
+    near: tuple[tuple[int, int], ...]
     changed_px: float
     outside_px: float
     traces_px: float
@@ -242,15 +283,20 @@ class _Compared:
     parts: tuple[tuple[Float, Part], ...]
 
     @classmethod
-    def of(cls, crack: _Traced, others: _Nearest, shown: _Shown, reach_px: float, least_px: float) -> "_Compared":
-        near: list[NDArray[np.int32]] = []
+    def of(
+        cls, crack: _Traced, others: Sequence[_Other], reach_px: float, least_px: float, but: Sequence[_Other] = ()
+    ) -> "_Compared":
+        """`but`: photographs that have told of their places already, which are left out."""
+        told: Counter[tuple[int, int]] = Counter()
         parts: list[tuple[Float, Part]] = []
         changed_px = outside_px = traces_px = hidden_px = drawn_px = 0.0
         for line in crack.lines_xy:
-            ids, is_shown = others.look(line)
-            near.append(ids[ids > 0])
-            if (is_missing := (ids == 0) & is_shown).any():
-                ids[is_missing] = np.where(shown.at(line[is_missing], crack), 0, _HIDDEN)
+            ids, by = _look(line, crack, others)
+            for photograph in but:
+                by[photograph.nearest.look(line)[1]] = -1
+            is_shown = by >= 0
+            ids[~is_shown] = 0
+            told.update(zip(by[is_shown].tolist(), ids[is_shown].tolist(), strict=True))
             length_px = _length(line)
             is_changed = (ids == 0) & is_shown
             outside_px += length_px * float((~is_shown).mean())
@@ -269,10 +315,10 @@ class _Compared:
                 (Part.FOUND, ~is_changed & ~is_unknown),
             ):
                 parts += [(line[first : last + 1], part) for first, last in _runs(is_part)]
-        found, counts = np.unique(np.concatenate(near or [np.zeros(0, np.int32)]), return_counts=True)
         as_measured = crack.length_px / max(drawn_px, 1e-9)  # the lines are simplified
         return cls(
-            tuple(int(number) for number in found[counts * _STEP_PX >= least_px / 2]),
+            tuple(sorted({photograph for photograph, _ in told})),
+            tuple(sorted(each for each, n in told.items() if each[1] > 0 and n * _STEP_PX >= least_px / 2)),
             min(changed_px * as_measured, crack.length_px),
             outside_px * as_measured,
             traces_px * as_measured,
@@ -281,10 +327,28 @@ class _Compared:
         )
 
     def change(self, crack: _Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
+        photographs, earlier = self.photographs, self.near
+        if kind is Kind.GONE:
+            photographs, earlier = (crack.photograph,), ((crack.photograph, crack.id),)
         lengths = (crack.length_px, self.changed_px, self.outside_px + self.traces_px + self.hidden_px)
         reason = Reason.HIDDEN if self.hidden_px > self.traces_px else Reason.TRACES
         reason_if = reason if kind is Kind.UNCERTAIN else None
-        return Change(crack.id, kind, self.near, *lengths, width_before_px, width_px, self.parts, reason_if)
+        return Change(crack.id, kind, photographs, earlier, *lengths, width_before_px, width_px, self.parts, reason_if)
+
+
+def _look(line_xy: Float, crack: _Traced, others: Sequence[_Other]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+    """Of points of a crack: as `_Other.look`, of the photograph where most is found, and that one's index, -1 for none."""
+    ids, by = np.zeros(len(line_xy), np.int32), np.full(len(line_xy), -1)
+    for index, other in enumerate(others):
+        found, is_shown = other.look(line_xy, crack)
+        is_more = is_shown & ((by < 0) | (_how_much(found) > _how_much(ids)))
+        ids[is_more], by[is_more] = found[is_more], index
+    return ids, by
+
+
+def _how_much(ids: NDArray[np.int32]) -> NDArray[np.int_]:
+    """Of what `_look` compares: a crack, traces of one, surely none, unable to show one."""
+    return np.select([ids > 0, ids == _MAYBE, ids == 0], [3, 2, 1], 0)
 
 
 def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: float) -> Kind:

@@ -43,6 +43,7 @@ COLUMNS = (
     *(f"{name}_{unit}" for unit in ("px", "mm") for name in _LENGTHS),
     "note",
 )
+_JOINED = "; "  # several earlier photographs, and the cracks of each
 _PICTURE_PX = 1200  # the longer side of a picture
 PANELS = ("before", "now", "changes")
 _COLOURS = {Part.CHANGED: (255, 0, 64), Part.FOUND: (0, 140, 255), Part.UNKNOWN: (255, 255, 255)}
@@ -51,16 +52,16 @@ _GONE, _CASING = (255, 200, 0), (0, 0, 0)
 
 @dataclass(frozen=True)
 class Compared:
-    """A photograph of the later survey beside one of the earlier.
+    """A photograph of the later survey beside those of the earlier that show the same.
 
     Attributes:
         changes: with each the millimetres by pixel, None without a scale.
         pictures: a JPEG for each of `PANELS`, see `draw`.
-        contradiction: how the two photographs' scales contradict each other; empty if they don't.
+        contradiction: how the scales of two of them contradict each other; empty if they don't.
     """
 
     file: str
-    earlier_file: str
+    earlier_files: tuple[str, ...]
     changes: list[tuple[Change, float | None]]
     pictures: dict[str, Path]
     contradiction: str = ""
@@ -71,16 +72,24 @@ class Compared:
 
 
 def draw(
-    earlier_hwc_u8: Picture, later_hwc_u8: Picture, to_later: Float, told: Sequence[Change]
+    formers: Sequence[tuple[Picture, Float]], later_hwc_u8: Picture, told: Sequence[Change]
 ) -> tuple[Picture, Picture, Picture]:
-    """Pictures for `PANELS`: the earlier photograph as it would look from where the later one was taken; the later one; and
-    the later one with its cracks in `_COLOURS`, and those no longer found in `_GONE`. What changed is thicker, for printers
-    without colours. Each crack that is not unchanged has its number.
+    """Pictures for `PANELS`: the earlier photographs as they would look from where the later one was taken, the first on top;
+    the later one; and the later one with its cracks in `_COLOURS`, and those no longer found in `_GONE`. What changed is
+    thicker, for printers without colours. Each crack that is not unchanged has its number.
+
+    Args:
+        formers: the earlier photographs, and their homographies to the later one.
     """
     height, width = later_hwc_u8.shape[:2]
     scale = min(1.0, _PICTURE_PX / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    former = cv2.warpPerspective(earlier_hwc_u8, np.diag([scale, scale, 1.0]) @ to_later, size, flags=cv2.INTER_AREA)
+    former = np.zeros((size[1], size[0], 3), np.uint8)
+    for earlier_hwc_u8, to_later in reversed(formers):
+        to_picture = np.diag([scale, scale, 1.0]) @ to_later
+        shown = cv2.warpPerspective(np.ones(earlier_hwc_u8.shape[:2], np.uint8), to_picture, size, flags=cv2.INTER_NEAREST)
+        laid = cv2.warpPerspective(earlier_hwc_u8, to_picture, size, flags=cv2.INTER_AREA)
+        former = np.where(shown[..., None] > 0, laid, former)
     now = np.array(cv2.resize(later_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
     marked = now.copy()
     thin = max(2, round(max(size) / 500))
@@ -158,7 +167,7 @@ def write_changes(
         photographs.append(
             {
                 "file": each.file,
-                "earlier_file": each.earlier_file,
+                "earlier_file": _JOINED.join(each.earlier_files),
                 "note": each.contradiction,
                 "pictures": pictures,
                 "lines": lines[each.file],
@@ -198,14 +207,17 @@ def write_changes(
 
 
 def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[str, object]:
-    is_gone = change.kind is Kind.GONE
     lengths = (change.length_px, change.changed_px, change.unknown_px, change.width_before_px, change.width_px)
+    photographs = change.photographs or range(len(compared.earlier_files))
+    earlier_file = _JOINED.join(compared.earlier_files[index] for index in photographs)
+    ids = [" ".join(str(number) for of, number in change.earlier if of == index) for index in photographs]
     line: dict[str, object] = {
         "file": compared.file,
-        "earlier_file": compared.earlier_file,
+        "earlier_file": earlier_file,
         "change": change.kind.value,
-        "id": None if is_gone else change.id,
-        "earlier_ids": str(change.id) if is_gone else " ".join(map(str, change.earlier)),
+        "id": None if change.kind is Kind.GONE else change.id,
+        "earlier_ids": _JOINED.join(ids) if any(ids) else "",
+        "whose": "the earlier survey" if len(compared.earlier_files) == 1 else earlier_file,
     }
     for name, value in zip(_LENGTHS, lengths, strict=True):
         line[f"{name}_px"] = None if value is None else round(value, 1)

@@ -6,6 +6,7 @@ Left to others: what has changed between two photographs (`changes`), and loadin
 import argparse
 import csv
 import io
+import math
 import os
 import sys
 import threading
@@ -17,7 +18,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from crack.faults import in_words
@@ -33,12 +36,12 @@ from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from survey.arguments import folder_or_url
-from survey.changes import Change, Kind, Seen, changes
+from survey.changes import COARSER, Change, Former, Kind, Seen, changes
 from survey.changes_page import PANELS, Compared, draw, write_changes
 from survey.changes_record import PICTURES
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings, unchanged
-from survey.laying import Features, lay_over, n_alike, px_ratio
+from survey.laying import Features, covered, lay_over, n_alike, px_ratio
 from survey.opening import open_survey, saved_source
 from survey.processes import Core, EndedError, Processes, default_n
 from survey.results import CHANGES as TABLE
@@ -48,7 +51,9 @@ from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, SOME_MISSING, stopp
 
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour
 _N_FEATURES, _SIDE_PX = 400, 800  # of each photograph when counterparts are looked for
-_N_TRIED = 3  # of the photographs that look most alike
+_N_TRIED = 4  # of the photographs that look most alike
+_LEAST_MORE = 0.05  # of the later photograph, which a further earlier one has to show
+_MOST_PX = 60e6  # of the earlier photographs beside a later one, as all of them are in memory
 _SCALES_DIFFER = 1.2  # times: less than what makes a crack wider, and than an oblique photograph's scale varies
 _NOT_THERE = "is not where its survey found it, or has changed since"
 _NO_COUNTERPART = "No earlier photograph shows the same flat surface."
@@ -60,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="Compare two surveys of the same structure: which cracks are new, longer or wider, and which are no\n"
         f"longer found. It writes {TABLE}, {PAGE} and the folder {PICTURES} into LATER.\n\n"
         "Photographs of the same place are laid over each other by what both show, so they need not be taken from the\n"
-        "same point, but the surface must be about flat. Two photographs of one name are tried first; for the others the\n"
-        "one that looks most alike is looked for. The served model examines both photographs again.",
+        "same point, but the surface must be about flat. A photograph is compared with the earlier one of the same name,\n"
+        "then with those that look most alike, as long as these show more of it. The served model examines all again.",
         epilog="examples:\n"
         "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks\n"
         "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks --pairs pairs.csv\n\n"
@@ -126,11 +131,7 @@ def _compare(chosen: argparse.Namespace) -> int:
             scratch = OwnFolder("crack-changes")
             stack.callback(scratch.remove)
             comparer = _Comparer(earlier, later, processes, scratch.path)
-            named = pairs if pairs is not None else {file: [file] for file in after if file in before}
-            results = dict(comparer.compare(named, "comparing"))
-            if pairs is None:
-                remaining = [file for file in after if not isinstance(results.get(file), Compared)]
-                results |= comparer.compare(comparer.alike(before, remaining), "comparing those alike")
+            results = dict(comparer.compare(comparer.candidates(before, after) if pairs is None else pairs))
         if stopping.is_set():
             raise StoppedError
         found = [result for result in results.values() if isinstance(result, Compared)]
@@ -141,7 +142,7 @@ def _compare(chosen: argparse.Namespace) -> int:
                 f"Nothing could be compared, and nothing was written. {reasons} If photographs have moved, name their places "
                 "by --earlier-photographs and --later-photographs. Name the photographs that belong together by --pairs."
             )
-        used = {each.earlier_file for each in found}
+        used = {file for each in found for file in each.earlier_files}
         not_used = [] if pairs is not None else [file for file in before if file not in used]
         made = "" if before_by == after_by else f"the earlier one by {before_by}, the later one by {after_by}"
         n_of = Counter(change.kind for each in found for change, _ in each.changes)
@@ -209,23 +210,24 @@ class _Comparer:
     processes: Processes
     scratch: Path  # pictures of ten thousand photographs don't fit into the memory
 
-    def compare(self, candidates: Mapping[str, Sequence[str]], doing: str) -> Iterator[tuple[str, Compared | str]]:
-        """Each later photograph, by name, beside the first of its candidates that shows the same; or why there is none."""
+    def compare(self, candidates: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, Compared | str]]:
+        """Each later photograph, by name, beside those of its candidates that show the same; or why there is none."""
         calls = (
-            partial(self._first, _Photograph.of(self.later, file), [_Photograph.of(self.earlier, name) for name in names])
+            partial(self._look, _Photograph.of(self.later, file), [_Photograph.of(self.earlier, name) for name in names])
             for file, names in candidates.items()
         )
-        results = tqdm(self.processes.in_order(calls), total=len(candidates), desc=doing, unit="photo", disable=not candidates)
+        results = tqdm(self.processes.in_order(calls), total=len(candidates), desc="comparing", unit="photo")
         for file, found in zip(candidates, results, strict=True):
             if isinstance(found, str):
                 yield file, found
                 continue
-            name, told, pictures, px = found
+            names, looked = found
             paths = {panel: self.scratch / f"{uuid.uuid4().hex}.jpg" for panel in PANELS}
             for panel, path in paths.items():
-                path.write_bytes(pictures[panel])
-            changes = [(change, self._mm_per_px(file, change)) for change in told]
-            yield file, Compared(file, name, changes, paths, self._contradiction(name, file, px))
+                path.write_bytes(looked.pictures[panel])
+            changes = [(change, self._mm_per_px(file, change)) for change in looked.changes]
+            contradictions = [self._contradiction(name, file, px) for name, px in zip(names, looked.px, strict=True)]
+            yield file, Compared(file, names, changes, paths, next(filter(None, contradictions), ""))
 
     def _contradiction(self, earlier_file: str, file: str, px: float) -> str:
         """How the scales of two photographs contradict each other, if they do.
@@ -241,27 +243,29 @@ class _Comparer:
             f"{before / px:.3g} mm by that of the earlier photograph."
         )
 
-    def _first(
-        self, later: "_Photograph", candidates: "Sequence[_Photograph]"
-    ) -> tuple[str, list[Change], dict[str, bytes], float] | str:
+    def _look(self, later: "_Photograph", candidates: "Sequence[_Photograph]") -> "tuple[tuple[str, ...], Looked] | str":
         data = later.read()
         if data is None:
             return f"The photograph {_NOT_THERE}."
-        reason = f"The earlier photograph {_NOT_THERE}."
-        for candidate in candidates:
-            former = candidate.read()
-            if former is None:
-                continue
-            try:
-                found = self.processes.call(look, former, candidate.row, data, later.row)
-            except (EndedError, RequestError, RuntimeError) as error:
-                return str(error)
-            if found:
-                return candidate.row.file, *found
-            reason = _NO_COUNTERPART
-        return reason
+        formers = [(former, candidate.row) for candidate in candidates if (former := candidate.read()) is not None]
+        if not formers:
+            return f"The earlier photograph {_NOT_THERE}."
+        try:
+            found = self.processes.call(look, formers, data, later.row)
+        except (EndedError, RequestError, RuntimeError) as error:
+            return str(error)
+        return (tuple(formers[index][1].file for index in found.used), found) if found else _NO_COUNTERPART
 
-    def alike(self, before: Sequence[str], after: Sequence[str]) -> dict[str, list[str]]:
+    def candidates(self, before: Sequence[str], after: Sequence[str]) -> dict[str, list[str]]:
+        """For each later photograph the earlier one of its name, and those that look most like it. Where there are too many to
+        look at all of them, those that have one of their name are compared with that alone.
+        """
+        named = {file: [file] if file in before else [] for file in after}
+        unnamed = [file for file in after if not named[file]]
+        alike = self._alike(before, after if len(before) * len(after) <= _MOST_PAIRS else unnamed)
+        return {file: list(dict.fromkeys([*names, *alike.get(file, ())])) for file, names in named.items()}
+
+    def _alike(self, before: Sequence[str], after: Sequence[str]) -> dict[str, list[str]]:
         """For each later photograph the earlier ones that look most like it. Raises SurveyError where there are too many."""
         if not after:
             return {}
@@ -319,21 +323,51 @@ def _whole_scale(photograph: Photograph) -> float | None:
     return median(own) if own else None
 
 
-def look(
-    core: Core, earlier: bytes, before: Row, later: bytes, after: Row
-) -> tuple[list[Change], dict[str, bytes], float] | None:
-    """What has changed between two photographs, pictures of it, and `px_ratio`; None if they don't show the same. Runs in a
-    process.
+class Looked(NamedTuple):
+    """What has changed since earlier photographs.
+
+    Attributes:
+        used: the indices of those that show more of the later one than the ones before them.
+        px: of each, `px_ratio`.
+        pictures: a JPEG for each of `PANELS`.
     """
-    one, other = decode(earlier), decode(later)
-    to_later = lay_over(Features.of(one), Features.of(other))
-    if to_later is None:
+
+    used: list[int]
+    px: list[float]
+    changes: list[Change]
+    pictures: dict[str, bytes]
+
+
+def look(core: Core, candidates: Sequence[tuple[bytes, Row]], later: bytes, row: Row) -> Looked | None:
+    """Compare a photograph with earlier ones; None if none of them shows the same. Runs in a process."""
+    image_hwc_u8, see = decode(later), core.segmenter.probability
+    features, size_wh = Features.of(image_hwc_u8), image_hwc_u8.shape[1::-1]
+    used, ratios, formers = list[int](), list[float](), list[Former]()
+    is_covered = np.zeros(1, np.bool_)
+    for index, (data, former_row) in enumerate(candidates):
+        if is_covered.mean() > 1 - _LEAST_MORE:
+            break
+        former_hwc_u8 = decode(data)
+        former_wh = former_hwc_u8.shape[1::-1]
+        if formers and sum(each.seen.prob_hw_u8.size for each in formers) + math.prod(former_wh) > _MOST_PX:
+            break
+        to_later = lay_over(Features.of(former_hwc_u8), features)
+        if to_later is None:
+            continue
+        covers = covered(former_wh, size_wh, to_later)
+        if not covers.any() or (formers and (covers & ~is_covered).mean() < _LEAST_MORE):
+            continue
+        used.append(index)
+        ratios.append(px_ratio(former_wh, size_wh, to_later))
+        formers.append(Former(Seen(former_row, see(former_hwc_u8), former_hwc_u8), to_later))
+        if ratios[-1] < COARSER:  # else a closer one may tell more of the same place
+            is_covered = is_covered | covers
+    if not formers:
         return None
-    see = core.segmenter.probability
-    told = changes(Seen(before, see(one), one), Seen(after, see(other), other), to_later)
-    pictures = zip(PANELS, draw(one, other, to_later, told), strict=True)
-    px = px_ratio((one.shape[1], one.shape[0]), (other.shape[1], other.shape[0]), to_later)
-    return told, {panel: jpeg(picture) for panel, picture in pictures}, px
+    told = changes(formers, Seen(row, see(image_hwc_u8), image_hwc_u8))
+    former_pictures = [(each.seen.image_hwc_u8, each.to_later) for each in formers]
+    drawn = zip(PANELS, draw(former_pictures, image_hwc_u8, told), strict=True)
+    return Looked(used, ratios, told, {panel: jpeg(picture) for panel, picture in drawn})
 
 
 def small_features(_core: Core, photograph: bytes) -> Features:

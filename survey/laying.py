@@ -83,11 +83,18 @@ def _alike(earlier: Features, later: Features) -> list[cv2.DMatch]:
 
 def px_ratio(earlier_wh: tuple[int, int], later_wh: tuple[int, int], to_later: Float) -> float:
     """How many pixels of the later photograph one of the earlier covers, along a side, in the middle of what both show."""
-    along, down = (np.linspace(0, side, 21) for side in later_wh)
-    xy = np.stack(np.meshgrid(along, down), axis=-1).reshape(-1, 2)
+    return px_at(_grid(later_wh)[covered(earlier_wh, later_wh, to_later)], to_later)
+
+
+def covered(earlier_wh: tuple[int, int], later_wh: tuple[int, int], to_later: Float) -> NDArray[np.bool_]:
+    """Which points of a grid over the later photograph the earlier one shows, bool (n,)."""
     from_later = np.asarray(np.linalg.inv(to_later), np.float64)
-    common_xy = xy[inside(moved(from_later, xy), earlier_wh[::-1])]
-    return px_at(common_xy, to_later)
+    return inside(moved(from_later, _grid(later_wh)), earlier_wh[::-1])
+
+
+def _grid(size_wh: tuple[int, int]) -> Float:
+    along, down = (np.linspace(0, side, 21) for side in size_wh)
+    return np.stack(np.meshgrid(along, down), axis=-1).reshape(-1, 2)
 
 
 def px_at(points_xy: Float, homography: Float) -> float:

@@ -14,7 +14,7 @@ COLUMNS = ["Crack", "Change", "Length", "Of it new or gone", "Of it not known", 
 
 @dataclass(frozen=True)
 class Changed:
-    """A photograph beside an earlier one.
+    """A photograph beside earlier ones.
 
     Attributes:
         note: what a reader must know about it.
@@ -70,7 +70,9 @@ def table_row(line: Mapping[str, Any]) -> list[str]:
     """The values of `COLUMNS`."""
     before, now = _value(line, "width_before", _width), _value(line, "width", _width)
     return [
-        str(line["id"]) if line["id"] is not None else f"{line['earlier_ids']} of the earlier survey",
+        str(line["id"])
+        if line["id"] is not None
+        else f"{line['earlier_ids']} of {printable(line.get('whose', 'the earlier survey'))}",
         f"{line['change']}. {line['reason']}" if line["reason"] else line["change"],
         _value(line, "length", length),
         _value(line, "changed", length) if line["changed_px"] else "",

@@ -20,7 +20,7 @@ from model.inference.cracks import measure
 from model.inference.findings import lines
 from model.inference.millimetres import Scale, ScaleSource
 from model.synthetic import Surface, draw_surface
-from survey.changes import Change, Kind, Part, Reason, Seen, changes
+from survey.changes import Change, Former, Kind, Part, Reason, Seen, changes
 from survey.changes_page import COLUMNS
 from survey.compare import main
 from survey.laying import Features, lay_over, px_ratio
@@ -55,6 +55,10 @@ def seen(*cracks: tuple[list[tuple[int, int]], int], possible: list[tuple[int, i
     return Seen(row, prob_hw_u8, image)
 
 
+def between(earlier: Seen, later: Seen, to_later: NDArray[np.float64]) -> list[Change]:
+    return changes([Former(earlier, to_later)], later)
+
+
 def only(told: list[Change]) -> Change:
     assert len(told) == 1
     return told[0]
@@ -77,26 +81,26 @@ LONG, HALF, REST = [(100, 300), (700, 320)], [(100, 300), (400, 310)], [(400, 31
     ids=["unchanged", "longer", "longer where it was doubtful before", "new", "doubtful before", "wider", "no longer found"],
 )
 def test_what_became_of_a_crack(earlier: Seen, later: Seen, kind: Kind, changed_px: float) -> None:
-    change = only(changes(earlier, later, STAYS))
+    change = only(between(earlier, later, STAYS))
     assert change.kind is kind
     assert change.changed_px == pytest.approx(changed_px, abs=10)
 
 
 def test_lengths_are_those_that_the_survey_tells() -> None:
     later = seen((LONG, 4))
-    change, told = only(changes(seen(), later, STAYS)), (later.row.cracks or [])[0]["length_px"]
+    change, told = only(between(seen(), later, STAYS)), (later.row.cracks or [])[0]["length_px"]
     assert (change.length_px, change.changed_px) == (pytest.approx(told), pytest.approx(told, rel=0.02))
 
 
 @pytest.mark.parametrize(("width", "kind"), [(3, Kind.UNCERTAIN), (11, Kind.NEW)], ids=["fine", "wide"])
 def test_a_crack_is_new_only_if_the_earlier_photograph_is_fine_enough_to_show_it(width: int, kind: Kind) -> None:
     """Laid over four pixels for each of its own."""
-    assert only(changes(seen(), seen((LONG, width)), np.diag([4.0, 4.0, 1.0]))).kind is kind
+    assert only(between(seen(), seen((LONG, width)), np.diag([4.0, 4.0, 1.0]))).kind is kind
 
 
 def test_a_fine_crack_that_a_coarser_later_photograph_cannot_show_is_not_missed() -> None:
-    assert not changes(seen((LONG, 3)), seen(), np.diag([0.25, 0.25, 1.0]))
-    assert only(changes(seen((LONG, 19)), seen(), np.diag([0.25, 0.25, 1.0]))).kind is Kind.GONE
+    assert not between(seen((LONG, 3)), seen(), np.diag([0.25, 0.25, 1.0]))
+    assert only(between(seen((LONG, 19)), seen(), np.diag([0.25, 0.25, 1.0]))).kind is Kind.GONE
 
 
 def blurred(image: Picture) -> Picture:
@@ -114,17 +118,17 @@ def too_dark(image: Picture) -> Picture:
 @pytest.mark.parametrize("spoil", [blurred, too_bright, too_dark])
 def test_a_crack_is_not_new_where_the_earlier_photograph_could_not_show_it(spoil: Callable[[Picture], Picture]) -> None:
     earlier, later = seen(), seen((LONG, 3))
-    change = only(changes(replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), later, STAYS))
+    change = only(between(replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), later, STAYS))
     assert (change.kind, change.reason, change.changed_px) == (Kind.UNCERTAIN, Reason.HIDDEN, 0)
     assert change.unknown_px == pytest.approx(change.length_px, rel=0.02)
-    assert not changes(later, replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), STAYS)  # nor is it gone
+    assert not between(later, replace(earlier, image_hwc_u8=spoil(earlier.image_hwc_u8)), STAYS)  # nor is it gone
 
 
 def test_where_half_of_the_earlier_photograph_is_too_bright_the_other_half_is_compared() -> None:
     earlier = seen()
     half = earlier.image_hwc_u8.copy()
     half[:, 400:] = too_bright(half[:, 400:])
-    change = only(changes(replace(earlier, image_hwc_u8=half), seen((LONG, 3)), STAYS))
+    change = only(between(replace(earlier, image_hwc_u8=half), seen((LONG, 3)), STAYS))
     assert change.kind is Kind.GROWN
     assert change.changed_px == pytest.approx(300, abs=40)
     assert change.unknown_px == pytest.approx(300, abs=40)
@@ -134,13 +138,13 @@ def test_a_wide_crack_is_compared_with_a_photograph_that_is_a_little_blurred() -
     earlier = seen()
     soft = np.asarray(cv2.GaussianBlur(earlier.image_hwc_u8, (0, 0), 1.5), np.uint8)
     earlier = replace(earlier, image_hwc_u8=soft)
-    assert only(changes(earlier, seen((LONG, 3)), STAYS)).kind is Kind.UNCERTAIN
-    assert only(changes(earlier, seen((LONG, 20)), STAYS)).kind is Kind.NEW
+    assert only(between(earlier, seen((LONG, 3)), STAYS)).kind is Kind.UNCERTAIN
+    assert only(between(earlier, seen((LONG, 20)), STAYS)).kind is Kind.NEW
 
 
 def test_a_crack_that_looks_wider_in_a_blurred_later_photograph_is_not_wider() -> None:
     later = seen((LONG, 9))
-    assert only(changes(seen((LONG, 4)), replace(later, image_hwc_u8=blurred(later.image_hwc_u8)), STAYS)).kind is Kind.SAME
+    assert only(between(seen((LONG, 4)), replace(later, image_hwc_u8=blurred(later.image_hwc_u8)), STAYS)).kind is Kind.SAME
 
 
 def test_how_many_pixels_of_the_later_photograph_one_of_the_earlier_covers() -> None:
@@ -150,22 +154,56 @@ def test_how_many_pixels_of_the_later_photograph_one_of_the_earlier_covers() -> 
 
 def test_a_branch_is_as_long_as_it_is() -> None:
     branch = [(400, 310), (400, 110)]
-    change = only(changes(seen((LONG, 4)), seen((LONG, 4), (branch, 4)), STAYS))
+    change = only(between(seen((LONG, 4)), seen((LONG, 4), (branch, 4)), STAYS))
     assert change.kind is Kind.GROWN
     assert change.changed_px == pytest.approx(200, abs=10)
 
 
 def test_what_the_earlier_photograph_does_not_show_is_not_new() -> None:
     right_half_is_beside_it = np.array([(1.0, 0, -450), (0, 1, 0), (0, 0, 1)])
-    change = only(changes(seen(), seen((REST, 4)), right_half_is_beside_it))
+    change = only(between(seen(), seen((REST, 4)), right_half_is_beside_it))
     assert change.kind is Kind.OUTSIDE
     assert change.unknown_px == pytest.approx(300, abs=10)
     assert {part for _, part in change.parts} == {Part.UNKNOWN}
 
 
+def beside(right_px: int, *points: list[tuple[int, int]]) -> Former:
+    """An earlier photograph that was taken further to the right, of cracks at these points of the later one."""
+    own = [([(x - right_px, y) for x, y in crack], 4) for crack in points]
+    return Former(seen(*own), np.array([(1.0, 0, right_px), (0, 1, 0), (0, 0, 1)]))
+
+
+def test_several_earlier_photographs_tell_of_a_crack_each_of_its_part() -> None:
+    left, right = beside(-450, HALF), beside(350)
+    change = only(changes([left, right], seen((LONG, 4))))
+    assert (change.kind, change.photographs, change.earlier) == (Kind.GROWN, (0, 1), ((0, 1),))
+    assert change.changed_px == pytest.approx(350, abs=10)
+    assert change.unknown_px == 0
+    assert only(changes([left], seen((LONG, 4)))).unknown_px == pytest.approx(350, abs=10)
+    assert only(changes([left, beside(350, LONG)], seen((LONG, 4)))).kind is Kind.SAME
+
+
+def test_a_crack_that_one_of_two_earlier_photographs_shows_is_not_new() -> None:
+    for formers in ([beside(0), beside(0, LONG)], [beside(0, LONG), beside(0)]):
+        change = only(changes(formers, seen((LONG, 4))))
+        assert (change.kind, change.changed_px) == (Kind.SAME, 0)
+
+
+def test_a_crack_that_two_earlier_photographs_show_is_no_longer_found_once() -> None:
+    change = only(changes([beside(0, LONG), beside(200, LONG)], seen()))
+    assert (change.kind, change.photographs, change.earlier) == (Kind.GONE, (0,), ((0, 1),))
+
+
+def test_what_one_earlier_photograph_could_not_show_another_one_tells() -> None:
+    sharp, later = seen(), seen((LONG, 3))
+    dull = Former(replace(sharp, image_hwc_u8=blurred(sharp.image_hwc_u8)), STAYS)
+    change = only(changes([dull, Former(sharp, STAYS)], later))
+    assert (change.kind, change.unknown_px) == (Kind.NEW, 0)
+
+
 def test_widths_and_lengths_are_those_of_the_later_photograph() -> None:
     twice_as_near = np.diag([2.0, 2.0, 1.0])
-    change = only(changes(seen(([(50, 100), (350, 110)], 4)), seen(([(100, 200), (700, 220)], 8)), twice_as_near))
+    change = only(between(seen(([(50, 100), (350, 110)], 4)), seen(([(100, 200), (700, 220)], 8)), twice_as_near))
     assert change.kind is Kind.SAME
     assert change.width_px is not None
     assert change.width_before_px == pytest.approx(change.width_px, rel=0.15)
@@ -260,6 +298,27 @@ def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> N
     )
     assert np.abs(before - now)[~around].mean() < 6  # laid over each other
     assert (np.abs(changed - (255, 0, 64)).max(axis=2) < 60).sum() > 500
+
+
+def test_a_photograph_is_compared_with_all_that_show_a_part_of_it(tmp_path: Path) -> None:
+    wall = draw_surface(3, SIZE_HW)
+    whole, _ = without_crack(wall)
+    parts = {
+        "left.jpg": Surface(wall.image_hwc_u8[:, :480], wall.mask_hw[:, :480], wall.material),
+        "right.jpg": Surface(whole.image_hwc_u8[:, 320:], whole.mask_hw[:, 320:], wall.material),
+        "z.jpg": draw_surface(6, SIZE_HW),
+    }
+    earlier, later = survey(tmp_path / "2024", parts), survey(tmp_path / "2026", {"a.jpg": wall})
+    assert compare(earlier, later) == DONE
+    rows = told(later)
+    assert {row["earlier_file"] for row in rows} <= {"left.jpg", "right.jpg", "left.jpg; right.jpg", "right.jpg; left.jpg"}
+    assert "not on the earlier photograph" not in {row["change"] for row in rows}
+    assert sum(float(row["changed_px"]) for row in rows if row["change"] in ("new", "longer")) > 100
+    page = (later / "changes.html").read_text()
+    assert re.search("before: (left.jpg; right.jpg|right.jpg; left.jpg)<", page)
+    assert "<li>z.jpg:" in page  # not compared
+    before = np.asarray(Image.open(later / "changes" / "0001-before-a.jpg.jpg"), float)
+    assert (before.max(axis=2) < 5).mean() < 0.01  # each shows its part
 
 
 def test_the_report_tells_the_changes_and_two_scales_that_contradict_each_other(
