@@ -13,7 +13,7 @@ from gradio_app.answers import Answer, told
 from gradio_app.backend import Backend, BackendError
 from gradio_app.kept import Kept
 from gradio_app.packing import pack
-from gradio_app.pictures import Found, as_browsers_show, find_cracks, mask_and_overlay, thumbnail
+from gradio_app.pictures import Found, as_browsers_show, draw, find_cracks, thumbnail
 from inspection.left_out import Box
 from model.inference.card import threshold_level
 from model.inference.formats import is_shown_by_browsers
@@ -68,9 +68,9 @@ class Inspecting:
 
     @told
     def pack_photographs(self, said: list[dict[str, Any]]) -> Answer:
-        """One ZIP with the masks and overlays of photographs, and a table of all, of those that failed too."""
+        """One ZIP with the masks and overlays of photographs, and tables of all, of those that failed too."""
         path = self._kept.downloadable(f"cracks-{time.strftime('%Y%m%d-%H%M%S')}.zip")
-        pack(path, said, self._packed, lambda found: self._isolation.call(mask_and_overlay, found, self._limits))
+        pack(path, said, self._packed, lambda found: self._isolation.call(draw, found, self._limits))
         return {"url": self._kept.url(path)}
 
     @told

@@ -1,15 +1,20 @@
-"""A batch as one ZIP, for whoever hands it over: masks, overlays, and a table of all photographs, of those that failed too."""
+"""A batch as one ZIP, for whoever hands it over: masks, overlays, and tables of all photographs, of those that failed too."""
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gradio_app.pictures import Found
-from inspection.findings import file_name
+from gradio_app.pictures import Drawn, Found
+from inspection.findings import Photograph, file_name
+from inspection.rows import Row, Status
 from inspection.spreadsheets import csv_lines
+from inspection.tables import WORKBOOK, Columns, into, sheets
+from inspection.taken import Taken
+from inspection.workbook import Workbook
 from model.inference.card import threshold_level
+from model.inference.millimetres import ScaleSource
 
 COLUMNS = [
     "name",
@@ -26,35 +31,72 @@ COLUMNS = [
 
 def pack(
     path: Path,
-    photographs: Iterable[Mapping[str, Any]],
+    photographs: Sequence[Mapping[str, Any]],
     find: Callable[[Mapping[str, Any]], Found],
-    draw: Callable[[Found], tuple[bytes, bytes, float, float]],
+    draw: Callable[[Found], Drawn],
 ) -> None:
-    """Write the ZIP, one photograph after the other.
+    """Write the ZIP, one photograph after the other. With more lines than a workbook takes, it has none.
 
     Args:
-        photographs: as the page's script sends them; those with a `problem` only get a line of the table.
-        draw: as `pictures.mask_and_overlay`.
+        photographs: as the page's script sends them; those with a `problem` only get a line of the tables.
     """
     table = io.StringIO()
     add_line = csv_lines(table)
     add_line(COLUMNS)
+    columns = Columns(is_scaled=any(photograph.get("scale") for photograph in photographs))
+    book_path = path.with_name(WORKBOOK)
+    book = Workbook(book_path)
+    add_to_book = into(columns, *(book.sheet(title, names) for title, names in sheets(columns).items()))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
         for number, photograph in enumerate(photographs, start=1):
             if photograph.get("problem"):
                 add_line(_line(photograph))
+                add_to_book(_told(Row(photograph["name"], Status.FAILED, 0, 0, "", error=photograph["problem"])))
                 continue
             name = f"{number:03d}-{file_name(Path(photograph['name']).stem)}"
             found = find(photograph)
-            mask, overlay, share, left_out = draw(found)
-            packed.writestr(f"masks/{name}.png", mask)
-            packed.writestr(f"overlays/{name}.jpg", overlay)
+            drawn = draw(found)
+            packed.writestr(f"masks/{name}.png", drawn.mask_png)
+            packed.writestr(f"overlays/{name}.jpg", drawn.overlay_jpeg)
             is_models_own = found.level == threshold_level(photograph["threshold"])
             threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
-            facts = {"crack_ratio": round(share, 6), "threshold": threshold, "is_corrected": bool(found.mask_png)}
-            add_line(_line({**photograph, **facts, "left_out_ratio": round(left_out, 6)}))
+            share = round(drawn.crack_ratio, 6)
+            facts = {"crack_ratio": share, "threshold": threshold, "is_corrected": bool(found.mask_png)}
+            add_line(_line({**photograph, **facts, "left_out_ratio": round(drawn.left_out_ratio, 6)}))
+            add_to_book(_told(_row(photograph, drawn, threshold, share)))
         packed.writestr("photographs.csv", table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
+        book.close()
+        if not book.is_full:
+            packed.write(book_path, WORKBOOK)
+    book_path.unlink()
 
 
 def _line(photograph: Mapping[str, Any]) -> list[Any]:
     return [photograph.get(column, "") for column in COLUMNS]
+
+
+def _row(photograph: Mapping[str, Any], drawn: Drawn, threshold: float, crack_ratio: float) -> Row:
+    scale = photograph.get("scale")
+    return Row(
+        photograph["name"],
+        Status.PREDICTED,
+        *(0, 0, ""),  # of the file, which no table tells
+        width=drawn.size_wh[0],
+        height=drawn.size_wh[1],
+        crack_ratio=crack_ratio,
+        threshold=threshold,
+        model_version=photograph["model_version"],
+        error=drawn.unmeasured,
+        crack_score=photograph.get("crack_score"),
+        cracks=drawn.cracks,
+        scale=scale
+        and {
+            "mm_per_px": float(scale["mm_per_px"]),
+            "scale_source": ScaleSource.GIVEN,
+            "scale_note": str(scale.get("source") or ""),
+        },
+    )
+
+
+def _told(row: Row) -> Photograph:
+    return Photograph(row, None, Taken())

@@ -8,9 +8,10 @@ from PIL import Image
 
 from inspection.left_out import Box, covered
 from inspection.painted import as_painted
-from model.inference import cracks
+from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
-from model.inference.findings import feature, properties
+from model.inference.errors import RequestError
+from model.inference.findings import feature
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import Limits, decode
 
@@ -57,24 +58,58 @@ def find_cracks(found: Found, limits: Limits) -> list[dict[str, Any]]:
     """The photograph's cracks, the longest first, as GeoJSON features in pixels (docs/findings.md).
 
     Raises:
-        RequestError: also as `cracks.measure` does.
+        RequestError: also as `measure` does.
     """
     image_hwc_u8, prob_hw_u8, repainted_hw = _decoded(found, limits)
-    prob_hw_u8 = np.where(covered(found.zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
-    measured = cracks.measure(prob_hw_u8, image_hwc_u8, found.level, repainted_hw)
-    return [feature(crack, properties(crack, None, image_hwc_u8.shape[1])) for crack in measured]
+    return [feature(crack, crack.figures) for crack in _measured(found, image_hwc_u8, prob_hw_u8, repainted_hw)]
 
 
-def mask_and_overlay(found: Found, limits: Limits) -> tuple[bytes, bytes, float, float]:
-    """Returns the mask as a PNG, the photograph with its cracks drawn on as a JPEG, the share of crack among the pixels that
-    count, and the share of pixels that are left out.
+class Drawn(NamedTuple):
+    """What is handed over of a photograph.
+
+    Attributes:
+        mask_png: whole, with what is left out of the figures.
+        overlay_jpeg: the photograph with its cracks drawn on.
+        size_wh: in pixels.
+        crack_ratio: among the pixels that count, 0..1.
+        left_out_ratio: the share of pixels that don't.
+        cracks: their figures in pixels; None if they could not be measured ...
+        unmeasured: ... and why, as a sentence.
     """
-    image_hwc_u8, prob_hw_u8, _ = _decoded(found, limits)
+
+    mask_png: bytes
+    overlay_jpeg: bytes
+    size_wh: tuple[int, int]
+    crack_ratio: float
+    left_out_ratio: float
+    cracks: list[dict[str, Any]] | None
+    unmeasured: str = ""
+
+
+def draw(found: Found, limits: Limits) -> Drawn:
+    """What is handed over of a photograph."""
+    image_hwc_u8, prob_hw_u8, repainted_hw = _decoded(found, limits)
     mask_hw = prob_hw_u8 >= found.level
     left_out_hw = covered(found.zones, mask_hw.shape)
     counted = mask_hw[~left_out_hw]
     share = float(counted.mean()) if counted.size else 0.0
-    return mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), share, float(left_out_hw.mean())
+    pictures = mask_png(mask_hw), jpeg(draw_overlay(image_hwc_u8, mask_hw)), (mask_hw.shape[1], mask_hw.shape[0])
+    told = *pictures, share, float(left_out_hw.mean())
+    try:
+        measured = _measured(found, image_hwc_u8, prob_hw_u8, repainted_hw)
+    except RequestError as error:
+        return Drawn(*told, None, error.message)
+    return Drawn(*told, [crack.figures for crack in measured])
+
+
+def _measured(
+    found: Found,
+    image_hwc_u8: NDArray[np.uint8],
+    prob_hw_u8: NDArray[np.uint8],
+    repainted_hw: NDArray[np.bool_] | None,
+) -> list[Crack]:
+    counted_hw_u8 = np.where(covered(found.zones, prob_hw_u8.shape), np.uint8(0), prob_hw_u8)
+    return measure(counted_hw_u8, image_hwc_u8, found.level, repainted_hw)
 
 
 def _small(image_hwc_u8: NDArray[np.uint8]) -> Image.Image:

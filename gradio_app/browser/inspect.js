@@ -10,7 +10,7 @@ element.innerHTML = `
       <span class="progress grow" role="status" aria-live="polite"></span>
       <button type="button" class="halt" hidden>Stop</button>
       <button type="button" class="again" hidden>Try again</button>
-      <button type="button" class="pack" title="Download the masks, overlays and a table of this batch, as on the screen" hidden>Download all (ZIP)</button>
+      <button type="button" class="pack" title="Download the masks and overlays of this batch, as on the screen, and tables of its cracks" hidden>Download all (ZIP)</button>
       <button type="button" class="clear" hidden>Clear</button>
     </div>
     <p class="printed"></p>
@@ -315,7 +315,7 @@ at("pack").addEventListener("click", async () => {
     for (const { name, state, text, result, draft, zones, ...entry } of entries) {
       if (state !== "done") { said.push({ name, problem: text || "is still waiting" }); continue; }
       const size = result.size, mask = draft && (await fileOf(greyPng(unpackBits(draft, size[0] * size[1]), size[0], size[1]), "mask.png"));
-      said.push({ ...result, name, level: levelOf({ ...entry, draft, result }), mask, zones });
+      said.push({ ...result, name, level: levelOf({ ...entry, draft, result }), mask, zones, scale: entry.scale });
     }
     const answer = await call("pack_photographs", said);
     if (!answer.ok) throw new Error(answer.text);

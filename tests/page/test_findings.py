@@ -1,10 +1,13 @@
 """The findings beside the photograph: the sidecar's own figures, a row and its line, and the scale."""
 
+import io
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openpyxl
 import pytest
 import requests
 from PIL import Image
@@ -12,7 +15,21 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from tests.pages import draw, eventually, inspect, move_to, one, open_tab, painted, press, says, strike, transform
+from tests.pages import (
+    downloaded,
+    draw,
+    eventually,
+    inspect,
+    move_to,
+    one,
+    open_tab,
+    painted,
+    press,
+    says,
+    strike,
+    transform,
+    upload,
+)
 from tests.sidecars import Sidecar
 from tests.waiting import PATIENCE_S
 
@@ -144,6 +161,30 @@ def test_without_a_scale_lengths_are_in_pixels_and_with_a_typed_one_in_millimetr
     press(browser, ".gallery [aria-current=false]")
     says(browser, "#inspect-viewer", f"{walls[1].name}: ")
     assert one(browser, ".findings .scale-source").text == f"Typed in. Set on {walls[0].name}."
+
+
+def test_the_zip_has_each_crack_as_it_is_on_the_screen(browser: Browser, walls: list[Path], tmp_path: Path) -> None:
+    torn = tmp_path / "torn.jpg"
+    torn.write_bytes(walls[0].read_bytes()[:2000])
+    upload(browser, walls[0], torn)
+    eventually(lambda: one(browser, ".progress").text == "1 of 2 done, 1 failed")
+    rows(browser)
+    one(browser, ".findings .mm").send_keys("0.2", Keys.TAB)
+    eventually(lambda: "mm in total" in one(browser, ".findings .sum").text)
+    shown_mm = [number(cells[1]) for cells in rows(browser)]
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    press(browser, ".pack")
+    with zipfile.ZipFile(downloaded(tmp_path, "cracks-*.zip")) as archive:
+        book = openpyxl.load_workbook(io.BytesIO(archive.read("cracks.xlsx")))
+    cracks, photographs = (
+        [dict(zip(head, line, strict=True)) for line in lines]
+        for head, *lines in (list(book[title].iter_rows(values_only=True)) for title in ("cracks", "photographs"))
+    )
+    assert [crack["length_mm"] for crack in cracks] == pytest.approx(shown_mm, rel=0.01)
+    assert {crack["file"] for crack in cracks} == {walls[0].name}
+    measured, failed = sorted(photographs, key=lambda line: line["file"] == "torn.jpg")
+    assert (measured["mm_per_px"], measured["scale_note"]) == (0.2, "Typed in.")
+    assert (failed["status"], "cannot be decoded" in failed["error"]) == ("failed", True)
 
 
 def test_a_scale_that_is_being_typed_outlives_a_measurement(browser: Browser, walls: list[Path]) -> None:

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from gradio_app.backend import Backend
-from gradio_app.pictures import Found, mask_and_overlay
+from gradio_app.pictures import Found, draw
 from handler.serve import Server
 from model.inference.isolation import Isolation
 from model.inference.photograph import MEGABYTE, Limits, read_size
@@ -88,14 +88,14 @@ def test_the_largest_photograph_that_can_be_allowed_is_saved_with_its_mask(start
 def test_the_largest_photograph_that_can_be_allowed_is_packed_by_the_page() -> None:
     limits = Limits.from_environment({"CRACK_MAX_MEGAPIXELS": "178"})
     page = Isolation.for_photographs(1, limits)
-    mask, overlay, *_ = page.call(mask_and_overlay, Found(LARGEST, LARGEST, 128, None), limits)
+    mask, overlay, *_ = page.call(draw, Found(LARGEST, LARGEST, 128, None), limits)
     page.close()
     assert (read_size(mask, limits), read_size(overlay, limits)) == ((13_333, 13_350), (13_333, 13_350))
 
 
 def test_a_photograph_too_long_for_a_jpeg_is_packed_by_the_page_with_a_smaller_overlay() -> None:
     long = png(Image.new("RGB", (65_600, 16)))
-    mask, overlay, *_ = mask_and_overlay(Found(long, long, 128, None), Limits())
+    mask, overlay, *_ = draw(Found(long, long, 128, None), Limits())
     assert read_size(mask, Limits()) == (16, 65_600)
     assert read_size(overlay, Limits(min_side_px=1))[1] == 65_500
 
