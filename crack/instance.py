@@ -76,8 +76,7 @@ def of_instance(environment: Mapping[str, str]) -> dict[str, str]:
 
 def reachable_at(host: str, port: object) -> str:
     """The URL by which processes of this machine reach a server that listens at `host`, even if that means all addresses."""
-    if host in ("", "0.0.0.0", "::"):  # noqa: S104  # compared, not bound
-        host = "127.0.0.1"
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # asyncio's :: takes no IPv4
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 

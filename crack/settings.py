@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -54,8 +55,13 @@ def _number(text: str) -> float:
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", text):
-        raise ValueError("expected http://ADDRESS:PORT.")
+    try:
+        parts = urlsplit(text)
+        is_whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+    except ValueError:  # of an IPv6 address without its brackets, say
+        is_whole = False
+    if not is_whole:
+        raise ValueError("expected http://ADDRESS:PORT, with an IPv6 address in brackets: http://[::1]:8000.")
     return text.rstrip("/")
 
 

@@ -57,6 +57,16 @@ def test_an_address_without_its_scheme_is_named(part: type[Settings], variable: 
         part.from_environment({variable: "localhost:8080"})
 
 
+@pytest.mark.parametrize("text", ["http://::1:8000", "http://[::1:8000", "http://:8000", "http://a b:1", "http://host:80000"])
+def test_what_is_no_address_is_named(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected http://ADDRESS:PORT, with an IPv6 address in brackets"):
+        PageSettings.from_environment({"BACKEND_URL": text})
+
+
+def test_an_address_may_be_of_ipv6() -> None:
+    assert PageSettings.from_environment({"BACKEND_URL": "http://[::1]:8000/"}).backend_url == "http://[::1]:8000"
+
+
 def test_every_fault_is_named_at_once() -> None:
     wrong = {
         "CRACK_SIDECAR_PORT": "70000",

@@ -276,7 +276,7 @@ def test_a_variable_that_is_set_comes_before_the_instance_and_neighbours_follow_
     ("host", "url"),
     [
         ("0.0.0.0", "http://127.0.0.1:9000"),  # noqa: S104
-        ("::", "http://127.0.0.1:9000"),
+        ("::", "http://[::1]:9000"),
         ("::1", "http://[::1]:9000"),
         ("192.0.2.7", "http://192.0.2.7:9000"),
     ],
