@@ -41,6 +41,7 @@ logger = logging.getLogger("handler.serve")
 RELEASED = Path("model_store/crack.mar")
 START_TIMEOUT_S = 600.0  # for a busy machine: an earlier end would only start it again and again
 STOP_TIMEOUT_S = 15.0
+VMSTAT = Path("/proc/vmstat")
 WATCH_S = 2.0  # between two looks at the workers
 # Ctrl-C (which shells let background jobs ignore), the signal that stops containers, and the end of the terminal.
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -142,6 +143,7 @@ class Server:
                 preexec_fn=lambda: signal_with_parent(signal.SIGTERM),  # so that nothing holds the ports
             )
         self._stopped_since: dict[int, float] = {}
+        self._n_killed = _n_killed_for_memory()
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return as soon as a worker can predict. Raises StartError."""
@@ -171,10 +173,12 @@ class Server:
             try:
                 return int(self._process.wait(WATCH_S))
             except psutil.TimeoutExpired:
-                self._end_overdue_workers()
+                self._look_after_workers()
 
-    def _end_overdue_workers(self) -> None:
-        """End workers past their deadline, and those that somebody stopped (SIGSTOP) before they began."""
+    def _look_after_workers(self) -> None:
+        """End workers past their deadline, and those that somebody stopped (SIGSTOP) before they began. Tell of those that died
+        at work: TorchServe's log doesn't say why.
+        """
         now, folder = time.monotonic(), self._folder.path
         for worker in deadline.workers(folder):
             try:
@@ -187,12 +191,23 @@ class Server:
             if not is_stopped:
                 del self._stopped_since[worker.pid]
             if not is_ours:
+                if worker.started:
+                    logger.error("worker %d died while it had a request%s", worker.pid, self._because_of_memory())
                 deadline.forget(folder, worker.pid, was_ended=False)
             elif (worker.deadline or math.inf) < now or (is_stopped and since + deadline.LEAST_S < now):
                 held = f"{now - worker.started:.0f} s with one request" if worker.started else "stopped"
                 logger.error("worker %d was ended: it was %s. TorchServe starts another one", worker.pid, held)
                 process.kill()
                 deadline.forget(folder, worker.pid, was_ended=True)
+
+    def _because_of_memory(self) -> str:
+        before, self._n_killed = self._n_killed, _n_killed_for_memory()
+        if before == self._n_killed:
+            return ". TorchServe starts another one"
+        return (
+            f", and memory was short: the system ended {self._n_killed - before} process(es). TorchServe starts another one. "
+            "Set fewer workers (TS_DEFAULT_WORKERS_PER_MODEL) or a smaller limit (CRACK_MAX_MEGAPIXELS), or give it more memory"
+        )
 
     def stop(self) -> None:
         """End TorchServe, its workers and its temporary folder; nothing else is touched."""
@@ -205,6 +220,12 @@ class Server:
             process.kill()
         psutil.wait_procs(alive, timeout=STOP_TIMEOUT_S)
         self._folder.remove()
+
+
+def _n_killed_for_memory() -> int:
+    """How many processes the kernel has ended since its start because memory was short, in control groups too."""
+    found = re.search(r"^oom_kill (\d+)", VMSTAT.read_text(), re.MULTILINE) if VMSTAT.is_file() else None
+    return int(found[1]) if found else 0
 
 
 def _short_folder() -> OwnFolder:
@@ -222,8 +243,11 @@ def _short_folder() -> OwnFolder:
 def _check(properties: Mapping[str, str]) -> None:
     """Raise ValueError for what would end Java, or this program, without a sentence."""
     for name in ("inference_address", "management_address", "metrics_address"):
-        if not re.fullmatch(r"https?://[^/]+:\d{1,5}/?", properties.get(name, "")):
-            raise ValueError(f"TS_{name.upper()}={properties.get(name, '')!r}: expected http://ADDRESS:PORT.")
+        if not re.fullmatch(r"https?://[^/:]+:\d{1,5}/?", properties.get(name, "")):
+            raise ValueError(
+                f"TS_{name.upper()}={properties.get(name, '')!r}: expected http://ADDRESS:PORT. TorchServe takes no IPv6 "
+                "address, but a name that has one."
+            )
     for name in ("default_workers_per_model", "job_queue_size", "max_request_size", "max_response_size"):
         value = properties.get(name, "1")
         if not value.isdecimal() or int(value) == 0:

@@ -1,5 +1,6 @@
 """Decodes untrusted files in separate processes: one that takes too long or too much memory is ended."""
 
+import logging
 import os
 import resource
 import signal
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits
+
+logger = logging.getLogger("model.inference.isolation")
 
 DEADLINE_S = 60.0  # photographs of 100 megapixels take up to 10
 _SECONDS_PER_PIXEL = 0.6e-6
@@ -53,7 +56,8 @@ class Isolation:
         """What a function of a module returns; arguments and result are pickled.
 
         Raises:
-            RequestError: what the function raises; IMAGE_UNDECODABLE, if its process was ended or ended by itself.
+            RequestError: what the function raises; IMAGE_UNDECODABLE, if its process was ended or crashed; SERVER_BUSY, if the
+                machine was short of memory or processes.
             RuntimeError: the function raised something else; the log has all of it.
         """
         process = self._free.get()
@@ -67,7 +71,7 @@ class Isolation:
             if peak_bytes > _MAX_KEPT_BYTES:
                 _end(process)
         except (EOFError, OSError) as failure:
-            raise _undecodable(f"ended its process with status {_end(process)}") from failure
+            raise _ended(_end(process), failure) from failure
         except BaseException:
             _end(process)
             raise
@@ -108,6 +112,18 @@ def _end(process: _Process | None) -> int | None:
     return process.program.wait()
 
 
+def _ended(status: int | None, failure: Exception) -> RequestError:
+    """A photograph can make its decoder crash, which ends with another signal than SIGKILL."""
+    if status is not None and status < 0 and status != -signal.SIGKILL:
+        return _undecodable(f"ended its process with status {status}")
+    logger.error("a process for photographs did not start, or was ended (%r, status %s): is memory short?", failure, status)
+    return RequestError(
+        ErrorCode.SERVER_BUSY,
+        "The machine is short of memory or processes: the one that decodes photographs was ended. Nothing was saved. Send it "
+        "again in some seconds; if that doesn't help, tell whoever runs this server.",
+    )
+
+
 def _undecodable(what: str) -> RequestError:
     return RequestError(
         ErrorCode.IMAGE_UNDECODABLE, f"The image cannot be decoded: it {what}. Save it anew with another program."
@@ -117,6 +133,8 @@ def _undecodable(what: str) -> RequestError:
 def serve(descriptor: int, max_bytes: int) -> None:
     """What such a process does until the one that started it ends: answer one call after the other."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the calling process
+    _, hard_bytes = resource.getrlimit(resource.RLIMIT_AS)  # of `ulimit -v`, which can't be raised
+    max_bytes = max_bytes if hard_bytes == resource.RLIM_INFINITY else min(max_bytes, hard_bytes)
     resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
     connection: Connection[Any, Any] = Connection(descriptor)
     while True:

@@ -1,4 +1,4 @@
-"""A worker that hangs: it is ended, its client is told so, and another one takes its place."""
+"""A worker that hangs or dies: it is ended, its client is told so, and another one takes its place."""
 
 import os
 import re
@@ -119,6 +119,16 @@ def test_the_log_and_a_metric_tell_of_hung_workers(serving: Serving) -> None:
     assert (serving.folder / "serve.log").read_text().count("TorchServe starts another one") == 2
     pattern = re.compile(r"^crack_overdue_workers_total\{.*\} 2\.0", re.MULTILINE)
     assert eventually(lambda: pattern.search(requests.get(serving.metrics_url, timeout=PATIENCE_S).text))
+
+
+@pytest.mark.usefixtures("hung")
+def test_the_log_tells_of_a_worker_that_died_at_work(serving: Serving) -> None:
+    with ThreadPoolExecutor() as clients:
+        answer = clients.submit(serving.predict)
+        at_work = eventually(serving.at_work)
+        os.kill(at_work, signal.SIGKILL)  # as the system does where memory is short
+        assert (answer.result().status_code, answer.result().json()["code"]) == (503, "model_unavailable")
+    eventually(lambda: f"worker {at_work} died while it had a request" in (serving.folder / "serve.log").read_text())
 
 
 def test_the_log_says_what_ended_torchserve(serving: Serving) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,6 +69,30 @@ def test_what_needs_too_much_memory_is_refused(isolation: Isolation) -> None:
 def test_what_ends_its_process_ends_no_other_call(isolation: Isolation) -> None:
     assert "ended its process with status -11" in refusal(isolation, signal.raise_signal, signal.SIGSEGV).message
     assert isolation.call(pow, 2, 3) == 8
+
+
+def test_a_process_that_the_system_killed_is_not_blamed_on_the_photograph(isolation: Isolation) -> None:
+    error = refusal(isolation, signal.raise_signal, signal.SIGKILL)
+    assert error.code is ErrorCode.SERVER_BUSY
+    assert "short of memory" in error.message
+
+
+def test_a_process_that_cannot_start_is_not_blamed_on_the_photograph(
+    isolation: Isolation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    assert refusal(isolation, os.getpid).code is ErrorCode.SERVER_BUSY
+
+
+def test_under_a_lower_limit_of_address_space_photographs_are_decoded_and_what_needs_more_is_refused() -> None:
+    program = (
+        "from model.inference.isolation import Isolation; i = Isolation(1, 2**40); print(i.call(pow, 2, 3), flush=True)\n"
+        "try: i.call(bytearray, 2**32)\nexcept Exception as error: print(error)"
+    )
+    limited = f"ulimit -v {3 * 2**20}; exec {sys.executable} -c '{program}'"
+    said = subprocess.run(["bash", "-c", limited], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("8\n")
+    assert "needs more than 3072 MB of memory" in said
 
 
 def test_a_process_that_was_killed_while_it_was_free_is_started_again(isolation: Isolation) -> None:
