@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crack.stores.states import State
+from crack.stores.states import DECIDED, State
 from gradio_app.answers import Answer, told
 from gradio_app.backend import Backend
 from gradio_app.kept import Kept
@@ -14,8 +14,6 @@ from gradio_app.pictures import shrink
 from model.inference.card import threshold_level
 from model.inference.isolation import Isolation
 from model.inference.photograph import Limits
-
-DECIDED = ("accepted", "rejected")
 
 
 class Reviewing:
@@ -39,7 +37,7 @@ class Reviewing:
             return {"items": found["items"], "total": found["n_waiting"]}
         found = self._backend.feedback(*DECIDED)
         total = sum(found["counts"][state] for state in DECIDED)
-        return {"items": sorted(found["items"], key=lambda item: item["updated_at"], reverse=True), "total": total}
+        return {"items": found["items"], "total": total}
 
     @told
     def open_item(self, item_id: str) -> Answer:

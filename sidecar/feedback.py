@@ -165,7 +165,7 @@ class FeedbackStore:
 
     def items(self, states: Sequence[State], limit: int, offset: int) -> list[Item]:
         """Items in the given states or, if none is given, those that wait for a person. Sorted by state, then by the model's
-        uncertainty (highest first), then by age (oldest first).
+        uncertainty (highest first), then by age (oldest first); decided ones alone the latest first.
         """
         with self._database.reading() as connection:
             return [_item(row) for row in feedback.items(connection, states, limit, offset)]

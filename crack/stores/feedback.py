@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, in
 
 from crack.stores import near
 from crack.stores.rows import Values, every, first
-from crack.stores.states import State
+from crack.stores.states import DECIDED, State
 from crack.stores.tables import EVENTS, ITEMS, NEAR_KEYS
 
 SAVED, CHECKED = "saved", "checked"  # the actions of events that are no reviewer's
@@ -18,6 +18,7 @@ SAVED, CHECKED = "saved", "checked"  # the actions of events that are no reviewe
 _OF_ITEM = EVENTS.c.item_id == ITEMS.c.id
 _REVISION = select(func.count()).select_from(EVENTS).where(_OF_ITEM).scalar_subquery().label("revision")
 _SENT_BY = select(EVENTS.c.who).where(_OF_ITEM).order_by(EVENTS.c.id).limit(1).scalar_subquery().label("sent_by")
+_LATEST = select(func.max(EVENTS.c.id)).where(_OF_ITEM).scalar_subquery()
 _WAITS: ColumnElement[bool] = or_(  # for a person
     ITEMS.c.state.in_((State.NEEDS_LABEL, State.LABELLED)),
     ITEMS.c.proposed_mask_file.is_not(None),
@@ -36,11 +37,15 @@ def find(connection: Connection, item_id: str) -> Values | None:
 
 def items(connection: Connection, states: Collection[State], limit: int, offset: int) -> list[Values]:
     """Items in the given states or, if none is given, those that wait for a person. Sorted by state, then by the model's
-    uncertainty (highest first), then by age (oldest first).
+    uncertainty (highest first), then by age (oldest first); if only decided ones are asked for, the latest first, by the order
+    of what happened, as a clock may be set back.
     """
     rank = case({state.value: rank for rank, state in enumerate(State)}, value=ITEMS.c.state)
     chosen = _items().where(ITEMS.c.state.in_(states) if states else _WAITS)
-    in_order = chosen.order_by(rank, ITEMS.c.uncertainty.desc().nulls_last(), ITEMS.c.created_at, ITEMS.c.id)
+    if states and DECIDED.issuperset(states):
+        in_order = chosen.order_by(_LATEST.desc())
+    else:
+        in_order = chosen.order_by(rank, ITEMS.c.uncertainty.desc().nulls_last(), ITEMS.c.created_at, ITEMS.c.id)
     return every(connection, in_order.limit(limit).offset(offset))
 
 

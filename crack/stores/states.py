@@ -14,6 +14,9 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # is in an original data set; parts of these judge models
 
 
+DECIDED = frozenset((State.ACCEPTED, State.REJECTED))
+
+
 class JobState(StrEnum):
     """Of a retraining."""
 

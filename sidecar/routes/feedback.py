@@ -90,7 +90,7 @@ def feedback_routes(
         offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     ) -> FeedbackList:
         """List feedback: complaints without a mask first, then the photographs that the model was most uncertain about. By
-        default only what waits for a person.
+        default only what waits for a person. Accepted and rejected ones alone come in the order of the decisions, latest first.
         """
         found = store.items(state or (), limit, offset)
         return FeedbackList(items=[_told(item) for item in found], counts=counts(), n_waiting=store.n_waiting())

@@ -330,6 +330,18 @@ def test_what_the_model_was_uncertain_about_comes_before_what_it_was_sure_of(sto
     assert [item.id for item in store.items([State.LABELLED], 10, 0)] == [uncertain.id, sure.id, unknown.id]
 
 
+def test_the_latest_decision_comes_first_on_a_clock_that_was_set_back(
+    store: FeedbackStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sure, uncertain = send(store, None, MASK, uncertainty=0.1), send(store, None, MASK, OTHER, uncertainty=0.6)
+    review(store, uncertain.id, is_accepted=True)
+    monkeypatch.setattr("sidecar.feedback.instant", lambda: "2019-01-01T00:00:00.000+00:00")
+    review(store, sure.id, is_accepted=False)
+    decided = [State.ACCEPTED, State.REJECTED]
+    assert [item.id for item in store.items(decided, 10, 0)] == [sure.id, uncertain.id]
+    assert store.items(decided, 1, 0)[0].updated_at.startswith("2019")
+
+
 def test_what_is_deleted_is_gone_but_for_files_that_others_share(store: FeedbackStore, tmp_path: Path) -> None:
     one, other = send(store, Verdict.NO_CRACK, EMPTY), send(store, Verdict.NO_CRACK, EMPTY, OTHER)
     assert one.mask_file == other.mask_file
