@@ -3,6 +3,7 @@ imported only when it is called, so each runs without the packages of the others
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -76,6 +77,8 @@ class _PassedOn(TyperCommand):
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command and return its exit code: 2 if packages are missing or cannot be loaded."""
     command = COMMANDS[name]
+    if name != "up":  # which then stops
+        _outlive_readers()
     _forget_what_cannot_be_written()
     _have_a_home()
     sys.argv = [f"crack {name}", *arguments]
@@ -95,6 +98,32 @@ def run(name: str, arguments: Sequence[str]) -> int:
         print(f"error: crack {name} cannot load its packages ({error}). {advice}", file=sys.stderr)
         return 2
     return int(main())
+
+
+class _Outlet(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(data)
+
+
+def _outlive_readers() -> None:
+    """Let the work go on when what reads the output ends, as `| head -1` does: a survey still writes its results."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):  # neither closed, None, nor captured by a test
+            outlet = _Outlet(stream.fileno(), "wb", closefd=False)
+            is_unbuffered = stream.write_through  # PYTHONUNBUFFERED
+            made = io.TextIOWrapper(
+                outlet if is_unbuffered else io.BufferedWriter(outlet),  # as Python itself does
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=is_unbuffered,
+            )
+            setattr(sys, name, made)
 
 
 def _forget_what_cannot_be_written() -> None:

@@ -9,9 +9,14 @@ _DENIED = (errno.EACCES, errno.EPERM)
 _LET = "Let this user read and write there, or name another folder."
 
 
+def is_full(error: Exception) -> bool:
+    """Whether a disk, or somebody's part of it, is full."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
 def in_words(error: Exception) -> str:
     """The error; a full disk and a missing permission, of which the system names nothing else, with what to do."""
-    if isinstance(error, OSError) and error.errno in _FULL:
+    if is_full(error):
         return f"{error}. Free space on that disk and in TMPDIR, then run the same command again."
     if isinstance(error, OSError) and error.errno in _DENIED and isinstance(error.filename, str | os.PathLike):
         return f"{error}. {_whose(Path(error.filename))}"

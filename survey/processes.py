@@ -23,6 +23,7 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
 
+from crack.faults import is_full
 from crack.temporary import OwnFolder
 from model.inference import card, runtime
 from model.inference.card import Backend, ModelCard
@@ -205,7 +206,9 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def unpack(archive: Path | BytesIO, folder: Path) -> ModelCard:
-    """Put an archive's networks and card into `folder`; returns the card. Raises SurveyError."""
+    """Put an archive's networks and card into `folder`; returns the card. Raises SurveyError, and OSError where the
+    disk is full.
+    """
     try:
         with zipfile.ZipFile(archive) as packed:
             for name in (card.FILE_NAME, *{runtime.file_name(backend) for backend in runtime.BACKENDS}):
@@ -213,6 +216,8 @@ def unpack(archive: Path | BytesIO, folder: Path) -> ModelCard:
                     packed.extract(name, folder)
         return ModelCard.read(folder / card.FILE_NAME)
     except (OSError, zipfile.BadZipFile, ValueError) as error:
+        if is_full(error):
+            raise
         raise SurveyError(f"{archive} is not an archive of a model ({error}). Name one by --archive.") from error
 
 

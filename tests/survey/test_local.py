@@ -17,7 +17,7 @@ import requests
 from model.synthetic import draw_surface
 from survey.engines import SurveyError
 from survey.folder import Survey
-from survey.processes import N_TRIES, Core, EndedError, Processes
+from survey.processes import N_TRIES, Core, EndedError, Processes, unpack
 from tests.conftest import ARCHIVE, ROOT, has_ended
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
@@ -163,3 +163,19 @@ def test_what_a_call_raises_is_told_and_its_process_lives_on(processes: Processe
 def test_a_model_that_cannot_be_had_is_told(archive: Path, backend: str, sentence: str) -> None:
     with pytest.raises(SurveyError, match=sentence):
         Processes(archive, 1, backend, threading.Event())
+
+
+def test_a_full_disk_of_temporary_files_is_not_blamed_on_the_archive(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        unpack(ARCHIVE, tmp_path)
+
+
+def test_it_writes_its_results_even_if_nobody_reads_what_it_prints(folder: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "crack", "survey", str(folder), *LOCAL, "--out", str(tmp_path / "out")]
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head -1` does
+    done = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=writing, timeout=PATIENCE_S, check=False)
+    os.close(writing)
+    assert done.returncode == 0
+    assert (tmp_path / "out" / "index.html").is_file()
