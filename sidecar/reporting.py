@@ -70,7 +70,7 @@ class Reporting:
         try:
             return await to_thread.run_sync(call, limiter=self._threads)
         except RequestError as error:
-            if error.code is not ErrorCode.IMAGE_UNDECODABLE:
+            if error.code not in (ErrorCode.IMAGE_UNDECODABLE, ErrorCode.SERVER_BUSY):
                 raise
             raise RequestError(
                 ErrorCode.PREDICTION_FAILED, f"The report could not be made ({error.message}) Ask for fewer findings."

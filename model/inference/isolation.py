@@ -116,11 +116,11 @@ def _ended(status: int | None, failure: Exception) -> RequestError:
     """A photograph can make its decoder crash, which ends with another signal than SIGKILL."""
     if status is not None and status < 0 and status != -signal.SIGKILL:
         return _undecodable(f"ended its process with status {status}")
-    logger.error("a process for photographs did not start, or was ended (%r, status %s): is memory short?", failure, status)
+    logger.error("a process for photographs was ended by the system, or could not start (%r, status %s)", failure, status)
     return RequestError(
         ErrorCode.SERVER_BUSY,
-        "The machine is short of memory or processes: the one that decodes photographs was ended. Nothing was saved. Send it "
-        "again in some seconds; if that doesn't help, tell whoever runs this server.",
+        "The process that decodes photographs was ended by the system, or could not start, as when memory is short. Nothing "
+        "was saved. Send it again in some seconds; if that doesn't help, tell whoever runs this server.",
     )
 
 

@@ -74,7 +74,7 @@ def test_what_ends_its_process_ends_no_other_call(isolation: Isolation) -> None:
 def test_a_process_that_the_system_killed_is_not_blamed_on_the_photograph(isolation: Isolation) -> None:
     error = refusal(isolation, signal.raise_signal, signal.SIGKILL)
     assert error.code is ErrorCode.SERVER_BUSY
-    assert "short of memory" in error.message
+    assert "memory is short" in error.message
 
 
 def test_a_process_that_cannot_start_is_not_blamed_on_the_photograph(
