@@ -1,6 +1,7 @@
 """A batch as one ZIP, for whoever hands it over: masks, overlays, and tables of all photographs, of those that failed too."""
 
 import io
+import time
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -56,19 +57,26 @@ def pack(
             name = f"{number:03d}-{file_name(Path(photograph['name']).stem)}"
             found = find(photograph)
             drawn = draw(found)
-            packed.writestr(f"masks/{name}.png", drawn.mask_png)
-            packed.writestr(f"overlays/{name}.jpg", drawn.overlay_jpeg)
+            packed.writestr(_entry(f"masks/{name}.png"), drawn.mask_png)
+            packed.writestr(_entry(f"overlays/{name}.jpg"), drawn.overlay_jpeg)
             is_models_own = found.level == threshold_level(photograph["threshold"])
             threshold = photograph["threshold"] if is_models_own else round(found.level / 255, 4)
             share = round(drawn.crack_ratio, 6)
             facts = {"crack_ratio": share, "threshold": threshold, "is_corrected": bool(found.mask_png)}
             add_line(_line({**photograph, **facts, "left_out_ratio": round(drawn.left_out_ratio, 6)}))
             add_to_book(_told(_row(photograph, drawn, threshold, share)))
-        packed.writestr("photographs.csv", table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
+        packed.writestr(_entry("photographs.csv"), table.getvalue().encode("utf-8-sig", "replace"))  # Excel needs the mark
         book.close()
         if not book.is_full:
-            packed.write(book_path, WORKBOOK)
+            packed.writestr(_entry(WORKBOOK), book_path.read_bytes())
     book_path.unlink()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    now = time.localtime()  # 1970 on a machine whose clock was not set: a ZIP knows the years from 1980 to 2107
+    entry = zipfile.ZipInfo(name, now[:6] if 1980 <= now.tm_year < 2108 else (1980, 1, 1, 0, 0, 0))
+    entry.external_attr = 0o600 << 16
+    return entry
 
 
 def _line(photograph: Mapping[str, Any]) -> list[Any]:
