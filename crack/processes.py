@@ -13,4 +13,7 @@ def signal_with_parent(number: int) -> None:
 
 def how_it_ended(status: int) -> str:
     """For a sentence like "Java ended ...": `status` as subprocess gives it, where a negative number is a signal's."""
-    return f"ended with status {status}" if status >= 0 else f"was ended by the signal {signal.Signals(-status).name}"
+    if status >= 0:
+        return f"ended with status {status}"
+    told = " (the system sends it where memory is short)" if status == -signal.SIGKILL else ""
+    return f"was ended by the signal {signal.Signals(-status).name}{told}"
