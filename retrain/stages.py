@@ -226,9 +226,10 @@ def main() -> int:
                 f"This snapshot lacks photographs that were purged: {', '.join(missing)}. A training on all can't be repeated."
             )
         STAGES[stage]()
-    except (ArchiveError, OSError, ValueError) as error:
+    except Exception as error:  # PyTorch raises RuntimeError where memory is short
+        told = str(error) if isinstance(error, ArchiveError | OSError | ValueError) else repr(error)
         with contextlib.suppress(OSError):  # the disk may be full
-            Path(REASON_FILE).write_text(str(error))
+            Path(REASON_FILE).write_text(told)
         raise
     return 0
 

@@ -163,7 +163,9 @@ class Workspace:
             said = reason.read_text() if reason.is_file() else ""
             if not said and shutil.disk_usage(self.folder).free < _FULL_BYTES:  # then there is none for the reason either
                 said = f"no space is left on the disk of {self.folder}. Make room there."
-            raise WorkspaceError(f"{stage}: {said}" if said else str(error)) from error
+            if not said:  # killed, or DVC itself failed
+                said = f"{error} Its output is in the log; if that breaks off, memory was probably short."
+            raise WorkspaceError(f"{stage}: {said}") from error
         return time.monotonic() - started
 
     def data_hash(self) -> str:
@@ -245,7 +247,7 @@ class Workspace:
         )
         if finished.returncode != 0:
             said = (finished.stderr or "").strip().splitlines()[-5:]
-            raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}")
+            raise WorkspaceError(f"{' '.join(command)} failed with status {finished.returncode}. {' '.join(said)}".strip())
         return (finished.stdout or "").strip()
 
 

@@ -168,6 +168,14 @@ def test_a_stage_runs_again_where_its_code_has_changed(tmp_path: Path) -> None:
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.relative_to(ROOT)}\n" in code
 
 
+def test_of_a_stage_that_the_system_killed_the_usual_reason_is_told(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "workspace", str(tmp_path / "remote"), {})
+    workspace.prepare(ROOT / "params.yaml")
+    (workspace.folder / "dvc.yaml").write_text("stages: {die: {cmd: kill -9 $$, outs: [never.txt]}}\n")
+    with pytest.raises(WorkspaceError, match=r"^die: .* failed with status \d+\. Its output .* memory was probably short"):
+        workspace.run("die")
+
+
 @pytest.mark.parametrize(("name", "found"), [("%(x)s", "%(x)s"), ("a {b}", "{"), ("half}", "}")])
 def test_a_name_with_which_dvc_cannot_work_is_told_before_anything_is_made(tmp_path: Path, name: str, found: str) -> None:
     with pytest.raises(WorkspaceError, match=f"it contains {re.escape(repr(found))}, .*or set CRACK_"):
