@@ -1,7 +1,7 @@
-"""Which copies of the original photographs are found (`sidecar/copies.py`), how often a photograph is wrongly taken for one,
+"""Which copies of the original photographs are found (`crack/copies.py`), how often a photograph is wrongly taken for one,
 and what a look-up costs.
 
-The photographs are cut in half by group. `reserved.LEAST_AGREEING` is to be chosen by the first half, and the second one tells
+The photographs are cut in half by group. `copies.LEAST_AGREEING` is to be chosen by the first half, and the second one tells
 what it is worth. Photographs that are in no index show false alarms: those of groups that were left out, and those of each set
 beside all others.
 """
@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.costs import photograph
+from crack.copies import LEAST_AGREEING, Description, Index
 from model.dataset import add_data_option
 from model.inference.photograph import decode
-from sidecar.copies import Description, Index
-from sidecar.reserved import LEAST_AGREEING
 from tests.photographs import jpeg
 
 Image = NDArray[np.uint8]

@@ -32,6 +32,7 @@ from model.inference.segmenter import Segmenter
 from model.metrics import Counts, count_levels, counts_at
 from model.report import MIN_ALARM_PX
 from retrain.settings import RetrainParams
+from retrain.snapshot import LEAST_GROUPS
 from retrain.verdict import Interval, Rule, Verdict
 
 N_RESAMPLES = 2000
@@ -277,15 +278,21 @@ def _gain(
 ) -> Rule:
     name = "a gain on held-out feedback"
     if not names:
-        return Rule(name, False, f"no label was held out, at least {least_held_out} are needed to prove a gain")
+        found = (
+            f"no label was held out, at least {least_held_out} are needed to prove a gain: all were learned from before, or "
+            "most show one place. Accept labels of other places"
+        )
+        return Rule(name, False, found)
     difference, low = _compare(champion, challenger, groups, names)
-    found = f"{difference:+.4f} on {n_labels} held-out labels, with 95% certainty not below {low:+.4f}"
+    n_places = len({group for own in names for group in groups[own]})
+    found = f"{difference:+.4f} on {n_labels} held-out labels of {n_places} places, with 95% certainty not below {low:+.4f}"
     is_worse_nowhere = all(_compare(champion, challenger, groups, [own])[0] >= 0 for own in names)
     if not is_worse_nowhere:
         found += "; worse on those with cracks or on those without"
-    if n_labels >= least_held_out:
+    if n_labels >= least_held_out and n_places >= LEAST_GROUPS:
         return Rule(name, low > 0 and is_worse_nowhere, found)
-    few = f"{found}; {least_held_out} are needed to prove a gain; with fewer, a person must agree (--yes)"
+    needed = f"{least_held_out} of {LEAST_GROUPS} places"
+    few = f"{found}; {needed} are needed to prove a gain; with fewer, a person must agree (--yes)"
     return Rule(name, difference >= 0 and is_worse_nowhere and is_small_gain_accepted, few)
 
 

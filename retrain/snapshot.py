@@ -2,8 +2,8 @@
 corrections.
 
 The corrections become one more set, `feedback`, in the form of the others (`model.dataset`). Its split `held-out` is never
-learned from: near copies stay on one side, and a label that a retraining has learned from is never held out later; each
-snapshot passes the list of these on.
+learned from: copies of one photograph, and photographs of one place, stay on one side, and a label that a retraining has
+learned from is never held out later; each snapshot passes the list of these on.
 """
 
 import csv
@@ -13,15 +13,17 @@ import shutil
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from crack.copies import Description, Index
 from crack.files import write_whole
 from crack.foreign import damage_named
 from crack.stores import feedback
 from crack.stores.database import Database
 from crack.stores.tables import SQLITE_FILES, Part
 from model.dataset import LOOK_ALIKES_COLUMNS, LOOK_ALIKES_FILE
+from model.inference.photograph import decode
 from retrain.settings import RetrainParams
 
 FEEDBACK = "feedback"
@@ -29,7 +31,8 @@ HELD_OUT = "held-out"
 FACTS_FILE = "snapshot.json"
 UNFINISHED = ".tmp"  # the suffix of a snapshot that is being taken
 PURGED_FILE = "purged.json"  # what `crack retrain purge` has taken out since
-LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`
+LEARNED_FILE = "learned.json"  # ids of labels that were ever in the split `train`, and the groups of these in the store
+LEAST_GROUPS = 5  # of held-out labels: a gain on each of fewer is chance more often than once in 20
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,11 @@ def take_snapshot(
         _copy_set(data_dir / name, building / name)
     labels = _copy_labels(feedback_dir, store_url, building / FEEDBACK)
     learned = _read_learned(out_dir / LEARNED_FILE)
-    held_out = held_out_ids(labels, params, learned)
-    learned |= {label.id for label in labels} - held_out
+    # A learned label that was taken back is not among the labels, but a near copy of it has its group in the store.
+    known = {label.id for label in labels if not learned.isdisjoint((label.id, label.group))}
+    in_store, labels = labels, with_copies_grouped(labels, building / FEEDBACK)
+    held_out = held_out_ids(labels, params, known)
+    learned |= {name for label in in_store if label.id not in held_out for name in (label.id, label.group)}
     write_whole(building / LEARNED_FILE, json.dumps(sorted(learned)).encode() + b"\n")
     with (building / FEEDBACK / "split.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
@@ -170,9 +176,33 @@ def _copy_set(source: Path, target: Path) -> None:
             shutil.copyfile(path, copy)
 
 
+def with_copies_grouped(labels: Sequence[Label], folder: Path) -> list[Label]:
+    """The labels with one group for all that are linked by their groups in the store, or as copies of one another: cropped,
+    turned or mirrored ones, and overlapping photographs of one place.
+
+    Args:
+        folder: with the labels' files.
+    """
+    described = [Description.of(decode((folder / label.image_file).read_bytes())) for label in labels]
+    index = Index.build(described)
+    first = {label.group: label.group for label in labels}
+
+    def group_of(group: str) -> str:
+        while first[group] != group:
+            group = first[group]
+        return group
+
+    for label, one in zip(labels, described, strict=True):
+        for copy in index.copies(one):
+            # The first in the order in which groups are held out, so that a held-out group stays so as it grows.
+            now, other = sorted((group_of(label.group), group_of(labels[copy].group)), key=_rank)
+            first[other] = now
+    return [replace(label, group=group_of(label.group)) for label in labels]
+
+
 def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: AbstractSet[str] = frozenset()) -> set[str]:
-    """The ids of the labels to hold out: as many as a proof of gain needs, but at most a share of all; whole groups, none of
-    which contains an id in `learned`.
+    """The ids of the labels to hold out: as many labels and groups as a proof of gain needs, but at most a share of all; whole
+    groups, none of which contains an id in `learned`.
     """
     known = {label.group for label in labels if label.id in learned}
     groups: dict[str, set[str]] = {}
@@ -181,9 +211,12 @@ def held_out_ids(labels: Sequence[Label], params: RetrainParams, learned: Abstra
             groups.setdefault(label.group, set()).add(label.id)
     most = params.held_out_ratio * len(labels)
     held_out: set[str] = set()
+    n_groups = 0
     for group in sorted(groups, key=_rank):
-        if len(held_out) < params.least_held_out and len(held_out | groups[group]) <= most:
+        is_proof = len(held_out) >= params.least_held_out and n_groups >= LEAST_GROUPS
+        if not is_proof and len(held_out | groups[group]) <= most:
             held_out |= groups[group]
+            n_groups += 1
     return held_out
 
 

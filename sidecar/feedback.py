@@ -15,13 +15,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from crack.copies import Description
 from crack.stores import feedback, folders
 from crack.stores.database import Connection, Database
 from crack.stores.rows import instant
 from crack.stores.states import State
 from crack.stores.tables import Part
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.copies import Description
 from sidecar.files import DurableFiles, full_disk_named
 from sidecar.items import MODELS_OWN, OF_A_CRACK, Event, Item, Submission, no_crack_in_mask, with_submission, with_unchecked
 from sidecar.labels import Comparison, Mask, Photograph, Verdict, without_position

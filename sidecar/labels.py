@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngImageFile
 
+from crack.copies import Description
 from model.inference.card import threshold_level
 from model.inference.encoding import mask_png, png
 from model.inference.formats import JPEG_SIGNATURE, PNG_SIGNATURE, Format, recognise
@@ -19,7 +20,6 @@ from model.inference.observation import confidence
 from model.inference.photograph import NO_LIMITS, Limits, decode, read_orientation, turn_upright
 from model.inference.structure import picture_parts
 from model.masks import read_mask
-from sidecar.copies import Description
 
 # The tables and pictures of a JPEG (ITU T.81, table B.1): SOF, DHT, DAC, SOI, EOI, SOS, DQT, DNL and DRI.
 _JPEG_PICTURE = {*range(0xC0, 0xD0), *range(0xD8, 0xDE)}

@@ -1,6 +1,6 @@
 """Finds the photographs of the original sets in feedback, unchanged or as copies, so that no model learns from photographs that
-judge models. Some of them do so now, and a later recipe may choose others. Left to others: what a copy is (`copies`), and what
-is done with it (`feedback`).
+judge models. Some of them do so now, and a later recipe may choose others. Left to others: what a copy is (`crack.copies`), and
+what is done with it (`feedback`).
 """
 
 import hashlib
@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from crack.copies import LEAST_AGREEING, Description, Index
 from crack.files import whole
 from crack.foreign import SPLIT_COLUMNS, finder, read_rows
 from model.inference.errors import ErrorCode, RequestError
-from sidecar.copies import Description, Index
 from sidecar.labels import Photograph
 
 logger = logging.getLogger("sidecar.reserved")
 
-LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md says which copies are found
 SAME_PICTURE_BITS = 4  # of 64, between the perceptual hashes of a photograph and itself, scaled or compressed again
 _FILE_NAME = "reserved.npz"
 _METHOD = "1"  # the version of the descriptions: those of another one are made again

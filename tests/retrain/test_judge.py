@@ -89,6 +89,20 @@ def test_each_rule_fails_for_its_own_reason(challenger: Findings, slower: float,
     assert {rule.name for rule in verdict.rules if not rule.holds} == failed
 
 
+@pytest.mark.parametrize(("n_places", "is_proof"), [(1, False), (4, False), (5, True)])
+def test_many_labels_of_few_places_prove_no_gain(n_places: int, is_proof: bool) -> None:
+    """Twenty frames of one film gain together, or lose together."""
+    frames = [dataclasses.replace(pair, group=f"place {number % n_places}") for number, pair in enumerate(FEEDBACK[:20])]
+    champion, challenger = (findings(GOOD, of, QUIET) for of in (BAD, GOOD))
+    photographs = {"gate": np.arange(20), "feedback": np.arange(20)}
+    for is_agreed in (False, True):
+        verdict = judge(
+            champion.on(photographs), challenger.on(photographs), 1.0, GATE, frames, RULES, is_small_gain_accepted=is_agreed
+        )
+        assert verdict.is_promoted == (is_proof or is_agreed), verdict.reason
+        assert f"20 held-out labels of {n_places} places" in verdict.rules[1].found
+
+
 def on_the_gate_set(counts: list[list[int]]) -> Findings:
     found = findings(GOOD, GOOD, QUIET).on({"gate": np.arange(20)})
     return dataclasses.replace(found, counts={"gate": np.array(counts)})

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from crack.stores.states import State
 from inspection.left_out import Kind, LookAlike
 from model.dataset import LOOK_ALIKES_FILE, read_pairs
 from model.synthetic import draw_surface, write_data_set
 from retrain.settings import RetrainParams
-from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, Label, held_out_ids, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, HELD_OUT, LEARNED_FILE, LEAST_GROUPS, Label, held_out_ids, read_labels, take_snapshot
 from sidecar.feedback import FeedbackStore
 from sidecar.items import Item, Submission
 from sidecar.labels import Mask, Photograph, Verdict
 from tests.conftest import ROOT
-from tests.photographs import png
+from tests.photographs import jpeg, png
 
 RULES = RetrainParams.read(ROOT / "params.yaml")
 
@@ -171,6 +172,68 @@ def test_near_copies_are_on_one_side_and_what_trained_is_never_held_out_later() 
 def test_no_more_are_held_out_than_a_claim_needs_and_never_more_than_half(n_labels: int, n_held_out: int) -> None:
     labels = [Label(str(number), "", "", str(number)) for number in range(n_labels)]
     assert len(held_out_ids(labels, RULES)) == n_held_out
+
+
+def test_one_place_alone_is_not_all_that_judges() -> None:
+    """However early its turn comes."""
+    for name in "abcdefgh":
+        labels = [Label(str(number), "", "", name if number < 20 else str(number)) for number in range(60)]
+        held_out = held_out_ids(labels, RULES)
+        assert len({label.group for label in labels if label.id in held_out}) >= LEAST_GROUPS
+
+
+CHANGES: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+    "cropped": lambda image_hwc_u8: image_hwc_u8[30:, 40:],
+    "mirrored": lambda image_hwc_u8: image_hwc_u8[:, ::-1],
+    "turned": np.rot90,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_copy_of_a_photograph_is_on_its_side(tmp_path: Path, change: str) -> None:
+    (tmp_path / "data").mkdir()
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=False)
+    copies = dict[str, str]()
+    for seed in range(8):
+        surface = draw_surface(seed, (192, 256), is_cracked=True)
+        items = []
+        for turn in (lambda pixels: pixels, CHANGES[change]):
+            data = png(np.ascontiguousarray(turn(surface.image_hwc_u8)))
+            mask = Mask.of(np.ascontiguousarray(turn(surface.mask_hw)))
+            items.append(store.save(Photograph.read(data), Submission(Verdict.OTHER, mask), "somebody", data))
+        copies[items[0].image_file] = items[1].image_file
+    store.close()
+    take_snapshot(folder, tmp_path / "data", [], RULES, tmp_path / "snapshot")
+    held_out = {f"images/{pair.image_path.name}" for pair in read_pairs(tmp_path / "snapshot", [FEEDBACK], HELD_OUT)}
+    assert len(held_out) == 8
+    assert all((one in held_out) == (copy in held_out) for one, copy in copies.items())
+
+
+def test_a_near_copy_of_a_label_that_was_learned_from_and_taken_back_is_not_held_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    folder = tmp_path / "feedback"
+    folder.mkdir()
+    store = FeedbackStore(folder, quota_bytes=10**9, is_review_required=False)
+
+    def save(seed: int, copy: Callable[[NDArray[np.uint8]], bytes]) -> Item:
+        surface = draw_surface(seed, (64, 80), is_cracked=True)
+        data = copy(surface.image_hwc_u8)
+        return store.save(Photograph.read(data), Submission(Verdict.OTHER, Mask.of(surface.mask_hw)), "somebody", data)
+
+    first = [save(seed, png) for seed in range(12)]
+    take_snapshot(folder, tmp_path / "data", [], RULES, tmp_path / "snapshot")
+    learned = set(json.loads((tmp_path / "snapshot" / LEARNED_FILE).read_text()))
+    for item in first:
+        store.review(item.id, "eve", item.etag, is_accepted=False)
+    again = {save(seed, jpeg).id for seed, item in enumerate(first) if item.id in learned}
+    new = {save(seed, png).id for seed in range(20, 30)}
+    store.close()
+    take_snapshot(folder, tmp_path / "data", [], RULES, tmp_path / "snapshot")
+    held_out = {pair.image_path.stem for pair in read_pairs(tmp_path / "snapshot", [FEEDBACK], HELD_OUT)}
+    assert held_out & new
+    assert not held_out & again
 
 
 def test_a_group_that_is_most_of_the_labels_is_learned_from() -> None:

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks.near_copies import VARIANTS, Image, read
+from crack.copies import LEAST_AGREEING, Description, Index
 from model.inference.encoding import mask_png
 from model.inference.photograph import Limits, decode
 from model.synthetic import draw_surface
-from sidecar.copies import Description, Index
 from sidecar.labels import Photograph
-from sidecar.reserved import LEAST_AGREEING, Reserved
+from sidecar.reserved import Reserved
 from tests.photographs import jpeg, png
 from tests.sidecars import StartSidecar
 from tests.test_save import post

@@ -3,7 +3,7 @@
 A photograph is described by its most striking small parts (SIFT: Lowe 2004), each by bits that say on which side of random
 planes its descriptor lies. Parts that agree in the 16 bits of one word, and in most of all 128, are pairs. A photograph is a
 copy where many of its pairs with another one agree about where the one lies in the other. Left to others: which photographs
-are compared, and what a copy means (`reserved`).
+are compared, and what a copy means.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,6 +18,7 @@ SIDE_PX = 256  # the longer one, of the picture that is described
 MAX_PARTS = 240  # of a photograph
 INDEXED_PARTS = 160  # fewer than MAX_PARTS: the corners of a frame around a copy may be the most striking ones
 MAX_INDEX_PARTS = 4_000_000  # some 340 MB; 2,000 photographs have 320,000
+LEAST_AGREEING = 9  # parts, between a photograph and its copy: docs/security.md says which copies are found
 _N_WORDS = 8  # of 16 bits
 _PLANES = np.random.default_rng(0).standard_normal((128, 16 * _N_WORDS)).astype(np.float32)
 _LARGEST_DISTANCE = 24  # of 128 bits, between the parts of a pair
@@ -110,9 +111,15 @@ class Index:
 
     def find(self, described: Description) -> Match | None:
         """The photograph that most pairs of parts agree about, if there is any."""
-        candidates = self._candidates(described)
-        matches = (Match(number, _n_agreeing(places, known, form)) for number, form, places, known in candidates)
-        return max(matches, key=lambda match: match.n_agreeing, default=None)
+        return max(self._matches(described), key=lambda match: match.n_agreeing, default=None)
+
+    def copies(self, described: Description) -> set[int]:
+        """The numbers of the photographs of which the described one is a copy, itself among them; at most ten."""
+        return {match.photograph for match in self._matches(described) if match.n_agreeing >= LEAST_AGREEING}
+
+    def _matches(self, described: Description) -> Iterator[Match]:
+        for number, form, places, known in self._candidates(described):
+            yield Match(number, _n_agreeing(places, known, form))
 
     def _candidates(self, described: Description) -> Iterator[tuple[int, int, Places, Places]]:
         """The likeliest photographs: number, form, and the places of the paired parts in the described and in that photograph.
