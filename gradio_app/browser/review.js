@@ -96,7 +96,7 @@ const open = async (index) => {
   const { verdict, note, sent_by, created_at, state, reason, updated_at, own_mask_check } = answer.item;
   decide.querySelector(".said").textContent = [
     VERDICTS[verdict], note, `sent by ${sent_by}, ${when(created_at)}`,
-    (own_mask_check || /accepted|rejected/.test(state)) && `${reason}, ${when(updated_at)}`,
+    own_mask_check || /accepted|rejected/.test(state) ? `${reason}, ${when(updated_at)}` : reason !== "waits for a reviewer" && reason,
   ].filter(Boolean).join(" · ");
   decide.querySelector(".accept").disabled = !answer.levels_url || Boolean(own_mask_check);
   if (answer.levels_url || draft) return;

@@ -80,6 +80,12 @@ def test_a_mask_that_came_while_the_model_was_away_is_accepted_once_it_is_checke
     says(browser, REVIEW, "accepted by local")
 
 
+def test_a_reviewer_is_told_what_is_doubtful_about_a_mask(browser: Browser, sidecar: Sidecar, walls: list[Path]) -> None:
+    send(sidecar, walls[0], "other", np.ones(SIZE_HW, np.bool_))
+    opened(browser, walls[0])
+    assert "more than half of the photograph is called crack" in one(browser, f"{REVIEW} .said").text
+
+
 def test_painting_in_a_review_survives_the_next_photograph_and_a_reload(
     browser: Browser, sidecar: Sidecar, walls: list[Path]
 ) -> None:
