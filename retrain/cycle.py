@@ -28,7 +28,7 @@ from retrain import stages
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
-from retrain.snapshot import Snapshot, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, LEARNED_FILE, Snapshot, is_whole, read_labels, take_snapshot
 from retrain.tracking import Tracking, adopt
 from retrain.verdict import VERDICT_FILE, Verdict
 from retrain.workspace import Workspace, WorkspaceError, check_is_own
@@ -168,6 +168,9 @@ def _run(
     job.tell(0.0, "taking a snapshot of the labels")
     workspace.prepare(params_path)
     sets, data = list(params.data.sets), folder / stages.DATA
+    unknown = "" if workspace.revision() else labels_unknown(read_card(champion))
+    if not is_whole(data):
+        workspace.bring_back(stages.DATA.name, LEARNED_FILE)  # without it, what the champion learned from would judge
     snapshot = take_snapshot(settings.feedback_dir, settings.data_dir, sets, rules, data, settings.store_url)
     if snapshot.n_labels == 0:
         return Result(Outcome.NOTHING_TO_DO, "No label is accepted, so there is nothing to learn."), None
@@ -202,7 +205,7 @@ def _run(
         summary = f"Version {verdict.challenger} is in production in place of {verdict.champion}: {verdict.reason}."
     else:
         summary = f"Version {read_card(champion_copy).version} stays: {verdict.reason}."
-    summary = f"{summary} {verdict.remark}".rstrip()
+    summary = " ".join(filter(None, (summary, verdict.remark, unknown)))
     job.tell(0.97, "recording it in MLflow")
     seconds["all"] = time.monotonic() - started
     tags = {
@@ -228,6 +231,19 @@ def choose_start(champion: Path, released: Path) -> Path:
         f"The champion, version {cards[champion].version}, and the released archive {released}, version "
         f"{cards[released].version}, have the network of the first releases, which can't be trained any more. Put the archive "
         f"that this version of the program was released with at {released}."
+    )
+
+
+def labels_unknown(champion: ModelCard) -> str:
+    """A sentence for a workspace without a record; empty if the champion, and what it began with, learned from no label."""
+    training = champion.training
+    while FEEDBACK not in training["params"]["data"]["sets"]:
+        if not training["parent"]:
+            return ""
+        training = training["parent"]["training"]
+    return (
+        f"This workspace has no record of the labels that version {champion.version} learned from, so some of them may have "
+        "judged now."
     )
 
 

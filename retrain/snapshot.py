@@ -77,7 +77,7 @@ def take_snapshot(
         FileNotFoundError: a set is not in `data_dir`.
     """
     building = out_dir.with_name(out_dir.name + UNFINISHED)
-    if (building / FACTS_FILE).is_file():  # left by a kill before it replaced the former one, which may be partly gone
+    if is_whole(out_dir):  # left by a kill before it replaced the former one, which may be partly gone
         _replace(out_dir, building)
     elif building.exists():
         shutil.rmtree(building)
@@ -109,6 +109,11 @@ def take_snapshot(
     write_whole(building / FACTS_FILE, json.dumps(asdict(found)).encode() + b"\n")
     _replace(out_dir, building)
     return found
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a snapshot that replaces the one in `folder` was taken completely."""
+    return (folder.with_name(folder.name + UNFINISHED) / FACTS_FILE).is_file()
 
 
 def _read_learned(path: Path) -> set[str]:

@@ -144,6 +144,22 @@ class Workspace:
         shutil.copy(Path(__file__).with_name("dvc.yaml"), self.folder)
         (self.folder / CODE_FILE).write_text(_code())
 
+    def bring_back(self, out: str, file: str) -> None:
+        """If this file of an output is missing, restore the output of the newest retraining, from DVC's cache or its remote.
+
+        Raises WorkspaceError if neither has it.
+        """
+        if self.revision() is None or (self.folder / out / file).is_file():
+            return
+        try:
+            self._dvc("pull", "--quiet", "--force", out)
+        except WorkspaceError as error:
+            raise WorkspaceError(
+                f"{self.folder / out / file} is missing, and DVC cannot restore it ({error}). Bring {self.folder} or "
+                f"{self._remote} back from a backup. If there is none, move {self.folder} away: the next retraining begins "
+                "a new record."
+            ) from error
+
     def keep_snapshot(self) -> None:
         self._dvc("commit", "--force", "snapshot")
 

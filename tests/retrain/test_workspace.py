@@ -45,6 +45,36 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return made
 
 
+@pytest.mark.parametrize("is_cache_there", [True, False])
+def test_an_output_whose_file_is_missing_is_restored(tmp_path: Path, is_cache_there: bool) -> None:
+    workspace = with_an_output(tmp_path)
+    (workspace.folder / "kept" / "said.txt").unlink()
+    if not is_cache_there:
+        shutil.rmtree(workspace.folder / ".dvc" / "cache")
+    for _ in range(2):
+        workspace.bring_back("kept", "said.txt")
+        assert (workspace.folder / "kept" / "said.txt").read_text() == "yes\n"
+
+
+def test_an_output_that_nothing_has_any_more_is_named(tmp_path: Path) -> None:
+    workspace = with_an_output(tmp_path)
+    for gone in (workspace.folder / "kept", workspace.folder / ".dvc" / "cache", tmp_path / "remote"):
+        shutil.rmtree(gone)
+    with pytest.raises(WorkspaceError, match=r"said.txt is missing, and DVC cannot restore it .*from a backup"):
+        workspace.bring_back("kept", "said.txt")
+
+
+def with_an_output(folder: Path) -> Workspace:
+    """Whose only retraining left `kept/said.txt`."""
+    workspace = Workspace(folder / "workspace", str(folder / "remote"), {})
+    workspace.prepare(ROOT / "params.yaml")
+    workspace.bring_back("kept", "said.txt")  # before the first retraining nothing is missing
+    (workspace.folder / "dvc.yaml").write_text("stages: {keep: {cmd: mkdir kept && echo yes > kept/said.txt, outs: [kept]}}\n")
+    workspace.run("keep")
+    workspace.commit("kept")
+    return workspace
+
+
 def test_a_users_git_settings_are_not_the_jobs(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
