@@ -104,7 +104,7 @@ def _purge(settings: Settings, ids: list[str]) -> str:
         for sentence in workspace.clean():
             logger.warning("%s", sentence)
         told = purge(workspace, Tracking(settings.mlflow_url, settings.workspace), ids)
-    return "\n".join([*told, "No past snapshot or report contains these photographs any more."])
+    return "\n".join([*told, "No past snapshot or report here contains these photographs any more."])
 
 
 def _track(settings: Settings, path: Path) -> str:

@@ -110,7 +110,8 @@ class Objects:
 
 
 def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[str]:
-    """Remove the photographs with these ids; returns sentences about the versions that learned from them.
+    """Remove the photographs with these ids; returns sentences about the versions that learned from them, and about remotes
+    that are not there any more.
 
     If it is killed, the same call finishes it: a revision is replaced only after the files that it loses are deleted.
 
@@ -118,7 +119,9 @@ def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[
         ConnectionError: MLflow may have pictures of a photograph, and is away; the same call later finishes the purge.
     """
     past = [Revision.read(workspace, name) for name in workspace.revisions()]
-    objects = Objects(workspace.folder, workspace.remotes())
+    remotes = workspace.remotes()
+    gone_remotes = sorted(remote for remote in remotes if "://" not in remote and not Path(remote).is_dir())
+    objects = Objects(workspace.folder, remotes.difference(gone_remotes))  # DVC would create their folders
     referred = {oid for each in past for oid in (each.data, each.out("judge", str(REPORT))) if oid}
     before = {oid: objects.listing(oid) for oid in referred | objects.folders()}
     after = {oid: dict(listing) for oid, listing in before.items()}
@@ -139,6 +142,11 @@ def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[
                 after[report] = {place: oid for place, oid in after[report].items() if place not in shown}
     changed = {oid: objects.write_listing(after[oid]) for oid in referred if after[oid] != before[oid]}
     told = _learned(objects, past, before, ids)
+    told += [
+        f"Nothing was removed from {remote}, where former retrainings kept copies: no such folder is there now. Delete what is "
+        "left of it elsewhere, such as on a former machine or a share that is not mounted."
+        for remote in gone_remotes
+    ]
     left = {oid for listing in after.values() for oid in listing.values()}
     gone = {oid for listing in before.values() for oid in listing.values()} - left
     objects.delete(gone)

@@ -175,3 +175,12 @@ def test_the_next_retraining_is_kept_as_ever(past: Past) -> None:
     clone = past.checked_out(revision)
     assert dvc(clone, "pull").returncode == 0
     assert not (clone / "data" / "purged.json").exists()
+
+
+@pytest.mark.usefixtures("purged")
+def test_a_remote_that_is_not_there_any_more_is_named_and_not_made_again(past: Past) -> None:
+    """The workspace came from another machine."""
+    (past.folder / "first").rename(past.folder / "elsewhere")
+    (sentence,) = (each for each in purge(past.workspace, past.tracking, [past.split("train")[0]]) if "Nothing was" in each)
+    assert str(past.folder / "first") in sentence
+    assert not (past.folder / "first").exists()
