@@ -126,7 +126,9 @@ def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: s
         missing.append(np.array([value is None for value in values], np.bool_))
         kind = "object" if name == "model_version" else columns.get(name, "float64")
         data.append(np.array([0.0 if value is None else value for value in values], kind))
-    geometry = np.array([_wkb([raster.map_xy(told(line)) for line in crack.lines_xy]) for crack in cracks], object)
+    geometry = np.array(
+        [_wkb([raster.map_xy(line) for line in map(told, crack.lines_xy) if _is_long(line)]) for crack in cracks], object
+    )
     common = {"fields": np.array(names, object), "field_mask": missing, "geometry_type": "MultiLineString"}
     common |= {"crs": raster.crs.to_wkt(), "layer": LAYER}
     version = {"VERSION": "1.2"}  # QGIS of 2023 (GDAL 3.6) warns that it may not understand 1.4 completely
@@ -141,6 +143,13 @@ def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: s
             **common,
         )
     return told_of
+
+
+def _is_long(line_xy: NDArray[np.float64]) -> bool:
+    """Of a ring shorter than the distance between two points only its end is left, twice: GIS call that invalid. The two differ
+    by rounding, if at all; on the map, and in degrees, they are one.
+    """
+    return bool(np.ptp(line_xy, axis=0).max() > 0.1)
 
 
 def _wkb(lines_xy: Sequence[NDArray[np.float64]]) -> bytes:

@@ -19,12 +19,14 @@ import psutil
 import pyogrio.raw
 import pytest
 import rasterio
+import shapely
 from numpy.typing import NDArray
 from rasterio.warp import transform as to_crs
 
 from model.inference.card import Backend, threshold_level
 from survey.__main__ import main
 from survey.engines import SurveyError
+from survey.mosaic.blocks import MosaicCrack
 from survey.mosaic.raster import Raster
 from survey.mosaic.writing import GEOJSON, MASK, PACKAGE, write_cracks, write_overviews
 from survey.processes import Core, Processes
@@ -170,6 +172,19 @@ def test_the_geojson_holds_the_same_cracks_in_longitude_and_latitude(deck: Deck)
         assert 53 < degrees[0, 1] < 54
         on_map = np.stack(to_crs("EPSG:4326", "EPSG:25832", *degrees.T), axis=1)
         assert np.abs(on_map - crack_["points"]).max() < M_PER_PX / 2
+
+
+def test_a_line_that_is_a_point_is_in_no_file(deck: Deck, tmp_path: Path) -> None:
+    line_xy = np.array([(10.0, 10.0), (14.0, 12.0), (20.0, 11.0)])
+    ring_xy = np.array([(20.0, 11.0), (20.6, 11.5), (20.0 + 1e-9, 11.0)])  # too short for a point between
+    drawn = MosaicCrack([line_xy, ring_xy], np.full(5, 3.0), 1.0, 0.2, 40, 0.9)
+    raster = Raster(deck.out.parent / "deck.tif")
+    write_cracks([drawn], raster, "1", tmp_path)
+    raster.close()
+    for name in (PACKAGE, GEOJSON):
+        _, _, (shape,), _ = pyogrio.raw.read(tmp_path / name)
+        assert shapely.from_wkb(shape).is_valid
+        assert len(shapely.from_wkb(shape).geoms) == 1
 
 
 def test_what_has_no_data_has_no_mask_and_its_border_is_no_crack(tmp_path: Path) -> None:
