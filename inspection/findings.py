@@ -38,6 +38,7 @@ class Photograph:
         look_alikes: what was marked as not a crack; the cracks don't contain it.
         zones: boxes that no figure counts.
         note: a person's.
+        changed_by, changed_at: who decided or changed it last, and when; empty in surveys.
     """
 
     row: Row
@@ -48,6 +49,13 @@ class Photograph:
     look_alikes: tuple[LookAlike, ...] = ()
     zones: tuple[Box, ...] = ()
     note: str = ""
+    changed_by: str = ""
+    changed_at: str = ""
+
+    @property
+    def decided(self) -> tuple[str, str]:
+        """Who decided about it, and when; empty if nobody has."""
+        return ("", "") if self.mark in (None, Mark.UNSEEN) else (self.changed_by, self.changed_at)
 
     @property
     def scale(self) -> Scale | None:

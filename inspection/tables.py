@@ -17,7 +17,7 @@ WORKBOOK = "cracks.xlsx"
 _COLUMNS = ("file", "status", "width", "height", "crack_ratio", "threshold", "model_version", "seconds", "error", "crack_score")
 _SCALE_COLUMNS = ("mm_per_px", "scale_source", "scale_note")
 _TAKEN_COLUMNS = ("taken_at", "latitude", "longitude")
-_DECIDED_COLUMNS = ("decision", "note")
+_DECIDED_COLUMNS = ("decision", "decided_by", "decided_at", "note")
 _MARKER_COLUMNS = ("scale_uncertainty_ratio", "mm_per_px")
 _BAND_COLUMNS = ("band_name", "band_above_mm", "band_up_to_mm", "band_is_certain")
 
@@ -61,14 +61,14 @@ class Columns:
             *(getattr(row, column) for column in _COLUMNS),
             *(scale.get(column) for column in _SCALE_COLUMNS),
             *((taken.at, taken.latitude, taken.longitude) if self.with_taken else ()),
-            *((photograph.mark and photograph.mark.value, photograph.note) if self.is_decided else ()),
+            *((photograph.mark and photograph.mark.value, *photograph.decided, photograph.note) if self.is_decided else ()),
         ]
 
     def crack_lines(self, photograph: Photograph) -> Iterator[list[Any]]:
         """None of a photograph that was rejected or not predicted."""
         if _is_measured(photograph):
             columns = self.of_cracks[1:]
-            for crack in map(_flat, photograph.cracks):
+            for crack in map(flat, photograph.cracks):
                 yield [photograph.row.file, *(crack.get(column) for column in columns)]
 
 
@@ -97,7 +97,7 @@ def _is_measured(photograph: Photograph) -> bool:
     return photograph.row.status is Status.PREDICTED and photograph.mark is not Mark.REJECTED
 
 
-def _flat(crack: Mapping[str, Any]) -> dict[str, Any]:
+def flat(crack: Mapping[str, Any]) -> dict[str, Any]:
     """Make each part of a figure with parts, such as a band, a figure of its own."""
     parts: dict[str, Any] = {}
     for name, value in crack.items():

@@ -105,7 +105,8 @@ class Kept:
 
     def told(self, standard: Standard | None = None) -> Photograph:
         """As tables and reports have it."""
-        return Photograph(self.row, None, self.taken, standard, self.state, self.look_alikes, self.zones, self.note)
+        by_people = (self.state, self.look_alikes, self.zones, self.note, self.changed_by, self.changed_at)
+        return Photograph(self.row, None, self.taken, standard, *by_people)
 
 
 class InspectionStore:

@@ -328,7 +328,8 @@ def _write_head(survey: Survey, head: Mapping[str, Any]) -> None:
     if head["structure"]:
         told = {"inspection": head["name"], **told}  # else its name is the title
     with survey.whole(INSPECTION) as path:
-        path.write_text("".join(f"{name} = {json.dumps(printable(text))}\n" for name, text in told.items()), encoding="utf-8")
+        lines = (f"{name} = {json.dumps(printable(text), ensure_ascii=False)}\n" for name, text in told.items())
+        path.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -160,9 +160,7 @@ class Findings:
     def _photograph(self, row: Row) -> Photograph:
         decided = self.about.decided.get(row.file)
         if decided is not None:
-            mark = decided.state if row.status is Status.PREDICTED else None
-            left_out = (decided.look_alikes, decided.zones)
-            return Photograph(row, None, decided.taken, self.about.standard, mark, *left_out, decided.note)
+            return Photograph(row, None, decided.taken, self.about.standard, *decided.by_people)
         is_told = self.about.with_exif and row.status is not Status.LEFT_OUT
         return Photograph(row, self.about.scale, self._taken(row.file) if is_told else Taken(), self.about.standard)
 

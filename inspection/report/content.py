@@ -5,13 +5,14 @@ Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from inspection.findings import Findings, Mark, Photograph, printable
 from inspection.left_out import LookAlike, counted
-from inspection.report.drawings import Place, histogram, site_map
+from inspection.report.drawings import Place, histogram, runs, site_map
 from inspection.report.ranking import figure, length, rank, scale_at, width
 from inspection.rows import Status
 from inspection.taken import Taken
@@ -23,6 +24,7 @@ MAX_IN_TABLE = 500  # of the cracks that get no page: some twelve pages
 MAX_LEFT_OUT = 200
 UNITS = ("mm", "px")
 Pairs = list[tuple[str, str]]
+NO_BAND = "No band: no scale, or the width is not known well enough"
 _REJECTED = "Rejected by the inspector: nothing of it is in this report."
 _SOURCES = {"given": "as given", "camera": "by distance and camera", "marker": "by a marker in it"}
 
@@ -37,10 +39,37 @@ class Found:
 
 
 @dataclass
+class Total:
+    """Of some cracks; lengths and the largest width (95th percentile) by unit."""
+
+    n_photographs: int = 0
+    n_cracks: int = 0
+    length: dict[str, float] = field(default_factory=dict)
+    widest: dict[str, float] = field(default_factory=dict)
+
+    def add(self, crack: Mapping[str, Any]) -> None:
+        unit = unit_of(crack)
+        self.n_cracks += 1
+        self.length[unit] = self.length.get(unit, 0.0) + crack[f"length_{unit}"]
+        self.widest[unit] = max(self.widest.get(unit, 0.0), crack.get(f"width_p95_{unit}") or 0.0)
+
+    @property
+    def told_length(self) -> str:
+        return " and ".join(length(value, unit) for unit, value in self.length.items())
+
+    @property
+    def told_widest(self) -> str:
+        return " and ".join(f"{figure(value)} {unit}" for unit, value in self.widest.items() if value)
+
+
+@dataclass
 class Overview:
-    """The result of reading all photographs once; of its parts only `places` grows with their number.
+    """The result of reading all photographs once; of its parts only `places` and `folders` grow with their number.
 
     Attributes:
+        status: without those that a person rejected.
+        bands: of a standard, the most serious first.
+        folders: of photographs, by their names.
         widest: by unit, the widest crack's 95th percentile and its photograph.
         first: the cracks that are shown one by one, by rank.
         left_out: names and reasons, the first `MAX_LEFT_OUT`.
@@ -56,6 +85,8 @@ class Overview:
     thresholds: Counter[float] = field(default_factory=Counter)
     of_class: dict[str, Counter[int]] = field(default_factory=lambda: {unit: Counter() for unit in UNITS})
     length_of_class: dict[str, dict[int, float]] = field(default_factory=lambda: {unit: defaultdict(float) for unit in UNITS})
+    bands: dict[str, Total] = field(default_factory=lambda: defaultdict(Total))
+    folders: dict[str, Total] = field(default_factory=lambda: defaultdict(Total))
     widest: dict[str, tuple[float, str]] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     first: list[Found] = field(default_factory=list)
@@ -72,44 +103,51 @@ def look(findings: Findings, n_told: int) -> Overview:
         n_told: how many cracks are shown one by one, on pages and in the table after them.
     """
     seen = Overview()
-    seen.first = heapq.nsmallest(n_told, _cracks(findings, seen), key=lambda found: (found.key, found.file, found.index))
+    found = chain.from_iterable(add(seen, photograph) for photograph in findings.photographs())
+    seen.first = heapq.nsmallest(n_told, found, key=lambda found: (found.key, found.file, found.index))
     return seen
 
 
-def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
-    for photograph in findings.photographs():
-        row, cracks = photograph.row, photograph.cracks
-        seen.status[row.status] += 1
-        if photograph.mark is not None:
-            seen.marks[photograph.mark] += 1
-        if photograph.mark is Mark.REJECTED:
-            _leave_out(seen, row.file, _REJECTED)
-            continue
-        reason = row.error or ("" if row.lines is not None else "An older version answered, which measured less.")
-        if row.status is not Status.PREDICTED or row.lines is None:
-            _leave_out(seen, row.file, reason)
-        if photograph.left_out:
-            _leave_out(seen, row.file, photograph.left_out)
-            seen.n_with_zones += bool(photograph.zones)
-            seen.look_alikes += photograph.look_alikes
-        if row.status is Status.PREDICTED:
-            seen.models[row.model_version] += 1
-            if row.scale is not None:
-                seen.sources[row.scale.get("scale_source") or ""] += 1
-            seen.thresholds[row.threshold or 0.0] += 1
-        seen.n_with_cracks += bool(cracks)
-        _place(seen, photograph, cracks)
-        for index, crack in enumerate(cracks):
-            unit = unit_of(crack)
-            of_width = width_class(crack)
-            seen.n_cracks += 1
-            seen.of_class[unit][of_width.rank] += 1
-            seen.length_of_class[unit][of_width.rank] += crack[f"length_{unit}"]
-            wide = crack.get(f"width_p95_{unit}") or 0.0
-            if wide > seen.widest.get(unit, (0.0, ""))[0]:
-                seen.widest[unit] = wide, row.file
-            if row.lines is not None:
-                yield Found(rank(crack, row.crack_score), row.file, index)
+def add(seen: Overview, photograph: Photograph) -> list[Found]:
+    """Count a photograph; returns its cracks."""
+    row, cracks = photograph.row, photograph.cracks
+    folder = printable(row.file.rpartition("/")[0])
+    if photograph.mark is not None:
+        seen.marks[photograph.mark] += 1
+    if photograph.mark is Mark.REJECTED:
+        _leave_out(seen, row.file, _REJECTED + (f" Note: {printable(photograph.note)}" if photograph.note else ""))
+        return []
+    seen.status[row.status] += 1
+    reason = row.error or ("" if row.lines is not None else "An older version answered, which measured less.")
+    if row.status is not Status.PREDICTED or row.lines is None:
+        _leave_out(seen, row.file, reason)
+    if photograph.left_out:
+        _leave_out(seen, row.file, photograph.left_out)
+        seen.n_with_zones += bool(photograph.zones)
+        seen.look_alikes += photograph.look_alikes
+    if row.status is Status.PREDICTED:
+        seen.models[row.model_version] += 1
+        if row.scale is not None:
+            seen.sources[row.scale.get("scale_source") or ""] += 1
+        seen.thresholds[row.threshold or 0.0] += 1
+        seen.folders[folder].n_photographs += 1
+    seen.n_with_cracks += bool(cracks)
+    _place(seen, photograph, cracks)
+    for crack in cracks:
+        unit = unit_of(crack)
+        of_width = width_class(crack)
+        seen.n_cracks += 1
+        seen.of_class[unit][of_width.rank] += 1
+        seen.length_of_class[unit][of_width.rank] += crack[f"length_{unit}"]
+        wide = crack.get(f"width_p95_{unit}") or 0.0
+        if wide > seen.widest.get(unit, (0.0, ""))[0]:
+            seen.widest[unit] = wide, row.file
+        seen.folders[folder].add(crack)
+        if photograph.standard is not None:
+            seen.bands[band["name"] if (band := crack.get("band")) else NO_BAND].add(crack)
+    if row.lines is None:
+        return []
+    return [Found(rank(crack, row.crack_score), row.file, index) for index, crack in enumerate(cracks)]
 
 
 def _leave_out(seen: Overview, name: str, reason: str) -> None:
@@ -158,18 +196,19 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
     return "None: all figures are in pixels and say nothing about sizes on the surface"
 
 
-def summary(seen: Overview, n_pages: int) -> Pairs:
+def summary(seen: Overview, standard: Standard | None, n_pages: int) -> Pairs:
     """The figures of all photographs together."""
-    n_photographs = seen.status.total() - seen.status[Status.LEFT_OUT]
-    n_missing, n_rejected = n_photographs - seen.status[Status.PREDICTED], seen.marks[Mark.REJECTED]
+    n_kept = seen.status.total() - seen.status[Status.LEFT_OUT]
+    n_missing = n_kept - seen.status[Status.PREDICTED]
     decided = ", ".join(f"{seen.marks[mark]} {mark.value}" for mark in Mark if seen.marks[mark])
     rows = [
-        ("Photographs", f"{n_photographs}"),
+        ("Photographs", f"{n_kept + seen.marks[Mark.REJECTED]}"),
         *([("Decided by a person", decided)] if decided else []),
         ("Photographs with cracks", f"{seen.n_with_cracks}"),
-        ("Photographs without cracks", f"{seen.status[Status.PREDICTED] - n_rejected - seen.n_with_cracks}"),
+        ("Photographs without cracks", f"{seen.status[Status.PREDICTED] - seen.n_with_cracks}"),
         *_left_out_by_people(seen),
         *([("Not evaluated (see Left out)", f"{n_missing}")] if n_missing else []),
+        *([("Other files, not looked at (see Left out)", f"{n_files}")] if (n_files := seen.status[Status.LEFT_OUT]) else []),
         ("Cracks", f"{seen.n_cracks}"),
     ]
     for unit in UNITS:
@@ -179,9 +218,29 @@ def summary(seen: Overview, n_pages: int) -> Pairs:
                 value, file = seen.widest[unit]
                 rows.append((f"Widest, 95th percentile{_of(unit, seen)}", f"{figure(value)} {unit}, in {printable(file)}"))
             rows.append((f"Too narrow to measure{_of(unit, seen)}", f"{seen.of_class[unit][0]}"))
+    rows += [
+        (name, f"{total.n_cracks} ({total.told_length})" if total.n_cracks else "0") for name, total in bands(seen, standard)
+    ]
     if seen.n_cracks > n_pages:
         rows.append(("Cracks with a page below", f"{n_pages}, by rank; the others follow in a table"))
     return rows
+
+
+def bands(seen: Overview, standard: Standard | None) -> list[tuple[str, Total]]:
+    """What is in each band of the standard, the most serious first, and what is in none."""
+    if standard is None or not seen.n_cracks:
+        return []
+    return [(name, seen.bands.get(name, Total())) for name in (*reversed(standard.bands.names), NO_BAND)]
+
+
+def folders(seen: Overview) -> list[list[str]]:
+    """The values of `FOLDER_COLUMNS` for each folder; none if all photographs are in the same."""
+    if len(seen.folders) < 2:
+        return []
+    return [
+        [name or "(no folder)", str(total.n_photographs), str(total.n_cracks), total.told_length, total.told_widest]
+        for name, total in sorted(seen.folders.items())
+    ]
 
 
 def _left_out_by_people(seen: Overview) -> Pairs:
@@ -217,8 +276,7 @@ def place_map(seen: Overview, numbers: Mapping[str, Sequence[int]]) -> str | Non
     if not seen.places:
         return None
     places = [
-        Place(place.latitude, place.longitude, place.rank, ", ".join(map(str, numbers.get(file, ()))))
-        for file, place in seen.places.items()
+        Place(place.latitude, place.longitude, place.rank, runs(numbers.get(file, ()))) for file, place in seen.places.items()
     ]
     return site_map(places, classes("mm" if seen.of_class["mm"] else "px"))
 
@@ -231,7 +289,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     limit = crack.get(f"width_limit_{unit}")
     rows = [
         ("Photograph", printable(row.file)),
-        *([("Decided by a person", photograph.mark.value)] if photograph.mark else []),
+        *_decided_rows(photograph),
         *([("Note", printable(photograph.note))] if photograph.note else []),
         *([("Left out by a person, dark above", photograph.left_out)] if photograph.zones else []),
         ("Crack", f"{crack['id']} of {len(photograph.cracks)} in it"),
@@ -240,7 +298,7 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     if crack["is_width_below_limit"]:
         rows.append(("Width", f"{width(crack, 'median')}, too narrow to measure"))
     else:
-        told = width(crack, "median") + (f" \u00b1 {uncertainty:.2g}" if uncertainty is not None else "")
+        told = width(crack, "median") + (f" \u00b1 {uncertainty:.2g} {unit}" if uncertainty is not None else "")
         rows += [
             ("Width, median", told),
             ("Width, 95th percentile", width(crack, "p95")),
@@ -270,6 +328,13 @@ def finding_rows(photograph: Photograph, index: int) -> Pairs:
     return rows
 
 
+def _decided_rows(photograph: Photograph) -> Pairs:
+    if photograph.mark is None:
+        return []
+    who, at = photograph.decided
+    return [("Decided by a person", f"{photograph.mark.value} ({printable(who)}, {at[:10]})" if who else photograph.mark.value)]
+
+
 def taken_rows(taken: Taken) -> Pairs:
     rows = [("Taken", taken.at.replace("T", " "))] if taken.at else []
     if taken.latitude is not None:
@@ -290,6 +355,8 @@ def table_row(photograph: Photograph, index: int, number: int) -> list[str]:
     ]
 
 
+FOLDER_COLUMNS = ["Folder", "Photographs", "Cracks", "Total length", "Widest (95th perc.)"]
+MAX_FOLDERS = 100
 TABLE_COLUMNS = ["No.", "Photograph", "Crack", "Length", "Width (95th perc.)", "Crack score"]
 
 
@@ -313,7 +380,8 @@ _NOTES = [
     "A neural network found the cracks. It misses some and mistakes other lines for cracks: a person has to confirm each one "
     "on the structure before anything is decided. Nothing here is a verdict on safety.",
     "Widths are of the opening at the surface, broken edges included, on the day of the photograph. A stain or a shadow along "
-    "a crack counts as width. A crack too narrow to measure is reported as narrower than a limit, without a number.",
+    "a crack counts as width. A crack too narrow to measure is reported as narrower than a limit, without a number. The figure "
+    "behind \u00b1 is one standard error: in about two of three cases the true width is no further off.",
 ]
 _ONE_SCALE = (
     "The scale holds for photographs taken at a right angle to the surface; in an oblique one it is right at one distance only."

@@ -17,6 +17,7 @@ COLOURS = ("#8796a5", "#d9b310", "#e8a000", "#f08000", "#ee6220", "#e03e1c", "#c
 _EARTH_M = 6_371_000  # mean radius
 _MAP_PX = (680.0, 370.0)
 _MAX_LABELS = 40
+_MAX_RUNS = 5  # in a label
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def site_map(places: Sequence[Place], classes: Sequence[WidthClass]) -> str:
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="6" fill="{fill}" stroke="{_INK}" stroke-width="1.2"/>')
         if place.label and n_labels < _MAX_LABELS:
             n_labels += 1
-            parts.append(_text(x + 9, y + 4, place.label, "start"))
+            is_left = x > 0.7 * width  # else a long label would leave the map
+            parts.append(_text(x - 9 if is_left else x + 9, y + 4, place.label, "end" if is_left else "start"))
     bar_m = round_length(150 / px_per_m)
     parts += [
         f'<path d="M30 {height - 24}v-7h{bar_m * px_per_m:.1f}v7" fill="none" stroke="{_INK}" stroke-width="1.5"/>',
@@ -82,6 +84,18 @@ def site_map(places: Sequence[Place], classes: Sequence[WidthClass]) -> str:
         parts.append(f'<circle cx="{x}" cy="{y - 4}" r="6" fill="{fill}" stroke="{_INK}" stroke-width="1.2"/>')
         parts.append(_text(x + 12, y, "no crack found" if rank < 0 else classes[rank].name, "start"))
     return _svg(width, height + 34 + 20 * ((len(ranks) - 1) // 3), parts)
+
+
+def runs(numbers: Sequence[int]) -> str:
+    """Ascending numbers in few characters: "1-4, 7, 9-12 ..."."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    told = [str(first) if first == last else f"{first}-{last}" for first, last in ends]
+    return ", ".join(told[:_MAX_RUNS]) + (" ..." if len(told) > _MAX_RUNS else "")
 
 
 def _plane(latitudes: Sequence[float], longitudes: Sequence[float]) -> tuple[list[float], list[float]]:

@@ -68,6 +68,8 @@ def _tell(
     became = changes.of_cracks() if changes else {}
     drawings = {f"histogram-{number}.svg": drawn for number, drawn in enumerate(content.histograms(seen), 1)}
     site = content.place_map(seen, numbers)
+    of_folders = content.folders(seen)
+    told_change_of = became if changes else None
     for name, drawn in (drawings | ({"map.svg": site} if site else {})).items():
         (work / name).write_text(drawn, encoding="utf-8")
     return {
@@ -76,15 +78,19 @@ def _tell(
         "made": datetime.date.today().isoformat(),
         "cover": content.cover(given, findings, seen),
         "notes": [*content.notes(findings.scale), RULE],
-        "summary": content.summary(seen, len(pages)),
+        "summary": content.summary(seen, findings.standard, len(pages)),
         "histograms": list(drawings),
         "map": "map.svg" if site else None,
+        "folder_columns": content.FOLDER_COLUMNS,
+        "folders": of_folders[: content.MAX_FOLDERS],
+        "n_more_folders": len(of_folders[content.MAX_FOLDERS :]),
         "changes": _changes(changes, n_pages, work) if changes else None,
         "findings": sorted(
             _findings(findings, pages, changes.earlier if changes else "", became, work), key=lambda told: int(told["number"])
         ),
         "columns": [*content.TABLE_COLUMNS, *(["Change"] if changes else [])],
-        "table": sorted(_table(findings, lines, len(pages) + 1, became if changes else None), key=lambda row: int(row[0])),
+        "list": _table(findings, pages, 1, told_change_of) if len(pages) > 1 else [],
+        "table": _table(findings, lines, len(pages) + 1, told_change_of),
         "n_more": seen.n_cracks - len(seen.first),
         "elsewhere": findings.elsewhere,
         "left_out": content.left_out(seen, gone, findings.elsewhere),
@@ -103,14 +109,17 @@ def _by_photograph(findings: Findings, told: Sequence[Found], first: int) -> Ite
 
 def _table(
     findings: Findings, lines: Sequence[Found], first: int, became: Mapping[tuple[str, int], Mapping[str, Any]] | None
-) -> Iterator[list[str]]:
+) -> list[list[str]]:
+    """A line for each of these cracks, in their order; `first` is the number of the first one."""
+    rows = []
     for photograph, numbered in _by_photograph(findings, lines, first):
         for number, index in numbered:
             row = content.table_row(photograph, index, number)
             if became is not None:
                 line = became.get((photograph.row.file, photograph.cracks[index]["id"]))
                 row.append(line["change"] if line else NOT_COMPARED)
-            yield row
+            rows.append(row)
+    return sorted(rows, key=lambda row: int(row[0]))
 
 
 def _changes(changes: Changes, n_most: int, work: Path) -> dict[str, Any]:

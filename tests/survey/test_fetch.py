@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,7 @@ def inspection(sidecar: Sidecar) -> Inspection:
     inspection = Inspection(sidecar, position="kept")
     fields = {"state": "corrected", "mask": png(MASK), "zones": json.dumps([ZONE]), "mm_per_px": "0.2", "note": "=Wet, at 3 m"}
     inspection.add(wall(3, exif=exif(47.37, 8.54)), "wall.jpg", **fields)
-    inspection.add(wall(4), "shadow.jpg", state="rejected")
+    inspection.add(wall(4, exif=exif(47.38, 8.54)), "shadow.jpg", state="rejected")
     inspection.add(heic(draw_surface(5, SIZE_HW).image_hwc_u8), "IMG_1.HEIC")
     return inspection
 
@@ -92,11 +94,12 @@ def test_a_fetched_inspection_has_what_people_made_of_it(inspection: Inspection,
     out = tmp_path / "out"
     assert inspection.fetch(out, "--also", "dxf,coco") == DONE
     of = lines(out / "photographs.csv")
-    assert {file: (line["status"], line["decision"], line["note"]) for file, line in of.items()} == {
-        "wall.jpg": ("predicted", "corrected", "'=Wet, at 3 m"),
-        "shadow.jpg": ("left out", "", ""),
-        "IMG_1.HEIC.png": ("predicted", "unseen", ""),
+    assert {file: (line["status"], line["decision"], line["decided_by"], line["note"]) for file, line in of.items()} == {
+        "wall.jpg": ("predicted", "corrected", "local", "'=Wet, at 3 m"),
+        "shadow.jpg": ("left out", "rejected", "local", ""),
+        "IMG_1.HEIC.png": ("predicted", "unseen", "", ""),
     }
+    assert of["wall.jpg"]["decided_at"].startswith("20")
     assert of["wall.jpg"]["mm_per_px"] == "0.2"
     assert of["wall.jpg"]["latitude"] == "47.37"
     counted = MASK > 0
@@ -129,6 +132,19 @@ def test_the_report_on_it_is_that_of_the_server(inspection: Inspection, tmp_path
         assert words in page, words
         assert words in theirs, words
     assert "parts of 1 photograph" in page
+    for name in ("Photographs", "Decided by a person", "Photographs without cracks", "Cracks"):
+        row = re.compile(rf'<th scope="row">{name}</th><td>([^<]*)<')
+        assert row.findall(page) == row.findall(theirs) != []
+    assert page.count("<circle") == theirs.count("<circle")  # a rejected photograph has no place on the map
+
+
+def test_any_name_of_an_inspection_is_on_the_cover(sidecar: Sidecar, tmp_path: Path) -> None:
+    inspection = Inspection(sidecar, structure="Brücke \U0001f309 7", inspector="Jürgen")
+    inspection.add(wall(31), "wall.jpg")
+    assert inspection.fetch(tmp_path / "out") == DONE
+    told = (tmp_path / "out" / "inspection.toml").read_text(encoding="utf-8")
+    assert 'inspector = "Jürgen"' in told  # to be edited
+    assert tomllib.loads(told)["structure"] == "Brücke \U0001f309 7"
 
 
 def test_the_same_command_fetches_only_what_has_changed(inspection: Inspection, tmp_path: Path) -> None:
@@ -145,7 +161,7 @@ def test_the_same_command_fetches_only_what_has_changed(inspection: Inspection, 
     assert inspection.fetch(out) == DONE
     of = lines(out / "photographs.csv")
     assert {file: line["decision"] for file, line in of.items()} == {
-        "shadow.jpg": "",
+        "shadow.jpg": "rejected",
         "IMG_1.HEIC.png": "confirmed",
         "later.jpg": "unseen",
     }

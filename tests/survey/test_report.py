@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
-from inspection.report.drawings import Place, site_map
+from inspection.report.drawings import Place, runs, site_map
 from inspection.report.ranking import rank
 from inspection.report.writing import PAGE, compose
 from inspection.rows import Row, Status
@@ -58,7 +58,7 @@ def found(folder: Path) -> Findings:
 
 def pages(path: Path | str) -> list[str]:
     document = pypdfium2.PdfDocument(path)
-    texts = [page.get_textpage().get_text_bounded().replace("\u200b", "").replace("\ufffe", "") for page in document]
+    texts = [page.get_textpage().get_text_bounded() for page in document]
     document.close()
     return [" ".join(text.split()) for text in texts]
 
@@ -96,9 +96,42 @@ def test_the_summary_counts_and_shows_where_photographs_were_taken(told: Told) -
 
 
 def test_each_finding_has_a_page(told: Told) -> None:
-    assert len(told.pages) == 1 + 1 + told.n_cracks + 1
-    assert all(f"Finding {number}" in page for number, page in enumerate(told.pages[2:-1], 1))
-    assert '#strong[x] $y$ <b>&amp; \\ "' in told.pages[2]
+    found = [page for page in told.pages if "Close-up:" in page]
+    assert len(found) == told.n_cracks
+    assert all(f"Finding {number} " in page for number, page in enumerate(found, 1))
+    assert '#strong[x] $y$ <b>&amp; \\ "' in found[0]
+
+
+def test_a_list_names_all_findings_before_their_pages_and_leads_to_them(told: Told, findings: Findings) -> None:
+    (begin,) = (number for number, page in enumerate(told.pages) if "List of findings" in page)
+    assert begin < next(number for number, page in enumerate(told.pages) if "Close-up:" in page)
+    page, _ = write_report(findings.survey.folder, {}, 100)
+    links = re.findall(r'<td><a href="#(finding-\d+)">', Path(page).read_text())
+    assert links == [f"finding-{number}" for number in range(1, told.n_cracks + 1)]
+    assert all(f'id="{link}"' in Path(page).read_text() for link in links)
+
+
+def test_names_can_be_searched_for_and_copied(tmp_path: Path) -> None:
+    name = "span_3/IMG_" + "0123456789" * 8 + ".jpg"
+    findings = surveyed(tmp_path, {name: SURFACES["third.jpg"]})
+    findings.survey.close()
+    _, pdf = write_report(findings.survey.folder, {}, 1)
+    document = pypdfium2.PdfDocument(pdf)
+    texts = ["".join(page.get_textpage().get_text_bounded().split()) for page in document]
+    document.close()
+    assert any(f"Crack1of{name}" in text for text in texts)
+
+
+def test_folders_and_bands_have_their_totals(findings: Findings) -> None:
+    about = findings.survey.folder / ABOUT
+    about.write_text(json.dumps(json.loads(about.read_text()) | {"standard": ["aci-224r-01", "humidity"]}))
+    page, _ = write_report(findings.survey.folder, {}, 1)
+    text = Path(page).read_text()
+    of_folder = {name: int(n) for name, n in re.findall(r"<td>(\(no folder\)|span 1)</td><td>\d</td><td>(\d+)</td>", text)}
+    of_band = [int(n) for n in re.findall(r'<th scope="row">(?:ACI 224R-01: |No band)[^<]*</th><td>(\d+)', text)]
+    assert set(of_folder) == {"(no folder)", "span 1"}
+    assert sum(of_folder.values()) == sum(of_band) == n_cracks(findings)
+    assert len(of_band) == 3
 
 
 def test_the_last_page_says_what_was_left_out_and_why(told: Told) -> None:
@@ -109,7 +142,7 @@ def test_the_last_page_says_what_was_left_out_and_why(told: Told) -> None:
 def test_findings_past_the_bound_are_in_a_table(findings: Findings) -> None:
     _, pdf = write_report(findings.survey.folder, {}, 1)
     told = pages(pdf)
-    assert len(told) == 4
+    assert sum("Close-up:" in page for page in told) == 1
     assert "Cracks with a page below 1, by rank; the others follow" in told[1]
     assert "Further cracks" in told[-1]
     assert "third.jpg" in told[-1]
@@ -154,7 +187,7 @@ def test_what_people_or_files_are_called_is_text_on_the_page_which_asks_nobody_a
     assert [sum(f"Finding {number} " in page for page in told) for number in range(1, n_cracks(findings) + 1)] == [
         1
     ] * n_cracks(findings)
-    assert len(told) <= n_cracks(findings) + 4
+    assert len(told) <= n_cracks(findings) + 5
 
 
 def test_the_order_is_band_then_score_then_width_and_then_length() -> None:
@@ -226,6 +259,13 @@ def test_a_photograph_that_is_gone_is_left_out_and_one_that_has_changed_is_shown
     shown = [page for page in told if "Crack 1 of plain.jpg" in page]
     assert len(shown) == 1
     assert "has changed since the survey" in shown[0]
+
+
+def test_a_long_label_of_a_place_stays_on_the_map() -> None:
+    assert runs([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
+    assert runs(range(1, 99, 2)) == "1, 3, 5, 7, 9 ..."
+    drawn = site_map([Place(48.0, 9.0, 1), Place(48.0, 9.1, 3, "1, 3, 5, 7, 9 ...")], classes("mm"))
+    assert 'text-anchor="end" font-size="13" fill="#1c2733"' in drawn
 
 
 def test_a_map_shows_places_to_scale_across_the_180th_meridian() -> None:
