@@ -18,8 +18,9 @@ from crack.stores import inspections as table
 from crack.stores.database import Connection, Database
 from crack.stores.tables import Part
 from inspection.findings import Photograph
+from inspection.report.summary_sheet import all_sheets, filled
 from inspection.report.writing import PAGE, PDF, compose, has_pdf
-from inspection.tables import WORKBOOK, Columns, into, sheets
+from inspection.tables import WORKBOOK, Columns
 from inspection.workbook import MAX_LINES, MEDIA_TYPE, Workbook
 from model.inference.errors import ErrorCode, RequestError
 from model.inference.isolation import Isolation
@@ -106,9 +107,9 @@ def _workbook(findings: "KeptFindings") -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, WORKBOOK)
         book = Workbook(path)
-        add = into(columns, *(book.sheet(title, names) for title, names in sheets(columns).items()))
-        for photograph in findings.photographs():
-            add(photograph)
+        with filled(findings, columns, *(book.sheet(title, names) for title, names in all_sheets(columns).items())) as add:
+            for photograph in findings.photographs():
+                add(photograph)
         book.close()
         if book.is_full:
             raise RequestError(

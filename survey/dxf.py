@@ -11,8 +11,9 @@ from ezdxf.filemanagement import new
 from ezdxf.units import MM
 
 from inspection.findings import Photograph, printable
+from inspection.report.ranking import width
 from inspection.rows import Line
-from model.inference.width_classes import unit_of, width_class
+from model.inference.width_classes import width_class
 from survey.findings import Findings
 from survey.pictures import DRAWINGS, fitting
 
@@ -49,26 +50,25 @@ def draw(photograph: Photograph) -> Drawing:
     """The photograph's outline, each crack's centre lines with its number and width, and what a unit is."""
     row = photograph.row
     per_px = photograph.scale.mm_per_px if photograph.scale else 1.0
-    width, height = (row.width or 0) * per_px, (row.height or 0) * per_px
-    text_height = max(width, height) / 100
+    right, top = (row.width or 0) * per_px, (row.height or 0) * per_px
+    text_height = max(right, top) / 100
     document = new("R2010", units=MM if photograph.scale else _UNITLESS)
     document.layers.add("photograph", color=_GREY)
     document.layers.add("notes", color=_GREY)
+    document.set_modelspace_vport(1.2 * max(right, top), (right / 2, top / 2))  # what a program shows when it opens the drawing
     model = document.modelspace()
-    model.add_lwpolyline([(0, 0), (width, 0), (width, height), (0, height)], close=True, dxfattribs={"layer": "photograph"})
+    model.add_lwpolyline([(0, 0), (right, 0), (right, top), (0, top)], close=True, dxfattribs={"layer": "photograph"})
     for crack, lines in zip(photograph.cracks, row.lines or (), strict=True):
-        unit = unit_of(crack)
         of_width = width_class(crack)
         layer = f"cracks {of_width.name}"
         if layer not in document.layers:
             document.layers.add(layer, color=_COLOURS[of_width.rank])
         for line in _distinct(lines):
-            model.add_lwpolyline([(x * per_px, height - y * per_px) for x, y in line], dxfattribs={"layer": layer})
-        widest = crack.get(f"width_p95_{unit}")
-        told = f"{crack['id']}: {widest:.3g} {unit}" if widest is not None else f"{crack['id']}: too narrow to measure"
+            model.add_lwpolyline([(x * per_px, top - y * per_px) for x, y in line], dxfattribs={"layer": layer})
+        told = f"{crack['id']}: {width(crack, 'p95')}"
         x, y = lines[0][0]
         text = model.add_text(told, height=text_height, dxfattribs={"layer": layer})
-        text.set_placement((x * per_px, height - y * per_px), align=TextEntityAlignment.BOTTOM_LEFT)
+        text.set_placement((x * per_px, top - y * per_px), align=TextEntityAlignment.BOTTOM_LEFT)
     notes = [
         printable(row.file),
         f"1 unit = 1 mm; {photograph.scale.mm_per_px:.4g} mm per pixel ({photograph.scale.source.value})"

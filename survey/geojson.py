@@ -9,6 +9,7 @@ import orjson
 
 from inspection.findings import Photograph, printable
 from inspection.rows import Status
+from inspection.tables import flat
 from survey.findings import Findings
 
 NAME = "cracks.geojson"
@@ -44,4 +45,4 @@ def _features(photograph: Photograph, with_exif: bool) -> Iterator[dict[str, Any
     if with_exif:
         about["taken_at"] = taken.at or None
     for crack in photograph.cracks:
-        yield {"geometry": point, "properties": {**about, **crack}}
+        yield {"geometry": point, "properties": {**about, **flat(crack)}}  # QGIS can't style by a part of a value

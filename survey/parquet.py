@@ -20,7 +20,10 @@ from survey.findings import Findings
 PHOTOGRAPHS, CRACKS = "photographs.parquet", "cracks.parquet"
 GEOMETRY = "geometry"
 _PER_GROUP = 20_000  # lines: at most this many are in memory
-_TEXTS = ("file", "status", "model_version", "error", "scale_source", "scale_note", "taken_at", "band_name", "decision", "note")
+_TEXTS = (
+    *("file", "status", "model_version", "error", "scale_source", "scale_note", "taken_at", "band_name"),
+    *("decision", "decided_by", "decided_at", "note"),
+)
 _WHOLE = ("width", "height", "id", "area_px", "n_branches")
 _LISTS = ("width_max_at", "bbox_px")
 _POINT = struct.Struct("<BIdd")  # little-endian, a point, its longitude and latitude
@@ -78,8 +81,8 @@ def _type(column: str) -> Any:
 
 
 def _text(value: Any) -> Any:
-    """The text with a sign in place of bytes that are not UTF-8, as some file names have."""
-    return value.encode(errors="surrogateescape").decode(errors="replace") if isinstance(value, str) else value
+    """The text with a sign in place of bytes that are not UTF-8, as some file names have; None for an empty one."""
+    return (value.encode(errors="surrogateescape").decode(errors="replace") or None) if isinstance(value, str) else value
 
 
 @contextmanager

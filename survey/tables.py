@@ -1,4 +1,4 @@
-"""`photographs.csv` and `cracks.csv`, a line for each, and both in `cracks.xlsx`.
+"""`photographs.csv` and `cracks.csv`, a line for each, and both in `cracks.xlsx`, with a summary.
 
 No text becomes a formula: in the CSVs by an apostrophe before it, in the workbook because each text is marked as one.
 """
@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from inspection.findings import Photograph
+from inspection.report.summary_sheet import all_sheets, filled
 from inspection.spreadsheets import csv_lines
-from inspection.tables import WORKBOOK, in_cells, into, sheets
+from inspection.tables import WORKBOOK, in_cells
 from inspection.workbook import Sheet, Workbook
 from survey.findings import Findings
 from survey.folder import Survey
@@ -29,7 +30,8 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
     with ExitStack() as stack:
         add_crack = stack.enter_context(csv_table(findings.survey, CRACKS, columns.of_cracks, with_bom))
         add_photograph = stack.enter_context(csv_table(findings.survey, PHOTOGRAPHS, columns.of_photographs, with_bom))
-        add_to_book = into(columns, *stack.enter_context(workbook(findings.survey, WORKBOOK, sheets(columns))))
+        book = stack.enter_context(workbook(findings.survey, WORKBOOK, all_sheets(columns)))
+        add_to_book = stack.enter_context(filled(findings, columns, *book))
 
         def add(photograph: Photograph) -> None:
             add_photograph(columns.line(photograph))

@@ -78,6 +78,8 @@ def test_the_workbook_has_a_line_for_each_photograph_and_for_each_crack_that_cou
     of = {sheet.title: [dict(zip(next(sheet.values), line, strict=True)) for line in list(sheet.values)[1:]] for sheet in book}
     decided = {line["file"]: line["decision"] for line in of["photographs"]}
     assert decided == {"wall-1.jpg": "confirmed", "wall-2.jpg": "rejected", "wall-3.jpg": "unseen"}
+    assert [line["decided_by"] for line in of["photographs"]] == ["local", "local", None]
+    assert {line["what"]: line["value"] for line in of["summary"]}["Decided by a person"] == "1 unseen, 1 confirmed, 1 rejected"
     assert of["photographs"][0]["latitude"] == 47.371
     kept = requests.get(f"{inspection}/photographs", timeout=PATIENCE_S).json()["items"]
     assert [line["file"] for line in of["cracks"]] == [

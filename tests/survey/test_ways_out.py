@@ -20,6 +20,7 @@ import pytest
 from pycocotools.coco import COCO
 
 from inspection import workbook
+from inspection.report.ranking import width
 from inspection.rows import Row, Status
 from inspection.spreadsheets import csv_lines
 from inspection.taken import Taken, read_taken
@@ -108,7 +109,7 @@ def test_a_name_with_the_end_of_a_line_is_one_cell() -> None:
 def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(findings: Findings) -> None:
     write_tables(findings, with_bom=False)
     workbook = openpyxl.load_workbook(findings.survey.folder / "cracks.xlsx")
-    assert workbook.sheetnames == ["cracks", "photographs"]
+    assert workbook.sheetnames == ["cracks", "photographs", "summary"]
     cells = [cell for sheet in workbook for row in sheet.iter_rows() for cell in row]
     assert {cell.data_type for cell in cells} <= {"s", "inlineStr", "n", "b"}
     names = [str(row[0]) for row in workbook["photographs"].iter_rows(min_row=2, values_only=True)]
@@ -118,6 +119,29 @@ def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(fi
     assert {sheet.print_title_rows for sheet in workbook} == {"$1:$1"}
     lengths = [row[header.index("length_mm")] for row in rows]
     assert lengths == [crack["length_mm"] for photograph in findings.predicted() for crack in photograph.cracks]
+
+
+def test_the_workbook_can_be_filtered_and_printed_and_sums_up(findings: Findings) -> None:
+    standard = standards.find("aci-224r-01", "humidity")
+    write_tables(replace(findings, about=replace(findings.about, standard=standard)), with_bom=False)
+    workbook = openpyxl.load_workbook(findings.survey.folder / "cracks.xlsx")
+    assert all(sheet.auto_filter.ref == sheet.dimensions for sheet in workbook)
+    assert {sheet.title: (sheet.freeze_panes, sheet.print_title_cols) for sheet in workbook} == {
+        "cracks": ("C2", "$A:$B"),
+        "photographs": ("B2", "$A:$A"),
+        "summary": ("B2", "$A:$A"),
+    }
+    assert all(sheet.sheet_properties.pageSetUpPr.fitToPage and (sheet.page_setup.fitToWidth or 1) <= 3 for sheet in workbook)
+    _, *lines = workbook["summary"].iter_rows(values_only=True)
+    cracks = [crack for photograph in findings.predicted() for crack in photograph.cracks]
+    for section in ("width (95th percentile)", "band, a guide value", "folder"):
+        assert sum(line[3] for line in lines if line[0] == section) == len(cracks)
+        told = sum(line[4] or 0 for line in lines if line[0] == section)
+        assert told == pytest.approx(sum(crack["length_mm"] for crack in cracks), abs=1)
+    told_once = {line[1]: line[2] for line in lines}
+    assert told_once["Cracks"] == len(cracks)
+    assert told_once["Scale"] == "0.2 mm per pixel, as given, for all photographs"
+    assert [line[1] for line in lines if line[0] == "left out"] == ["@torn.jpg"]
 
 
 def test_a_table_too_long_for_a_workbook_gets_none_and_loses_the_one_before(
@@ -194,7 +218,7 @@ def test_a_time_that_a_clock_never_shows_is_none(at: str, told: str) -> None:
 
 
 def test_gdal_reads_a_point_for_each_crack_of_a_photograph_with_a_position(findings: Findings) -> None:
-    write_geojson(findings)
+    write_geojson(replace(findings, about=replace(findings.about, standard=standards.find("aci-224r-01", "humidity"))))
     meta, fids, geometry, fields = pyogrio.raw.read(findings.survey.folder / "cracks.geojson", return_fids=True)
     values = dict(zip(meta["fields"], fields, strict=True))
     n_of = of_cracks(findings)
@@ -202,6 +226,7 @@ def test_gdal_reads_a_point_for_each_crack_of_a_photograph_with_a_position(findi
     assert len(set(fids)) == len(fids) == n_of.total() > 0
     has_point = [wkb is not None for wkb in geometry]
     assert sum(has_point) == n_of[NAMES[0]] + n_of[NAMES[1]] > 0
+    assert {"band_name", "band_above_mm", "band_up_to_mm", "band_is_certain"} < set(meta["fields"])  # none within another
     longitude, latitude = np.frombuffer(geometry[0][5:21], "<f8")
     assert (longitude, latitude) == (-8.5412, 47.3701)
     assert values["length_mm"].tolist() == [
@@ -232,6 +257,8 @@ def test_geopandas_reads_the_places_of_photographs_and_cracks_and_pyarrow_all_fi
     ]
     assert photographs["file"].tolist()[2:] == ["-m\ufffdr.jpg", "plain.jpg", "@torn.jpg"]
     assert photographs["width"].tolist()[:4] == [420] * 4
+    table = pyarrow.parquet.read_table(folder / "photographs.parquet")
+    assert table["taken_at"].to_pylist()[2:] == [None] * 3  # an empty text is no time
     told = json.loads(pyarrow.parquet.read_metadata(folder / "cracks.parquet").metadata[b"geo"])
     assert (told["version"], told["columns"]["geometry"]["bbox"]) == ("1.1.0", [-8.5412, -33.25, 151.75, 47.3701])
     cracks = pyarrow.parquet.read_table(folder / "cracks.parquet").drop(["file", "geometry"]).to_pylist()
@@ -268,6 +295,10 @@ def test_a_drawing_passes_ezdxfs_audit_and_is_in_millimetres_y_up(findings: Find
         assert len(lines) == sum(len(line) > 1 for crack in different for line in crack)
         (x, y), *_ = photograph.row.lines[0][0] if photograph.row.lines else [(0, 0)]
         assert lines[0].get_points("xy")[0] == pytest.approx((0.2 * x, 0.2 * (300 - y)))
+        view = document.viewports.get("*Active")[0].dxf
+        assert (view.center.x, view.center.y, view.height) == (0.1 * 420, 0.1 * 300, 1.2 * 0.2 * 420)
+        numbered = [text.dxf.text for text in document.modelspace().query("TEXT") if text.dxf.layer.startswith("cracks")]
+        assert numbered == [f"{crack['id']}: {width(crack, 'p95')}" for crack in photograph.cracks]
         layers = {line.dxf.layer for line in lines}
         assert layers <= {layer.dxf.name for layer in document.layers}
         assert all(layer.startswith("cracks ") and layer.endswith((" mm", " tell")) for layer in layers)
