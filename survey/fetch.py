@@ -201,6 +201,8 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
             noted, former = survey.noted(file), decided.get(file)
             if noted is None or former is None or former.etag != kept[file]["etag"] or photographs.gone([file]):
                 return False
+            if former.changed_at != kept[file]["changed_at"]:  # fetched by a version that didn't note it
+                return False
             return noted.status is Status.LEFT_OUT or survey.pictures.has(file)
 
         tasks = [_Task(server, f"{route}/{told['id']}", survey, file) for file, told in kept.items() if not is_there(file)]
