@@ -1,14 +1,18 @@
 """Cells of CSV files as spreadsheets read them: a text that begins with =, +, - or @ would run as a formula.
 
-Such a text gets an apostrophe before it, as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection).
+Such a text gets an apostrophe before it, as OWASP advises (https://owasp.org/www-community/attacks/CSV_Injection). So does what
+follows a semicolon, a tab or the end of a line within a text: where the comma is the decimal sign, as in German, spreadsheets
+take the semicolon for the separator, and a quote in the middle of a line for a character.
 """
 
 import csv
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 _FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are the first four at full width
+_LATER = re.compile(r'[;\t\r\n][\s"]*(?=[=+\-@\uff1d\uff0b\uff0d\uff20])')
 
 
 def csv_lines(file: TextIO) -> Callable[[Iterable[Any]], None]:
@@ -30,5 +34,7 @@ class _Lines:
 
 
 def as_text(value: Any) -> Any:
-    """A cell: texts that would run get an apostrophe before them, everything else stays as it is."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    """A cell: what would run gets an apostrophe before it, everything else stays as it is."""
+    if not isinstance(value, str):
+        return value
+    return ("'" if value.startswith(_FORMULA) else "") + _LATER.sub(lambda before: f"{before[0]}'", value)

@@ -4,6 +4,7 @@ import csv
 import gc
 import io
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -104,6 +105,16 @@ def test_a_name_with_the_end_of_a_line_is_one_cell() -> None:
     assert file.getvalue().endswith("\nplain.jpg,3\n")
     file.seek(0)
     assert list(csv.reader(file)) == lines
+
+
+def test_no_cell_runs_where_the_semicolon_separates() -> None:
+    """As in a German Excel: a quote in the middle of a line is a character there."""
+    file = io.StringIO(newline="")
+    add = csv_lines(file)
+    add(["a;=1+1;x.jpg", "wet\n=2+2", 'b;"=3+3"', "c; @d;\t+e", "f;-1\t\uff1d2", "plain; 1-2=3"])
+    cells = [cell for line in file.getvalue().splitlines() for cell in re.split("[;\t]", line)]
+    assert not [cell for cell in cells if cell.strip(' "')[:1] in tuple("=+-@\uff1d")]
+    assert "plain; 1-2=3" in file.getvalue()
 
 
 def test_the_workbook_holds_the_tables_with_numbers_as_numbers_and_no_formula(findings: Findings) -> None:
