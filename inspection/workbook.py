@@ -16,7 +16,7 @@ _MAX_CHARACTERS = 32_767  # of a cell
 _WIDTHS = {"file": 40, "earlier_file": 40, "change": 28, "band_name": 36, "bbox_px": 22}  # of columns of texts
 _WIDTHS |= {"error": 60, "scale_note": 40, "taken_at": 26, "decided_at": 26, "note": 60, "section": 24, "what": 56, "value": 90}
 _WRAPPED = ("error", "note", "value")
-_PAGE_WIDTH = 250  # characters, across an A4 page on its side, still to be read
+_PAGE_WIDTH = 220  # characters, across an A4 page on its side, still to be read
 _ROW, _MAX_ROW = 15, 409  # points
 _A4 = 9
 

@@ -25,6 +25,7 @@ from inspection.report.content import Found
 from inspection.report.ranking import RULE, scale_at
 
 PAGE, PDF = "report.html", "report.pdf"
+_PDF_STANDARDS = ["a-2a", "ua-1"]  # for archives, and for people who have it read aloud
 _CHANGED = "The photograph has changed since the survey, or is gone. This is the survey's own picture, with its mask in red."
 
 
@@ -183,7 +184,14 @@ def _pdf(told: Mapping[str, Any], work: Path) -> bytes:
 
     (work / "content.json").write_text(json.dumps(told), encoding="utf-8")
     (work / "report.typ").write_bytes(Path(__file__).with_name("report.typ").read_bytes())
-    return bytes(typst.compile(work / "report.typ", root=work, format="pdf"))
+
+    def compiled(standards: Any) -> bytes:
+        return bytes(typst.compile(work / "report.typ", root=work, format="pdf", pdf_standards=standards))
+
+    try:
+        return compiled(_PDF_STANDARDS)
+    except typst.TypstError:  # a name has a character that no font here has: the standards forbid that, readers show a box
+        return compiled([])
 
 
 _FORMS = {PAGE: _page, PDF: _pdf}

@@ -122,6 +122,14 @@ def test_names_can_be_searched_for_and_copied(tmp_path: Path) -> None:
     assert any(f"Crack1of{name}" in text for text in texts)
 
 
+def test_the_pdf_is_for_archives_and_accessible_and_is_made_whatever_a_name_holds(findings: Findings) -> None:
+    for structure, is_known in (("Brücke 7", True), ("\U00012000", False)):
+        _, pdf = write_report(findings.survey.folder, {"structure": structure}, 2)
+        content = Path(pdf).read_bytes()
+        assert [name in content for name in (b"pdfaid:part", b"pdfuaid:part")] == [is_known, is_known]
+        assert any("Finding 2 " in page for page in pages(pdf))
+
+
 def test_folders_and_bands_have_their_totals(findings: Findings) -> None:
     about = findings.survey.folder / ABOUT
     about.write_text(json.dumps(json.loads(about.read_text()) | {"standard": ["aci-224r-01", "humidity"]}))
