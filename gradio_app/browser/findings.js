@@ -37,7 +37,7 @@ function createFindings(root, viewer, measure, onScale) {
 
   const chosen = () => features.find(({ properties }) => String(properties.id) === lit);
   const inUnits = (value) => (scale ? value * scale.mm_per_px : value);
-  const rounded = (value) => (value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+  const rounded = (value) => (value >= 1000 ? value.toFixed(0) : String(Number(value.toPrecision(3))));  // as reports do
   const widthOf = (crack) => crack.is_width_below_limit ? "< " + rounded(inUnits(crack.width_limit_px)) : rounded(inUnits(crack.width_max_px));
   const tell = () => {
     const unit = scale ? "mm" : "px", told = features.slice(0, MOST_ROWS);
