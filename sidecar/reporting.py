@@ -3,7 +3,7 @@
 Left to others: what a report says and looks like (`inspection.report`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -91,7 +91,7 @@ def _write(
     with closing(Database(Part.INSPECTIONS, folder, url)) as database, database.reading() as connection:
         findings = KeptFindings(connection, folder, inspection, find(standard, exposure) if standard else None)
         if form == "xlsx":
-            return _workbook(findings)
+            return _workbook(findings, head)
         name, _ = FORMS[form]
         try:
             return compose(findings, head, n_findings, forms=[name])[name]
@@ -101,13 +101,14 @@ def _write(
             ) from error
 
 
-def _workbook(findings: "KeptFindings") -> bytes:
+def _workbook(findings: "KeptFindings", head: Mapping[str, str]) -> bytes:
     """Raises RequestError: PREDICTION_FAILED, where there are too many cracks for it."""
     columns = Columns(findings.inspection.is_position_kept, True, True, True, findings.standard is not None)
     with TemporaryDirectory() as folder:
         path = Path(folder, WORKBOOK)
         book = Workbook(path)
-        with filled(findings, columns, *(book.sheet(title, names) for title, names in all_sheets(columns).items())) as add:
+        empty = [book.sheet(title, names) for title, names in all_sheets(columns).items()]
+        with filled(findings, head, columns, *empty) as add:
             for photograph in findings.photographs():
                 add(photograph)
         book.close()

@@ -41,7 +41,7 @@ from survey.engines import SurveyError
 from survey.engines.http import FACTS, Patience, message, reason
 from survey.findings import About, Findings
 from survey.folder import Survey
-from survey.report import INSPECTION, NAMED
+from survey.head import NAMED, write_inspection
 from survey.results import write_results
 from survey.sources import FolderSource
 from survey.stopping import DONE, INTERRUPTED, NOT_POSSIBLE, stopped_by_signals
@@ -220,7 +220,7 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
                 why = in_words(error)
         about = About(photographs, None, head["is_position_kept"], standard, printable(head["name"]), decided)
         about.save(survey)
-        _write_head(survey, head)
+        write_inspection(survey, head)
         asked = f"an inspection kept by {server.url}"
         _, _, sheet = write_results(Findings(survey, about, sorted(decided)), chosen.bom, chosen.also, asked)
     finally:
@@ -320,18 +320,6 @@ def _forget(survey: Survey, photographs: FolderSource, files: Sequence[str]) -> 
     for file in files:
         (photographs.folder / file).unlink(missing_ok=True)
         survey.pictures.remove(file)
-
-
-def _write_head(survey: Survey, head: Mapping[str, Any]) -> None:
-    """Write the report's cover, unless a file for it is there."""
-    if INSPECTION in survey.listing():
-        return
-    told = {name: head[name] for name in NAMED if head[name]}
-    if head["structure"]:
-        told = {"inspection": head["name"], **told}  # else its name is the title
-    with survey.whole(INSPECTION) as path:
-        lines = (f"{name} = {json.dumps(printable(text), ensure_ascii=False)}\n" for name, text in told.items())
-        path.write_text("".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

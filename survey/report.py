@@ -3,24 +3,19 @@
 import argparse
 import io
 import sys
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from crack.faults import in_words
-from crack.foreign import damage_named, decode
 from inspection.report.writing import PAGE, PDF, compose
 from survey.arguments import folder_or_url
 from survey.changes_record import read_changes
 from survey.findings import About, Findings
-from survey.folder import Survey
+from survey.head import INSPECTION, NAMED, read_inspection
 from survey.opening import open_survey, saved_source
 from survey.results import present
 from survey.sheet import link_results
-
-INSPECTION = "inspection.toml"
-NAMED = ("structure", "element", "date", "inspector")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,20 +83,6 @@ def write_report(results: Path | str, given: dict[str, str], n_pages: int, photo
     finally:
         survey.close()
     return [survey.place(name) for name in written]
-
-
-def read_inspection(survey: Survey) -> dict[str, str]:
-    """What `inspection.toml` says, if it is there: each of its keys is a line of the cover. Raises ValueError, OSError."""
-    try:
-        content = survey.read(INSPECTION)
-    except FileNotFoundError:
-        return {}
-    with damage_named(survey.place(INSPECTION), 'Expected lines such as structure = "Bridge 7".'):
-        told = tomllib.loads(decode(content))
-        for name, value in told.items():
-            if isinstance(value, dict | list):
-                raise ValueError(f"{name} is no text")
-        return {name: str(value) for name, value in told.items()}
 
 
 if __name__ == "__main__":

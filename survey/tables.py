@@ -15,6 +15,7 @@ from inspection.tables import WORKBOOK, in_cells
 from inspection.workbook import Sheet, Workbook
 from survey.findings import Findings
 from survey.folder import Survey
+from survey.head import INSPECTION, read_inspection
 
 PHOTOGRAPHS, CRACKS = "photographs.csv", "cracks.csv"
 
@@ -31,7 +32,7 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
         add_crack = stack.enter_context(csv_table(findings.survey, CRACKS, columns.of_cracks, with_bom))
         add_photograph = stack.enter_context(csv_table(findings.survey, PHOTOGRAPHS, columns.of_photographs, with_bom))
         book = stack.enter_context(workbook(findings.survey, WORKBOOK, all_sheets(columns)))
-        add_to_book = stack.enter_context(filled(findings, columns, *book))
+        add_to_book = stack.enter_context(filled(findings, _head(findings.survey), columns, *book))
 
         def add(photograph: Photograph) -> None:
             add_photograph(columns.line(photograph))
@@ -40,6 +41,13 @@ def tables(findings: Findings, with_bom: bool) -> Iterator[Callable[[Photograph]
             add_to_book(photograph)
 
         yield add
+
+
+def _head(survey: Survey) -> dict[str, str]:
+    try:
+        return read_inspection(survey)
+    except ValueError as error:  # the report stops at it; a survey is too long for that
+        return {INSPECTION: str(error)}
 
 
 @contextmanager

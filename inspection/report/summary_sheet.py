@@ -3,7 +3,7 @@
 Left to others: the words (`content`), the other sheets (`inspection.tables`), the format (`inspection.workbook`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,9 +25,13 @@ def all_sheets(columns: Columns) -> dict[str, tuple[str, ...]]:
 
 @contextmanager
 def filled(
-    findings: Findings, columns: Columns, of_cracks: Sheet, of_photographs: Sheet, of_summary: Sheet
+    findings: Findings, given: Mapping[str, str], columns: Columns, of_cracks: Sheet, of_photographs: Sheet, of_summary: Sheet
 ) -> Iterator[Callable[[Photograph], None]]:
-    """Yields a function that adds one photograph to all sheets; the summary is written at the end."""
+    """Yields a function that adds one photograph to all sheets; the summary is written at the end.
+
+    Args:
+        given: lines of the report's cover, by their names.
+    """
     seen, add_lines = Overview(), into(columns, of_cracks, of_photographs)
 
     def add(photograph: Photograph) -> None:
@@ -35,13 +39,13 @@ def filled(
         add_lines(photograph)
 
     yield add
-    for line in _lines(findings, seen):
+    for line in _lines(findings, given, seen):
         of_summary.add(line)
 
 
-def _lines(findings: Findings, seen: Overview) -> Iterator[list[Any]]:
-    for name, told in content.cover({}, findings, seen):
-        yield ["how", name, told]
+def _lines(findings: Findings, given: Mapping[str, str], seen: Overview) -> Iterator[list[Any]]:
+    for name, told in content.cover(given, findings, seen):
+        yield ["cover", name, told]
     for name, told in content.summary(seen, None, seen.n_cracks):
         yield ["totals", name, int(told) if told.isdecimal() else told]
     for unit in content.UNITS:

@@ -79,7 +79,9 @@ def test_the_workbook_has_a_line_for_each_photograph_and_for_each_crack_that_cou
     decided = {line["file"]: line["decision"] for line in of["photographs"]}
     assert decided == {"wall-1.jpg": "confirmed", "wall-2.jpg": "rejected", "wall-3.jpg": "unseen"}
     assert [line["decided_by"] for line in of["photographs"]] == ["local", "local", None]
-    assert {line["what"]: line["value"] for line in of["summary"]}["Decided by a person"] == "1 unseen, 1 confirmed, 1 rejected"
+    summed_up = {line["what"]: line["value"] for line in of["summary"]}
+    assert summed_up["Decided by a person"] == "1 unseen, 1 confirmed, 1 rejected"
+    assert summed_up["Inspector"] == "M. Weber"
     assert of["photographs"][0]["latitude"] == 47.371
     kept = requests.get(f"{inspection}/photographs", timeout=PATIENCE_S).json()["items"]
     assert [line["file"] for line in of["cracks"]] == [

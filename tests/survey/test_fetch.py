@@ -111,7 +111,9 @@ def test_a_fetched_inspection_has_what_people_made_of_it(inspection: Inspection,
     assert {path.name for path in (out / PHOTOGRAPHS).iterdir()} == set(of)
     assert (out / "dxf/wall.jpg.dxf").is_file()
     assert (out / "coco.json").is_file()
-    sheet = openpyxl.load_workbook(out / "cracks.xlsx")["photographs"]
+    book = openpyxl.load_workbook(out / "cracks.xlsx")
+    assert ("cover", "Inspector", "M. Weber") in [line[:3] for line in book["summary"].iter_rows(values_only=True)]
+    sheet = book["photographs"]
     assert "=Wet, at 3 m" in [cell.value for row in sheet.iter_rows() for cell in row]
 
 

@@ -27,8 +27,9 @@ from model.inference.width_classes import classes
 from model.synthetic import Surface, draw_surface
 from survey.changes_record import RECORD
 from survey.findings import ABOUT, About, Findings
+from survey.head import read_inspection
 from survey.opening import open_survey
-from survey.report import main, read_inspection, write_report
+from survey.report import main, write_report
 from tests.conftest import ROOT
 from tests.photographs import jpeg
 from tests.surveyed import exif, surveyed

@@ -155,6 +155,13 @@ def test_the_workbook_can_be_filtered_and_printed_and_sums_up(findings: Findings
     assert [line[1] for line in lines if line[0] == "left out"] == ["@torn.jpg"]
 
 
+def test_a_torn_inspection_toml_is_told_in_the_workbook_and_stops_no_survey(findings: Findings) -> None:
+    (findings.survey.folder / "inspection.toml").write_text("structure = ")
+    write_tables(findings, with_bom=False)
+    lines = openpyxl.load_workbook(findings.survey.folder / "cracks.xlsx")["summary"].iter_rows(values_only=True)
+    assert any('Expected lines such as structure = "Bridge 7".' in str(line[2]) for line in lines)
+
+
 def test_a_table_too_long_for_a_workbook_gets_none_and_loses_the_one_before(
     findings: Findings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
