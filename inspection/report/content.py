@@ -5,9 +5,8 @@ Left to others: the pictures (`pictures`, `drawings`), the order (`ranking`) and
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from inspection.findings import Findings, Mark, Photograph, printable
@@ -103,13 +102,19 @@ def look(findings: Findings, n_told: int) -> Overview:
         n_told: how many cracks are shown one by one, on pages and in the table after them.
     """
     seen = Overview()
-    found = chain.from_iterable(add(seen, photograph) for photograph in findings.photographs())
-    seen.first = heapq.nsmallest(n_told, found, key=lambda found: (found.key, found.file, found.index))
+    seen.first = heapq.nsmallest(n_told, _cracks(findings, seen), key=lambda found: (found.key, found.file, found.index))
     return seen
 
 
+def _cracks(findings: Findings, seen: Overview) -> Iterator[Found]:
+    for photograph in findings.photographs():
+        if photograph.mark is not Mark.REJECTED:
+            _place(seen, photograph)
+        yield from add(seen, photograph)
+
+
 def add(seen: Overview, photograph: Photograph) -> list[Found]:
-    """Count a photograph; returns its cracks."""
+    """Count a photograph, without its place; returns its cracks."""
     row, cracks = photograph.row, photograph.cracks
     folder = printable(row.file.rpartition("/")[0])
     if photograph.mark is not None:
@@ -132,7 +137,6 @@ def add(seen: Overview, photograph: Photograph) -> list[Found]:
         seen.thresholds[row.threshold or 0.0] += 1
         seen.folders[folder].n_photographs += 1
     seen.n_with_cracks += bool(cracks)
-    _place(seen, photograph, cracks)
     for crack in cracks:
         unit = unit_of(crack)
         of_width = width_class(crack)
@@ -156,10 +160,10 @@ def _leave_out(seen: Overview, name: str, reason: str) -> None:
         seen.left_out.append((printable(name), reason))
 
 
-def _place(seen: Overview, photograph: Photograph, cracks: Sequence[Mapping[str, Any]]) -> None:
+def _place(seen: Overview, photograph: Photograph) -> None:
     taken = photograph.taken
     if taken.latitude is not None and taken.longitude is not None:
-        ranks = [width_class(crack).rank for crack in cracks]
+        ranks = [width_class(crack).rank for crack in photograph.cracks]
         seen.places[photograph.row.file] = Place(taken.latitude, taken.longitude, max(ranks, default=None))
 
 
@@ -191,7 +195,9 @@ def scale_text(scale: Scale | None, seen: Overview) -> str:
     if scale is not None:
         return f"{figure(scale.mm_per_px)} mm per pixel, {_SOURCES.get(scale.source, scale.source)}, for all photographs"
     if seen.sources:
-        told = (f"{_SOURCES.get(source, source) or 'none found, in pixels'} ({n})" for source, n in seen.sources.items())
+        told = [f"{_SOURCES.get(source, source) or 'none found, in pixels'} ({n})" for source, n in seen.sources.items()]
+        n_without = seen.status[Status.PREDICTED] - seen.sources.total()
+        told += [f"none given, in pixels ({n_without})"] if n_without else []
         return f"For each photograph: {'; '.join(told)}"
     return "None: all figures are in pixels and say nothing about sizes on the surface"
 

@@ -56,6 +56,7 @@ def test_the_report_says_what_was_inspected_what_was_decided_and_leaves_out_what
     assert "Rejected by the inspector" in told
     assert "Where the photographs were taken" in told
     assert "0.2 mm per pixel, as given" in told
+    assert "For each photograph: as given (1); none given, in pixels (1)" in told
     assert "<script" not in told
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
