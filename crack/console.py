@@ -77,6 +77,7 @@ class _PassedOn(TyperCommand):
 def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command and return its exit code: 2 if packages are missing or cannot be loaded."""
     command = COMMANDS[name]
+    _fill_closed_streams()
     if name != "up":  # which then stops
         _outlive_readers()
     _forget_what_cannot_be_written()
@@ -98,6 +99,17 @@ def run(name: str, arguments: Sequence[str]) -> int:
         print(f"error: crack {name} cannot load its packages ({error}). {advice}", file=sys.stderr)
         return 2
     return int(main())
+
+
+def _fill_closed_streams() -> None:
+    """Some schedulers start programs with closed streams. Their numbers would go to the first files, and what libraries print
+    into those files; progress bars would fail.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 class _Outlet(io.FileIO):

@@ -171,6 +171,16 @@ def test_a_full_disk_of_temporary_files_is_not_blamed_on_the_archive(tmp_path: P
         unpack(ARCHIVE, tmp_path)
 
 
+def test_it_writes_its_results_even_if_it_was_started_with_closed_streams(folder: Path, tmp_path: Path) -> None:
+    command = f'exec "{sys.executable}" -m crack survey "{folder}" --engine local --out "{tmp_path}/out" 0<&- 1>&- 2>&-'
+    with subprocess.Popen(["sh", "-c", command], cwd=ROOT) as survey:
+        eventually(lambda: n_noted(tmp_path / "out"))
+        files = [os.readlink(f"/proc/{survey.pid}/fd/{number}") for number in range(3)]
+        assert survey.wait(PATIENCE_S) == 0
+    assert files == [os.devnull] * 3  # else what a library prints would go into the survey's own files
+    assert (tmp_path / "out" / "index.html").is_file()
+
+
 def test_it_writes_its_results_even_if_nobody_reads_what_it_prints(folder: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "crack", "survey", str(folder), *LOCAL, "--out", str(tmp_path / "out")]
     reading, writing = os.pipe()
