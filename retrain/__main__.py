@@ -11,7 +11,7 @@ from crack.serving import Serving
 from crack.stores.jobs import Job, Jobs
 from model.inference.card import ModelCard
 from retrain.settings import Settings
-from retrain.snapshot import read_labels
+from retrain.snapshot import masks, read_labels
 
 logger = logging.getLogger("retrain")
 
@@ -24,7 +24,8 @@ def _plan(settings: Settings) -> str:
     labels = read_labels(settings.feedback_dir, settings.store_url)
     if not (jobs or labels):
         return _no_store(settings)
-    n_new, is_asked = len(labels) - (jobs.n_labels_judged() if jobs else 0), bool(jobs and jobs.asked() is not None)
+    n_new = jobs.n_new(masks(labels)) if jobs else len(labels)
+    is_asked = bool(jobs and jobs.asked() is not None)
     lines = [
         f"{len(labels)} labels are accepted, {n_new} are new; a retraining starts at {settings.retrain_after_labels} new ones."
     ]

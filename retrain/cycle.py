@@ -17,7 +17,7 @@ from enum import IntEnum
 from pathlib import Path
 
 from crack.serving import RELEASED, Serving
-from crack.stores.jobs import Jobs
+from crack.stores.jobs import Jobs, Labels
 from crack.stores.states import JobState
 from export.archive import content_hash
 from model import checkpoint
@@ -28,7 +28,7 @@ from retrain import stages
 from retrain.replicas import ModelServer, RollOverError
 from retrain.rollover import read_card, roll_over, served_versions, settle
 from retrain.settings import RetrainParams, Settings
-from retrain.snapshot import FEEDBACK, LEARNED_FILE, Snapshot, is_whole, read_labels, take_snapshot
+from retrain.snapshot import FEEDBACK, LEARNED_FILE, Snapshot, is_whole, masks, read_labels, read_masks, take_snapshot
 from retrain.tracking import Tracking, adopt
 from retrain.verdict import VERDICT_FILE, Verdict
 from retrain.workspace import Workspace, WorkspaceError, check_is_own
@@ -123,7 +123,7 @@ def retrain(
             return Result(Outcome.FAILED, f"Nothing was started: {error}")
         for sentence in cleaned:
             logger.warning("%s", sentence)
-        n_new = len(read_labels(settings.feedback_dir, settings.store_url)) - jobs.n_labels_judged()
+        n_new = jobs.n_new(masks(read_labels(settings.feedback_dir, settings.store_url)))
         if not (is_forced or jobs.asked() is not None or n_new >= settings.retrain_after_labels):
             return Result(Outcome.NOTHING_TO_DO, f"{n_new} new labels; a retraining starts at {settings.retrain_after_labels}.")
         job = _Job(jobs, jobs.begin(who))
@@ -146,9 +146,9 @@ class _Job:
         logger.info("%3.0f%% %s", 100 * progress, message)
         self._jobs.tell(self._number, JobState.RUNNING, progress, message)
 
-    def end(self, result: Result, n_labels: int | None = None) -> Result:
-        """`n_labels`: the labels that were judged, if they were."""
-        self._jobs.tell(self._number, JobState(result.outcome.name.lower()), 1.0, result.summary, n_labels)
+    def end(self, result: Result, labels: Labels | None = None) -> Result:
+        """`labels`: those that were judged, if they were."""
+        self._jobs.tell(self._number, JobState(result.outcome.name.lower()), 1.0, result.summary, labels)
         return result
 
 
@@ -161,7 +161,7 @@ def _run(
     server: ModelServer,
     job: _Job,
     is_small_gain_accepted: bool,
-) -> tuple[Result, int | None]:
+) -> tuple[Result, Labels | None]:
     started, seconds = time.monotonic(), dict[str, float]()
     folder = workspace.folder
     champion = settings.model_store / Serving.read(settings.model_store).default
@@ -216,7 +216,7 @@ def _run(
         "reason": verdict.reason,
     }
     summary += record(settings, folder, verdict, snapshot, seconds, tags, archive_hash)
-    return Result(outcome, summary, _table(verdict, seconds["all"], folder / stages.REPORT)), snapshot.n_labels
+    return Result(outcome, summary, _table(verdict, seconds["all"], folder / stages.REPORT)), read_masks(data)
 
 
 def choose_start(champion: Path, released: Path) -> Path:

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from crack.stores.jobs import Job, Jobs
 from crack.stores.states import ENDED, JobState
 from retrain.settings import Settings
-from retrain.snapshot import read_labels
+from retrain.snapshot import masks, read_labels
 from retrain.stages import REPORT
 from retrain.verdict import VERDICT_FILE, Verdict
 
@@ -43,7 +43,7 @@ class _RetrainCollector(Collector):
         queued = [job for job in history if job.state is JobState.QUEUED]
         running = [job for job in history if job.state is JobState.RUNNING]
         ended = [job for job in history if job.state in ENDED]
-        n_new = len(read_labels(self._settings.feedback_dir, self._settings.store_url)) - self._jobs.n_labels_judged()
+        n_new = self._jobs.n_new(masks(read_labels(self._settings.feedback_dir, self._settings.store_url)))
         for name, what, value in (
             (
                 "queued",

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from crack.copies import Description, Index
 from crack.files import write_whole
-from crack.foreign import damage_named
+from crack.foreign import SPLIT_COLUMNS, damage_named, read_rows
 from crack.stores import feedback
 from crack.stores.database import Database
 from crack.stores.tables import SQLITE_FILES, Part
@@ -66,6 +66,17 @@ def read_labels(feedback_dir: Path, store_url: str = "") -> list[Label]:
         return []
     with closing(Database(Part.FEEDBACK, feedback_dir, store_url)) as database, database.reading() as connection:
         return [Label(group=row.pop("near_group"), **row) for row in map(dict, feedback.accepted(connection))]
+
+
+def masks(labels: Sequence[Label]) -> dict[str, str]:
+    """The mask's file by the label's id."""
+    return {label.id: label.mask_file for label in labels}
+
+
+def read_masks(folder: Path) -> dict[str, str]:
+    """As `masks`, of the labels in a snapshot."""
+    rows = read_rows(folder / FEEDBACK / "split.csv", SPLIT_COLUMNS)
+    return {Path(row["image"]).stem: f"masks/{row['mask']}" for row in rows}
 
 
 def take_snapshot(

@@ -11,7 +11,7 @@ from retrain import metrics
 from retrain.cycle import BusyError, Outcome, Result, alone, retrain
 from retrain.replicas import RollOverError
 from retrain.settings import RetrainParams, Settings
-from retrain.snapshot import read_labels
+from retrain.snapshot import masks, read_labels
 from retrain.tracking import Tracking, introduce
 
 logger = logging.getLogger("retrain.watching")
@@ -53,7 +53,7 @@ class Watcher:
     def __init__(self, settings: Settings, params_path: Path) -> None:
         self._settings, self._params_path = settings, params_path
         self._is_published = self._is_swept = False
-        self._n_labels_tried, self._asked_tried = -1, -1
+        self._asked_tried = -1
         self._n_failures, self._not_before = 0, 0.0
         self._is_introduced, self._introduce_pause_s, self._introduce_from = False, LOOK_S, 0.0
 
@@ -81,13 +81,12 @@ class Watcher:
             except (OSError, ValueError) as error:
                 jobs.tell_waiting(f"waits: {error}")
                 raise
-        n_labels, asked = len(read_labels(self._settings.feedback_dir, self._settings.store_url)), jobs.asked()
-        n_new = n_labels - jobs.n_labels_judged()
-        is_due = n_new >= self._settings.retrain_after_labels and n_labels != self._n_labels_tried
+        n_new, asked = jobs.n_new(masks(read_labels(self._settings.feedback_dir, self._settings.store_url))), jobs.asked()
+        is_due = n_new >= self._settings.retrain_after_labels
         has_waited = time.monotonic() >= self._not_before
         if asked not in (None, self._asked_tried) or (has_waited and (is_due or asked is not None)):
             self._asked_tried = -1 if asked is None else asked
-            self._retrain(jobs, n_labels)
+            self._retrain(jobs)
 
     def _sweep(self, jobs: Jobs) -> None:
         """Mark killed jobs as failed; otherwise they would count as running forever."""
@@ -99,7 +98,7 @@ class Watcher:
             pass
         self._is_swept = True
 
-    def _retrain(self, jobs: Jobs, n_labels: int) -> None:
+    def _retrain(self, jobs: Jobs) -> None:
         try:
             params, rules = read_params(self._params_path), RetrainParams.read(self._params_path)
             result = retrain(self._settings, self._params_path, params, rules, who="watch")
@@ -107,7 +106,7 @@ class Watcher:
             result = Result(Outcome.FAILED, str(error) or repr(error))
         logger.info("%s: %s", result.outcome.name.lower(), result.summary)
         if result.outcome != Outcome.FAILED:
-            self._n_labels_tried, self._n_failures, self._not_before = n_labels, 0, 0.0
+            self._n_failures, self._not_before = 0, 0.0
             return
         self._not_before = time.monotonic() + min(RETRY_S * 2**self._n_failures, LONGEST_RETRY_S)
         self._n_failures += 1

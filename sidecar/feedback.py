@@ -18,6 +18,7 @@ from typing import Any
 from crack.copies import Description
 from crack.stores import feedback, folders
 from crack.stores.database import Connection, Database
+from crack.stores.jobs import Labels
 from crack.stores.rows import instant
 from crack.stores.states import State
 from crack.stores.tables import Part
@@ -185,6 +186,11 @@ class FeedbackStore:
     def counts(self) -> dict[State, int]:
         with self._database.reading() as connection:
             return feedback.counts(connection)
+
+    def labels(self) -> Labels:
+        """Those that are accepted."""
+        with self._database.reading() as connection:
+            return {row["id"]: row["mask_file"] for row in feedback.accepted(connection)}
 
     def n_bytes(self) -> int:
         """The bytes that images and masks take on disk."""

@@ -253,7 +253,7 @@ class Watched:
     def _judge(self, folder: Path) -> None:
         """A retraining that ended, in the words of the retrain job."""
         jobs = Jobs(folder / "feedback")
-        jobs.tell(jobs.begin("a test"), JobState.NOT_PROMOTED, 1.0, "Version 1 stays.", n_labels=3)
+        jobs.tell(jobs.begin("a test"), JobState.NOT_PROMOTED, 1.0, "Version 1 stays.", labels={"item": "mask"})
         figures = {"deepcrack": (0.75, 0.74), "feedback": (0.5, 0.6)}
         intervals = {name: ((low - 0.1, low + 0.1), (high - 0.1, high + 0.1)) for name, (low, high) in figures.items()}
         rules = (Rule("no loss on the gate set", False, "0.02 below"), Rule("as fast", True, "1.0 times"))

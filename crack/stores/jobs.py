@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from crack.stores.database import Database
 from crack.stores.rows import every, instant
 from crack.stores.states import OPEN, JobState
-from crack.stores.tables import JOBS, SQLITE_FILES, Part
+from crack.stores.tables import JOBS, JUDGED_LABELS, SQLITE_FILES, Part
+
+Labels = Mapping[str, str]
+"""Accepted labels: the file of the mask, by the id of the photograph's item."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,15 @@ class Jobs:
         with self._database.reading() as connection:
             return _queued(connection)
 
-    def tell(self, job: int, state: JobState, progress: float, message: str, n_labels: int | None = None) -> None:
-        """`n_labels`: the number of accepted labels in its snapshot, once it is judged."""
-        values = {"state": state, "progress": progress, "message": message}
-        if n_labels is not None:
-            values["n_labels"] = n_labels
+    def tell(self, job: int, state: JobState, progress: float, message: str, labels: Labels | None = None) -> None:
+        """`labels`: the accepted labels in its snapshot, once it is judged."""
+        values: dict[str, Any] = {"state": state, "progress": progress, "message": message}
         with self._database.writing() as connection:
+            if labels is not None:
+                values["n_labels"] = len(labels)
+                connection.execute(delete(JUDGED_LABELS))
+                rows = [{"item_id": item_id, "mask_file": mask_file} for item_id, mask_file in labels.items()]
+                connection.execute(insert(JUDGED_LABELS), rows)
             _change(connection, JOBS.c.id == job, values)
 
     def tell_waiting(self, message: str) -> None:
@@ -105,11 +111,14 @@ class Jobs:
                 _change(connection, JOBS.c.id == job, told)
         return [f"Retraining {job} was killed while: {message}." for job, message in killed]
 
-    def n_labels_judged(self) -> int:
-        """The number of accepted labels in the newest finished retraining; 0 if there is none."""
+    def n_new(self, labels: Labels) -> int:
+        """How many of these accepted labels the newest finished retraining did not have: all if there is none."""
         newest = select(JOBS.c.n_labels).where(JOBS.c.n_labels.is_not(None)).order_by(JOBS.c.id.desc()).limit(1)
         with self._database.reading() as connection:
-            return int(connection.scalar(newest) or 0)
+            judged = {(item_id, mask_file) for item_id, mask_file in connection.execute(select(JUDGED_LABELS))}
+            if not judged:  # earlier versions kept only their number
+                return max(0, len(labels) - int(connection.scalar(newest) or 0))
+        return len(labels.items() - judged)
 
 
 def _recent(connection: Connection, n_jobs: int | None) -> list[Job]:

@@ -18,12 +18,23 @@ from crack.files import write_whole
 from crack.instance import of_instance
 from crack.settings import read_store_url
 from crack.stores.database import POSTGRESQL_FILE, Database
-from crack.stores.tables import EVENTS, FOLDERS, INSPECTIONS, ITEMS, JOBS, NEAR_KEYS, PHOTOGRAPHS, SQLITE_FILES, Part
+from crack.stores.tables import (
+    EVENTS,
+    FOLDERS,
+    INSPECTIONS,
+    ITEMS,
+    JOBS,
+    JUDGED_LABELS,
+    NEAR_KEYS,
+    PHOTOGRAPHS,
+    SQLITE_FILES,
+    Part,
+)
 
 _TABLES = {
     Part.FEEDBACK: (ITEMS, EVENTS, NEAR_KEYS, FOLDERS[Part.FEEDBACK]),
     Part.INSPECTIONS: (INSPECTIONS, PHOTOGRAPHS, FOLDERS[Part.INSPECTIONS]),
-    Part.JOBS: (JOBS,),
+    Part.JOBS: (JOBS, JUDGED_LABELS),
 }
 _NUMBERED = (EVENTS, JOBS)  # PostgreSQL counts their rows by itself
 _N_AT_ONCE = 1000

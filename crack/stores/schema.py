@@ -16,7 +16,7 @@ logger = logging.getLogger("crack.stores")
 HEADS = {  # the newest migration of each part
     Part.FEEDBACK: "feedback_3",
     Part.INSPECTIONS: "inspections_2",
-    Part.JOBS: "jobs_1",
+    Part.JOBS: "jobs_2",
     Part.REQUESTS: "requests_1",
 }
 VERSIONS = "alembic_version"

@@ -103,6 +103,12 @@ JOBS = Table(
     Column("progress", Double, nullable=False),
     Column("n_labels", Integer),
 )
+JUDGED_LABELS = Table(  # that the newest finished retraining had
+    "judged_labels",
+    METADATA,
+    Column("item_id", Text, primary_key=True),
+    Column("mask_file", Text, nullable=False),
+)
 REQUESTS = Table(  # the answered requests of the last minute; after a crash counting starts again
     "requests",
     METADATA,

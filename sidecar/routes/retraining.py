@@ -6,7 +6,6 @@ from typing import Annotated
 from fastapi import APIRouter
 
 from crack.stores.jobs import Jobs
-from crack.stores.states import State
 from sidecar.access import Access
 from sidecar.documents import Retraining
 from sidecar.feedback import FeedbackStore
@@ -21,7 +20,7 @@ def retraining_routes(jobs: Jobs, store: FeedbackStore, after_labels: int, acces
 
     def told() -> Retraining:
         recent = [asdict(job) for job in jobs.recent(N_RECENT_JOBS)]
-        n_new = store.counts()[State.ACCEPTED] - jobs.n_labels_judged()
+        n_new = jobs.n_new(store.labels())
         return Retraining(job=recent[0] if recent else None, history=recent, labels_until_next=max(0, after_labels - n_new))
 
     @router.post("/retrain", status_code=202)

@@ -50,7 +50,7 @@ def test_retrainings_are_counted_by_outcome_and_the_newest_is_told(tmp_path: Pat
     settings = serve(tmp_path)
     jobs = Jobs(settings.feedback_dir)
     jobs.tell(jobs.begin("a test"), JobState.FAILED, 1.0, "the disk is full")
-    jobs.tell(jobs.begin("a test"), JobState.PROMOTED, 1.0, "Version 2 is in production", n_labels=9)
+    jobs.tell(jobs.begin("a test"), JobState.PROMOTED, 1.0, "Version 2 is in production", labels={"item": "mask"})
     running = jobs.begin("a test")
     jobs.tell(running, JobState.RUNNING, 0.4, "training")
     seen = scrape(settings)

@@ -126,14 +126,14 @@ def test_the_jobs_of_a_former_store_are_known(tmp_path: Path) -> None:
     write_former(tmp_path, Part.JOBS)
     jobs = Jobs(tmp_path)
     assert [(job.id, job.state) for job in jobs.recent()] == [(2, JobState.QUEUED), (1, JobState.PROMOTED)]
-    assert (jobs.n_labels_judged(), jobs.begin("watch"), jobs.ask("eve").id) == (5, 2, 2)
+    assert (jobs.n_new(dict.fromkeys("abcdefg", "mask")), jobs.begin("watch"), jobs.ask("eve").id) == (2, 2, 2)
 
 
 def test_the_jobs_of_the_first_stores_which_kept_no_numbers_of_labels_are_known(tmp_path: Path) -> None:
     write_former(tmp_path, Part.JOBS, "ALTER TABLE jobs DROP COLUMN n_labels")
     jobs = Jobs(tmp_path)
     assert [(job.id, job.state) for job in jobs.recent()] == [(2, JobState.QUEUED), (1, JobState.PROMOTED)]
-    assert (jobs.n_labels_judged(), jobs.begin("watch")) == (0, 2)
+    assert (jobs.n_new({"a": "mask"}), jobs.begin("watch")) == (1, 2)
 
 
 def test_a_store_of_a_later_version_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def folders(tmp_path: Path) -> dict[Part, Path]:
     for part in (store, inspections):
         part.close()
     jobs = Jobs(tmp_path / "feedback")
-    jobs.tell(jobs.begin("watch"), JobState.PROMOTED, 1, "done", 5)
+    jobs.tell(jobs.begin("watch"), JobState.PROMOTED, 1, "done", {"item": "mask"})
     feedback = tmp_path / "feedback"
     return {Part.FEEDBACK: feedback, Part.JOBS: feedback, Part.INSPECTIONS: tmp_path / "inspections"}
 
