@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack retrain",
         description=__doc__,
-        epilog="exit codes: 0 promoted, 1 failed, 3 not promoted, 4 nothing to do, 5 another one runs\n\n"
+        epilog="Ctrl-C stops a retraining; the served model stays.\n\n"
+        "exit codes: 0 promoted, 1 failed, 3 not promoted, 4 nothing to do, 5 another one runs\n\n"
         "examples:\n"
         "  crack retrain\n"
         "  crack retrain --dry-run\n"

@@ -202,7 +202,7 @@ def _run(
         rolling = time.monotonic()
         roll_over(folder / stages.ARCHIVE, archive_hash, settings.model_store, server, golden, settings.drain_s)
         seconds["roll-over"] = time.monotonic() - rolling
-        summary = f"Version {verdict.challenger} is in production in place of {verdict.champion}: {verdict.reason}."
+        summary = f"Version {verdict.challenger} went into production in place of {verdict.champion}: {verdict.reason}."
     else:
         summary = f"Version {read_card(champion_copy).version} stays: {verdict.reason}."
     summary = " ".join(filter(None, (summary, verdict.remark, unknown)))
@@ -293,7 +293,8 @@ def _is_recorded(
     for name, of_both in verdict.figures.items():
         for model, value, (low, high) in zip(("champion", "challenger"), of_both, verdict.intervals[name], strict=True):
             figures |= {f"{model}/{name}": value, f"{model}/{name} low": low, f"{model}/{name} high": high}
-    files = {"report": folder / stages.REPORT, challenger.name: challenger}
+    labels = folder / stages.DATA / FEEDBACK / "split.csv"
+    files = {"report": folder / stages.REPORT, challenger.name: challenger, "labels.csv": labels}
     if archive_hash:
         files[stages.ARCHIVE.name] = folder / stages.ARCHIVE
         tags = {**tags, "archive_hash": archive_hash}

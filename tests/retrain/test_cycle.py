@@ -18,6 +18,7 @@ import yaml
 from mlflow import MlflowClient
 from numpy.typing import NDArray
 
+from crack.foreign import SPLIT_COLUMNS, read_rows
 from crack.serving import STATE_FILE, Serving
 from export.build import export
 from handler.serve import Server
@@ -294,7 +295,7 @@ def test_a_plan_says_how_many_labels_are_accepted(retraining: Retraining) -> Non
 
 def test_a_better_model_goes_into_production(system: System, retraining: Retraining) -> None:
     assert retraining.version != system.first
-    assert f"Version {retraining.version} is in production" in retraining.done.stdout
+    assert f"Version {retraining.version} went into production" in retraining.done.stdout
 
 
 def test_the_sidecar_says_what_became_of_a_retraining(retraining: Retraining) -> None:
@@ -308,6 +309,16 @@ def test_its_commit_says_which_version_was_promoted_and_has_pictures(retraining:
 
 def test_the_registry_calls_the_new_version_champion_and_the_one_before_previous(retraining: Retraining) -> None:
     assert (int(retraining.aliases["previous"]), int(retraining.aliases["champion"])) == (1, 2)
+
+
+def test_mlflow_lists_the_labels_that_it_learned_from_and_that_judged_it(
+    system: System, retraining: Retraining, tmp_path: Path
+) -> None:
+    client = MlflowClient(tracking_uri=system.mlflow_url)
+    run = client.get_model_version("crack", retraining.aliases["champion"]).run_id
+    rows = read_rows(Path(client.download_artifacts(run, "labels.csv", str(tmp_path))), SPLIT_COLUMNS)
+    assert len(rows) == N_LABELS
+    assert {row["split"] for row in rows} == {"train", "held-out"}
 
 
 def test_a_rollback_brings_the_version_before_back(system: System, retraining: Retraining) -> None:
