@@ -54,7 +54,7 @@ def _lines(findings: Findings, given: Mapping[str, str], seen: Overview) -> Iter
             yield _line("width (95th percentile)", of_width.name, Total(0, seen.of_class[unit][of_width.rank], {unit: total}))
     for name, band in content.bands(seen, findings.standard):
         yield _line("band, a guide value", name, band)
-    for name, folder in sorted(seen.folders.items()):
+    for name, folder in sorted(seen.folders.items()) if len(seen.folders) > 1 else ():
         yield _line("folder", name or "(no folder)", folder)
     for name, reason in content.left_out(seen, (), "the sheet photographs"):
         yield ["left out", name, reason]
