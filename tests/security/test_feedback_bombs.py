@@ -92,5 +92,5 @@ def test_a_process_that_is_killed_while_it_decodes_harms_no_other_save(sidecar: 
         eventually(lambda: len(family(sidecar)) == 2)
         eventually(lambda: family(sidecar)[1].cpu_times().user > 0.5, psutil.NoSuchProcess, IndexError)
         family(sidecar)[1].kill()
-        assert (answer.result().status_code, answer.result().json()["code"]) == (422, "image_undecodable")
+        assert (answer.result().status_code, answer.result().json()["code"]) == (503, "server_busy")
     assert save(sidecar, png(noise(32, 32)), verdict="other").status_code == 200
