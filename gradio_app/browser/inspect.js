@@ -368,9 +368,10 @@ keeper.all().then(async (rows) => {
   Object.assign(settings, rows.find((row) => row.id === "settings"));
   entries = [...rows.filter((row) => row.id !== "settings").sort((one, other) => one.number - other.number), ...entries];
   nAdded = Math.max(nAdded, ...entries.map((entry) => entry.number));
+  // Gradio loads the page again, too, when a connection is back that broke while it waited for an answer.
+  for (const entry of entries.filter((each) => each.state !== "done" && !each.file && !each.path && !each.problem))
+    Object.assign(entry, { state: "failed", text: "The page was loaded again before this was sent. Drop it again." });
   const unfinished = entries.filter((entry) => entry.state !== "done" && entry.state !== "failed" && !entry.file);
-  for (const entry of unfinished.filter((each) => !each.path))
-    Object.assign(entry, { state: "failed", text: "You left the page before it was sent. Drop it again." });
   const isResumed = settings.inspection && (await inspections.resume(settings.inspection));  // then a photograph is open already
   batch.add(unfinished.filter((each) => each.path && entries.includes(each)));
   draw();

@@ -281,13 +281,25 @@ def test_after_a_restart_of_the_page_a_photograph_is_dropped_again_and_the_work_
 
 
 def test_without_a_network_the_page_says_so_and_try_again_sends_what_was_not_sent(browser: Browser, walls: list[Path]) -> None:
-    one(browser, "#inspect-viewer .hint")
+    inspect(browser, walls[0])  # at its start Gradio waits for answers: if the network is lost then, it loads the page again
     with without_network(browser):
-        upload(browser, walls[0])
-        says(browser, "#inspect-viewer", "cannot be reached. Check your connection")
-        eventually(lambda: one(browser, "#inspect-viewer .again").is_displayed())  # others say it, too, while the page starts
+        upload(browser, walls[1])
+        eventually(lambda: one(browser, "#inspect-viewer .again").is_displayed())
+        assert "cannot be reached. Check your connection" in one(browser, "#inspect-viewer").text
     press(browser, "#inspect-viewer .again")
-    says(browser, "#inspect-viewer", "% crack")
+    eventually(lambda: one(browser, ".progress").text == "2 of 2 done")
+
+
+def test_what_was_not_sent_when_the_page_is_loaded_again_is_to_be_dropped_again(browser: Browser, walls: list[Path]) -> None:
+    inspect(browser, walls[0])
+    with without_network(browser):
+        upload(browser, walls[1])
+        eventually(lambda: one(browser, "#inspect-viewer .again").is_displayed())
+    browser.refresh()
+    eventually(lambda: "before this was sent. Drop it again." in one(browser, "#inspect-viewer").text)
+    assert not one(browser, "#inspect-viewer .again").is_displayed()
+    upload(browser, walls[1])
+    eventually(lambda: one(browser, ".progress").text == "2 of 3 done, 1 failed")
 
 
 def test_over_a_slow_network_the_former_photograph_is_not_taken_for_the_next(browser: Browser, walls: list[Path]) -> None:
