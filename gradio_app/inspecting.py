@@ -13,25 +13,22 @@ from gradio_app.answers import Answer, told
 from gradio_app.backend import Backend, BackendError
 from gradio_app.kept import Kept
 from gradio_app.packing import pack
-from gradio_app.pictures import Found, as_browsers_show, draw, find_cracks, thumbnail
+from gradio_app.pictures import Apart, Found, as_browsers_show, draw, find_cracks, thumbnail
 from inspection.left_out import Box
 from model.inference.card import threshold_level
 from model.inference.formats import is_shown_by_browsers
-from model.inference.isolation import Isolation
-from model.inference.photograph import Limits
 from model.inference.width_classes import bounds, classes
 
 CLASSES = {unit: {"bounds": bounds(unit), "names": [each.name for each in classes(unit)]} for unit in ("mm", "px")}
 
 
 class Inspecting:
-    """What the page does with photographs that were uploaded; `isolation` decodes and draws."""
+    """What the page does with photographs that were uploaded."""
 
-    def __init__(self, backend: Backend, kept: Kept, isolation: Isolation, limits: Limits) -> None:
+    def __init__(self, backend: Backend, kept: Kept, apart: Apart) -> None:
         self._backend = backend
         self._kept = kept
-        self._isolation = isolation
-        self._limits = limits
+        self._apart = apart
 
     def calls(self) -> tuple[Callable[..., Answer], ...]:
         """The methods that scripts may call."""
@@ -44,7 +41,7 @@ class Inspecting:
         photograph = path.read_bytes()
         prediction = self._backend.predict(photograph, said["quality"])
         found = Found(photograph, prediction.probability_png, threshold_level(prediction.threshold), None)
-        small, size = self._isolation.call(thumbnail, found, self._limits)
+        small, size = self._apart(thumbnail, found)
         levels = self._kept.keep(prediction.probability_png, ".png")
         return {
             "image_path": str(path),
@@ -63,14 +60,14 @@ class Inspecting:
     @told
     def measure_cracks(self, said: dict[str, Any]) -> Answer:
         """The cracks of a photograph at a level of its probability, or of what was painted instead."""
-        features = self._isolation.call(find_cracks, self._found(said), self._limits)
+        features = self._apart(find_cracks, self._found(said))
         return {"features": features, "classes": CLASSES}
 
     @told
     def pack_photographs(self, said: list[dict[str, Any]]) -> Answer:
         """One ZIP with the masks and overlays of photographs, and tables of all, of those that failed too."""
         path = self._kept.downloadable(f"cracks-{time.strftime('%Y%m%d-%H%M%S')}.zip")
-        pack(path, said, self._packed, lambda found: self._isolation.call(draw, found, self._limits))
+        pack(path, said, self._packed, lambda found: self._apart(draw, found))
         return {"url": self._kept.url(path)}
 
     @told
@@ -102,7 +99,7 @@ class Inspecting:
         photograph = path.read_bytes()
         if is_shown_by_browsers(photograph):
             return path
-        return self._kept.keep(*self._isolation.call(as_browsers_show, photograph, self._limits))
+        return self._kept.keep(*self._apart(as_browsers_show, photograph))
 
 
 def _box(said: Any) -> Box:

@@ -21,9 +21,9 @@ from gradio_app.inspecting import Inspecting
 from gradio_app.inspections import Inspections
 from gradio_app.kept import KEPT_S, Kept
 from gradio_app.login import LOGOUT, PING, Login
+from gradio_app.pictures import Apart
 from gradio_app.reviewing import Reviewing
 from inspection.passed_over import COPIES, OF_SYSTEMS
-from model.inference.isolation import Isolation
 from model.inference.photograph import MEGABYTE, Limits
 
 REFRESHED_S = 5  # the Model tab, while it is open
@@ -51,13 +51,13 @@ class Page:
         self.backend = backend
         self.limits = limits
         self.kept = Kept(folder, Path(gr.utils.get_upload_folder()), root_path)
-        self._isolation = Isolation.for_photographs(1, limits)
-        self.inspecting = Inspecting(backend, self.kept, self._isolation, limits)
+        self._apart = Apart(limits)
+        self.inspecting = Inspecting(backend, self.kept, self._apart)
         self.inspections = Inspections(backend, self.kept)
-        self.reviewing = Reviewing(backend, self.kept, self._isolation, limits)
+        self.reviewing = Reviewing(backend, self.kept, self._apart)
 
     def close(self) -> None:
-        self._isolation.close()
+        self._apart.close()
 
 
 def build(page: Page, logout: str | None) -> gr.Blocks:

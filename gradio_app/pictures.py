@@ -1,6 +1,7 @@
 """Decodes, measures and draws for the page, in a separate process, because files from a browser can't be trusted."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +13,29 @@ from model.inference.cracks import Crack, measure
 from model.inference.encoding import JPEG_MAX_SIDE_PX, jpeg, mask_png, png
 from model.inference.errors import RequestError
 from model.inference.findings import feature
+from model.inference.isolation import Isolation
 from model.inference.overlay import draw_overlay
 from model.inference.photograph import Limits, decode
 
 THUMBNAIL_PX = 320
+
+
+_Subject = TypeVar("_Subject")
+_Result = TypeVar("_Result")
+
+
+class Apart:
+    """Calls one of the functions below in the other process. Raises what `Isolation.call` does."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._isolation = Isolation.for_photographs(1, limits)
+
+    def __call__(self, function: Callable[[_Subject, Limits], _Result], subject: _Subject) -> _Result:
+        return self._isolation.call(function, subject, self._limits)
+
+    def close(self) -> None:
+        self._isolation.close()
 
 
 class Found(NamedTuple):

@@ -10,20 +10,17 @@ from crack.stores.states import DECIDED, State
 from gradio_app.answers import Answer, told
 from gradio_app.backend import Backend
 from gradio_app.kept import Kept
-from gradio_app.pictures import shrink
+from gradio_app.pictures import Apart, shrink
 from model.inference.card import threshold_level
-from model.inference.isolation import Isolation
-from model.inference.photograph import Limits
 
 
 class Reviewing:
-    """What the page does with the feedback; `isolation` decodes and draws."""
+    """What the page does with the feedback."""
 
-    def __init__(self, backend: Backend, kept: Kept, isolation: Isolation, limits: Limits) -> None:
+    def __init__(self, backend: Backend, kept: Kept, apart: Apart) -> None:
         self._backend = backend
         self._kept = kept
-        self._isolation = isolation
-        self._limits = limits
+        self._apart = apart
 
     def calls(self) -> tuple[Callable[..., Answer], ...]:
         """The methods that scripts may call."""
@@ -62,7 +59,7 @@ class Reviewing:
     @told
     def shrink_item(self, item_id: str) -> Answer:
         """A small version of a photograph of the feedback."""
-        small = self._isolation.call(shrink, self._backend.file(item_id, "image"), self._limits)
+        small = self._apart(shrink, self._backend.file(item_id, "image"))
         return {"url": self._kept.url(self._kept.keep(small, ".jpg"))}
 
     @told

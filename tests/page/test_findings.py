@@ -205,6 +205,7 @@ def test_a_ruler_over_a_known_length_sets_the_scale(browser: Browser, walls: lis
     strike(browser, "l", "KeyL")
     scale = transform(browser)[2]
     draw(browser, (-100, 20), (200, 0))
+    eventually(lambda: one(browser, ".findings .known-mm").is_displayed())
     one(browser, ".findings .known-mm").send_keys("50", Keys.ENTER)
     eventually(lambda: one(browser, ".findings .length").text == "Length, mm")
     told = one(browser, ".findings .scale-source").text
