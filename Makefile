@@ -36,7 +36,7 @@ up: $(READY) ## start the system and print its addresses; Ctrl-C stops it
 	@$(BIN)/crack up
 
 test: $(READY) lint ## run all tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## check style and types
 	$(BIN)/ruff check

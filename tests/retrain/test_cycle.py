@@ -92,7 +92,8 @@ class System:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(self._params | {"retrain": rules}))
 
     def start_torchserve(self, **addresses: str) -> None:
-        self.server: Server = start_server(self.folder / "logs", {"model_store": str(self.store), **addresses})
+        settings = {"model_store": str(self.store), "default_workers_per_model": "1", **addresses}
+        self.server: Server = start_server(self.folder / "logs", settings)
         self.server.wait_until_ready(PATIENCE_S)
 
     def start_torchserve_again(self) -> None:

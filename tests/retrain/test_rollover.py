@@ -61,11 +61,11 @@ class Answers(Counter[tuple[int, str]]):
 
 
 class System:
-    """A TorchServe, and the model store in `folder`, which several may share; `settings` as `start_server` takes them."""
+    """A TorchServe of one worker, and the model store in `folder`, which several may share; `settings` go to `start_server`."""
 
     def __init__(self, folder: Path, name: str = "logs", settings: Mapping[str, str] | None = None) -> None:
         self.logs, self.store = folder / name, folder / "model_store"
-        self._settings = {**(settings or {}), "model_store": str(self.store)}
+        self._settings = {"default_workers_per_model": "1", **(settings or {}), "model_store": str(self.store)}
         if not self.store.is_dir():
             self.store.mkdir()
             (self.store / ARCHIVE.name).write_bytes(ARCHIVE.read_bytes())
@@ -139,11 +139,19 @@ def system(tmp_path: Path) -> Iterator[System]:
     running.server.stop()
 
 
+@pytest.fixture
+def several_workers(tmp_path: Path) -> Iterator[System]:
+    running = System(tmp_path, settings={"default_workers_per_model": "2"})
+    yield running
+    running.server.stop()
+
+
 def test_under_load_no_request_is_lost_there_and_back_and_a_restart_serves_the_promoted(
-    system: System, next_archive: Path
+    several_workers: System, next_archive: Path
 ) -> None:
+    system = several_workers
     released = system.version()
-    with system.load(concurrency=8) as answers:
+    with system.load(concurrency=4) as answers:
         roll_over(next_archive, content_hash(next_archive), system.store, system.models, GOLDEN, answers.drain_s())
         eventually(lambda: answers[200, NEXT])
     assert answers.keys() == {(200, released), (200, NEXT)}
@@ -151,7 +159,7 @@ def test_under_load_no_request_is_lost_there_and_back_and_a_restart_serves_the_p
     system.server.stop()
     system.start()
     assert system.version() == NEXT
-    with system.load(concurrency=8) as answers:
+    with system.load(concurrency=4) as answers:
         assert roll_back(system.store, system.models, GOLDEN, answers.drain_s()) == released
         eventually(lambda: answers[200, released])
     assert answers.keys() == {(200, released), (200, NEXT)}
@@ -268,7 +276,6 @@ class Replicas:
                 {
                     "inference_address": f"http://{address}:{inference_port}",
                     "management_address": f"http://{address}:{management_port}",
-                    "default_workers_per_model": "1",
                 },
             )
             for address in ADDRESSES
