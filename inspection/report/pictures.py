@@ -14,8 +14,10 @@ from inspection.rows import Line
 from model.inference.encoding import jpeg
 from model.inference.width_overlay import round_length
 
-OVERVIEW_PX = 1500  # of the longer side: 200 dots per inch on A4
+_OVERVIEW_WH = (1200, 820)  # it fits into this: 180 dots per inch where the PDF's page has room for it
 _CLOSE_UP_PX = 720
+_OVERVIEW_BYTES, _CLOSE_UP_BYTES = 100_000, 50_000  # at most: a report of 30 findings goes into a mail, with 5 MB
+_QUALITIES = (82, 74, 66, 58, 50, 42)  # of a JPEG: coarse asphalt needs the lowest, a wall the first
 _FOUND, _OTHER, _CASING = (255, 0, 64), (255, 214, 0), (16, 20, 26)
 _LEFT_OUT = (16, 20, 26, 150)
 _Box = tuple[float, float, float, float]
@@ -31,8 +33,8 @@ def close_up_box(size_wh: tuple[int, int], crack: Mapping[str, Any], lines: Sequ
 
 
 class Overview:
-    """A photograph with all its cracks, drawn once for all its findings; its longer side is `OVERVIEW_PX`, so that lines and
-    numbers have the same size on paper for any photograph.
+    """A photograph with all its cracks, drawn once for all its findings; it fits into `_OVERVIEW_WH`, as on the page, so that
+    lines and numbers have the same size on paper for any photograph.
 
     Args:
         cracks: centre lines of all of the photograph.
@@ -41,7 +43,7 @@ class Overview:
 
     def __init__(self, image_hwc_u8: NDArray[np.uint8], cracks: Sequence[Sequence[Line]], zones: Sequence[Box] = ()) -> None:
         height, width_px = image_hwc_u8.shape[:2]
-        self._cracks, self._factor = cracks, OVERVIEW_PX / max(height, width_px)
+        self._cracks, self._factor = cracks, min(_OVERVIEW_WH[0] / width_px, _OVERVIEW_WH[1] / height)
         size_wh = (max(1, round(self._factor * width_px)), max(1, round(self._factor * height)))
         self._picture = Image.fromarray(image_hwc_u8).resize(size_wh, Image.Resampling.BICUBIC, reducing_gap=2.0)
         dark = ImageDraw.Draw(self._picture, "RGBA")
@@ -60,17 +62,17 @@ class Overview:
         """
         picture, factor = self._picture.copy(), self._factor
         draw = ImageDraw.Draw(picture)
-        _draw_lines(draw, self._cracks[found], factor, _FOUND, 4)
+        _draw_lines(draw, self._cracks[found], factor, _FOUND, 3)
         left, top, right, bottom = (factor * side for side in box)
         right, bottom = max(right, left + 12), max(bottom, top + 12)  # in a panorama the box would be too small to see
-        draw.rectangle((left, top, right, bottom), outline=_CASING, width=7)
-        draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=3)
-        font = ImageFont.load_default(26)
+        draw.rectangle((left, top, right, bottom), outline=_CASING, width=6)
+        draw.rectangle((left + 2, top + 2, right - 2, bottom - 2), outline="white", width=2)
+        font = ImageFont.load_default(21)
         _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
         others = [number for number in range(len(self._cracks)) if number != found][:30]
         for number in [*others, found]:
             _draw_number(draw, self._cracks[number], factor, str(number + 1), font, _FOUND if number == found else _OTHER)
-        return jpeg(np.asarray(picture), 82)
+        return _small(picture, _OVERVIEW_BYTES)
 
 
 def close_up(
@@ -92,7 +94,13 @@ def close_up(
             _draw_arrow(draw, tip, side * across)
         _draw_box(draw, (12, 12), f"widest: {width(crack, 'max')}", font)
     _draw_scale_bar(draw, picture.size, factor, mm_per_px, font)
-    return jpeg(np.asarray(picture), 82)
+    return _small(picture, _CLOSE_UP_BYTES)
+
+
+def _small(picture: Image.Image, n_bytes: int) -> bytes:
+    """As a JPEG of the best quality that takes at most so many bytes, or of the lowest one."""
+    tried = (jpeg(np.asarray(picture), quality) for quality in _QUALITIES)
+    return next((content for content in tried if len(content) <= n_bytes), jpeg(np.asarray(picture), _QUALITIES[-1]))
 
 
 def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.float64]:
@@ -111,7 +119,7 @@ def _across(at_xy: NDArray[np.float64], lines: Sequence[Line]) -> NDArray[np.flo
 
 
 def _draw_lines(draw: ImageDraw.ImageDraw, lines: Sequence[Line], factor: float, colour: tuple[int, ...], wide: int) -> None:
-    for extra, shade in ((3, _CASING), (0, colour)):
+    for extra, shade in ((2, _CASING), (0, colour)):
         for line in lines:
             points = [(factor * x, factor * y) for x, y in line]
             draw.line(points, fill=shade, width=wide + extra, joint="curve")
@@ -123,9 +131,9 @@ def _draw_number(
     """Before the start of the crack, so that a short crack isn't hidden."""
     start = np.array(lines[0][0])
     away = start - np.concatenate([np.asarray(line) for line in lines]).mean(axis=0)
-    at = factor * start + 28 * away / max(float(np.hypot(*away)), 1e-9)
-    x, y = np.clip(at, 20, np.array(draw.im.size) - 20).tolist()
-    draw.circle((x, y), 18, fill=_CASING, outline=colour, width=3)
+    at = factor * start + 22 * away / max(float(np.hypot(*away)), 1e-9)
+    x, y = np.clip(at, 17, np.array(draw.im.size) - 17).tolist()
+    draw.circle((x, y), 15, fill=_CASING, outline=colour, width=2)
     draw.text((x, y), text, font=font, fill="white", anchor="mm")
 
 

@@ -16,10 +16,12 @@ import numpy as np
 import pypdfium2
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from inspection.report.drawings import Place, runs, site_map
+from inspection.report.pictures import Overview, close_up, close_up_box
 from inspection.report.ranking import rank
 from inspection.report.writing import PAGE, compose
 from inspection.rows import Row, Status
@@ -129,6 +131,16 @@ def test_the_pdf_is_for_archives_and_accessible_and_is_made_whatever_a_name_hold
         content = Path(pdf).read_bytes()
         assert [name in content for name in (b"pdfaid:part", b"pdfuaid:part")] == [is_known, is_known]
         assert any("Finding 2 " in page for page in pages(pdf))
+
+
+def test_thirty_findings_fit_into_a_mail_even_on_coarse_asphalt() -> None:
+    grain = np.random.default_rng(1).normal(128, 60, (1500, 2000, 1)).clip(0, 255).astype(np.uint8).repeat(3, axis=2)
+    asphalt = np.asarray(Image.fromarray(grain).filter(ImageFilter.GaussianBlur(2)))
+    lines = [[(100.0 + 90 * step, 700.0 + 40 * (step % 3)) for step in range(20)]]
+    crack = {"width_max_at": [1000.0, 720.0], "width_max_px": 90.0}
+    box = close_up_box((2000, 1500), crack, lines)
+    pictures = Overview(asphalt, [lines]).of(0, box, 0.2), close_up(asphalt, crack, lines, box, 0.2)
+    assert 30 * sum(map(len, pictures)) < 5_000_000
 
 
 def test_folders_and_bands_have_their_totals(findings: Findings) -> None:
