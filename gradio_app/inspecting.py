@@ -55,6 +55,7 @@ class Inspecting:
             "model_version": prediction.model_version,
             "request_id": prediction.request_id,
             "crack_score": prediction.crack_score,
+            "quality": said["quality"],
         }
 
     @told

@@ -106,6 +106,7 @@ def _entry(found: dict[str, Any]) -> Answer:
         "has_mask": found["has_mask"],
         "crack_ratio": found["crack_ratio"],
         "crack_score": found["crack_score"],
+        "quality": found["quality"],
         "model_version": found["model_version"],
         "request_id": "",
         "thumb_url": f"data:image/jpeg;base64,{found['thumbnail']}",

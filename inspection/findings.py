@@ -93,12 +93,8 @@ class Photograph:
         return " ".join(told)
 
 
-class Findings(Protocol):
-    """The photographs of a report, and what holds for all of them."""
-
-    @property
-    def title(self) -> str:
-        """The report's title if nobody names the structure."""
+class Examination(Protocol):
+    """How all photographs were examined."""
 
     @property
     def quality(self) -> str:
@@ -111,6 +107,14 @@ class Findings(Protocol):
     @property
     def standard(self) -> standards.Standard | None:
         """The standard whose bands the cracks with a scale get; None if none is named."""
+
+
+class Findings(Examination, Protocol):
+    """The photographs of a report, and what holds for all of them."""
+
+    @property
+    def title(self) -> str:
+        """The report's title if nobody names the structure."""
 
     @property
     def elsewhere(self) -> str:

@@ -52,7 +52,7 @@ class Columns:
             columns += _MARKER_COLUMNS
         if self.is_scaled:
             columns += [*in_mm(FIGURES), *(_BAND_COLUMNS if self.has_bands else ())]
-        return tuple(columns)
+        return (*columns, "crack_score")
 
     def line(self, photograph: Photograph) -> list[Any]:
         row, taken = photograph.row, photograph.taken
@@ -67,9 +67,9 @@ class Columns:
     def crack_lines(self, photograph: Photograph) -> Iterator[list[Any]]:
         """None of a photograph that was rejected or not predicted."""
         if _is_measured(photograph):
-            columns = self.of_cracks[1:]
+            columns = self.of_cracks[1:-1]
             for crack in map(flat, photograph.cracks):
-                yield [photograph.row.file, *(crack.get(column) for column in columns)]
+                yield [photograph.row.file, *(crack.get(column) for column in columns), photograph.row.crack_score]
 
 
 def in_cells(line: list[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from inspection.findings import Findings, Mark, Photograph, printable
+from inspection.findings import Examination, Findings, Mark, Photograph, printable
 from inspection.left_out import LookAlike, counted
 from inspection.report.drawings import Place, histogram, runs, site_map
 from inspection.report.ranking import figure, length, rank, scale_at, width
@@ -167,7 +167,7 @@ def _place(seen: Overview, photograph: Photograph) -> None:
         seen.places[photograph.row.file] = Place(taken.latitude, taken.longitude, max(ranks, default=None))
 
 
-def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs:
+def cover(given: Mapping[str, str], examination: Examination, seen: Overview) -> Pairs:
     """What was inspected, and how; empty fields are left out."""
     thresholds = ", ".join(f"{threshold:.3g}" for threshold in sorted(seen.thresholds))
     models = ", ".join(f"{version} ({n})" if len(seen.models) > 1 else version for version, n in seen.models.items())
@@ -178,10 +178,10 @@ def cover(given: Mapping[str, str], findings: Findings, seen: Overview) -> Pairs
         ("Method", "A neural network searched the photographs for cracks; each crack was measured across its centre line"),
         (
             "Model",
-            f"{models or 'none'}; crack at a probability of {thresholds or 'none'} or more; quality {findings.quality}",
+            f"{models or 'none'}; crack at a probability of {thresholds or 'none'} or more; quality {examination.quality}",
         ),
-        ("Scale", scale_text(findings.scale, seen)),
-        *standard_rows(findings.standard),
+        ("Scale", scale_text(examination.scale, seen)),
+        *standard_rows(examination.standard),
     ]
 
 

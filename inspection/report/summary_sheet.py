@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from inspection.findings import Findings, Photograph
+from inspection.findings import Examination, Photograph
 from inspection.report import content
 from inspection.report.content import Overview, Total
 from inspection.report.ranking import RULE
@@ -25,7 +25,12 @@ def all_sheets(columns: Columns) -> dict[str, tuple[str, ...]]:
 
 @contextmanager
 def filled(
-    findings: Findings, given: Mapping[str, str], columns: Columns, of_cracks: Sheet, of_photographs: Sheet, of_summary: Sheet
+    examination: Examination,
+    given: Mapping[str, str],
+    columns: Columns,
+    of_cracks: Sheet,
+    of_photographs: Sheet,
+    of_summary: Sheet,
 ) -> Iterator[Callable[[Photograph], None]]:
     """Yields a function that adds one photograph to all sheets; the summary is written at the end.
 
@@ -39,12 +44,12 @@ def filled(
         add_lines(photograph)
 
     yield add
-    for line in _lines(findings, given, seen):
+    for line in _lines(examination, given, seen):
         of_summary.add(line)
 
 
-def _lines(findings: Findings, given: Mapping[str, str], seen: Overview) -> Iterator[list[Any]]:
-    for name, told in content.cover(given, findings, seen):
+def _lines(examination: Examination, given: Mapping[str, str], seen: Overview) -> Iterator[list[Any]]:
+    for name, told in content.cover(given, examination, seen):
         yield ["cover", name, told]
     for name, told in content.summary(seen, None, seen.n_cracks):
         yield ["totals", name, int(told) if told.isdecimal() else told]
@@ -52,13 +57,13 @@ def _lines(findings: Findings, given: Mapping[str, str], seen: Overview) -> Iter
         for of_width in classes(unit) if seen.of_class[unit] else ():
             total = seen.length_of_class[unit].get(of_width.rank, 0.0)
             yield _line("width (95th percentile)", of_width.name, Total(0, seen.of_class[unit][of_width.rank], {unit: total}))
-    for name, band in content.bands(seen, findings.standard):
+    for name, band in content.bands(seen, examination.standard):
         yield _line("band, a guide value", name, band)
     for name, folder in sorted(seen.folders.items()) if len(seen.folders) > 1 else ():
         yield _line("folder", name or "(no folder)", folder)
     for name, reason in content.left_out(seen, (), "the sheet photographs"):
         yield ["left out", name, reason]
-    for note in (*content.notes(findings.scale), RULE):
+    for note in (*content.notes(examination.scale), RULE):
         yield ["note", "", note]
 
 

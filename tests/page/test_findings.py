@@ -183,6 +183,11 @@ def test_the_zip_has_each_crack_as_it_is_on_the_screen(browser: Browser, walls: 
     )
     assert [crack["length_mm"] for crack in cracks] == pytest.approx(shown_mm, rel=0.01)
     assert {crack["file"] for crack in cracks} == {walls[0].name}
+    assert {crack["crack_score"] for crack in cracks} == {photographs[0]["crack_score"]}
+    summary = {(line[0], line[1]): line[2] for line in book["summary"].iter_rows(min_row=2, values_only=True)}
+    assert summary["totals", "Cracks"] == len(cracks)
+    assert "quality normal" in summary["cover", "Model"]
+    assert [name for section, name in summary if section == "left out"] == ["torn.jpg"]
     measured, failed = sorted(photographs, key=lambda line: line["file"] == "torn.jpg")
     assert (measured["mm_per_px"], measured["scale_note"]) == (0.2, "Typed in.")
     assert (failed["status"], "cannot be decoded" in failed["error"]) == ("failed", True)

@@ -280,7 +280,7 @@ def test_geopandas_reads_the_places_of_photographs_and_cracks_and_pyarrow_all_fi
     told = json.loads(pyarrow.parquet.read_metadata(folder / "cracks.parquet").metadata[b"geo"])
     assert (told["version"], told["columns"]["geometry"]["bbox"]) == ("1.1.0", [-8.5412, -33.25, 151.75, 47.3701])
     cracks = pyarrow.parquet.read_table(folder / "cracks.parquet").drop(["file", "geometry"]).to_pylist()
-    expected = [crack for photograph in findings.predicted() for crack in photograph.cracks]
+    expected = [crack | {"crack_score": each.row.crack_score} for each in findings.predicted() for crack in each.cracks]
     assert cracks == expected
     assert geopandas.read_parquet(folder / "cracks.parquet").geometry.notna().sum() == sum(
         n for name, n in of_cracks(findings).items() if name in EXIFS
