@@ -25,8 +25,12 @@ def properties(crack: Crack, scale: SurfaceScale | None, width_px: int) -> dict[
 
 
 def lines(crack: Crack) -> list[list[list[float]]]:
-    """The crack's centre lines as answers have them: x and y in pixels, a point every `_POINT_EVERY_PX`."""
-    return [np.round(np.concatenate([line[:-1:_POINT_EVERY_PX], line[-1:]]), 1).tolist() for line in crack.lines_xy]
+    """The crack's centre lines as answers have them: x and y in pixels, a point every `_POINT_EVERY_PX`.
+
+    Without those that are a point by that, as a ring shorter than the distance is: GIS call such a line invalid.
+    """
+    told = [np.round(np.concatenate([line[:-1:_POINT_EVERY_PX], line[-1:]]), 1).tolist() for line in crack.lines_xy]
+    return [line for line in told if min(line) != max(line)] or told
 
 
 def feature(crack: Crack, told: dict[str, Any]) -> dict[str, Any]:

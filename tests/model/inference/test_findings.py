@@ -1,5 +1,8 @@
 """What is told of cracks: GeoJSON features, and all of them in sum."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from model.inference.findings import feature, properties, summary
@@ -15,6 +18,13 @@ def test_a_feature_has_its_centre_line_in_pixels_from_the_corner() -> None:
     assert min(x for x, _ in geometry["coordinates"]) == pytest.approx(30, abs=2)
     (forked,) = found(band((20, 120), (300, 120), 5), band((150, 120), (260, 30), 4))
     assert feature(forked, {})["geometry"]["type"] == "MultiLineString"
+
+
+def test_no_line_of_a_feature_is_a_point_which_gis_call_invalid() -> None:
+    (crack,) = found(band((20, 120), (300, 120), 5))
+    ring_xy = np.array([(50.0, 118.0), (50.8, 118.6), (50.0, 118.0)])  # shorter than the distance between two told points
+    geometry = feature(replace(crack, lines_xy=[*crack.lines_xy, ring_xy]), {})["geometry"]
+    assert geometry == feature(crack, {})["geometry"]
 
 
 def test_a_summary_counts_adds_and_names_the_widest() -> None:
