@@ -15,11 +15,15 @@ def is_full(error: Exception) -> bool:
 
 
 def in_words(error: Exception) -> str:
-    """The error; a full disk and a missing permission, of which the system names nothing else, with what to do."""
+    """The error; a full disk, a missing permission and a folder in a file's place, of which the system names nothing else, with
+    what to do.
+    """
     if is_full(error):
         return f"{error}. Free space on that disk and in TMPDIR, then run the same command again."
     if isinstance(error, OSError) and error.errno in _DENIED and isinstance(error.filename, str | os.PathLike):
         return f"{error}. {_whose(Path(error.filename))}"
+    if isinstance(error, IsADirectoryError) and error.filename is not None:
+        return f"{error.filename} is a folder, expected a file. Restore the file from a backup, or move the folder away."
     return str(error)
 
 

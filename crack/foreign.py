@@ -52,7 +52,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 @contextmanager
 def damage_named(place: str, advice: str) -> Iterator[None]:
-    """Turns what comes of a file that is torn, or that somebody changed, into a ValueError for people.
+    """Turns what comes of a file that is torn, that somebody changed, or that is a folder, into a ValueError for people.
 
     Args:
         place: where the file is.
@@ -60,7 +60,7 @@ def damage_named(place: str, advice: str) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IsADirectoryError) as error:
         match error:
             case UnicodeDecodeError():
                 found = f"from its byte {error.start} on it is no text in UTF-8"
@@ -70,6 +70,8 @@ def damage_named(place: str, advice: str) -> Iterator[None]:
                 found = f"it lacks {error}"
             case ValueError():
                 found = str(error)
+            case IsADirectoryError():
+                found = "it is a folder"
             case _:
                 found = "it has another form"
         raise ValueError(f"{place} cannot be read ({found}). {advice}") from error

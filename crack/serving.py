@@ -25,7 +25,7 @@ class Serving:
     def read(cls, model_store: Path) -> Self:
         """The released archive before the first retraining. Raises ValueError if the file has another form, and OSError."""
         path = model_store / STATE_FILE
-        if not path.is_file():
+        if not path.exists():
             return cls()
         expected = f'Expected {{"default": "{RELEASED}", "previous": null}}, or names of other archives there.'
         with damage_named(str(path), f"{expected} Remove it, and the released model is served."):

@@ -159,5 +159,5 @@ def read_params(path: Path, overrides: Mapping[str, str] | None = None, recipe: 
 def _read_yaml(text: str, name: str) -> Any:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{name}: no YAML ({' '.join(str(error).split())}).") from error

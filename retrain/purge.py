@@ -19,6 +19,7 @@ import yaml
 from dvc.repo import Repo
 from dvc_data.hashfile.tree import Tree
 
+from crack.foreign import damage_named
 from retrain.snapshot import FEEDBACK, HELD_OUT, PURGED_FILE, UNFINISHED
 from retrain.stages import DATA, N_PICTURES, REPORT
 from retrain.tracking import Tracking
@@ -86,8 +87,13 @@ class Objects:
                 return bytes(store.fs.cat_file(store.oid_to_path(oid)))
         raise FileNotFoundError(f"DVC has no object {oid}, neither in its cache nor in a remote. Restore it from a backup.")
 
+    def read_json(self, oid: str) -> Any:
+        advice = "Restore it there from a backup or the other place; without it, the revisions that have it can't be purged."
+        with damage_named(f"DVC's object {oid}, in its cache or a remote,", advice):
+            return json.loads(self.read(oid))
+
     def listing(self, oid: str) -> Listing:
-        return {entry["relpath"]: entry["md5"] for entry in json.loads(self.read(oid))}
+        return {entry["relpath"]: entry["md5"] for entry in self.read_json(oid)}
 
     def write(self, content: bytes, suffix: str = "") -> str:
         """Store the content in the cache and in every remote; returns its hash."""
@@ -130,7 +136,7 @@ def purge(workspace: Workspace, tracking: Tracking, ids: Sequence[str]) -> list[
         if photographs:
             for place in photographs | _masks(objects, listing, photographs):
                 del listing[place]
-            known = json.loads(objects.read(listing[PURGED_FILE])) if PURGED_FILE in listing else []
+            known = objects.read_json(listing[PURGED_FILE]) if PURGED_FILE in listing else []
             missing = json.dumps(sorted({*known, *photographs}), indent=2)
             listing[PURGED_FILE] = objects.write(f"{missing}\n".encode())
     for each in past:
@@ -200,7 +206,7 @@ def _learned(objects: Objects, past: Sequence[Revision], listings: dict[str, Lis
         if models is None:
             continue
         (card,) = (oid for place, oid in objects.listing(models).items() if place.endswith(".json"))
-        card_found = json.loads(objects.read(card))
+        card_found = objects.read_json(card)
         version, parent = str(card_found["version"]), card_found["training"]["parent"]
         parents[version] = []
         while parent:

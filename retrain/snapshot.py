@@ -128,7 +128,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def _read_learned(path: Path) -> set[str]:
-    if not path.is_file():
+    if not path.exists():
         return set()
     advice = "Bring it back, in that folder, by: git checkout dvc.lock && dvc checkout"
     with damage_named(str(path), advice):

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from crack.foreign import damage_named
 from crack.stores.jobs import Jobs
 from export.archive import ArchiveError
 from model import checkpoint
@@ -220,8 +221,9 @@ def main() -> int:
     if JOB_PID in os.environ:
         end_with(int(os.environ[JOB_PID]))
     try:
-        if (DATA / PURGED_FILE).is_file():
-            missing = json.loads((DATA / PURGED_FILE).read_text())
+        if (DATA / PURGED_FILE).exists():
+            with damage_named(str(Path.cwd() / DATA / PURGED_FILE), "Bring it back, in that folder, by: dvc checkout --force"):
+                missing = list(map(str, json.loads((DATA / PURGED_FILE).read_bytes())))
             raise ValueError(
                 f"This snapshot lacks photographs that were purged: {', '.join(missing)}. A training on all can't be repeated."
             )

@@ -21,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from crack.files import write_whole
+from crack.foreign import damage_named
 from crack.neighbours import ask_without_proxy
 from crack.serving import Serving
 from crack.stores.states import JobState
@@ -72,13 +73,16 @@ class Tracking:
         return self.send_waiting()
 
     def send_waiting(self) -> bool:
-        """Send the waiting records to MLflow; returns whether none is left."""
+        """Send the waiting records to MLflow; returns whether none is left that could be sent."""
         self._waiting.mkdir(parents=True, exist_ok=True)
         with (self._waiting / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # a training by hand may end beside a retraining
             for record in sorted(self._waiting.glob(f"*/{RECORD_FILE}")):  # written last, so the folder is whole
                 try:
-                    self._send(record.parent, **json.loads(record.read_text()))
+                    self._send(record.parent, **_read(record))
+                except ValueError as error:  # it stays, and the others don't wait for it
+                    logger.warning("%s", error)
+                    continue
                 except (MlflowException, OSError) as error:
                     logger.warning(
                         "MLflow at %s did not take a record (%s); it waits in %s", self._url, _reason(error), record.parent
@@ -90,7 +94,7 @@ class Tracking:
     def remove(self, revision: str, places: Sequence[str]) -> None:
         """Remove files from the record of a retraining, even if it still waits. Raises ConnectionError if MLflow is away."""
         for record in self._waiting.glob(f"*/{RECORD_FILE}"):
-            if json.loads(record.read_text())["tags"].get("revision") == revision:
+            if _read(record)["tags"].get("revision") == revision:
                 for place in places:
                     (record.parent / FILES / place).unlink(missing_ok=True)
         try:
@@ -201,6 +205,14 @@ def adopt(tracking: Tracking, archive_path: Path, previous: str | None) -> bool:
     is_there = tracking.record(card, _figures(card), {"outcome": ADOPTED}, {archive_path.name: archive_path})
     tracking.name_served(card.version, previous)
     return is_there
+
+
+def _read(record: Path) -> dict[str, Any]:
+    """Of a waiting training. Raises ValueError if it can't be read, OSError."""
+    advice = f"Restore it from a backup, or remove {record.parent}: only MLflow's record of one training is lost by that."
+    with damage_named(str(record), advice):
+        told = json.loads(record.read_bytes())
+        return {"figures": dict(told["figures"]), "tags": dict(told["tags"])}
 
 
 def _figures(card: ModelCard) -> dict[str, float]:

@@ -23,6 +23,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from crack.files import write_whole
+from crack.foreign import damage_named
 from crack.instance import of_instance
 
 logger = logging.getLogger("sidecar.keys")
@@ -192,10 +193,8 @@ class KeyRing:
             if read_at:
                 try:
                     self._callers = _read(self._path)
-                except (OSError, KeyError, TypeError, ValueError) as error:
-                    self._unreadable = (
-                        f"{self._path}: not a file of API keys ({error}). Repair it, or remove it and make new keys."
-                    )
+                except (OSError, ValueError) as error:
+                    self._unreadable = str(error)
         fault = self._fault()
         if fault != self._told:
             self._told = fault
@@ -216,8 +215,9 @@ class KeyRing:
 
 
 def _read(path: Path) -> dict[bytes, Caller]:
-    """Raises OSError, KeyError, TypeError or ValueError if it is not a file of keys."""
-    with path.open() as file:
+    """Raises OSError, or ValueError if it is not a file of keys."""
+    advice = "Restore it from a backup, or remove it and make new keys, by crack keys add NAME: none of the former works then."
+    with damage_named(str(path), advice), path.open() as file:
         status = os.fstat(file.fileno())
         if status.st_uid not in (0, os.geteuid()) or status.st_mode & _OPEN_TO_OTHERS:
             raise ValueError(
@@ -225,9 +225,11 @@ def _read(path: Path) -> dict[bytes, Caller]:
                 f"or change it; expected the sidecar's user or root, and mode 600 or 440"
             )
         entries = json.load(file)
-    if not isinstance(entries, list):
-        raise TypeError(f"expected a list, got a {type(entries).__name__}")
-    return {bytes.fromhex(entry["sha256"]): Caller(entry["name"], frozenset(map(Right, entry["rights"]))) for entry in entries}
+        if not isinstance(entries, list):
+            raise TypeError(f"expected a list, got a {type(entries).__name__}")
+        return {
+            bytes.fromhex(entry["sha256"]): Caller(entry["name"], frozenset(map(Right, entry["rights"]))) for entry in entries
+        }
 
 
 def keys_path(environment: Mapping[str, str]) -> Path:

@@ -16,13 +16,13 @@ def read_changes(later: Findings) -> Changes | None:
     """What `changes_page` wrote, for a report; None if it never did. Photographs whose cracks or scale have changed since are
     left out, and the rows say so. Raises ValueError if it can't be read, OSError.
     """
-    try:
-        content = later.survey.read(RECORD)
-    except FileNotFoundError:
-        return None
     with damage_named(
         later.survey.place(RECORD), "Compare the surveys again, or remove it to write the report without changes."
     ):
+        try:
+            content = later.survey.read(RECORD)
+        except FileNotFoundError:
+            return None
         record = json.loads(content)
         rows = [(name, text) for name, text in record["rows"]]
         photographs, outdated = [], []

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +66,15 @@ class About:
     @classmethod
     def load(cls, survey: Survey) -> "About":
         """A survey's options. Raises ValueError if they can't be read, OSError."""
+        named = partial(damage_named, survey.place(ABOUT), "Run the same survey or fetch again.")
         try:
-            content = survey.read(ABOUT)
+            with named():
+                fields = json.loads(survey.read(ABOUT))
         except FileNotFoundError as error:
             raise ValueError(
                 f"There is no {survey.place(ABOUT)}: the survey has not ended. Continue it; it examines no photograph twice."
             ) from error
-        with damage_named(survey.place(ABOUT), "Run the same survey or fetch again."):
-            fields = json.loads(content)
+        with named():
             scale = fields["scale"] and Scale(fields["scale"]["mm_per_px"], ScaleSource(fields["scale"]["source"]))
             try:
                 standard = standards.find(*fields["standard"]) if fields.get("standard") else None

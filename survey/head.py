@@ -15,11 +15,11 @@ NAMED = ("structure", "element", "date", "inspector")
 
 def read_inspection(survey: Survey) -> dict[str, str]:
     """What `inspection.toml` says, if it is there: each of its keys is a line of the cover. Raises ValueError, OSError."""
-    try:
-        content = survey.read(INSPECTION)
-    except FileNotFoundError:
-        return {}
     with damage_named(survey.place(INSPECTION), 'Expected lines such as structure = "Bridge 7".'):
+        try:
+            content = survey.read(INSPECTION)
+        except FileNotFoundError:
+            return {}
         told = tomllib.loads(decode(content))
         for name, value in told.items():
             if isinstance(value, dict | list):

@@ -15,6 +15,12 @@ def test_of_a_missing_permission_it_says_whose_the_folder_is_and_who_asks(tmp_pa
     assert told.endswith("Let this user read and write there, or name another folder.")
 
 
+def test_a_folder_in_a_files_place_is_named_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError) as found:
+        tmp_path.read_bytes()
+    assert in_words(found.value).startswith(f"{tmp_path} is a folder, expected a file. Restore the file")
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -22,3 +22,9 @@ def test_what_is_none_of_ours_is_named_with_what_to_do(tmp_path: Path, text: str
     (tmp_path / STATE_FILE).write_text(text)
     with pytest.raises(ValueError, match=r"serving\.json cannot be read .* Remove it"):
         Serving.read(tmp_path)
+
+
+def test_a_folder_in_its_place_is_named_and_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / STATE_FILE).mkdir()
+    with pytest.raises(ValueError, match=r"serving\.json cannot be read \(it is a folder\)"):
+        Serving.read(tmp_path)

@@ -172,7 +172,7 @@ def _measure_block(
 
 def _read(out: Path) -> dict[str, Any]:
     state = out / STATE
-    if not state.is_file():
+    if not state.exists():
         return {}
     with damage_named(str(state), "Choose another folder by --out."):
         told: dict[str, Any] = json.loads(state.read_bytes())

@@ -9,7 +9,7 @@ from retrain.cycle import record
 from retrain.settings import Settings
 from retrain.snapshot import Snapshot
 from retrain.stages import CHAMPION
-from retrain.tracking import Tracking
+from retrain.tracking import RECORD_FILE, Tracking
 from retrain.verdict import Verdict
 from tests.conftest import ARCHIVE
 from tests.ports import NOBODY
@@ -44,3 +44,20 @@ def by_hand(tmp_path: Path) -> Tracking:
 def test_a_model_that_somebody_registered_by_hand_is_none_of_ours(by_hand: Tracking) -> None:
     by_hand.name_served("20260101-000000", None)
     assert by_hand.has("20260101-000000") is False
+
+
+@pytest.mark.filterwarnings("ignore:The ``noload`` loader:DeprecationWarning")  # MLflow's own
+def test_a_damaged_record_is_named_and_the_others_do_not_wait_for_it(
+    by_hand: Tracking, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    waiting = tmp_path / "unrecorded"
+    for name, content in (("torn", b'{"figures": {'), ("deep", b"[" * 10_000), ("bare", b"{}")):
+        (waiting / name).mkdir(parents=True)
+        (waiting / name / RECORD_FILE).write_bytes(content)
+    (waiting / "folder" / RECORD_FILE).mkdir(parents=True)
+    assert by_hand.send_waiting()
+    told = caplog.text
+    assert told.count(f"{RECORD_FILE} cannot be read (") == 4
+    assert f"Restore it from a backup, or remove {waiting / 'torn'}: only MLflow's record" in told
+    with pytest.raises(ValueError, match="cannot be read"):  # it may be of a photograph that is purged
+        by_hand.remove("1", [])

@@ -63,6 +63,18 @@ def command(sidecar: Sidecar, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+@pytest.mark.parametrize(("content", "found"), [(None, "it is a folder"), ("[" * 10_000, "it has another form")])
+def test_what_is_no_file_of_keys_is_named_with_what_to_do(tmp_path: Path, content: str | None, found: str) -> None:
+    path = tmp_path / "keys.json"
+    if content is None:
+        path.mkdir(0o700)
+    else:
+        path.write_text(content)
+        path.chmod(0o600)
+    fault = KeyRing(path).fault
+    assert fault.startswith(f"{path} cannot be read ({found}). Restore it from a backup, or remove it and make new keys")
+
+
 UNAVAILABLE = [(503, "keys_unavailable")] * 4
 
 

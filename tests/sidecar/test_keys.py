@@ -57,7 +57,7 @@ def test_what_is_no_name_gets_no_key(tmp_path: Path, name: str) -> None:
 def test_a_broken_file_is_named_and_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text("[{}]")
     (tmp_path / "keys.json").chmod(0o600)
-    with pytest.raises(NoKeysError, match=r"keys\.json: not a file of API keys \('sha256'\)"):
+    with pytest.raises(NoKeysError, match=r"keys\.json cannot be read \(it lacks 'sha256'\)"):
         KeyRing(tmp_path / "keys.json").add("crew-7", [Right.PREDICT])
     assert (tmp_path / "keys.json").read_text() == "[{}]"
 
