@@ -1,6 +1,7 @@
 """docker-compose.yml, the Dockerfiles and what they copy, read; and what runs once before the services, run."""
 
 import fnmatch
+import itertools
 import json
 import os
 import re
@@ -223,6 +224,13 @@ def test_an_image_is_the_package_with_what_its_extra_brings(name: str) -> None:
     extra = EXTRAS.get(name)
     assert installed(DOCKERFILES[name]) == (f".[{extra}]" if extra else ".", ".")
     assert extra is None or ("torch" in names(extra)) == (name in WITH_TORCH)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_change_of_code_or_readme_installs_no_packages_again(name: str) -> None:
+    lines = instructions(DOCKERFILES[name])
+    before = itertools.takewhile(lambda line: line[:2] != ["RUN", "pip"], lines)
+    assert [line for line in before if line[0] in ("COPY", "ADD")] == [["COPY", "pyproject.toml", "requirements.txt", "./"]]
 
 
 @pytest.mark.parametrize("name", OWN)
