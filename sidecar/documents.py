@@ -326,6 +326,12 @@ ETAG: dict[int | str, dict[str, Any]] = {
     }
 }
 
+FILE: dict[int | str, dict[str, Any]] = {
+    **ETAG,
+    206: {"description": "The part that the header Range asks for, to go on with a download."},
+    416: {"description": "The file ends before the part that Range asks for; Content-Range says how long it is."},
+}
+
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": Error, "description": ", ".join(code.value for code in ErrorCode if code.status == status)}
     for status in sorted({code.status for code in ErrorCode})

@@ -12,7 +12,7 @@ from model.inference.errors import ErrorCode, RequestError
 from model.inference.photograph import Limits, read_size
 from sidecar.access import Access
 from sidecar.decoding import Decoding
-from sidecar.documents import ETAG, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved, names_in
+from sidecar.documents import ETAG, FILE, REVIEW_BODY, SAVE_BODY, Feedback, FeedbackList, Saved, names_in
 from sidecar.feedback import FeedbackStore
 from sidecar.forms import file, file_name, image_in, read_parts, read_verdict, seen, texts
 from sidecar.items import Item, Submission, check_said
@@ -22,6 +22,7 @@ from sidecar.look_alikes import read_look_alikes
 from sidecar.metrics import Metrics
 from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
+from sidecar.ranges import file_answer
 
 MODEL_TIMEOUT_S = 30  # photographs of 100 megapixels take longer: their masks are compared later
 _SAVED, _REVIEWED = names_in(SAVE_BODY), names_in(REVIEW_BODY)
@@ -104,8 +105,8 @@ def feedback_routes(
         """One photograph's feedback, with everything that happened to it."""
         return described(store.get(item_id), response)
 
-    @router.get("/feedback/{item_id}/{part}", dependencies=[access.may_review], response_class=Response, responses=ETAG)
-    def get_file(item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
+    @router.get("/feedback/{item_id}/{part}", dependencies=[access.may_review], response_class=Response, responses=FILE)
+    def get_file(request: Request, item_id: str, part: Literal["image", "mask", "accepted-mask"]) -> Response:
         """The photograph, the mask that a review is about (the newest one), or the accepted mask."""
         item = store.get(item_id)
         accepted = item.mask_file if item.state is State.ACCEPTED else None
@@ -114,9 +115,7 @@ def feedback_routes(
             raise RequestError(
                 ErrorCode.NOT_FOUND, f"{item_id} has no such mask yet. POST /feedback/{item_id}/review with one."
             )
-        return Response(
-            store.read(file), headers={"ETag": item.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg"
-        )
+        return file_answer(request, file, store.read(file), item.etag)
 
     @router.post("/feedback/{item_id}/review", openapi_extra=REVIEW_BODY, responses=ETAG)
     async def review(

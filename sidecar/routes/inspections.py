@@ -19,7 +19,7 @@ from model.inference.photograph import Limits, read_size
 from sidecar import inspecting
 from sidecar.access import Access
 from sidecar.decoding import Decoding
-from sidecar.documents import CHANGE_BODY, ETAG, KEEP_BODY, REPORT, names_in
+from sidecar.documents import CHANGE_BODY, ETAG, FILE, KEEP_BODY, REPORT, names_in
 from sidecar.forms import MAX_NAME_CHARACTERS, file, read_image, read_parts, seen, texts
 from sidecar.inspections import Head, Inspection, InspectionStore, Kept
 from sidecar.kept import digest_aside
@@ -28,6 +28,7 @@ from sidecar.look_alikes import read_look_alikes, read_zones
 from sidecar.names import check_names
 from sidecar.prediction import Prediction
 from sidecar.predictor import Predictor
+from sidecar.ranges import file_answer
 from sidecar.reporting import FORMS, MAX_FINDINGS, Reporting
 
 _UNTOLD = ("file", "n_bytes", "mtime_ns", "sha256", "seconds", "lines", "cracks")  # fields of a row that lists leave out
@@ -182,16 +183,17 @@ def inspection_routes(
         "/{inspection_id}/photographs/{photograph_id}/{part}",
         dependencies=[access.may_predict],
         response_class=Response,
-        responses=ETAG,
+        responses=FILE,
     )
-    def get_part(inspection_id: str, photograph_id: str, part: Literal["image", "levels", "mask"]) -> Response:
+    def get_part(
+        request: Request, inspection_id: str, photograph_id: str, part: Literal["image", "levels", "mask"]
+    ) -> Response:
         """The photograph, the model's crack probability (PNG, 0 to 255), or the mask that somebody painted."""
         found = store.photograph(inspection_id, photograph_id)
         file = {"image": found.image_file, "levels": found.levels_file, "mask": found.mask_file}[part]
         if file is None:
             raise RequestError(ErrorCode.NOT_FOUND, f"Nobody has painted a mask for {found.row.file}. Ask for levels.")
-        content = store.read(file)
-        return Response(content, headers={"ETag": found.etag}, media_type="image/png" if file.endswith("png") else "image/jpeg")
+        return file_answer(request, file, store.read(file), found.etag)
 
     @router.post("/{inspection_id}/photographs/{photograph_id}", openapi_extra=CHANGE_BODY, responses=ETAG)
     async def change_photograph(
