@@ -49,18 +49,32 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _FOLDER = Path(__file__).resolve().parent
 _SOCKET, _SOCKET_BYTES = ".ts.sock.65535", 107  # a worker's, by TorchServe; what Linux takes (unix(7)), without the last zero
 _WORKER_BYTES = 1.5e9  # its peak at 50 megapixels
+_JAVA_BYTES = 0.3e9
+# What else runs on the machine; idle: Java 0.29 GB, sidecar 0.34, page 0.15, MLflow 0.4, retrain job 0.39, Prometheus 0.09.
+_OTHERS_BYTES = 2e9
 _JAVA_VERSION = 17  # the oldest that runs TorchServe
 _HOW_TO_GET_JAVA = f"Install one (Debian: openjdk-{_JAVA_VERSION}-jre-headless) and name its folder."
 # Options that a shell or an agent sets for every Java; ours are in `vmargs`.
 _FOR_ANOTHER_JAVA = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS")
 
 
-def default_n_workers() -> int:
+def n_fitting_workers(n_cores: int, machine_bytes: float, usable_bytes: float) -> int:
     """One more than there are processors, each on one of them: while one worker's answer goes out and its next photograph
     comes in, another computes (8% more answers on 2 processors). Fewer where memory is short; the processors are then shared
     out among them.
+
+    Args:
+        machine_bytes: memory, which the other parts of the system share.
+        usable_bytes: the same, or the limit of a container, which TorchServe has for itself.
     """
-    return max(1, min(n_usable_cores() + 1, int(usable_memory_bytes() // _WORKER_BYTES)))
+    room_bytes = min(machine_bytes - _OTHERS_BYTES, usable_bytes - _JAVA_BYTES)
+    return max(1, min(n_cores + 1, int(room_bytes // _WORKER_BYTES)))
+
+
+def default_n_workers() -> int:
+    """Of this machine."""
+    machine_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return n_fitting_workers(n_usable_cores(), machine_bytes, usable_memory_bytes())
 
 
 class StartError(RuntimeError):

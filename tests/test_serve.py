@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from handler.serve import Server, StartError
+from handler.serve import Server, StartError, n_fitting_workers
 from tests.conftest import ROOT, has_ended, ready_workers, start_server
 from tests.ports import free_ports
 from tests.waiting import PATIENCE_S, eventually
@@ -24,6 +24,16 @@ def environment(ports: list[int]) -> dict[str, str]:
         "TS_GRPC_INFERENCE_PORT": str(ports[3]),
         "TS_GRPC_MANAGEMENT_PORT": str(ports[4]),
     }
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "machine_gb", "limit_gb", "n_workers"),
+    [(2, 3.9, 3.9, 1), (2, 8.1, 8.1, 3), (8, 64, 6.4, 4), (8, 8.1, 6.4, 4), (2, 1, 1, 1)],
+)
+def test_no_more_workers_start_than_there_is_memory_for_beside_the_other_parts(
+    n_cores: int, machine_gb: float, limit_gb: float, n_workers: int
+) -> None:
+    assert n_fitting_workers(n_cores, machine_gb * 1e9, limit_gb * 1e9) == n_workers
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
