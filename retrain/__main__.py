@@ -57,6 +57,19 @@ def _history(settings: Settings) -> str:
     return "\n".join(map(_line, jobs.recent())) or _NONE if jobs else _no_store(settings)
 
 
+def _stop(settings: Settings) -> str:
+    jobs = Jobs.find(settings.feedback_dir, settings.store_url)
+    if not jobs:
+        return _no_store(settings)
+    job = jobs.stop("the command line")
+    if job is None:
+        return "No retraining is queued or running."
+    return (
+        f"Retraining {job.id} ends within seconds, unless it replaces the served model already. The next one begins when "
+        "somebody asks for it."
+    )
+
+
 def _no_store(settings: Settings) -> str:
     return (
         f"There is no record of retrainings in {settings.feedback_dir.resolve()}: nobody has asked for one yet, or it is "
@@ -72,12 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="crack retrain",
         description=__doc__,
-        epilog="Ctrl-C stops a retraining; the served model stays.\n\n"
+        epilog="Ctrl-C, or crack retrain stop elsewhere, stops a retraining; the served model stays.\n\n"
         "exit codes: 0 promoted, 1 failed, 3 not promoted, 4 nothing to do, 5 another one runs\n\n"
         "examples:\n"
         "  crack retrain\n"
         "  crack retrain --dry-run\n"
         "  crack retrain --watch\n"
+        "  crack retrain stop\n"
         "  crack retrain rollback\n"
         "  crack retrain purge ID\n",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -85,11 +99,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "command",
         nargs="?",
-        choices=("run", "rollback", "status", "history", "adopt", "track", "purge"),
+        choices=("run", "stop", "rollback", "status", "history", "adopt", "track", "purge"),
         default="run",
-        help="run: retrain (the default); rollback: serve the former model again; status: show what is served; history: list "
-        "past retrainings; adopt: record the served model as the first champion; track: record a training; purge: remove "
-        "deleted photographs from past snapshots, and list the models that learned from them",
+        help="run: retrain (the default); stop: stop the retraining that runs or waits, whoever began it; rollback: serve the "
+        "former model again; status: show what is served; history: list past retrainings; adopt: record the served model as "
+        "the first champion; track: record a training; purge: remove deleted photographs from past snapshots, and list the "
+        "models that learned from them",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="for purge: IDs of deleted photographs")
     parser.add_argument("--checkpoint", type=Path, help="for track: a .pth, or the newest in a folder (default: models)")
@@ -115,6 +130,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(_status(settings))
             case "history":
                 print(_history(settings))
+            case "stop":
+                print(_stop(settings))
             case _ if options.dry_run:
                 print(_plan(settings))
             case _:

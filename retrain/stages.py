@@ -198,7 +198,8 @@ STAGES: dict[str, Callable[[], None]] = {"train": learn, "judge": compare, "arch
 
 
 def end_with(pid: int) -> None:
-    """Exit as soon as the retrain job is gone: a killed job cannot stop its stages, and the next job must not meet them.
+    """Exit as soon as the retrain job is gone or somebody has stopped it: a killed job cannot stop its stages, and the next job
+    must not meet them.
 
     A zombie counts as gone, too: before its parent asks for the exit status, it may wait for the stages' output to end.
     """
@@ -206,11 +207,20 @@ def end_with(pid: int) -> None:
     def watch() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             job = psutil.Process(pid)
-            while job.is_running() and job.status() != psutil.STATUS_ZOMBIE:
+            while job.is_running() and job.status() != psutil.STATUS_ZOMBIE and not _is_stopped():
                 time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _is_stopped() -> bool:
+    settings = Settings.from_environment()
+    with contextlib.suppress(OSError):  # the store is busy or away: the next look tells
+        if Jobs(settings.feedback_dir, settings.store_url).is_stopped():
+            Path(REASON_FILE).write_text("it was stopped.")
+            return True
+    return False
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ class Watcher:
 
     def look(self) -> None:
         """Retrain if it is due. After a model that was not promoted, it waits for new labels; after a failure, for a pause
-        that doubles, or until somebody asks again.
+        that doubles, or until somebody asks again; after somebody stopped it, until somebody asks again.
         """
         jobs = Jobs(self._settings.feedback_dir, self._settings.store_url)
         if not self._is_swept:
@@ -82,7 +82,7 @@ class Watcher:
                 jobs.tell_waiting(f"waits: {error}")
                 raise
         n_new, asked = jobs.n_new(masks(read_labels(self._settings.feedback_dir, self._settings.store_url))), jobs.asked()
-        is_due = n_new >= self._settings.retrain_after_labels
+        is_due = n_new >= self._settings.retrain_after_labels and not jobs.is_stopped()
         has_waited = time.monotonic() >= self._not_before
         if asked not in (None, self._asked_tried) or (has_waited and (is_due or asked is not None)):
             self._asked_tried = -1 if asked is None else asked

@@ -79,8 +79,30 @@ class Jobs:
         with self._database.reading() as connection:
             return _queued(connection)
 
+    def stop(self, who: str) -> Job | None:
+        """Stop the queued or running job, whose stages notice within seconds; returns it, None if there is none."""
+        with self._database.writing() as connection:
+            newest = _recent(connection, 1)
+            if not newest or newest[0].state not in OPEN:
+                return None
+            told = f"it was stopped by {who} while: {newest[0].message}. The next one begins when somebody asks for it"
+            _change(connection, JOBS.c.id == newest[0].id, {"state": JobState.STOPPED, "message": told})
+        return newest[0]
+
+    def is_stopped(self) -> bool:
+        """Whether the newest job was stopped."""
+        newest = self.recent(1)
+        return bool(newest) and newest[0].state is JobState.STOPPED
+
     def tell(self, job: int, state: JobState, progress: float, message: str, labels: Labels | None = None) -> None:
-        """`labels`: the accepted labels in its snapshot, once it is judged."""
+        """A job that was stopped stays so, unless it has succeeded before it noticed.
+
+        Args:
+            labels: the accepted labels in its snapshot, once it is judged.
+        """
+        chosen = JOBS.c.id == job
+        if state in (JobState.RUNNING, JobState.FAILED):
+            chosen &= JOBS.c.state != JobState.STOPPED
         values: dict[str, Any] = {"state": state, "progress": progress, "message": message}
         with self._database.writing() as connection:
             if labels is not None:
@@ -88,7 +110,7 @@ class Jobs:
                 connection.execute(delete(JUDGED_LABELS))
                 rows = [{"item_id": item_id, "mask_file": mask_file} for item_id, mask_file in labels.items()]
                 connection.execute(insert(JUDGED_LABELS), rows)
-            _change(connection, JOBS.c.id == job, values)
+            _change(connection, chosen, values)
 
     def tell_waiting(self, message: str) -> None:
         """Say why the requested retraining has not begun."""

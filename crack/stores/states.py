@@ -26,6 +26,7 @@ class JobState(StrEnum):
     NOT_PROMOTED = "not_promoted"
     NOTHING_TO_DO = "nothing_to_do"
     FAILED = "failed"
+    STOPPED = "stopped"  # by a person
 
 
 OPEN = (JobState.QUEUED, JobState.RUNNING)

@@ -1,4 +1,4 @@
-"""`/retrain`: request a retraining, and follow it."""
+"""`/retrain`: request a retraining, follow it, and stop it."""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -27,6 +27,14 @@ def retraining_routes(jobs: Jobs, store: FeedbackStore, after_labels: int, acces
     def ask_for_retraining(caller: Annotated[Caller, access.may_review]) -> Retraining:
         """Queue a retraining. While one is queued or running, the answer is about that one."""
         jobs.ask(caller.name)
+        return told()
+
+    @router.delete("/retrain")
+    def stop_retraining(caller: Annotated[Caller, access.may_review]) -> Retraining:
+        """Stop the queued or running retraining. It ends within seconds, unless it replaces the served model already; the next
+        one begins when somebody asks for it.
+        """
+        jobs.stop(caller.name)
         return told()
 
     @router.get("/retrain", dependencies=[access.may_predict])

@@ -549,6 +549,27 @@ def test_two_at_a_time_are_one_too_many(system: System) -> None:
     assert system.job()["state"] == "failed"
 
 
+def test_one_is_stopped_alone_and_what_serves_stays(system: System) -> None:
+    system.forget()
+    system.label(range(500, 500 + N_LABELS))
+    system.write_rules(RULES | ENDLESS)
+    before = system.version()
+    running = system.begin("--force")
+    try:
+        wait_for("training", running)
+        told = requests.delete(f"{system.sidecar.url}/retrain", timeout=PATIENCE_S).json()["job"]
+        said, _ = running.communicate(timeout=PATIENCE_S)
+    finally:
+        system.write_rules(RULES)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert (running.returncode, "it was stopped" in said) == (1, True)
+    assert (told["state"], "it was stopped by local while: training on" in told["message"]) == ("stopped", True)
+    assert system.job() == told
+    assert system.version() == before
+    assert "No retraining is queued or running." in system.run("stop").stdout
+
+
 def test_torchserve_away_stops_a_retraining_before_it_begins(system: System) -> None:
     environment = {**system.environment, "TORCHSERVE_MANAGEMENT_URL": "http://127.0.0.1:1"}
     done = subprocess.run(

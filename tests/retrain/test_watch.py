@@ -136,3 +136,19 @@ def test_what_cannot_begin_is_not_tried_at_every_look(tmp_path: Path, caplog: py
             watcher.look()
     assert sum(record.getMessage().startswith("failed: ") for record in caplog.records) == 1
     assert queue.recent(1)[0].state is JobState.QUEUED
+
+
+def test_after_one_was_stopped_none_begins_by_itself(tmp_path: Path) -> None:
+    queue = asked_in_vain(tmp_path)
+    settings = Settings.from_environment(where(tmp_path, *free_ports(1)))
+    watcher = Watcher(settings.model_copy(update={"retrain_after_labels": 0}), tmp_path / "params.yaml")  # so it is always due
+    stopped = queue.stop("a test")
+    assert stopped is not None
+    watcher.look()
+    (job,) = queue.recent()
+    assert job.message == (
+        "it was stopped by a test while: waits for the retrain job. The next one begins when somebody asks for it"
+    )
+    queue.ask("a test")
+    watcher.look()
+    assert queue.recent(1)[0].message.startswith("waits, and is tried again")

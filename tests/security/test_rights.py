@@ -33,6 +33,7 @@ GRANTED = {
     Right.REVIEW: {
         *(("GET", "/feedback"), ("GET", "/feedback/{item_id}"), ("GET", "/feedback/{item_id}/{part}")),
         *(("POST", "/feedback/{item_id}/review"), ("DELETE", "/feedback/{item_id}"), ("POST", "/retrain")),
+        ("DELETE", "/retrain"),
         *(("DELETE", INSPECTION), ("DELETE", KEPT)),
     },
 }

@@ -29,3 +29,15 @@ def test_what_no_retraining_had_is_new(tmp_path: Path, accepted: Labels, n_new: 
     jobs.tell(jobs.begin("watch"), JobState.FAILED, 1.0, "the disk is full")
     assert jobs.n_new(accepted) == n_new
     assert jobs.recent()[1].n_labels == 3
+
+
+def test_what_was_stopped_stays_so_unless_it_had_succeeded_before_it_noticed(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path)
+    assert jobs.stop("a test") is None
+    for end, told in ((JobState.FAILED, JobState.STOPPED), (JobState.PROMOTED, JobState.PROMOTED)):
+        job = jobs.begin("watch")
+        jobs.stop("a test")
+        jobs.tell(job, JobState.RUNNING, 0.5, "judging")
+        assert jobs.is_stopped()
+        jobs.tell(job, end, 1.0, "done")
+        assert jobs.recent(1)[0].state is told
