@@ -53,6 +53,7 @@ COMMANDS = {
     "retrain": Command("retrain.__main__", "retrain", _LEARN, "Retrain from accepted corrections, judge, roll over or back."),
     "draw": Command("model.synthetic", "train", _LEARN, "Draw cracked surfaces with exact masks."),
 }
+_LEAST_BYTES = 512 * 1024 * 1000  # of address space: the sidecar and the page load with 500 MB, and crash with 450
 EXAMPLES = (
     "Examples:",
     "crack up",
@@ -78,6 +79,9 @@ def run(name: str, arguments: Sequence[str]) -> int:
     """Run a command and return its exit code: 2 if packages are missing or cannot be loaded."""
     command = COMMANDS[name]
     _fill_closed_streams()
+    if fault := _too_little_memory():
+        print(f"error: {fault}", file=sys.stderr)
+        return 2
     if name != "up":  # which then stops
         _outlive_readers()
     _forget_what_cannot_be_written()
@@ -111,6 +115,20 @@ def _fill_closed_streams() -> None:
     os.close(descriptor)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _too_little_memory() -> str:
+    """A sentence on a `ulimit -v` with which libraries crash while they are loaded, each in its own way; empty for others."""
+    if os.name != "posix":
+        return ""
+    import resource  # Windows has none
+
+    n_bytes, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if n_bytes == resource.RLIM_INFINITY or n_bytes >= _LEAST_BYTES:
+        return ""
+    return (
+        f"ulimit -v is {n_bytes // 1024}, expected {_LEAST_BYTES // 1024} or more. Raise it, or remove it: ulimit -v unlimited"
+    )
 
 
 class _Outlet(io.FileIO):

@@ -73,6 +73,13 @@ def test_a_package_that_is_missing_is_named_with_the_extra_that_brings_it() -> N
     assert "pip install '.[train]'" in done.stderr
 
 
+def test_a_limit_with_which_libraries_crash_is_told_before_they_are_loaded() -> None:
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20, -1)); from crack.console import run"
+    done = python("-c", f"{limited}; sys.exit(run('sidecar', []))")
+    assert done.returncode == 2
+    assert done.stderr == "error: ulimit -v is 409600, expected 512000 or more. Raise it, or remove it: ulimit -v unlimited\n"
+
+
 def test_packages_of_another_python_that_come_first_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "numpy.py").write_text("raise ImportError('compiled for Python 3.10')")
     elsewhere = f"{tmp_path}{os.pathsep}{ROOT}"
