@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import cv2
@@ -129,8 +130,9 @@ def write_changes(
     counts: str,
     made: str,
     with_bom: bool,
-) -> None:
-    """The pictures, the table, and last the page, which needs both; former pictures stay until then.
+) -> dict[str, Any]:
+    """Write the pictures, the table, and last the page, which needs both; former pictures stay until then.
+    Returns the record of all.
 
     Args:
         without: why a later photograph was compared with none.
@@ -181,8 +183,9 @@ def write_changes(
             cells = [line[column] for column in COLUMNS]
             add(cells)
             sheet.add(cells)
+    record = {"earlier": earlier_name, "rows": rows, "photographs": photographs}
     with survey.whole(RECORD) as path:
-        path.write_text(json.dumps({"earlier": earlier_name, "rows": rows, "photographs": photographs}), encoding="utf-8")
+        path.write_text(json.dumps(record), encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"printable": printable, "row": table_row, "url": lambda name: quote(os.fsencode(name))}
     template = environment.from_string(Path(__file__).with_name("changes.html").read_text(encoding="utf-8"))
@@ -204,6 +207,7 @@ def write_changes(
     for name in former - names:
         survey.remove(f"{PICTURES}/{name}")
     link_results(survey, present(survey))
+    return record
 
 
 def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[str, object]:

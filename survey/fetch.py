@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ from model.inference.photograph import decode
 from model.masks import read_mask
 from survey.arguments import address, key_in, ways_out
 from survey.decided import Decided
-from survey.engines import SurveyError
+from survey.engines import MissingError, SurveyError
 from survey.engines.http import FACTS, Patience, message, reason
 from survey.findings import About, Findings
 from survey.folder import Survey
@@ -53,6 +53,7 @@ _PICTURES = (".jpg", ".jpeg", ".png")  # what a server keeps; of other formats i
 _AGAIN = "Run the same command again: it fetches what is missing."
 _STOPPED = f"Stopped. {_AGAIN}"
 _REJECTED = "Rejected by the inspector."
+_ADDRESS = "Give the sidecar's address by --url."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,25 +113,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Server:
-    """The sidecar at `url`, asked by any number of threads; `stopping` ends all waiting while it is away or busy."""
+    """The sidecar at `url`, asked by any number of threads; `stopping` ends all waiting while it is away or busy.
+
+    Attributes:
+        key: an API key or a token, if the sidecar requires one.
+    """
 
     def __init__(self, url: str, key: str | None, stopping: threading.Event) -> None:
         self.url = url
-        self._patience = Patience(stopping, backoff_factor=0.5, backoff_max=30, status_forcelist=(429, 502, 503, 504))
+        self.key = key
+        self._patience = Patience(
+            stopping,
+            allowed_methods=None,  # a prediction may be asked for twice
+            backoff_factor=0.5,
+            backoff_max=30,
+            status_forcelist=(429, 502, 503, 504),
+        )
         self._n_retries = 3  # until it has answered once
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = urllib3.Timeout(connect=5.0, read=600.0)
-        self._pool = urllib3.PoolManager(headers=headers, timeout=timeout, maxsize=_AT_ONCE)
+        self._pool = urllib3.PoolManager(timeout=timeout, maxsize=_AT_ONCE)
 
     def get(self, route: str) -> bytes:
         """What a route below /inspections answers. Raises SurveyError for anything but an answer."""
+        return self._ask("GET", f"/inspections{route}", None)
+
+    def probability(self, photograph: bytes) -> NDArray[np.uint8]:
+        """What the served model sees, uint8 (height, width), 255 = certain. Raises SurveyError, as `get` does."""
+        return np.ascontiguousarray(decode(self._ask("POST", "/predict?response=probability", photograph))[..., 0])
+
+    def _ask(self, method: str, route: str, body: bytes | None) -> bytes:
+        headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        if body is not None:
+            headers["Content-Type"] = "application/octet-stream"
         try:
             retries = self._patience.new(total=self._n_retries)
-            answer = self._pool.request("GET", f"{self.url}/inspections{route}", retries=retries, redirect=False)
+            url = f"{self.url}{route}"
+            answer = self._pool.request(method, url, body=body, headers=headers, retries=retries, redirect=False)
         except urllib3.exceptions.HTTPError as error:
-            raise SurveyError(f"{self.url} does not answer ({reason(error)}). Give the sidecar's address by --url.") from error
+            raise SurveyError(f"{self.url} does not answer ({reason(error)}).", _ADDRESS) from error
         if answer.status != 200:
-            raise SurveyError(f"{self.url}: {message(answer)}")
+            raise (MissingError if answer.status == 404 else SurveyError)(message(answer))
         self._n_retries = 10
         return answer.data
 
@@ -142,7 +164,7 @@ class Server:
         except ValueError:
             said = None
         if not isinstance(said, dict):
-            raise SurveyError(f"{self.url} answers, but not as a sidecar does. Give the sidecar's address by --url.")
+            raise SurveyError(f"{self.url} answers, but not as a sidecar does.", _ADDRESS)
         return said
 
     def all(self, route: str) -> list[dict[str, Any]]:
@@ -184,11 +206,36 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
         raise SurveyError(f"--exposure {chosen.exposure} without --standard: give both, or neither.")
     standard = standards.find(chosen.standard, chosen.exposure) if chosen.standard else None
     head = server.inspection(chosen.inspection)
+    out = (chosen.out or Path(_safe(head["name"]))).resolve()
+    fetch(server, head, out, stopping, standard=standard, with_bom=chosen.bom, also=chosen.also)
+    if stopping.is_set():
+        print(_STOPPED)
+        return INTERRUPTED
+    return DONE
+
+
+def fetch(
+    server: Server,
+    head: Mapping[str, Any],
+    out: Path,
+    stopping: threading.Event,
+    *,
+    standard: standards.Standard | None = None,
+    with_bom: bool = False,
+    also: Sequence[str] = (),
+    n_at_once: int = _AT_ONCE,
+    bar: "Callable[..., tqdm[Any]]" = tqdm,
+) -> None:
+    """Fetch an inspection into the folder `out`, whole or what has changed since; `bar` shows the progress.
+
+    Raises:
+        SurveyError: it holds no photograph, or the server ended it in the middle.
+        BlockingIOError, OSError: see `Survey`.
+    """
     route = f"/{head['id']}/photographs"
     listed = server.all(route)
     if not listed:
         raise SurveyError(f"{head['name']!r} holds no photograph yet.")
-    out = (chosen.out or Path(_safe(head["name"]))).resolve()
     survey = Survey(out, {"inspection": head["id"]})
     try:
         photographs = FolderSource(out / PHOTOGRAPHS)
@@ -208,33 +255,31 @@ def _fetch(chosen: argparse.Namespace, server: Server, stopping: threading.Event
         tasks = [_Task(server, f"{route}/{told['id']}", survey, file) for file, told in kept.items() if not is_there(file)]
         n, n_there = len(kept), len(kept) - len(tasks)
         print(f"{printable(head['name'])}: {_photographs(n)}, {n_there} already here. Results: {out}")
-        why = None
-        progress = tqdm(total=n, initial=n_there, desc="fetching", unit="photo", dynamic_ncols=True)
-        with progress as bar, stopped_by_signals(stopping):
+        failure: Exception | None = None
+        progress = bar(total=n, initial=n_there, desc="fetching", unit="photo", dynamic_ncols=True)
+        with progress, stopped_by_signals(stopping):
             try:
-                for got in in_threads(_Task.fetch, iter(tasks), _AT_ONCE, stopping):
+                for got in in_threads(_Task.fetch, iter(tasks), n_at_once, stopping):
                     survey.append(got.row)
                     decided[got.row.file] = got.decided
-                    bar.update()
+                    progress.update()
             except (SurveyError, RequestError, OSError) as error:
-                why = in_words(error)
+                failure = error
         about = About(photographs, None, head["is_position_kept"], standard, printable(head["name"]), decided)
         about.save(survey)
         write_inspection(survey, head)
         asked = f"an inspection kept by {server.url}"
-        _, _, sheet = write_results(Findings(survey, about, sorted(decided)), chosen.bom, chosen.also, asked)
+        _, _, sheet = write_results(Findings(survey, about, sorted(decided)), with_bom, also, asked)
     finally:
         survey.close()
     n_rejected = sum(each.state is Mark.REJECTED for each in decided.values())
     if n_rejected:
         print(f"{n_rejected} rejected: their photographs are in {PHOTOGRAPHS}/, and nothing of them is in the tables.")
     print(sheet)
-    if why:
-        raise SurveyError(f"{why} {_AGAIN}")
-    if stopping.is_set():
-        print(_STOPPED)
-        return INTERRUPTED
-    return DONE
+    if isinstance(failure, SurveyError):
+        raise type(failure)(failure.message, f"{failure.advice} {_AGAIN}".lstrip()) from failure
+    if failure:
+        raise SurveyError(in_words(failure), _AGAIN) from failure
 
 
 class Got(NamedTuple):

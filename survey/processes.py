@@ -55,7 +55,7 @@ class Core:
         return cls(Segmenter(model_card, run), backend)
 
 
-class EndedError(Exception):
+class EndedError(RuntimeError):
     """The processes of all tries were ended, or took too long; the message is a sentence."""
 
 

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from inspection.rows import Row, Status
@@ -80,3 +82,12 @@ def surveyed(
     about = About(FolderSource(photographs), scale, bool(exifs))
     about.save(survey)
     return Findings(survey, about, [*surfaces, *(others or {})])
+
+
+def without_crack(wall: Surface) -> tuple[Surface, NDArray[np.bool_]]:
+    """The wall before it cracked, and where it did."""
+    shade = np.median(wall.image_hwc_u8, axis=(0, 1)).astype(np.uint8)
+    rng = np.random.default_rng(0)
+    plain = np.clip(shade + rng.normal(0, 6, wall.image_hwc_u8.shape), 0, 255).astype(np.uint8)
+    around = cv2.dilate(wall.mask_hw.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    return Surface(np.where(around[..., None], plain, wall.image_hwc_u8), np.zeros_like(wall.mask_hw), wall.material), around

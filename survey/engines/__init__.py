@@ -19,7 +19,19 @@ class NotPredictedError(Exception):
 
 
 class SurveyError(Exception):
-    """The survey cannot begin or continue; the message is a sentence for people."""
+    """The survey cannot begin or continue. `message` is a sentence for people; `advice` is for those at a terminal."""
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message, advice)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.advice}".rstrip()
+
+
+class MissingError(SurveyError):
+    """The server has no such inspection or photograph, or has it no more."""
 
 
 class StoppedError(Exception):

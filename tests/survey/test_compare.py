@@ -22,7 +22,7 @@ from survey.laying import Features, lay_over, px_ratio
 from survey.report import write_report
 from survey.stopping import DONE, NOT_POSSIBLE, SOME_MISSING
 from tests.conftest import ROOT
-from tests.surveyed import SCALE, surveyed
+from tests.surveyed import SCALE, surveyed, without_crack
 
 Picture = NDArray[np.uint8]
 SIZE_HW = (600, 800)
@@ -104,15 +104,6 @@ def test_earlier_photographs_that_nobody_took_again_are_told(years: tuple[Path, 
     page = (earlier / "changes.html").read_text()
     assert "1 earlier photograph not compared" in page
     assert re.search(r"<li>DSC1.jpg: \d+ cracks?</li>", page)
-
-
-def without_crack(wall: Surface) -> tuple[Surface, NDArray[np.bool_]]:
-    """The wall before it cracked, and where it did."""
-    shade = np.median(wall.image_hwc_u8, axis=(0, 1)).astype(np.uint8)
-    rng = np.random.default_rng(0)
-    plain = np.clip(shade + rng.normal(0, 6, wall.image_hwc_u8.shape), 0, 255).astype(np.uint8)
-    around = cv2.dilate(wall.mask_hw.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
-    return Surface(np.where(around[..., None], plain, wall.image_hwc_u8), np.zeros(SIZE_HW, bool), wall.material), around
 
 
 def test_a_changed_crack_is_shown_before_and_now_and_marked(tmp_path: Path) -> None:
