@@ -44,8 +44,8 @@ class Backend:
     """Asks the sidecar at `url`; `key` returns the API key or the token of the current person, None if there is neither."""
 
     def __init__(self, url: str, key: Callable[[], str | None] = lambda: None) -> None:
-        self._url = url.rstrip("/")
-        self._key = key
+        self.url = url.rstrip("/")
+        self.key = key
         self._session = session()
         self._session.auth = self._sign
 
@@ -137,7 +137,7 @@ class Backend:
         return self._json("POST", route, files=files, headers={"If-Match": etag})
 
     def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if key := self._key():
+        if key := self.key():
             request.headers["Authorization"] = f"Bearer {key}"
         return request
 
@@ -146,17 +146,15 @@ class Backend:
 
     def _ask(self, method: str, route: str, **request: Any) -> requests.Response:
         try:
-            answer = self._session.request(method, self._url + route, timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S), **request)
+            answer = self._session.request(method, self.url + route, timeout=(CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S), **request)
         except requests.RequestException as error:
             raise BackendError(
-                f"The server at {self._url} does not answer. Is it running? Try again, or ask whoever runs it."
+                f"The server at {self.url} does not answer. Is it running? Try again, or ask whoever runs it."
             ) from error
         if answer.ok and headers.REQUEST_ID in answer.headers:
             return answer
         if answer.ok:
-            raise BackendError(
-                f"The server at {self._url} answers, but not as a sidecar does. BACKEND_URL must name a sidecar."
-            )
+            raise BackendError(f"The server at {self.url} answers, but not as a sidecar does. BACKEND_URL must name a sidecar.")
         try:
             message = str(answer.json()["message"])
         except (requests.JSONDecodeError, KeyError, TypeError):

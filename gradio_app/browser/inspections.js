@@ -1,5 +1,5 @@
 // Inspections on the server: begin, list, open, report and delete them, and save each decision about a photograph at once.
-// Left to others: showing, painting and measuring (inspect.js).
+// Left to others: showing, painting and measuring (inspect.js), comparing (changes.js).
 
 const INSPECTIONS = `
   <div class="heading"><strong class="title"></strong> <span class="facts"></span></div>
@@ -12,6 +12,7 @@ const INSPECTIONS = `
     <button type="button" class="report" title="Download the report as a page for any browser">Report ↓</button>
     <button type="button" class="pdf" title="Download the report as PDF">PDF ↓</button>
     <button type="button" class="xlsx" title="Download the tables of all photographs and cracks, for Excel">Excel ↓</button>
+    <button type="button" class="compare" title="See what has changed since an earlier inspection of the same place" aria-haspopup="dialog">Compare</button>
     <button type="button" class="edit" title="Change the name, structure, element, date or inspector">Edit</button>
     <button type="button" class="leave" title="Close this inspection; everything stays on the server">Close</button>
   </span>
@@ -32,7 +33,8 @@ const INSPECTIONS = `
         <button class="primary begin"></button>
       </form>
     </div>
-  </dialog>`;
+  </dialog>
+  <dialog class="changes" aria-label="What has changed"></dialog>`;
 const DECIDED = ["confirmed", "corrected", "rejected"], SAVE_AFTER_MS = 700;
 
 // `of`: what inspect.js provides: `entries()`, `level(entry)`, `ownLevel(entry)`, `maskFile(entry)` (a path), `unpack(url)` (a
@@ -50,10 +52,11 @@ function createInspections(root, of) {
   };
   const draw = () => {
     find("title").textContent = open ? open.name : "No inspection";
-    find("facts").textContent = open ? [open.structure, open.element, open.date, open.inspector].filter(Boolean).join(" · ") : "Photographs are kept for a day. To keep them longer, begin an inspection.";
+    find("facts").textContent = open ? about(open) : "Photographs are kept for a day. To keep them longer, begin an inspection.";
     find("of-one").hidden = !open;
     find("clash").hidden = !clashing.size;
     root.classList.toggle("open", Boolean(open));
+    comparison.draw();
   };
 
   // --- saving decisions
@@ -241,13 +244,14 @@ function createInspections(root, of) {
     find("begin").textContent = inspection ? "Save" : n ? `Begin, with the ${n === 1 ? "photograph" : n + " photographs"} on this page` : "Begin";
     find("wrong").textContent = "";
   };
+  const about = (inspection) => [inspection.structure, inspection.element, inspection.date, inspection.inspector].filter(Boolean).join(" · ");
   const counted = ({ n_photographs: n, n_by_state: by }) =>
     [`${n} ${n === 1 ? "photograph" : "photographs"}`, ...DECIDED.filter((state) => by[state]).map((state) => `${by[state]} ${state}`)].join(", ");
   const line = (inspection) => {
     const item = document.createElement("li");
     item.innerHTML = `<div><strong></strong><span class="what"></span><span class="how"></span></div><span class="group"><button type="button" class="open">Open</button><button type="button" class="delete">Delete</button></span>`;
     item.querySelector("strong").textContent = inspection.name;
-    item.querySelector(".what").textContent = [inspection.structure, inspection.element, inspection.date, inspection.inspector].filter(Boolean).join(" · ");
+    item.querySelector(".what").textContent = about(inspection);
     item.querySelector(".how").textContent = counted(inspection);
     item.classList.toggle("current", Boolean(open && open.id === inspection.id));
     for (const name of ["open", "delete"]) item.querySelector("." + name).setAttribute("aria-label", `${name === "open" ? "Open" : "Delete"} ${inspection.name}`);
@@ -294,6 +298,7 @@ function createInspections(root, of) {
     ["xlsx", () => report("xlsx", "xlsx", "workbook")], ["mine", () => settle(true)], ["theirs", () => settle(false)]])
     find(name).addEventListener("click", act);
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  const comparison = createChanges(find("changes"), find("compare"), { open: () => open, flush, about, counted });
   draw();
 
   return { keep, load, add, isThere, isBehind, resume: (id) => show(id, true), id: () => (open ? open.id : null) };

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
 from model.synthetic import draw_surface
@@ -78,7 +79,7 @@ def faults(browser: Browser, axe: str, request: pytest.FixtureRequest) -> Iterat
 
 
 def test_no_part_of_the_inspect_tab_has_a_serious_fault(
-    browser: Browser, faults: Callable[[str], list[str]], walls: list[Path], tmp_path: Path
+    browser: Browser, faults: Callable[[str], list[str]], walls: list[Path], tmp_path: Path, sidecar: Sidecar
 ) -> None:
     found = faults("empty")
     press(browser, "#inspect-viewer .all")
@@ -120,6 +121,19 @@ def test_no_part_of_the_inspect_tab_has_a_serious_fault(
     press(browser, "#inspect-viewer .all")
     eventually(lambda: one(browser, "dialog.inspections li"))
     found += faults("inspections, one of them open")
+    press(browser, "dialog.inspections .shut")
+    address = f"{sidecar.url}/inspections"
+    earlier = requests.post(address, data={"name": "Earlier"}, timeout=PATIENCE_S).json()["id"]
+    files = {"image": walls[0].read_bytes()}
+    requests.post(f"{address}/{earlier}/photographs", files=files, timeout=PATIENCE_S).raise_for_status()
+    press(browser, "#inspect-viewer .compare")
+    eventually(lambda: browser.find_elements(By.CSS_SELECTOR, "dialog.changes li"))
+    found += faults("inspections to compare with")
+    press(browser, "dialog.changes [aria-label='Compare with Earlier']")
+    eventually(lambda: one(browser, "dialog.changes .outcome").is_displayed())
+    browser.execute_script("document.querySelectorAll('.changes details').forEach((each) => (each.open = true))")
+    found += faults("changes")
+    requests.delete(f"{address}/{earlier}", timeout=PATIENCE_S).raise_for_status()
     assert found == []
 
 

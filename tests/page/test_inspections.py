@@ -1,17 +1,21 @@
-"""Inspections on the page: begun, filled, left, reopened by a colleague, reported, deleted."""
+"""Inspections on the page: begun, filled, left, reopened by a colleague, reported, compared, deleted."""
 
+import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 import openpyxl
+import psutil
 import pytest
 import requests
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from model.synthetic import draw_surface
+from tests.front import Front
 from tests.page.conftest import SIZE_HW
 from tests.pages import (
     PointerAt,
@@ -30,9 +34,11 @@ from tests.pages import (
 )
 from tests.photographs import jpeg
 from tests.sidecars import Sidecar
+from tests.surveyed import without_crack
 from tests.waiting import PATIENCE_S
 
 Browser = webdriver.Chrome
+WALL_HW = (600, 800)
 
 
 @pytest.fixture(autouse=True)
@@ -248,3 +254,86 @@ def test_the_report_is_downloaded_and_an_inspection_is_deleted_with_all_it_holds
     press(browser, "dialog.inspections .shut")
     assert one(browser, "#inspect-viewer .title").text == "No inspection"
     assert marks(browser) == []
+
+
+def keep(sidecar: Sidecar, name: str, photographs: dict[str, bytes], **details: str) -> str:
+    """An inspection that somebody else made, with a scale for each photograph; returns its id."""
+    url = f"{sidecar.url}/inspections"
+    found = requests.post(url, data={"name": name, **details}, timeout=PATIENCE_S).json()
+    for file, image in photographs.items():
+        address = f"{url}/{found['id']}/photographs"
+        added = requests.post(address, files={"image": (file, image)}, timeout=PATIENCE_S).json()
+        scale, seen = {"mm_per_px": (None, "0.5")}, {"If-Match": added["etag"]}
+        requests.post(f"{address}/{added['id']}", files=scale, headers=seen, timeout=PATIENCE_S).raise_for_status()
+    return str(found["id"])
+
+
+@pytest.fixture
+def years(sidecar: Sidecar, tmp_path: Path) -> dict[str, str]:
+    """A wall in 2024, before its cracks, and in 2026, by other names; in 2026 also another wall. The ids by names."""
+    cracked, other = (draw_surface(seed, WALL_HW) for seed in (3, 7))
+    whole, _ = without_crack(cracked)
+    now = {"P9.jpg": jpeg(cracked.image_hwc_u8), "P10.jpg": jpeg(other.image_hwc_u8)}
+    before = keep(sidecar, "Spring 2024", {"DSC1.jpg": jpeg(whole.image_hwc_u8)}, structure="Bridge 7", date="2024-04-12")
+    return {"Spring 2024": before, "Spring 2026": keep(sidecar, "Spring 2026", now, structure="Bridge 7", date="2026-04-15")}
+
+
+def choose_earlier(browser: Browser, later: str, earlier: str) -> None:
+    open_again(browser, later)
+    press(browser, "#inspect-viewer .compare")
+    press(browser, f"dialog.changes [aria-label='Compare with {earlier}']")
+
+
+def comparisons(sidecar: Sidecar) -> list[psutil.Process]:
+    """The processes that compare, of the page that asks this sidecar."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if "survey.inspections" in process.cmdline() and process.environ()["BACKEND_URL"] == sidecar.url:
+                found.append(process)
+    return found
+
+
+@pytest.mark.usefixtures("years")
+def test_what_has_changed_since_an_earlier_inspection_is_shown_and_downloaded(browser: Browser, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    choose_earlier(browser, "Spring 2026", "Spring 2024")
+    eventually(lambda: one(browser, ".changes .outcome").is_displayed())
+    told = one(browser, ".changes").text
+    assert "Spring 2026, compared with Spring 2024." in told
+    assert "P10.jpg: No earlier photograph shows the same flat surface." in told
+    assert one(browser, ".changes details[open] h3").text.startswith("P9.jpg: ")
+    cells = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, ".changes details[open] tbody tr:first-child td")]
+    assert cells[1] == "new"
+    assert cells[2].endswith(" mm")
+    script = "return [...document.querySelectorAll('.changes details[open] img')].map((each) => each.naturalWidth)"
+    eventually(lambda: browser.execute_script(script) == [WALL_HW[1]] * 3)
+
+    for form in ("zip", "pdf", "xlsx"):
+        press(browser, f".changes .outcome .{form}")
+    with zipfile.ZipFile(downloaded(tmp_path, "Spring 2026-changes*.zip")) as packed:
+        names = packed.namelist()
+    assert {"changes.html", "changes.xlsx", "changes.csv", "report.pdf", "changes/0001-now-P9.jpg.jpg"} <= set(names)
+    assert downloaded(tmp_path, "report*.pdf").read_bytes().startswith(b"%PDF")
+    assert openpyxl.load_workbook(downloaded(tmp_path, "changes*.xlsx"))["changes"]["C2"].value == "new"
+
+
+def test_a_comparison_goes_on_after_a_reload_and_ends_when_it_is_stopped_or_its_photographs_are_deleted(
+    browser: Browser, years: dict[str, str], sidecar: Sidecar, front: Front
+) -> None:
+    with front.holding(0):  # the model's answers
+        choose_earlier(browser, "Spring 2026", "Spring 2024")
+        eventually(lambda: front.n_held)
+        browser.refresh()
+        eventually(lambda: one(browser, "#inspect-viewer .compare").text == "Comparing …")
+        press(browser, "#inspect-viewer .compare")
+        eventually(lambda: "Comparing: 1 of 2 photographs" in one(browser, ".changes .doing").text)
+        (former,) = comparisons(sidecar)
+        press(browser, ".changes .end")
+        eventually(lambda: one(browser, ".changes .failure").text == "Stopped.")
+        eventually(lambda: not former.is_running())
+        press(browser, "dialog.changes [aria-label='Compare with Spring 2024']")
+        eventually(lambda: comparisons(sidecar) and front.n_held > 1)
+        requests.delete(f"{sidecar.url}/inspections/{years['Spring 2024']}", timeout=PATIENCE_S).raise_for_status()
+    eventually(lambda: "deleted meanwhile" in one(browser, ".changes .failure").text)
+    eventually(lambda: not comparisons(sidecar))
