@@ -118,7 +118,7 @@ def _compare(server: Server, earlier: str, later: str, folder: Path, tell: _Tell
     write_report(places[1], {}, _N_FINDINGS)
     for head in heads:
         server.told(f"/{head['id']}")  # nothing is shown of what was deleted meanwhile
-    result = _result(outcome, places[1], folder / f"{file_name(heads[1]['name'])}-changes.zip")
+    result = _result(outcome, places[1], folder, file_name(heads[1]["name"]))
     for place in (places[0], scratch, *(places[1] / name for name in (PHOTOGRAPHS, "masks", "overlays"))):
         shutil.rmtree(place)
     return result
@@ -130,14 +130,17 @@ def _findings(stack: ExitStack, place: Path) -> Findings:
     return Findings(survey, About.load(survey), survey.files())
 
 
-def _result(outcome: Outcome, place: Path, packed: Path) -> dict[str, Any]:
+def _result(outcome: Outcome, place: Path, folder: Path, name: str) -> dict[str, Any]:
     """What the page shows: what holds for all, `photographs` with the `lines` of their cracks by `columns`, what was not
-    compared, and the paths of pictures and files.
+    compared, and the paths of pictures, and of files in `folder` whose names begin with the inspection's.
     """
+    packed, book, report = (folder / f"{name}-{what}" for what in ("changes.zip", CHANGES_BOOK, PDF))
     pictures = sorted((place / PICTURES).glob("*.jpg"))
     with zipfile.ZipFile(packed, "w") as archive:
-        for path in (*(place / name for name in (CHANGES_PAGE, CHANGES_BOOK, CHANGES, REPORT, PDF)), *pictures):
+        for path in (*(place / each for each in (CHANGES_PAGE, CHANGES_BOOK, CHANGES, REPORT, PDF)), *pictures):
             archive.write(path, path.relative_to(place))
+    (place / CHANGES_BOOK).rename(book)
+    (place / PDF).rename(report)
     return {
         "counts": outcome.counts,
         "made": outcome.made,
@@ -146,7 +149,7 @@ def _result(outcome: Outcome, place: Path, packed: Path) -> dict[str, Any]:
         "photographs": [_photograph(each, place) for each in outcome.record["photographs"]],
         "without": [[printable(file), reason] for file, reason in outcome.without.items()],
         "not_used": list(map(printable, outcome.not_used)),
-        "files": {"zip": str(packed), "xlsx": str(place / CHANGES_BOOK), "pdf": str(place / PDF)},
+        "files": {"zip": str(packed), "xlsx": str(book), "pdf": str(report)},
     }
 
 

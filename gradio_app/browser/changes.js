@@ -42,6 +42,7 @@ function createChanges(dialog, button, of) {
     const open = of.open();
     show("choice", `Compare ${open.name} with an earlier inspection of the same place:`);
     find("failure").textContent = failure;
+    focus(find("asks"));
     const answer = await call("list_inspections");
     if (!answer.ok) return (find("failure").textContent = answer.text);
     const others = answer.items.filter(({ id }) => id !== open.id), isLater = ({ date }) => Boolean(date && open.date && date > open.date);

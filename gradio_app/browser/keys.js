@@ -12,11 +12,11 @@ function keyOf(event) {
 
 const HELD = /^(j|k|n|\+|-|\[|\]|arrow.*|mod-.*)$/;  // repeated while the key is held down; a long press must not decide twice
 
-// `keys`: what each key does while `root` is on the screen and nobody is typing; "mod-z" is Ctrl or Cmd with Z. If it returns
+// `keys`: what each key does while `root` is on the screen, without a dialog over it, and nobody is typing; "mod-z" is Ctrl or Cmd with Z. If it returns
 // false, the browser handles the key as usual.
 function listenToKeys(root, keys) {
   document.addEventListener("keydown", (event) => {
-    if (!root.offsetParent || event.altKey || event.isComposing) return;
+    if (!root.offsetParent || event.altKey || event.isComposing || document.querySelector("dialog[open]")) return;
     const into = event.target;
     if (/^(TEXTAREA|SELECT)$/.test(into.tagName) || into.isContentEditable || /^(text|number|search)$/.test(into.type)) return;
     const isWith = event.ctrlKey || event.metaKey;

@@ -12,7 +12,7 @@ from model.inference.options import Options
 from model.inference.photograph import Limits
 from survey.engines import REFUSED, NotPredictedError
 from survey.outcome import Outcome, outcome
-from survey.processes import Core, EndedError, Processes
+from survey.processes import Core, Processes
 from survey.task import Task, Tasks, in_threads
 
 
@@ -45,7 +45,7 @@ class LocalEngine:
     def _row(self, task: Task) -> Row:
         try:
             return self._processes.call(row, task, self._options, self._limits)
-        except (EndedError, RuntimeError) as error:
+        except RuntimeError as error:
             return task.failed(str(error))
 
 
