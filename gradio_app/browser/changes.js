@@ -148,10 +148,10 @@ function createChanges(dialog, button, of) {
     added(bar, "button", "Compare with another", { type: "button", className: "other" }).addEventListener("click", () => { become(null); draw(); choose(); });
     if (result.made) added(outcome, "p", `The two inspections were made differently, ${result.made}. A crack may look longer or wider for that reason alone.`);
     if (result.scales) added(outcome, "p", result.scales);
-    added(outcome, "p").innerHTML = LEGEND;
+    added(outcome, "p").innerHTML = photographs.some((each) => each.lines.length) ? LEGEND : "No change was found.";
     for (const each of [...photographs].sort((one, other) => Number(other.lines.length > 0) - Number(one.lines.length > 0))) photograph(outcome, each, columns);
     listed(outcome, "Not compared", result.without.map(([file, why]) => `${file}: ${why}`));
-    listed(outcome, `Earlier photographs not compared`, result.not_used);
+    listed(outcome, "Earlier photographs not compared", result.not_used);
     focus(find("asks"));
   };
 
