@@ -247,6 +247,8 @@ def surroundings(inherited: Mapping[str, str]) -> dict[str, str]:
     own, tools = Path(sys.executable).parent, Path(".tools").resolve()
     environment["PATH"] = os.pathsep.join([str(own), environment.get("PATH", os.defpath), str(tools)])
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}  # whatever the locale, files are UTF-8
+    if shutil.which("prometheus", path=environment["PATH"]):
+        environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
     environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "GRADIO_ANALYTICS_ENABLED": "False"}  # nothing is reported to others
     return environment
 
@@ -271,7 +273,32 @@ def unfit(environment: Mapping[str, str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     procfile = shipped("Procfile")
-    parts = environ.parse_procfile(procfile.read_text()).processes
+    parts = list(environ.parse_procfile(procfile.read_text()).processes)
+    asked = _asked(arguments, parts)
+    try:
+        environment = surroundings(os.environ)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if fault := unfit(environment):
+        sys.exit(f"error: {fault}")
+    installed = [name for name in asked or parts if name not in OPTIONAL or shutil.which(name, path=environment["PATH"])]
+    if not installed:
+        sys.exit(f"error: {', '.join(asked)}: not installed. Run make monitor, which installs it.")
+    names = [name for name in installed if not _runs(name, environment)]
+    if not names:
+        return 0
+    faults = closed_folders(names, environment)
+    if not faults and (faults := taken_ports(names, environment)):
+        faults.append(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.")
+    if faults:
+        print("\n".join(faults), file=sys.stderr)
+        return 1
+    names = _configured(names, environment)
+    return _run(names, procfile, environment) if names else 1
+
+
+def _asked(arguments: Sequence[str] | None, parts: Sequence[str]) -> list[str]:
+    """The parts that are named; none means all."""
     parser = argparse.ArgumentParser(
         prog="crack up",
         description="Start the whole system, or some of its parts, until Ctrl-C. A part that ends is started again.",
@@ -279,41 +306,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)} (default: all that are installed)")
-    asked = parser.parse_args(arguments).parts
+    asked: list[str] = parser.parse_args(arguments).parts
     for name in asked:
         if name not in parts:
             parser.error(f"{name!r}: expected one of {', '.join(parts)}.")
-    manager.KILL_WAIT = STOP_TIMEOUT_S
-    command.Manager, command.Printer = Parts, Output
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow prints characters that some terminals lack
-    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        environment = surroundings(os.environ)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    if fault := unfit(environment):
-        sys.exit(f"error: {fault}")
-    absent = {name for name in OPTIONAL if not shutil.which(name, path=environment["PATH"])}
-    if "prometheus" not in absent:
-        environment.setdefault("CRACK_PROMETHEUS_URL", f"http://127.0.0.1:{environment['CRACK_PROMETHEUS_PORT']}")
-    names = [name for name in asked or parts if name not in absent]
-    running = {name: where for name in names if name in OPTIONAL and (where := running_already(name, environment))}
-    for name, where in running.items():
+    return asked
+
+
+def _runs(name: str, environment: Mapping[str, str]) -> bool:
+    """Whether this optional part runs already, which is said."""
+    where = running_already(name, environment) if name in OPTIONAL else None
+    if where:
         print(f"{name} runs already, at {where}: it is not started again.")
-    names = [name for name in names if name not in running]
-    if not names and running:
-        return 0
-    if not names:  # honcho would start all parts
-        sys.exit(f"error: {', '.join(asked)}: not installed. Run make monitor, which installs it.")
-    closed = closed_folders(names, environment)
-    if closed:
-        print("\n".join(closed), file=sys.stderr)
-        return 1
-    taken = taken_ports(names, environment)
-    if taken:
-        print("\n".join(taken), file=sys.stderr)
-        print(f"{VARIABLE}=2 to {VARIABLE}={N_INSTANCES} move every port and folder at once.", file=sys.stderr)
-        return 1
+    return where is not None
+
+
+def _configured(names: list[str], environment: dict[str, str]) -> list[str]:
+    """Name Prometheus' configuration in the environment; returns the parts, without it if it cannot have one."""
     if "prometheus" in names and "CRACK_PROMETHEUS_CONFIGURATION" not in environment:
         try:
             environment["CRACK_PROMETHEUS_CONFIGURATION"] = str(prometheus_configuration(environment))
@@ -322,9 +331,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(
                 f"Prometheus is left out: {folder} cannot be written to. Make room there, or make it writable.", file=sys.stderr
             )
-            names.remove("prometheus")
-            if not names:
-                return 1
+            return [name for name in names if name != "prometheus"]
+    return names
+
+
+def _run(names: Sequence[str], procfile: Path, environment: Mapping[str, str]) -> int:
+    """Run the parts by honcho until a signal comes; returns the exit status."""
+    manager.KILL_WAIT = STOP_TIMEOUT_S
+    command.Manager, command.Printer = Parts, Output
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # MLflow prints characters that some terminals lack
+    signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
     os.environ |= environment
     for name in NOT_OURS:
         os.environ.pop(name, None)
