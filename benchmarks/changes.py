@@ -130,7 +130,7 @@ class Comparison:
         figures, drawn = [crack.figures for crack in found], [lines(crack) for crack in found]
         height, width = prob_hw_u8.shape
         row = Row("", Status.PREDICTED, 0, 0, "", width=width, height=height, cracks=figures, lines=drawn)
-        return Seen(row, prob_hw_u8, image_hwc_u8)
+        return Seen(prob_hw_u8, image_hwc_u8, row)
 
 
 def main() -> None:

@@ -5,9 +5,10 @@ them (`changes_page`).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -21,7 +22,7 @@ from survey.laying import Float, Picture, inside, moved, px_at
 _REACH_RATIO = 0.0075  # of the longer side: what is nearer than this to an earlier crack is that crack
 _LEAST_RATIO = 0.025  # of the longer side: shorter changes are not told
 _POSSIBLE = 26  # of 255: where the model gives less, it sees nothing
-_MAYBE, _HIDDEN = -1, -2
+_MAYBE, _HIDDEN, APART = -1, -2, -3  # instead of a crack's number
 _STEP_PX = 2.0  # between the points of a line that are looked at
 _ALL = 0.8  # a crack is new if so much of it is
 COARSER = 1.5  # times as much of the surface in a pixel, or more: a fine crack may be lost
@@ -44,6 +45,10 @@ class Reason(StrEnum):
 
     TRACES = "The model saw traces of it in the earlier photograph."
     HIDDEN = "The earlier photograph is too blurred, bright, dark or coarse here to show it."
+    APART = "The two could not be laid over each other here."
+
+
+_REASONS = {_MAYBE: Reason.TRACES, _HIDDEN: Reason.HIDDEN, APART: Reason.APART}
 
 
 class Part(StrEnum):
@@ -85,12 +90,23 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A photograph, its row with its cracks and lines, and its crack probability, uint8 (height, width), 255 = certain."""
+class View:
+    """A photograph, or a part of a mosaic, and its crack probability, uint8 (height, width), 255 = certain.
 
-    row: Row
+    Attributes:
+        has_data_hw: where it shows the surface, bool; None if it does everywhere.
+    """
+
     prob_hw_u8: Picture
     image_hwc_u8: Picture
+    has_data_hw: NDArray[np.bool_] | None = field(default=None, kw_only=True)
+
+
+@dataclass(frozen=True)
+class Seen(View):
+    """A photograph, and its row with its cracks and lines."""
+
+    row: Row
 
 
 @dataclass(frozen=True)
@@ -104,43 +120,119 @@ class Former:
 def changes(formers: Sequence[Former], later: Seen) -> list[Change]:
     """Each crack of the later photograph, then those of the earlier ones that are no longer found. Where several earlier
     photographs show a place, a crack was there if it is found in one of them.
+    """
+    bounds = Bounds.of(max(later.prob_hw_u8.shape))
+    after = _traced(later.row, np.eye(3))
+    before = [crack for index, each in enumerate(formers) for crack in _traced(each.seen.row, each.to_later, index)]
+    beside = Beside([(each.seen, each.to_later) for each in formers], later, before, after, bounds)
+    return judge(
+        [(crack, beside.sight_of_later(crack)) for crack in after],
+        [(crack, beside.sight_of_earlier(crack)) for crack in before],
+        lambda crack: bool(np.concatenate(beside.is_clear(crack)).mean() >= 0.5),
+        bounds,
+    )
+
+
+class Bounds(NamedTuple):
+    """
+    Attributes:
+        reach_px: what is nearer than this to an earlier crack is that crack.
+        least_px: shorter changes are not told.
+    """
+
+    reach_px: float
+    least_px: float
+
+    @classmethod
+    def of(cls, side_px: float) -> "Bounds":
+        """For photographs with this longer side."""
+        return cls(_REACH_RATIO * side_px, _LEAST_RATIO * side_px)
+
+
+Sight = list[tuple[NDArray[np.int32], NDArray[np.intp]]]
+"""What other photographs show along a crack. For each of its lines, and there for each point: the number of the crack that is
+there, 0 for none, or one of `_REASONS`; and the index of the photograph that tells so, -1 if none shows the place."""
+
+
+class Beside:
+    """A later photograph, or a part of a mosaic, with earlier ones laid over it.
+
+    Args:
+        formers: the earlier ones, with the homographies from their pixels to the later one's.
+        before, after: the cracks of all of them, in the later one's pixels.
+    """
+
+    def __init__(
+        self,
+        formers: Sequence[tuple[View, Float]],
+        later: View,
+        before: Sequence["Traced"],
+        after: Sequence["Traced"],
+        bounds: Bounds,
+    ) -> None:
+        stays = np.eye(3)
+        size_hw = later.prob_hw_u8.shape
+        new = _Nearest(after, later, stays, size_hw, bounds.reach_px)
+        self._old, self._now = [], []  # each earlier photograph for the later cracks, the later one for those of each earlier
+        for index, (former, to_later) in enumerate(formers):
+            cracks = [crack for crack in before if crack.photograph == index]
+            nearest = _Nearest(cracks, former, to_later, size_hw, bounds.reach_px)
+            from_later = np.asarray(np.linalg.inv(to_later), np.float64)
+            self._old.append(_Other(nearest, _Shown(later, former, to_later, stays)))
+            self._now.append(_Other(new, _Shown(former, later, from_later, from_later)))
+
+    def sight_of_later(self, crack: "Traced") -> Sight:
+        return [_look(line, crack, self._old) for line in crack.lines_xy]
+
+    def sight_of_earlier(self, crack: "Traced") -> Sight:
+        """Without the places that the earlier photographs before its own have told of already."""
+        sight = []
+        for line in crack.lines_xy:
+            ids, by = _look(line, crack, [self._now[crack.photograph]])
+            for other in self._old[: crack.photograph]:
+                by[other.nearest.look(line)[1]] = -1
+            sight.append((ids, by))
+        return sight
+
+    def is_clear(self, crack: "Traced") -> list[NDArray[np.bool_]]:
+        """Of the points of an earlier crack's lines: whether the later photograph could show it there."""
+        return [self._now[crack.photograph].shown.at(line, crack) for line in crack.lines_xy]
+
+
+def judge(
+    after: Sequence[tuple["Traced", Sight]],
+    before: Sequence[tuple["Traced", Sight]],
+    is_clear: Callable[["Traced"], bool],
+    bounds: Bounds,
+) -> list[Change]:
+    """What became of each later crack, and which earlier ones are no longer found.
 
     The ends of a fine crack are marked in one photograph and not in the next, so a part is new only where the model sees next
     to nothing in the earlier photograph, and gone only where it sees next to nothing in the later one. A photograph that shows
     little of the other one's detail, as it is blurred, too bright or from further away, may not show the crack either.
+
+    Args:
+        is_clear: whether the later photograph could show most of an earlier crack.
     """
-    size_hw = later.prob_hw_u8.shape
-    reach_px, least_px = _REACH_RATIO * max(size_hw), _LEAST_RATIO * max(size_hw)
-    stays = np.eye(3)
-    before: list[_Traced] = []
-    old, now = [], []  # each earlier photograph for the later cracks, the later one for those of each earlier
-    after = _traced(later.row, stays)
-    new = _Nearest(after, later.prob_hw_u8, stays, size_hw, reach_px)
-    for index, former in enumerate(formers):
-        cracks = _traced(former.seen.row, former.to_later, index)
-        nearest = _Nearest(cracks, former.seen.prob_hw_u8, former.to_later, size_hw, reach_px)
-        from_later = np.asarray(np.linalg.inv(former.to_later), np.float64)
-        old.append(_Other(nearest, _Shown(later, former.seen, former.to_later, stays)))
-        now.append(_Other(new, _Shown(former.seen, later, from_later, from_later)))
-        before += cracks
     told = []
-    for crack in after:
-        found = _Compared.of(crack, old, reach_px, least_px)
-        same = [each for each in before if (each.photograph, each.id) in found.near]
+    known = {(crack.photograph, crack.id): crack for crack, _ in before}
+    for crack, sight in after:
+        found = _Compared.of(crack, sight, bounds)
+        same = [known[each] for each in found.near]
         widths = (_width(same), crack.width_px) if same else (None, None)
-        kind = _kind(found, crack, same, least_px)
-        if kind is Kind.WIDER and not all(now[each.photograph].shown.is_along(each) for each in same):
+        kind = _kind(found, crack, same, bounds.least_px)
+        if kind is Kind.WIDER and not all(map(is_clear, same)):
             kind = Kind.SAME  # what is blurred looks wider
         told.append(found.change(crack, kind, *widths))
-    for crack in before:
-        found = _Compared.of(crack, [now[crack.photograph]], reach_px, least_px, old[: crack.photograph])
-        if found.changed_px >= least_px:
+    for crack, sight in before:
+        found = _Compared.of(crack, sight, bounds)
+        if found.changed_px >= bounds.least_px:
             told.append(found.change(crack, Kind.GONE, None, None))
     return told
 
 
 @dataclass(frozen=True)
-class _Traced:
+class Traced:
     """A crack's lines with a point every `_STEP_PX`, in the later photograph's pixels, and its length and width there.
 
     Attributes:
@@ -157,9 +249,17 @@ class _Traced:
     width_error_px: float
 
     @classmethod
-    def of(cls, crack: dict[str, Any], lines: Sequence[Line], to_later: Float, photograph: int) -> "_Traced":
+    def of(
+        cls, crack: Mapping[str, Any], lines: Iterable[Line | Float], to_later: Callable[[Float], Float], photograph: int
+    ) -> "Traced":
+        """
+        Args:
+            crack: its figures, in its photograph's pixels.
+            lines: points (n, 2) there.
+            to_later: from there to the later photograph's pixels.
+        """
         own = [np.asarray(line, np.float64) for line in lines if len(line) > 1]
-        lines_xy = [moved(to_later, line) for line in own]
+        lines_xy = [to_later(line) for line in own]
         scale = sum(map(_length, lines_xy)) / max(sum(map(_length, own)), 1e-9)
         is_resolved = not crack["is_width_below_limit"] and crack["width_median_px"] is not None
         width = crack["width_median_px"] * scale if is_resolved else None
@@ -174,9 +274,9 @@ class _Traced:
         )
 
 
-def _traced(row: Row, to_later: Float, photograph: int = 0) -> list[_Traced]:
+def _traced(row: Row, to_later: Float, photograph: int = 0) -> list[Traced]:
     both = zip(row.cracks or (), row.lines or (), strict=True)
-    return [_Traced.of(crack, lines, to_later, photograph) for crack, lines in both]
+    return [Traced.of(crack, lines, partial(moved, to_later), photograph) for crack, lines in both]
 
 
 class _Nearest:
@@ -184,12 +284,12 @@ class _Nearest:
 
     Args:
         cracks: in the later photograph's pixels.
-        prob_hw_u8: the photograph's own probability.
+        view: the photograph.
         to_later: from its pixels to those of the later photograph, which is `size_hw` large.
     """
 
     def __init__(
-        self, cracks: Sequence[_Traced], prob_hw_u8: Picture, to_later: Float, size_hw: tuple[int, ...], reach_px: float
+        self, cracks: Sequence[Traced], view: View, to_later: Float, size_hw: tuple[int, ...], reach_px: float
     ) -> None:
         height, width = (int(side / _STEP_PX) + 1 for side in size_hw)
         is_free, ids = np.ones((height, width), np.uint8), np.zeros((height, width), np.int32)
@@ -201,13 +301,14 @@ class _Nearest:
         id_of_label = np.zeros(labels.max() + 1, np.int32)
         id_of_label[labels[is_free == 0]] = ids[is_free == 0]
         to_cells = np.diag([1 / _STEP_PX, 1 / _STEP_PX, 1.0]) @ to_later
-        likely = cv2.warpPerspective(cv2.dilate(prob_hw_u8, np.ones((3, 3), np.uint8)), to_cells, (width, height))
+        likely = cv2.warpPerspective(cv2.dilate(view.prob_hw_u8, np.ones((3, 3), np.uint8)), to_cells, (width, height))
         side = 2 * round(reach_px / _STEP_PX) + 1
         is_possible = cv2.dilate(likely, np.ones((side, side), np.uint8)) >= _POSSIBLE
         self._ids = np.where(is_possible, _MAYBE, 0)
         if cracks:
             self._ids = np.where(distance * _STEP_PX <= reach_px, id_of_label[labels], self._ids)
-        shown = cv2.warpPerspective(np.full(prob_hw_u8.shape, 1, np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
+        has_data = np.ones(view.prob_hw_u8.shape, np.bool_) if view.has_data_hw is None else view.has_data_hw
+        shown = cv2.warpPerspective(has_data.astype(np.uint8), to_cells, (width, height), flags=cv2.INTER_NEAREST)
         self._is_shown, self._size_hw = shown.astype(bool), size_hw
 
     def look(self, points_xy: Float) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -232,23 +333,19 @@ class _Shown:
         from_later: from the later photograph's pixels to its own.
     """
 
-    def __init__(self, own: Seen, other: Seen, to_own: Float, from_later: Float) -> None:
+    def __init__(self, own: View, other: View, to_own: Float, from_later: Float) -> None:
         height, width = own.prob_hw_u8.shape
         possible = cv2.max(own.prob_hw_u8, cv2.warpPerspective(other.prob_hw_u8, to_own, (width, height)))
         self._detail = Detail(own.image_hwc_u8, other.image_hwc_u8, to_own, possible >= _POSSIBLE)
         self._to_own, self._from_later = to_own, from_later
 
-    def at(self, points_xy: Float, crack: _Traced) -> NDArray[np.bool_]:
+    def at(self, points_xy: Float, crack: Traced) -> NDArray[np.bool_]:
         """At (n, 2) points of the crack's lines."""
         own_xy, width_px = moved(self._from_later, points_xy), (crack.width_px or 0.0) / crack.px
         px = px_at(own_xy, self._to_own)
         if px >= COARSER and width_px < _LEAST_WIDTH_PX * px:
             return np.zeros(len(points_xy), np.bool_)
         return self._detail.ratio(own_xy, width_px) >= _LEAST_DETAIL
-
-    def is_along(self, crack: _Traced) -> bool:
-        """Along most of a crack's lines."""
-        return bool(self.at(np.concatenate(crack.lines_xy), crack).mean() >= 0.5)
 
 
 class _Other(NamedTuple):
@@ -257,7 +354,7 @@ class _Other(NamedTuple):
     nearest: _Nearest
     shown: _Shown
 
-    def look(self, points_xy: Float, crack: _Traced) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    def look(self, points_xy: Float, crack: Traced) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """As `_Nearest.look`, at points of the crack; `_HIDDEN` where there is none but the photograph could not show it."""
         ids, is_shown = self.nearest.look(points_xy)
         if (is_missing := (ids == 0) & is_shown).any():
@@ -278,30 +375,25 @@ class _Compared:
     near: tuple[tuple[int, int], ...]
     changed_px: float
     outside_px: float
-    traces_px: float
-    hidden_px: float
+    vague_px: dict[Reason, float]
     parts: tuple[tuple[Float, Part], ...]
 
     @classmethod
-    def of(
-        cls, crack: _Traced, others: Sequence[_Other], reach_px: float, least_px: float, but: Sequence[_Other] = ()
-    ) -> "_Compared":
-        """`but`: photographs that have told of their places already, which are left out."""
+    def of(cls, crack: Traced, sight: Sight, bounds: Bounds) -> "_Compared":
+        reach_px, least_px = bounds
         told: Counter[tuple[int, int]] = Counter()
         parts: list[tuple[Float, Part]] = []
-        changed_px = outside_px = traces_px = hidden_px = drawn_px = 0.0
-        for line in crack.lines_xy:
-            ids, by = _look(line, crack, others)
-            for photograph in but:
-                by[photograph.nearest.look(line)[1]] = -1
+        vague_px = dict.fromkeys(Reason, 0.0)
+        changed_px = outside_px = drawn_px = 0.0
+        for line, (ids, by) in zip(crack.lines_xy, sight, strict=True):
             is_shown = by >= 0
-            ids[~is_shown] = 0
+            ids = np.where(is_shown, ids, 0)
             told.update(zip(by[is_shown].tolist(), ids[is_shown].tolist(), strict=True))
             length_px = _length(line)
             is_changed = (ids == 0) & is_shown
             outside_px += length_px * float((~is_shown).mean())
-            traces_px += length_px * float(((ids == _MAYBE) & is_shown).mean())
-            hidden_px += length_px * float((ids == _HIDDEN).mean())
+            for code, reason in _REASONS.items():
+                vague_px[reason] += length_px * float((ids == code).mean())
             drawn_px += length_px
             for first, last in _runs(is_changed):
                 ends = (first > 0) + (last < len(line))  # where an earlier crack ends, its reach hides the beginning
@@ -321,22 +413,20 @@ class _Compared:
             tuple(sorted(each for each, n in told.items() if each[1] > 0 and n * _STEP_PX >= least_px / 2)),
             min(changed_px * as_measured, crack.length_px),
             outside_px * as_measured,
-            traces_px * as_measured,
-            hidden_px * as_measured,
+            {reason: px * as_measured for reason, px in vague_px.items()},
             tuple(parts),
         )
 
-    def change(self, crack: _Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
+    def change(self, crack: Traced, kind: Kind, width_before_px: float | None, width_px: float | None) -> Change:
         photographs, earlier = self.photographs, self.near
         if kind is Kind.GONE:
             photographs, earlier = (crack.photograph,), ((crack.photograph, crack.id),)
-        lengths = (crack.length_px, self.changed_px, self.outside_px + self.traces_px + self.hidden_px)
-        reason = Reason.HIDDEN if self.hidden_px > self.traces_px else Reason.TRACES
-        reason_if = reason if kind is Kind.UNCERTAIN else None
+        lengths = (crack.length_px, self.changed_px, self.outside_px + sum(self.vague_px.values()))
+        reason_if = max(self.vague_px, key=self.vague_px.__getitem__) if kind is Kind.UNCERTAIN else None
         return Change(crack.id, kind, photographs, earlier, *lengths, width_before_px, width_px, self.parts, reason_if)
 
 
-def _look(line_xy: Float, crack: _Traced, others: Sequence[_Other]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
+def _look(line_xy: Float, crack: Traced, others: Sequence[_Other]) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
     """Of points of a crack: as `_Other.look`, of the photograph where most is found, and that one's index, -1 for none."""
     ids, by = np.zeros(len(line_xy), np.int32), np.full(len(line_xy), -1)
     for index, other in enumerate(others):
@@ -351,7 +441,7 @@ def _how_much(ids: NDArray[np.int32]) -> NDArray[np.int_]:
     return np.select([ids > 0, ids == _MAYBE, ids == 0], [3, 2, 1], 0)
 
 
-def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: float) -> Kind:
+def _kind(found: _Compared, crack: Traced, same: Sequence[Traced], least_px: float) -> Kind:
     comparable_px = crack.length_px - found.outside_px
     if comparable_px < min(least_px, crack.length_px / 2):
         return Kind.OUTSIDE
@@ -359,7 +449,7 @@ def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: f
         return Kind.NEW
     if found.changed_px >= least_px:
         return Kind.GROWN
-    if not found.near or found.traces_px + found.hidden_px > comparable_px / 2:
+    if not found.near or sum(found.vague_px.values()) > comparable_px / 2:
         return Kind.UNCERTAIN
     before_px = _width(same)
     if before_px is not None and crack.width_px is not None:
@@ -369,7 +459,7 @@ def _kind(found: _Compared, crack: _Traced, same: Sequence[_Traced], least_px: f
     return Kind.SAME
 
 
-def _width(cracks: Sequence[_Traced]) -> float | None:
+def _width(cracks: Sequence[Traced]) -> float | None:
     """The mean of their medians, by length; None unless all are resolved."""
     widths = [crack.width_px for crack in cracks]
     if not widths or None in widths:

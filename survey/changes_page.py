@@ -6,12 +6,13 @@ Left to others: what has changed (`changes`), which photographs were compared (`
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import cv2
@@ -23,8 +24,8 @@ from inspection.findings import printable
 from inspection.report.changes import COLUMNS as COLUMNS_TOLD
 from inspection.report.changes import table_row
 from survey.changes import Change, Kind, Part
-from survey.changes_record import PICTURES, RECORD, digest
-from survey.findings import Findings
+from survey.changes_record import PICTURES, RECORD
+from survey.folder import Results
 from survey.laying import Float, Picture
 from survey.pictures import fitting
 from survey.results import CHANGES as TABLE
@@ -44,6 +45,7 @@ COLUMNS = (
     *(f"{name}_{unit}" for unit in ("px", "mm") for name in _LENGTHS),
     "note",
 )
+MAP_COLUMNS = ("map_x", "map_y")  # of a mosaic
 _JOINED = "; "  # several earlier photographs, and the cracks of each
 _PICTURE_PX = 1200  # the longer side of a picture
 PANELS = ("before", "now", "changes")
@@ -53,23 +55,58 @@ _GONE, _CASING = (255, 200, 0), (0, 0, 0)
 
 @dataclass(frozen=True)
 class Compared:
-    """A photograph of the later survey beside those of the earlier that show the same.
+    """A photograph of the later survey, or a block of its mosaic, beside those of the earlier that show the same.
 
     Attributes:
-        changes: with each the millimetres by pixel, None without a scale.
         pictures: a JPEG for each of `PANELS`, see `draw`.
+        digest: of the photograph's cracks, see `changes_record`; a mosaic's are never measured again.
         contradiction: how the scales of two of them contradict each other; empty if they don't.
+        place: of a block, in words.
     """
 
     file: str
     earlier_files: tuple[str, ...]
-    changes: list[tuple[Change, float | None]]
+    changes: "list[Measured]"
     pictures: dict[str, Path]
+    digest: str = ""
     contradiction: str = ""
+    place: str = ""
 
     @property
     def changed_px(self) -> float:
-        return sum(change.changed_px for change, _ in self.changes if change.kind in (Kind.NEW, Kind.GROWN))
+        return sum(each.change.changed_px for each in self.changes if each.change.kind in (Kind.NEW, Kind.GROWN))
+
+
+class Measured(NamedTuple):
+    """
+    Attributes:
+        mm_per_px: None without a scale.
+        map_xy: where it is on a mosaic's map.
+    """
+
+    change: Change
+    mm_per_px: float | None
+    map_xy: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a comparison says of all that was compared.
+
+    Attributes:
+        title: of the later survey.
+        earlier, later: names of the two surveys.
+        made: how differently they were made; empty if they were not.
+        what: is compared, in the plural.
+        layers: files for a GIS that show the changes, too.
+    """
+
+    title: str
+    earlier: str
+    later: str
+    made: str
+    what: str = "photographs"
+    layers: tuple[str, ...] = ()
 
 
 def draw(
@@ -121,35 +158,37 @@ def _draw_numbers(picture: Image.Image, told: Sequence[Change], scale: float) ->
         draw.text((x, y), str(change.id), font=font, fill=colour, stroke_width=3, stroke_fill=_CASING, anchor="mm")
 
 
+def counted(found: Sequence[Compared]) -> str:
+    """The cracks by their changes, in words."""
+    n_of = Counter(measured.change.kind for each in found for measured in each.changes)
+    return ", ".join(f"{n_of[kind]} {kind}" for kind in Kind if n_of[kind]) or "none"
+
+
 def write_changes(
-    earlier: Findings,
-    later: Findings,
+    survey: Results,
+    heading: Heading,
     found: Sequence[Compared],
     without: Mapping[str, str],
-    not_used: Sequence[str],
-    counts: str,
-    made: str,
+    not_used: Sequence[tuple[str, int]],
     with_bom: bool,
 ) -> dict[str, Any]:
     """Write the pictures, the table, and last the page, which needs both; former pictures stay until then.
     Returns the record of all.
 
     Args:
-        without: why a later photograph was compared with none.
-        not_used: earlier photographs that were compared with none.
-        counts: the cracks by their changes, in words.
-        made: how differently the surveys were made; empty if they were not.
+        survey: the later one.
+        without: why a later photograph or block was compared with none.
+        not_used: earlier photographs that were compared with none, and their number of cracks.
     """
-    survey = later.survey
     found = sorted(found, key=lambda each: (-each.changed_px, each.file))
-    lines = {each.file: [_line(each, change, mm_per_px) for change, mm_per_px in each.changes] for each in found}
-    earlier_name, later_name = (
-        printable(each.about.title or each.survey.place("").rstrip("/").rpartition("/")[2]) for each in (earlier, later)
-    )
+    counts = counted(found)
+    lines = {id(each): [_line(each, measured) for measured in each.changes] for each in found}
+    columns = (*COLUMNS, *MAP_COLUMNS) if any(each.place for each in found) else COLUMNS
+    made = heading.made
     rows = [
-        ("Compared with", f"{earlier_name}, on {date.today().isoformat()}"),
-        ("Photographs compared", f"{len(found)}"),
-        *([("Photographs not compared", f"{len(without)}; {PAGE} lists them, and why")] if without else []),
+        ("Compared with", f"{heading.earlier}, on {date.today().isoformat()}"),
+        (f"{heading.what.capitalize()} compared", f"{len(found)}"),
+        *([(f"{heading.what.capitalize()} not compared", f"{len(without)}; {PAGE} lists them, and why")] if without else []),
         *([("Earlier photographs not compared", f"{len(not_used)}; {PAGE} lists them")] if not_used else []),
         ("Cracks", counts),
         *([("Scales", CONTRADICTING)] if any(each.contradiction for each in found) else []),
@@ -157,7 +196,7 @@ def write_changes(
     ]
     former, names, photographs = set(survey.names(PICTURES)), {RECORD.partition("/")[2]}, []
     for rank, each in enumerate(found, 1):
-        told = [line for line in lines[each.file] if line["change"] != Kind.SAME]
+        told = [line for line in lines[id(each)] if line["change"] != Kind.SAME]
         is_changed = any(line["change"] not in (Kind.OUTSIDE, Kind.UNCERTAIN) for line in told)
         pictures = {}
         for panel in PANELS if told else PANELS[-1:]:
@@ -172,34 +211,33 @@ def write_changes(
                 "earlier_file": _JOINED.join(each.earlier_files),
                 "note": each.contradiction,
                 "pictures": pictures,
-                "lines": lines[each.file],
+                "lines": lines[id(each)],
                 "told": told,
                 "is_changed": is_changed,
-                "digest": digest(later.find(each.file)),
+                "digest": each.digest,
+                "place": each.place,
             }
         )
-    with csv_table(survey, TABLE, COLUMNS, with_bom) as add, workbook(survey, WORKBOOK, {"changes": COLUMNS}) as (sheet,):
-        for line in chain.from_iterable(lines[each.file] for each in found):
-            cells = [line[column] for column in COLUMNS]
+    with csv_table(survey, TABLE, columns, with_bom) as add, workbook(survey, WORKBOOK, {"changes": columns}) as (sheet,):
+        for line in chain.from_iterable(lines[id(each)] for each in found):
+            cells = [line[column] for column in columns]
             add(cells)
             sheet.add(cells)
-    record = {"earlier": earlier_name, "rows": rows, "photographs": photographs}
+    record = {"earlier": heading.earlier, "rows": rows, "photographs": photographs}
     with survey.whole(RECORD) as path:
         path.write_text(json.dumps(record), encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"printable": printable, "row": table_row, "url": lambda name: quote(os.fsencode(name))}
     template = environment.from_string(Path(__file__).with_name("changes.html").read_text(encoding="utf-8"))
     page = template.render(
-        title=printable(later.title),
-        places=(earlier_name, later_name),
+        heading=heading,
         today=date.today().isoformat(),
         counts=counts,
-        made=made,
         photographs=photographs,
         without=[(printable(file), printable(reason)) for file, reason in without.items()],
-        not_used=[(printable(file), len(earlier.find(file).row.cracks or ())) for file in not_used],
+        not_used=[(printable(file), n_cracks) for file, n_cracks in not_used],
         scales=CONTRADICTING if any(each.contradiction for each in found) else "",
-        tables=(WORKBOOK, TABLE),
+        tables=(WORKBOOK, TABLE, *heading.layers),
         columns=COLUMNS_TOLD,
     )
     with survey.whole(PAGE) as path:
@@ -210,7 +248,8 @@ def write_changes(
     return record
 
 
-def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[str, object]:
+def _line(compared: Compared, measured: Measured) -> dict[str, object]:
+    change, mm_per_px, map_xy = measured
     lengths = (change.length_px, change.changed_px, change.unknown_px, change.width_before_px, change.width_px)
     photographs = change.photographs or range(len(compared.earlier_files))
     earlier_file = _JOINED.join(compared.earlier_files[index] for index in photographs)
@@ -226,6 +265,7 @@ def _line(compared: Compared, change: Change, mm_per_px: float | None) -> dict[s
     for name, value in zip(_LENGTHS, lengths, strict=True):
         line[f"{name}_px"] = None if value is None else round(value, 1)
         line[f"{name}_mm"] = None if value is None or mm_per_px is None else round(value * mm_per_px, 2)
+    line |= dict(zip(MAP_COLUMNS, (round(each, 3) for each in map_xy), strict=True)) if map_xy else {}
     line["reason"] = change.reason
     line["note"] = " ".join(filter(None, (change.reason, compared.contradiction)))
     return line

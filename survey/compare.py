@@ -1,6 +1,6 @@
 """Compares two surveys of the same structure: `crack compare --help`.
 
-Left to others: comparing (`comparing`), and loading the model (`processes`).
+Left to others: comparing photographs (`comparing`) and mosaics (`mosaic.compare`), and loading the model (`processes`).
 """
 
 import argparse
@@ -29,6 +29,7 @@ from survey.comparing import Looked, compare, look, measured, small_features
 from survey.engines import StoppedError, SurveyError
 from survey.findings import About, Findings
 from survey.laying import Features
+from survey.mosaic import STATE
 from survey.opening import open_survey, saved_source
 from survey.processes import Core, Processes, default_n
 from survey.results import CHANGES as TABLE
@@ -45,12 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"longer found. It writes {TABLE}, {PAGE} and the folder {PICTURES} into LATER.\n\n"
         "Photographs of the same place are laid over each other by what both show, so they need not be taken from the\n"
         "same point, but the surface must be about flat. A photograph is compared with the earlier one of the same name,\n"
-        "then with those that look most alike, as long as these show more of it. The served model examines all again.",
+        "then with those that look most alike, as long as these show more of it. The served model examines all again.\n\n"
+        "If both are surveys of an orthomosaic, the map says what belongs together, and both mosaics are laid over each other\n"
+        "block by block; changes.gpkg and changes.geojson show the changes in a GIS.",
         epilog="examples:\n"
         "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks\n"
-        "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks --pairs pairs.csv\n\n"
+        "  crack compare bridge-7-2024-cracks bridge-7-2026-cracks --pairs pairs.csv\n"
+        "  crack compare deck-2024-cracks deck-2026-cracks\n\n"
         "exit codes:\n"
-        "  0    each photograph of LATER was compared, or each pair\n"
+        "  0    each photograph of LATER was compared, or each pair, or each block with cracks of the mosaic\n"
         "  1    some could not be compared: changes.html lists them, and why\n"
         "  2    nothing could be compared: wrong usage, no survey, no archive\n"
         "  130  stopped by Ctrl-C\n",
@@ -65,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="CSV with two columns, the file in EARLIER and the file in LATER; nothing else is compared",
     )
     parser.add_argument(
-        "--earlier-photographs", metavar="PLACE", help="where EARLIER's photographs are now, if they have moved"
+        "--earlier-photographs", metavar="PLACE", help="where EARLIER's photographs, or its mosaic, are now, if they have moved"
     )
-    parser.add_argument("--later-photographs", metavar="PLACE", help="where LATER's photographs are now, if they have moved")
+    parser.add_argument(
+        "--later-photographs", metavar="PLACE", help="where LATER's photographs, or its mosaic, are now, if they have moved"
+    )
     parser.add_argument("--bom", action="store_true", help=f"begin {TABLE} with a byte order mark, for Excel")
     parser.add_argument("--archive", type=Path, help="the model's archive (default: the served one in the model store)")
     parser.add_argument("--concurrency", type=int, default=default_n(), help="number of processes (default: %(default)s)")
@@ -95,9 +101,10 @@ def _compare(chosen: argparse.Namespace) -> int:
     places = [place.resolve() if isinstance(place, Path) else place for place in (chosen.earlier, chosen.later)]
     if places[0] == places[1]:
         raise SurveyError(f"{chosen.earlier} is named twice. Name the earlier survey, then the later one.")
-    model_store = Path(of_instance(os.environ)["CRACK_MODEL_STORE"])
-    archive = chosen.archive or model_store / Serving.read(model_store).default
-    stopping = threading.Event()
+    of_mosaics = [isinstance(place, Path) and (place / STATE).is_file() for place in places]
+    if any(of_mosaics):
+        return _compare_mosaics(chosen, places, of_mosaics)
+    archive, stopping = _archive(chosen), threading.Event()
     with ExitStack() as stack:
         earlier = _findings(stack, places[0], chosen.earlier_photographs, is_read_only=True)
         later = _findings(stack, places[1], chosen.later_photographs)
@@ -125,6 +132,31 @@ def _compare(chosen: argparse.Namespace) -> int:
         if REPORT in later.survey.listing():
             print(f"{REPORT} does not tell these changes yet: run crack report again.")
     return SOME_MISSING if outcome.without else DONE
+
+
+def _archive(chosen: argparse.Namespace) -> Path:
+    model_store = Path(of_instance(os.environ)["CRACK_MODEL_STORE"])
+    return Path(chosen.archive or model_store / Serving.read(model_store).default)
+
+
+def _compare_mosaics(chosen: argparse.Namespace, places: Sequence[Path | str], of_mosaics: Sequence[bool]) -> int:
+    """As `_compare`."""
+    if not all(of_mosaics):
+        mosaic, photographs = (chosen.earlier, chosen.later) if of_mosaics[0] else (chosen.later, chosen.earlier)
+        raise SurveyError(
+            f"{mosaic} is the survey of a mosaic, {photographs} is not. A mosaic is compared with a mosaic, and photographs "
+            "with photographs."
+        )
+    if chosen.pairs:
+        raise SurveyError("--pairs: not for mosaics, which are compared by their place on the map. Leave it out.")
+    # rasterio and pyogrio, which nothing else here needs
+    from survey.mosaic.compare import compare_mosaics
+    from survey.mosaic.surveyed import Surveyed
+
+    archive, n_processes = _archive(chosen), max(1, chosen.concurrency)
+    mosaics = chosen.earlier_photographs, chosen.later_photographs
+    earlier, later = (Surveyed.find(Path(place), moved) for place, moved in zip(places, mosaics, strict=True))
+    return compare_mosaics(earlier, later, archive, n_processes, _backend(archive), chosen.bom)
 
 
 def _findings(stack: ExitStack, place: Path | str, photographs: str | None, is_read_only: bool = False) -> Findings:

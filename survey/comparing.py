@@ -6,7 +6,6 @@ Left to others: what has changed between two photographs (`changes`), what is wr
 
 import math
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,13 +16,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from inspection.findings import Photograph
+from inspection.findings import Photograph, printable
 from inspection.rows import Row
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
 from survey.changes import COARSER, Change, Former, Kind, Seen, changes
-from survey.changes_page import PANELS, Compared, draw, write_changes
+from survey.changes_page import PANELS, Compared, Heading, Measured, counted, draw, write_changes
+from survey.changes_record import digest
 from survey.engines import SurveyError
 from survey.findings import Findings, unchanged
 from survey.laying import Features, Picture, covered, lay_over, n_alike, px_ratio
@@ -123,9 +123,12 @@ def compare(
     used = {file for each in found for file in each.earlier_files}
     not_used = [] if pairs is not None else [file for file in before if file not in used]
     made = "" if before_by == after_by else f"the earlier one by {before_by}, the later one by {after_by}"
-    n_of = Counter(change.kind for each in found for change, _ in each.changes)
-    counts = ", ".join(f"{n_of[kind]} {kind}" for kind in Kind if n_of[kind]) or "none"
-    record = write_changes(earlier, later, found, without, not_used, counts, made, with_bom)
+    before_name, after_name = (
+        printable(each.about.title or each.survey.place("").rstrip("/").rpartition("/")[2]) for each in (earlier, later)
+    )
+    heading = Heading(printable(later.title), before_name, after_name, made)
+    n_cracks = [(file, len(earlier.find(file).row.cracks or ())) for file in not_used]
+    record, counts = write_changes(later.survey, heading, found, without, n_cracks, with_bom), counted(found)
     n_contradicting = sum(bool(each.contradiction) for each in found)
     return Outcome(record, len(found), without, not_used, counts, made, n_contradicting)
 
@@ -153,9 +156,10 @@ class _Comparer:
             paths = {panel: self.scratch / f"{uuid.uuid4().hex}.jpg" for panel in PANELS}
             for panel, path in paths.items():
                 path.write_bytes(looked.pictures[panel])
-            changes = [(change, self._mm_per_px(file, change)) for change in looked.changes]
+            changes = [Measured(change, self._mm_per_px(file, change)) for change in looked.changes]
             contradictions = [self._contradiction(name, file, px) for name, px in zip(names, looked.px, strict=True)]
-            yield file, Compared(file, names, changes, paths, next(filter(None, contradictions), ""))
+            contradiction = next(filter(None, contradictions), "")
+            yield file, Compared(file, names, changes, paths, digest(self.later.find(file)), contradiction)
 
     def _contradiction(self, earlier_file: str, file: str, px: float) -> str:
         """How the scales of two photographs contradict each other, if they do.
@@ -293,12 +297,12 @@ def look(
             continue
         used.append(index)
         ratios.append(px_ratio(former_wh, size_wh, to_later))
-        formers.append(Former(Seen(former_row, see(data, former_hwc_u8), former_hwc_u8), to_later))
+        formers.append(Former(Seen(see(data, former_hwc_u8), former_hwc_u8, former_row), to_later))
         if ratios[-1] < COARSER:  # else a closer one may tell more of the same place
             is_covered = is_covered | covers
     if not formers:
         return None
-    told = changes(formers, Seen(row, see(later, image_hwc_u8), image_hwc_u8))
+    told = changes(formers, Seen(see(later, image_hwc_u8), image_hwc_u8, row))
     former_pictures = [(each.seen.image_hwc_u8, each.to_later) for each in formers]
     drawn = zip(PANELS, draw(former_pictures, image_hwc_u8, told), strict=True)
     return Looked(used, ratios, told, {panel: jpeg(picture) for panel, picture in drawn})

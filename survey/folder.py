@@ -44,7 +44,58 @@ class Noted(NamedTuple):
     mtime_ns: int
 
 
-class Survey:
+class Results:
+    """The files in a folder of results. While some are written, there is a folder `INCOMING` in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._numbers = itertools.count()
+
+    @contextmanager
+    def whole(self, name: str) -> Iterator[Path]:
+        """A path to write to; if the block succeeds, the file takes the place of an earlier one under `name`."""
+        with self.scratch() as incoming:
+            yield incoming
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            incoming.replace(path)
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A path for a file that is needed for a while, on the disk of the folder."""
+        path = self.folder / INCOMING / str(next(self._numbers))
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def read(self, name: str) -> bytes:
+        """Read a file of the survey. Raises OSError."""
+        return (self.folder / name).read_bytes()
+
+    def remove(self, name: str) -> None:
+        """Remove a file if it is there, and its sub-folder if that is empty then."""
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        if path.parent != self.folder:
+            with suppress(OSError):
+                path.parent.rmdir()
+
+    def names(self, folder: str) -> list[str]:
+        """The names of the files in a sub-folder; none if it doesn't exist."""
+        return [path.name for path in (self.folder / folder).glob("*")]
+
+    def listing(self) -> set[str]:
+        """The names of the files beside the journal and, with a slash at the end, of the folders that a browser can open."""
+        with os.scandir(self.folder) as entries:
+            return {f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries}
+
+    def place(self, name: str) -> str:
+        """Where a file of the survey is, for people."""
+        return str(self.folder / name)
+
+
+class Survey(Results):
     """The folder, held by one process at a time; created where it does not exist.
 
     Args:
@@ -61,7 +112,7 @@ class Survey:
     sync_s = 1.0  # a power cut costs at most the lines of so many seconds; syncing each line would wait for the disk
 
     def __init__(self, folder: Path, question: dict[str, Any] | None, is_read_only: bool = False) -> None:
-        self.folder = folder
+        super().__init__(folder)
         self._is_read_only = is_read_only
         self.pictures: Pictures | StorePictures = Pictures(folder)
         self.question: dict[str, Any] = question or {}
@@ -86,7 +137,6 @@ class Survey:
         folder.mkdir(0o700, parents=True, exist_ok=True)  # its owner may open it to others; the journal stays closed
         self._journal = open(folder / JOURNAL, "a+b")  # noqa: SIM115 - as long as the survey
         self._synced = 0.0
-        self._numbers = itertools.count()
         try:
             (folder / JOURNAL).chmod(0o600)
             hold(self._journal)
@@ -143,49 +193,6 @@ class Survey:
             row = Row(file, Status.LEFT_OUT, 0, 0, "", error=reason)
             if self.find(file) != row:
                 self.append(row)
-
-    @contextmanager
-    def whole(self, name: str) -> Iterator[Path]:
-        """A path to write to; if the block succeeds, the file takes the place of an earlier one under `name`."""
-        with self.scratch() as incoming:
-            yield incoming
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            incoming.replace(path)
-
-    @contextmanager
-    def scratch(self) -> Iterator[Path]:
-        """A path for a file that is needed for a while, on the disk of the folder."""
-        path = self.folder / INCOMING / str(next(self._numbers))
-        try:
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-
-    def read(self, name: str) -> bytes:
-        """Read a file of the survey. Raises OSError."""
-        return (self.folder / name).read_bytes()
-
-    def remove(self, name: str) -> None:
-        """Remove a file if it is there, and its sub-folder if that is empty then."""
-        path = self.folder / name
-        path.unlink(missing_ok=True)
-        if path.parent != self.folder:
-            with suppress(OSError):
-                path.parent.rmdir()
-
-    def names(self, folder: str) -> list[str]:
-        """The names of the files in a sub-folder; none if it doesn't exist."""
-        return [path.name for path in (self.folder / folder).glob("*")]
-
-    def listing(self) -> set[str]:
-        """The names of the files beside the journal and, with a slash at the end, of the folders that a browser can open."""
-        with os.scandir(self.folder) as entries:
-            return {f"{entry.name}/" if entry.is_dir() else entry.name for entry in entries}
-
-    def place(self, name: str) -> str:
-        """Where a file of the survey is, for people."""
-        return str(self.folder / name)
 
     def files(self) -> list[str]:
         """All photographs that the journal knows, by name."""

@@ -13,7 +13,7 @@ from inspection.rows import Status
 from inspection.tables import WORKBOOK
 from survey import coco
 from survey.findings import Findings
-from survey.folder import Survey
+from survey.folder import Results
 from survey.geojson import NAME as MAP
 from survey.geojson import geojson
 from survey.pictures import DRAWINGS
@@ -78,7 +78,7 @@ def write_results(findings: Findings, with_bom: bool, also: Sequence[str], asked
     return tally, asked, sheet.write(findings.survey, findings.title, asked, present(findings.survey))
 
 
-def present(survey: Survey) -> list[str]:
+def present(survey: Results) -> list[str]:
     """The results that are there, whichever command wrote them, without pictures: reports, tables, map, and other formats."""
     from inspection.report.writing import PAGE, PDF
     from survey import parquet

@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from inspection.findings import Photograph, printable
 from inspection.rows import Status
-from survey.folder import Survey
+from survey.folder import Results, Survey
 from survey.pictures import mask_name, overlay_name
 
 NAME, PAGES = "index.html", "sheet"
@@ -111,7 +111,7 @@ class ContactSheet:
         }
 
 
-def link_results(survey: Survey, results: Sequence[str]) -> None:
+def link_results(survey: Results, results: Sequence[str]) -> None:
     """Link these files, and no others, on the first page of the sheet that is there; without one, do nothing."""
     try:
         page = survey.read(NAME)

@@ -14,7 +14,7 @@ from inspection.spreadsheets import csv_lines
 from inspection.tables import WORKBOOK, in_cells
 from inspection.workbook import Sheet, Workbook
 from survey.findings import Findings
-from survey.folder import Survey
+from survey.folder import Results, Survey
 from survey.head import INSPECTION, read_inspection
 
 PHOTOGRAPHS, CRACKS = "photographs.csv", "cracks.csv"
@@ -51,7 +51,7 @@ def _head(survey: Survey) -> dict[str, str]:
 
 
 @contextmanager
-def csv_table(survey: Survey, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
+def csv_table(survey: Results, name: str, columns: Sequence[str], with_bom: bool) -> Iterator[Callable[[Sequence[Any]], None]]:
     """Yields a function that takes one line after the other; at the end the file is complete. For `with_bom` see `tables`."""
     encoding = "utf-8-sig" if with_bom else "utf-8"
     with survey.whole(name) as path, path.open("w", newline="", encoding=encoding, errors="surrogateescape") as file:
@@ -61,7 +61,7 @@ def csv_table(survey: Survey, name: str, columns: Sequence[str], with_bom: bool)
 
 
 @contextmanager
-def workbook(survey: Survey, name: str, sheets: Mapping[str, Sequence[str]]) -> Iterator[list[Sheet]]:
+def workbook(survey: Results, name: str, sheets: Mapping[str, Sequence[str]]) -> Iterator[list[Sheet]]:
     """Yields the sheets, by their titles and columns; at the end the file is complete.
 
     If a sheet has more than `workbook.MAX_LINES`, there is no workbook, and an earlier one is removed.

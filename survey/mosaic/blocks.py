@@ -76,12 +76,12 @@ class MosaicCrack:
         return not len(self.width_px) or float(np.median(self.width_px)) < self.limit_px
 
 
-def places(size_hw: tuple[int, int]) -> Iterator[Place]:
+def places(size_hw: tuple[int, int], block_px: int = BLOCK_PX) -> Iterator[Place]:
     """All blocks of a mosaic, row by row."""
     height, width = size_hw
-    for top in range(0, height, BLOCK_PX):
-        for left in range(0, width, BLOCK_PX):
-            bottom, right = min(top + BLOCK_PX, height), min(left + BLOCK_PX, width)
+    for top in range(0, height, block_px):
+        for left in range(0, width, block_px):
+            bottom, right = min(top + block_px, height), min(left + block_px, width)
             yield Place(
                 top,
                 left,

@@ -84,6 +84,20 @@ class Raster:
         a, b, c, d, e, f = self.transform[:6]
         return np.asarray(points_xy @ np.array([(a, d), (b, e)]) + (c, f))
 
+    def pixel_xy_of(self, other: "Raster", points_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) from another mosaic's pixels to those of this one, by the map alone; infinite where no such place exists."""
+        map_xy = other.map_xy(points_xy)
+        if self.is_local and other.is_local:
+            map_xy = map_xy * (other.m_per_unit / self.m_per_unit)
+        elif self.crs != other.crs:
+            map_xy = np.stack(to_crs(other.crs, self.crs, *map_xy.T), axis=1)
+        return self.pixel_xy(map_xy)
+
+    def pixel_xy(self, map_xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n, 2) from the map's coordinates to pixels."""
+        a, b, c, d, e, f = (~self.transform)[:6]
+        return np.asarray(map_xy @ np.array([(a, d), (b, e)]) + (c, f))
+
     def _colours(self) -> list[int]:
         """The bands that are red, green and blue; a grey one three times."""
         file = self._file

@@ -22,6 +22,7 @@ from model.inference.errors import RequestError
 from model.inference.runtime import AUTO
 from survey.engines import StoppedError, SurveyError
 from survey.folder import hold
+from survey.mosaic import STATE
 from survey.mosaic.blocks import Part, Place, join, measure_block, places
 from survey.mosaic.probability import Passes
 from survey.mosaic.raster import CACHE_BYTES, Raster
@@ -29,7 +30,6 @@ from survey.mosaic.writing import MASK, Mask, results, write_cracks, write_overv
 from survey.processes import EndedError, Processes
 from survey.stopping import DONE, INTERRUPTED, SOME_MISSING, how_to_go_on, stopped_by_signals
 
-STATE = "mosaic.json"
 _UNFINISHED = ".unfinished"
 
 
@@ -124,6 +124,7 @@ def _find(raster: Raster, out: Path, processes: Processes, asked: dict[str, Any]
         take_place(unfinished / name, out / name)  # on disk before mosaic.json says that they are there
     return {
         "asked": asked,
+        "place": str(raster.path),
         "n_cracks": len(figures),
         "length_total_m": round(sum(crack["length_m"] for crack in figures), 3),
         "width_max_m": max((crack["width_max_m"] for crack in figures if crack["width_max_m"] is not None), default=None),

@@ -4,29 +4,28 @@ The GeoPackage is in the mosaic's own coordinates. The GeoJSON is in longitude a
 mosaic in local coordinates there is none.
 """
 
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-import pyogrio.raw
 import rasterio
 import rasterio.shutil
 from numpy.typing import NDArray
-from pyogrio.errors import DataLayerError, DataSourceError
-from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
-from survey.mosaic.blocks import MosaicCrack, told
+from survey.changes import Change, Kind, Part
+from survey.mosaic.blocks import MosaicCrack
+from survey.mosaic.layers import as_errors_of_the_system, write_layer
 from survey.mosaic.raster import Raster
 
 MASK, PACKAGE, GEOJSON, LAYER = "mask.tif", "cracks.gpkg", "cracks.geojson", "cracks"
+CHANGES = "changes"  # as the layer, with the same two endings
 _BLOCK_PX = 512
 _OVERVIEWS = "RMS"  # a line of one pixel is still seen where the mean would have faded it
 _M_PLACES = 6
+_NONE = MosaicCrack([], np.empty(0), 0.0, 0.0, 0, 0.0)
 
 
 def results(raster: Raster) -> tuple[str, ...]:
@@ -72,17 +71,7 @@ class Mask:
         self._environment.__exit__(kind, error, trace)
 
 
-@contextmanager
-def _as_errors_of_the_system() -> Iterator[None]:
-    """GDAL has its own exceptions for a full disk or a share that is gone; callers expect OSError."""
-    try:
-        yield
-    except (CPLE_BaseError, DataSourceError, DataLayerError) as error:
-        advice = "Free some space there, then run the same command again."
-        raise OSError(f"The results cannot be written ({error}). {advice}") from error
-
-
-@_as_errors_of_the_system()
+@as_errors_of_the_system()
 def write_overviews(plain: Path, path: Path) -> None:
     """The same mask with overviews, laid out so that a part can be read over a network. Raises OSError."""
     options = {"compress": "DEFLATE", "overview_resampling": _OVERVIEWS, "bigtiff": "IF_SAFER", "num_threads": "1"}
@@ -113,46 +102,42 @@ def properties(crack: MosaicCrack, raster: Raster) -> dict[str, Any]:
     }
 
 
-@_as_errors_of_the_system()
+@as_errors_of_the_system()
 def write_cracks(cracks: Sequence[MosaicCrack], raster: Raster, model_version: str, folder: Path) -> list[dict[str, Any]]:
     """Write the files of vectors into `folder`; returns the properties of each crack. Raises OSError."""
     told_of = [{"id": number, **properties(crack, raster)} for number, crack in enumerate(cracks, 1)]
-    columns = {"id": "int32", "is_width_below_limit": "bool", "n_lines": "int32"}
-    empty = MosaicCrack([], np.empty(0), 0.0, 0.0, 0, 0.0)
-    names = ["id", *properties(empty, raster), "model_version"]
-    data, missing = [], []
-    for name in names:
-        values = [model_version if name == "model_version" else row[name] for row in told_of]
-        missing.append(np.array([value is None for value in values], np.bool_))
-        kind = "object" if name == "model_version" else columns.get(name, "float64")
-        data.append(np.array([0.0 if value is None else value for value in values], kind))
-    geometry = np.array(
-        [_wkb([raster.map_xy(line) for line in map(told, crack.lines_xy) if _is_long(line)]) for crack in cracks], object
-    )
-    common = {"fields": np.array(names, object), "field_mask": missing, "geometry_type": "MultiLineString"}
-    common |= {"crs": raster.crs.to_wkt(), "layer": LAYER}
-    version = {"VERSION": "1.2"}  # QGIS of 2023 (GDAL 3.6) warns that it may not understand 1.4 completely
-    pyogrio.raw.write(folder / PACKAGE, geometry, data, driver="GPKG", dataset_options=version, **common)
-    if not raster.is_local:
-        pyogrio.raw.write(
-            folder / GEOJSON,
-            geometry,
-            data,
-            driver="GeoJSON",
-            layer_options={"RFC7946": "YES", "COORDINATE_PRECISION": "9"},
-            **common,
-        )
+    kinds = {"id": "int32", **dict.fromkeys(properties(_NONE, raster), "float64"), "model_version": "object"}
+    kinds |= {"is_width_below_limit": "bool", "n_lines": "int32"}
+    rows = [{**row, "model_version": model_version} for row in told_of]
+    write_layer(rows, [crack.lines_xy for crack in cracks], kinds, raster, LAYER, folder)
     return told_of
 
 
-def _is_long(line_xy: NDArray[np.float64]) -> bool:
-    """Of a ring shorter than the distance between two points only its end is left, twice: GIS call that invalid. The two differ
-    by rounding, if at all; on the map, and in degrees, they are one.
-    """
-    return bool(np.ptp(line_xy, axis=0).max() > 0.1)
-
-
-def _wkb(lines_xy: Sequence[NDArray[np.float64]]) -> bytes:
-    """A MultiLineString (OGC 06-103r4, 8.2)."""
-    parts = [struct.pack("<BII", 1, 2, len(line)) + line.astype("<f8").tobytes() for line in lines_xy]
-    return struct.pack("<BII", 1, 5, len(parts)) + b"".join(parts)
+@as_errors_of_the_system()
+def write_changes(changes: Sequence[Change], raster: Raster, folder: Path) -> None:
+    """Write what became of each crack as vectors, a feature for each crack and each `Part` of it. Raises OSError."""
+    kinds = {"id": "int32", "earlier_ids": "object", "change": "object", "part": "object", "reason": "object"}
+    kinds |= dict.fromkeys(("part_m", "length_m", "changed_m", "unknown_m", "width_before_m", "width_m"), "float64")
+    rows: list[dict[str, Any]] = []
+    lines: list[list[NDArray[np.float64]]] = []
+    for change in changes:
+        lengths_px = change.length_px, change.changed_px, change.unknown_px, change.width_before_px, change.width_px
+        lengths_m = (None if px is None else round(px * raster.m_per_px, _M_PLACES) for px in lengths_px)
+        fields = {
+            "id": None if change.kind is Kind.GONE else change.id,
+            "earlier_ids": " ".join(str(number) for _, number in change.earlier),
+            "change": change.kind.value,
+            "reason": change.reason and change.reason.value,
+            **dict(zip([*kinds][-5:], lengths_m, strict=True)),
+        }
+        for part in Part:
+            parts_xy = [
+                xy
+                for xy, of in change.parts
+                if of is part and len(xy) > 1 and (change.kind is not Kind.GONE or part is Part.CHANGED)
+            ]
+            if parts_xy:
+                part_px = sum(float(np.hypot(*np.diff(line_xy, axis=0).T).sum()) for line_xy in parts_xy)
+                rows.append({**fields, "part": part.value, "part_m": round(part_px * raster.m_per_px, _M_PLACES)})
+                lines.append(parts_xy)
+    write_layer(rows, lines, kinds, raster, CHANGES, folder)

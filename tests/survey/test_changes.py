@@ -30,7 +30,7 @@ def seen(*cracks: tuple[list[tuple[int, int]], int], possible: list[tuple[int, i
         cv2.polylines(prob_hw_u8, [np.array(possible)], False, 60, 3)
     figures, drawn = [crack.figures for crack in found], [lines(crack) for crack in found]
     row = Row("x.jpg", Status.PREDICTED, 1, 1, "", width=SIZE_HW[1], height=SIZE_HW[0], cracks=figures, lines=drawn)
-    return Seen(row, prob_hw_u8, image)
+    return Seen(prob_hw_u8, image, row)
 
 
 def between(earlier: Seen, later: Seen, to_later: NDArray[np.float64]) -> list[Change]:
