@@ -126,7 +126,7 @@ def draw(
     for earlier_hwc_u8, to_later in reversed(formers):
         to_picture = np.diag([scale, scale, 1.0]) @ to_later
         shown = cv2.warpPerspective(np.ones(earlier_hwc_u8.shape[:2], np.uint8), to_picture, size, flags=cv2.INTER_NEAREST)
-        laid = cv2.warpPerspective(earlier_hwc_u8, to_picture, size, flags=cv2.INTER_AREA)
+        laid = cv2.warpPerspective(earlier_hwc_u8, to_picture, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
         former = np.where(shown[..., None] > 0, laid, former)
     now = np.array(cv2.resize(later_hwc_u8, size, interpolation=cv2.INTER_AREA), np.uint8)
     marked = now.copy()

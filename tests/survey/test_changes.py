@@ -12,6 +12,7 @@ from inspection.rows import Row, Status
 from model.inference.cracks import measure
 from model.inference.findings import lines
 from survey.changes import Change, Former, Kind, Part, Reason, Seen, changes
+from survey.changes_page import draw
 
 Picture = NDArray[np.uint8]
 SIZE_HW = (600, 800)
@@ -180,3 +181,11 @@ def test_widths_and_lengths_are_those_of_the_later_photograph() -> None:
     assert change.kind is Kind.SAME
     assert change.width_px is not None
     assert change.width_before_px == pytest.approx(change.width_px, rel=0.15)
+
+
+def test_where_two_earlier_photographs_meet_no_dark_line_is_drawn() -> None:
+    """It would look like a crack."""
+    grey = np.full((300, 400, 3), 150, np.uint8)
+    turned = np.vstack([cv2.getRotationMatrix2D((200, 150), 2, 1.0), [0, 0, 1]])
+    former, _, _ = draw([(grey[:, :220], turned), (grey, np.eye(3))], grey, [])
+    assert former.min() == 150
