@@ -86,7 +86,6 @@ def run(name: str, arguments: Sequence[str]) -> int:
         _outlive_readers()
     _forget_what_cannot_be_written()
     _have_a_home()
-    _sleep_while_waiting()
     sys.argv = [f"crack {name}", *arguments]
     try:
         main = importlib.import_module(command.module).main
@@ -174,14 +173,6 @@ def _have_a_home() -> None:
         Path.home()
     except RuntimeError:
         os.environ["HOME"] = os.getcwd()
-
-
-def _sleep_while_waiting() -> None:
-    """PyTorch's threads (GNU OpenMP) otherwise spin for milliseconds at each wait for one another: beside other work, such as
-    predictions, a training took up to nine times as long, and took that time from the work. To be set before torch is
-    imported.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def by_former_name(name: str) -> int:

@@ -96,18 +96,6 @@ def test_a_user_without_a_home_takes_the_working_folder(tmp_path: Path, monkeypa
     assert done.stdout.splitlines()[-1] == str(tmp_path)
 
 
-@pytest.mark.parametrize(("set_before", "policy"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_that_wait_leave_the_processor_to_others_unless_the_environment_says_otherwise(
-    set_before: str | None, policy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    if set_before:
-        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
-    at_import = "import os, sys; from crack.console import run; run('keys', ['list']); "
-    done = python("-c", at_import + "print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])")
-    assert done.stdout.splitlines()[-1] == f"False {policy}"
-
-
 @pytest.mark.parametrize(("module", "name"), [("sidecar.keys", "keys"), ("survey", "survey"), ("sidecar.batch", "survey")])
 def test_a_former_name_still_works_and_says_the_new_one(module: str, name: str) -> None:
     done = python("-m", module, "--help")
