@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,8 @@ def train_on(
 def _tell_job(done: int, of: int) -> None:
     if done % 20 == 0:
         start, end = PROGRESS
-        settings = Settings.from_environment()
-        Jobs(settings.feedback_dir, settings.store_url).advance(start + (end - start) * done / of)
+        with contextlib.suppress(OSError):  # the store is busy or away: the next time tells
+            _jobs().advance(start + (end - start) * done / of)
 
 
 def compare() -> None:
@@ -215,12 +216,18 @@ def end_with(pid: int) -> None:
 
 
 def _is_stopped() -> bool:
-    settings = Settings.from_environment()
-    with contextlib.suppress(OSError):  # the store is busy or away: the next look tells
-        if Jobs(settings.feedback_dir, settings.store_url).is_stopped():
+    with contextlib.suppress(OSError, ValueError):  # the store is busy or away: the next look tells
+        if _jobs().is_stopped():
             Path(REASON_FILE).write_text("it was stopped.")
             return True
     return False
+
+
+@cache
+def _jobs() -> Jobs:
+    """Opened once, as that checks the tables and waits for the disk."""
+    settings = Settings.from_environment()
+    return Jobs(settings.feedback_dir, settings.store_url)
 
 
 def main() -> int:
