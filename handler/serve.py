@@ -209,8 +209,8 @@ class Server:
                     logger.error("worker %d died while it had a request%s", worker.pid, self._because_of_memory())
                 deadline.forget(folder, worker.pid, was_ended=False)
             elif (worker.deadline or math.inf) < now or (is_stopped and since + deadline.LEAST_S < now):
-                held = f"{now - worker.started:.0f} s with one request" if worker.started else "stopped"
-                logger.error("worker %d was ended: it was %s. TorchServe starts another one", worker.pid, held)
+                held = f"it was {now - worker.started:.0f} s with one request" if worker.started else "it was stopped"
+                logger.error("worker %d was ended: %s. TorchServe starts another one", worker.pid, held)
                 process.kill()
                 deadline.forget(folder, worker.pid, was_ended=True)
 

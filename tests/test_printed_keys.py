@@ -10,6 +10,7 @@ import pytest
 from pypdfium2 import raw
 from selenium import webdriver
 
+from survey.changes_page import Heading
 from tests.conftest import ROOT
 
 NOTHING = dict.fromkeys(("rows", "sentences", "photographs", "worst", "best", "without", "not_used", "tables"), ())
@@ -35,7 +36,7 @@ def test_a_key_is_printed_in_its_colours(browser: webdriver.Chrome, tmp_path: Pa
     environment = jinja2.Environment(autoescape=True)
     environment.filters |= dict.fromkeys(("printable", "row", "url"), str)  # of what follows the key, which is left out
     text = environment.from_string((ROOT / template).read_text(encoding="utf-8"))
-    page.write_text(text.render(title="x", places=("new", "old"), threshold=0.5, **NOTHING), encoding="utf-8")
+    page.write_text(text.render(title="x", heading=Heading("x", "old", "new", ""), threshold=0.5, **NOTHING), encoding="utf-8")
     browser.get(page.as_uri())
     printed = base64.b64decode(browser.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})["data"])
     assert KEYS[template] <= filled(pypdfium2.PdfDocument(printed)[0])

@@ -71,7 +71,7 @@ def test_a_wrong_method_is_told_which_are_right(sidecar: Sidecar) -> None:
 @pytest.mark.parametrize(
     ("address", "methods"),
     [
-        ("/retrain", "GET, HEAD, POST"),
+        ("/retrain", "DELETE, GET, HEAD, POST"),
         ("/inspections", "GET, HEAD, POST"),
         ("/inspections/x/photographs/y", "DELETE, GET, HEAD, POST"),
         ("/feedback/x", "DELETE, GET, HEAD"),

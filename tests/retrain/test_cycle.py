@@ -537,7 +537,7 @@ def test_two_at_a_time_are_one_too_many(system: System) -> None:
     system.write_rules(RULES | ENDLESS)
     first = system.begin("--force")
     try:
-        wait_for("training", first)
+        wait_for("training on", first)
         assert system.run("--force").returncode == 5
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=PATIENCE_S)
@@ -556,7 +556,7 @@ def test_one_is_stopped_alone_and_what_serves_stays(system: System) -> None:
     before = system.version()
     running = system.begin("--force")
     try:
-        wait_for("training", running)
+        wait_for("training on", running)
         told = requests.delete(f"{system.sidecar.url}/retrain", timeout=PATIENCE_S).json()["job"]
         said, _ = running.communicate(timeout=PATIENCE_S)
     finally:
