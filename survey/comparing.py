@@ -21,12 +21,13 @@ from inspection.rows import Row
 from model.inference.encoding import jpeg
 from model.inference.errors import RequestError
 from model.inference.photograph import decode
-from survey.changes import COARSER, Change, Former, Kind, Seen, changes
+from survey.changes import Change, Former, Kind, Seen, changes
 from survey.changes_page import PANELS, Compared, Heading, Measured, counted, draw, write_changes
 from survey.changes_record import digest
 from survey.engines import SurveyError
 from survey.findings import Findings, unchanged
 from survey.laying import Features, Picture, covered, lay_over, n_alike, px_ratio
+from survey.sights import COARSER
 from survey.sources import Source
 
 _MOST_PAIRS = 250_000  # of photographs that are looked through for counterparts: a quarter of an hour

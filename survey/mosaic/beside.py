@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.inference.encoding import jpeg
-from survey.changes import APART, Beside, Bounds, Change, Sight, Traced, View
+from survey.changes import Bounds, Change
 from survey.changes_page import PANELS, draw
 from survey.laying import Features, Float, Picture, lay_over, moved
 from survey.processes import Core
+from survey.sights import APART, Beside, Sight, Traced, View
 
 _SIDE_PX = 1280  # of the reduced parts that are laid over each other; SIFT takes 0.23 kB of memory for each of their pixels
 _MARGIN_RATIO = 0.25  # of a block: where two homographies are held against each other, away from the edges
@@ -91,7 +92,7 @@ def look(core: Core, pair: Pair, before: Sequence[Traced], after: Sequence[Trace
             (pair.later_hwc_u8, pair.later_has_data),
         )
     )
-    beside = Beside([(former, to_later)], later, before, after, bounds)
+    beside = Beside([(former, to_later)], later, before, after, bounds.reach_px)
     is_clear = [part for crack in before for part in beside.is_clear(crack)]
     return Looked(
         to_later,

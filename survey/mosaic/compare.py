@@ -27,7 +27,7 @@ from crack.files import take_place
 from crack.temporary import OwnFolder
 from inspection.findings import printable
 from model.inference.errors import RequestError
-from survey.changes import APART, Bounds, Change, Kind, Part, Reason, Sight, Traced, judge
+from survey.changes import Bounds, Change, Kind, Part, Reason, judge
 from survey.changes_page import Compared, Heading, Measured, counted, write_changes
 from survey.engines import StoppedError, SurveyError
 from survey.folder import Results, hold
@@ -42,6 +42,7 @@ from survey.mosaic.writing import write_changes as write_layers
 from survey.pictures import INCOMING
 from survey.processes import EndedError, Processes
 from survey.results import CHANGES_PAGE
+from survey.sights import APART, Sight, Traced
 from survey.stopping import DONE, SOME_MISSING, stopped_by_signals
 
 _MOST_FINER = 4.0  # times that the pixels of one mosaic may be as large as those of the other

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sqlite3
-import struct
 import subprocess
 import sys
 import threading
@@ -87,13 +86,7 @@ def features(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 def points(wkb: bytes) -> NDArray[np.float64]:
     """Of a MultiLineString."""
-    (n_lines,) = struct.unpack_from("<I", wkb, 5)
-    at, lines = 9, []
-    for _ in range(n_lines):
-        (n_points,) = struct.unpack_from("<I", wkb, at + 5)
-        lines.append(np.frombuffer(wkb, "<f8", 2 * n_points, at + 9).reshape(-1, 2))
-        at += 9 + 16 * n_points
-    return np.concatenate(lines)
+    return shapely.get_coordinates(shapely.from_wkb(wkb))
 
 
 def check_against_drawn(out: Path, cracks: list[Crack]) -> None:
